@@ -1,0 +1,10 @@
+// The functions that fill the module, one a domain.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace ranvier {
+
+void bind_platform(pybind11::module_& m);
+
+}  // namespace ranvier

@@ -1,0 +1,10 @@
+// The extension module ranvier._core: one function a domain fills it.
+#include <pybind11/pybind11.h>
+
+#include "bindings.h"
+
+PYBIND11_MODULE(_core, m) {
+    m.doc() = "The compiled core of ranvier.";
+    m.attr("__version__") = RANVIER_VERSION;
+    ranvier::bind_platform(m);
+}

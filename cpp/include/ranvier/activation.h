@@ -1,0 +1,73 @@
+// Elementwise activations, forward and backward.
+#pragma once
+
+#include <cstdint>
+
+#include "ranvier/array.h"
+
+namespace ranvier {
+
+// The parameter is the slope below zero of leaky_relu and the alpha of elu; others ignore it.
+enum class Activation { identity, step, sigmoid, tanh, relu, leaky_relu, elu, softplus, gelu };
+inline constexpr int kActivationCount = 9;
+
+// y = f(x). y may be x itself (same data and strides); any other overlap is the caller's error.
+template <class T>
+void activation(Activation f, const Array<const T>& x, const Array<T>& y, T parameter = T{});
+
+// grad_x = grad * f'(x). grad_x may be grad or x itself.
+template <class T>
+void activation_backward(Activation f, const Array<const T>& grad, const Array<const T>& x,
+                         const Array<T>& grad_x, T parameter = T{});
+
+// Contiguous forms for a Plan. The backward form reads y = f(x) where f'(x) is a function of y
+// (activation_backward_reads_output says so), and else reads x through the same pointer.
+bool activation_backward_reads_output(Activation f, double parameter);
+template <class T>
+void activation(Activation f, index_t n, const T* x, T* y, T parameter);
+template <class T>
+void activation_backward_kept(Activation f, index_t n, const T* grad, const T* kept, T* grad_x,
+                              T parameter);
+
+// Parametric ReLU (He et al. 2015): slope[c] below zero. x is (outer, channels, inner); slopes is
+// 1 or `channels` long. grad_slope is written, not added to, and summed in a fixed order.
+template <class T>
+void prelu(index_t outer, index_t channels, index_t inner, const T* x, const T* slopes,
+           index_t slope_count, T* y);
+template <class T>
+void prelu_backward(index_t outer, index_t channels, index_t inner, const T* grad, const T* x,
+                    const T* slopes, index_t slope_count, T* grad_x, T* grad_slope);
+
+// Randomized ReLU (Xu et al. 2015): below zero element i has the slope
+// lower + (upper - lower) * u, with u in [0, 1) from Philox at (seed, stream, i).
+struct RandomSlopes {
+    double lower = 1.0 / 8;
+    double upper = 1.0 / 3;
+    std::uint64_t seed = 0;
+    std::uint64_t stream = 0;
+};
+template <class T>
+void rrelu(const RandomSlopes& slopes, index_t n, const T* x, T* y);
+template <class T>
+void rrelu_backward(const RandomSlopes& slopes, index_t n, const T* grad, const T* x, T* grad_x);
+
+// Inverted dropout: element i is kept if the Philox word at (seed, stream, i) is at least
+// p * 2^32, and then divided by 1 - p. Backward is the same call on the gradient. 0 <= p < 1.
+struct RandomMask {
+    double p = 0.5;
+    std::uint64_t seed = 0;
+    std::uint64_t stream = 0;
+};
+template <class T>
+void dropout(const RandomMask& mask, index_t n, const T* x, T* y);
+
+// Maxout (Goodfellow et al. 2013): x is (outer, channels * pieces, inner), y is
+// (outer, channels, inner), y[o, c, i] = max over k of x[o, c * pieces + k, i]. A NaN wins.
+// The gradient goes to the first of equal pieces.
+template <class T>
+void maxout(index_t outer, index_t channels, index_t pieces, index_t inner, const T* x, T* y);
+template <class T>
+void maxout_backward(index_t outer, index_t channels, index_t pieces, index_t inner, const T* grad,
+                     const T* x, T* grad_x);
+
+}  // namespace ranvier

@@ -1,0 +1,31 @@
+// Dense products: c = a b, with what may be fused behind it, and the sums that a linear layer needs.
+#pragma once
+
+#include "ranvier/activation.h"
+#include "ranvier/array.h"
+
+namespace ranvier {
+
+// What happens to each element of a product after its last addition, in this order:
+// c (if accumulate) is added, then the biases, then the activation is taken.
+template <class T>
+struct Epilogue {
+    bool accumulate = false;
+    const T* row_bias = nullptr;  // one for each row of c, contiguous
+    const T* col_bias = nullptr;  // one for each column of c, contiguous
+    Activation activation = Activation::identity;
+    T parameter = T{};
+};
+
+// c = a b for a of (m, k), b of (k, n), c of (m, n), each with any strides; c must not overlap a or b.
+// Every element of c is summed in an order that depends on k alone (docs/architecture.md). k = 0
+// gives zeros, to which the epilogue still applies.
+template <class T>
+void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
+            const Epilogue<T>& epilogue = {});
+
+// sums[j] = sum over i of a[i, j], added in an order that depends on the number of rows alone.
+template <class T>
+void column_sums(const Matrix<const T>& a, T* sums);
+
+}  // namespace ranvier

@@ -1,0 +1,69 @@
+// Aligned memory: buffers that live as long as their owner, and scratch that a thread reuses.
+#pragma once
+
+#include <cstddef>
+#include <utility>
+
+#include "ranvier/array.h"
+
+namespace ranvier {
+
+// Enough for any vector register and a cache line.
+inline constexpr std::size_t kAlignment = 64;
+
+void* aligned_allocate(std::size_t bytes);  // throws std::bad_alloc
+void aligned_release(void* pointer) noexcept;
+
+// A zero-filled, aligned, fixed-size buffer.
+template <class T>
+class Buffer {
+public:
+    Buffer() = default;
+    explicit Buffer(index_t size)
+        : data_(static_cast<T*>(aligned_allocate(static_cast<std::size_t>(size) * sizeof(T)))),
+          size_(size) {
+        for (index_t i = 0; i < size; ++i) data_[i] = T{};
+    }
+    Buffer(Buffer&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    Buffer& operator=(Buffer&& other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        return *this;
+    }
+    ~Buffer() { aligned_release(data_); }
+
+    T* data() { return data_; }
+    const T* data() const { return data_; }
+    index_t size() const { return size_; }
+    T& operator[](index_t i) { return data_[i]; }
+    const T& operator[](index_t i) const { return data_[i]; }
+
+private:
+    T* data_ = nullptr;
+    index_t size_ = 0;
+};
+
+namespace detail {
+void* scratch_take(std::size_t bytes);
+void scratch_give_back(void* pointer) noexcept;
+}  // namespace detail
+
+// Uninitialised aligned working memory of the calling thread. Blocks go back to a list of the
+// thread and serve again, so a loop that asks for the same sizes allocates only in its first turn.
+template <class T>
+class Scratch {
+public:
+    explicit Scratch(index_t size)
+        : data_(static_cast<T*>(detail::scratch_take(static_cast<std::size_t>(size) * sizeof(T)))) {}
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    ~Scratch() { detail::scratch_give_back(data_); }
+
+    T* data() const { return data_; }
+
+private:
+    T* data_;
+};
+
+}  // namespace ranvier

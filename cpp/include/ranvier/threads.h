@@ -1,0 +1,51 @@
+// How many threads the kernels use, and the one way in which they share out work.
+#pragma once
+
+#include <memory>
+#include <type_traits>
+
+#include "ranvier/array.h"
+
+namespace ranvier {
+
+// Threads that a kernel called from this thread may use. What set_num_threads gave, else
+// OMP_NUM_THREADS, else the least of OpenMP's maximum, the affinity mask, the cgroup's CPU quota
+// and the physical cores. Always 1 in a child of fork() and inside a parallel region.
+int num_threads();
+
+// Sets the count for the whole process; 0 returns to the default. Throws std::invalid_argument
+// if it is negative.
+void set_num_threads(int count);
+
+// True if the build has OpenMP; without it everything runs on the calling thread.
+bool has_openmp();
+
+namespace detail {
+using TaskFunction = void (*)(void* body, index_t task);
+void run_tasks(index_t tasks, int threads, TaskFunction function, void* body);
+}  // namespace detail
+
+// Calls body(task) once for each task in [0, tasks), in any order, on up to `threads` threads.
+// What a task computes must not depend on the thread it runs on nor on how many there are: that
+// is what makes results the same bits at any thread count. The body must not throw.
+template <class Body>
+void parallel_for(index_t tasks, int threads, Body&& body) {
+    using Plain = std::remove_reference_t<Body>;
+    detail::run_tasks(
+        tasks, threads,
+        [](void* opaque, index_t task) { (*static_cast<Plain*>(opaque))(task); },
+        const_cast<void*>(static_cast<const void*>(std::addressof(body))));
+}
+
+// The same on as many threads as `work` (in elementary operations, about a nanosecond for
+// a thousand of them) can feed: a fork costs microseconds, so little work stays on the calling thread.
+inline constexpr double kWorkPerThread = 200e3;
+
+inline int threads_for(double work) {
+    if (work < 2 * kWorkPerThread) return 1;
+    const int available = num_threads();
+    const double useful = work / kWorkPerThread;
+    return useful < available ? static_cast<int>(useful) : available;
+}
+
+}  // namespace ranvier

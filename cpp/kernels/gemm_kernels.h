@@ -1,0 +1,48 @@
+// What each instruction set provides for matrix products: packing, and the product of packed blocks.
+#pragma once
+
+#include "ranvier/array.h"
+
+namespace ranvier {
+
+template <class T>
+struct GemmKernels {
+    index_t tile_rows;  // of the register tile; packed A has panels of this many rows
+    index_t tile_cols;  // packed B has panels of this many columns
+
+    // Panels of tile_rows rows: packed[panel][p][row], the last panel padded with zeros.
+    void (*pack_a)(index_t rows, index_t depth, const T* a, index_t row_stride, index_t col_stride,
+                   T* packed);
+    // Panels of tile_cols columns: packed[panel][p][col], the last panel padded with zeros.
+    void (*pack_b)(index_t depth, index_t cols, const T* b, index_t row_stride, index_t col_stride,
+                   T* packed);
+
+    // c = a b (c += a b if accumulate) of packed operands; c has unit column stride.
+    void (*multiply_packed)(index_t rows, index_t cols, index_t depth, const T* packed_a,
+                            const T* packed_b, T* c, index_t c_row_stride, bool accumulate);
+    // The same with A where it lies, any strides, and B packed.
+    void (*multiply_packed_b)(index_t rows, index_t cols, index_t depth, const T* a,
+                              index_t a_row_stride, index_t a_col_stride, const T* packed_b, T* c,
+                              index_t c_row_stride, bool accumulate);
+    // The same with both operands where they lie; B has unit column stride.
+    void (*multiply_unpacked)(index_t rows, index_t cols, index_t depth, const T* a,
+                              index_t a_row_stride, index_t a_col_stride, const T* b,
+                              index_t b_row_stride, T* c, index_t c_row_stride, bool accumulate);
+
+    // c[i] += bias[i], and sums[j] += row[j]: rows of n contiguous elements.
+    void (*add_scalar)(index_t n, T value, T* row);
+    void (*add_row)(index_t n, const T* addend, T* row);
+};
+
+// The lengths of the blocks that a depth of k is cut into: a function of k and the type alone, so that
+// every path adds in the same order. All blocks but the last are this long.
+template <class T>
+constexpr index_t depth_block(index_t k) {
+    constexpr index_t kMost = sizeof(T) == 4 ? 384 : 256;
+    if (k <= kMost) return k;
+    const index_t blocks = (k + kMost - 1) / kMost;
+    const index_t length = (k + blocks - 1) / blocks;
+    return (length + 3) / 4 * 4;
+}
+
+}  // namespace ranvier

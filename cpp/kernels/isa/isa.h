@@ -1,0 +1,25 @@
+// The names that one instruction set's sources share. Every file of this folder is compiled once for
+// each instruction set, with RANVIER_ISA defined as its name (v2, v3, ...), which is also a namespace.
+//
+// Nothing here may leave a definition outside that namespace: an inline function or a template of
+// another namespace, compiled here for AVX-512, could be the copy that the linker keeps for everyone,
+// and an older processor would die of it. So: no standard headers with code in them, no member
+// functions of shared types. cmake/check_isa_symbols.py checks the objects.
+#pragma once
+
+#include "../kernel_table.h"
+
+namespace ranvier::RANVIER_ISA {
+
+extern const GemmKernels<float> gemm_float32;
+extern const GemmKernels<double> gemm_float64;
+extern const ElementwiseKernels<float> elementwise_float32;
+extern const ElementwiseKernels<double> elementwise_float64;
+extern const ConvKernels<float> conv_float32;
+extern const ConvKernels<double> conv_float64;
+extern const PoolKernels<float> pool_float32;
+extern const PoolKernels<double> pool_float64;
+
+extern const KernelTable table;
+
+}  // namespace ranvier::RANVIER_ISA

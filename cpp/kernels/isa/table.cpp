@@ -1,0 +1,17 @@
+// The table of one instruction set: constant data, so that reading it runs no code of that set.
+#include "../../platform/cpu_features.h"
+#include "isa.h"
+
+#define RANVIER_STRING_(x) #x
+#define RANVIER_STRING(x) RANVIER_STRING_(x)
+
+namespace ranvier::RANVIER_ISA {
+
+constinit const KernelTable table = {
+    RANVIER_STRING(RANVIER_ISA),
+    kCompiledFeatures,
+    {&gemm_float32, &elementwise_float32, &conv_float32, &pool_float32},
+    {&gemm_float64, &elementwise_float64, &conv_float64, &pool_float64},
+};
+
+}  // namespace ranvier::RANVIER_ISA

@@ -1,0 +1,42 @@
+// The kernels of one instruction set, as data, and which of these tables is in use.
+#pragma once
+
+#include <cstdint>
+
+#include "conv_kernels.h"
+#include "elementwise_kernels.h"
+#include "gemm_kernels.h"
+#include "pool_kernels.h"
+
+namespace ranvier {
+
+template <class T>
+struct Kernels {
+    const GemmKernels<T>* gemm;
+    const ElementwiseKernels<T>* elementwise;
+    const ConvKernels<T>* conv;
+    const PoolKernels<T>* pool;
+};
+
+struct KernelTable {
+    const char* name;
+    std::uint64_t required_features;  // bits of cpu_features.h
+    Kernels<float> float32;
+    Kernels<double> float64;
+};
+
+// The table in use; see active_isa() in ranvier/cpu.h for how it is chosen.
+const KernelTable& active_table();
+
+template <class T>
+const Kernels<T>& kernels();
+template <>
+inline const Kernels<float>& kernels<float>() {
+    return active_table().float32;
+}
+template <>
+inline const Kernels<double>& kernels<double>() {
+    return active_table().float64;
+}
+
+}  // namespace ranvier

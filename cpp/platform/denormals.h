@@ -1,0 +1,44 @@
+// Flushing of denormal numbers inside a kernel's own region.
+#pragma once
+
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+namespace ranvier {
+
+// The control word of this thread's floating-point unit that says what becomes of denormals.
+using DenormalMode = unsigned long long;
+
+#if defined(__SSE2__)
+inline constexpr DenormalMode kFlush = 0x8040;  // flush to zero, denormals are zero
+inline DenormalMode denormal_mode() { return _mm_getcsr(); }
+inline void set_denormal_mode(DenormalMode mode) { _mm_setcsr(static_cast<unsigned>(mode)); }
+#elif defined(__aarch64__)
+inline constexpr DenormalMode kFlush = 1ull << 24;  // FPCR.FZ
+inline DenormalMode denormal_mode() {
+    DenormalMode mode;
+    asm volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+}
+inline void set_denormal_mode(DenormalMode mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
+#else
+inline constexpr DenormalMode kFlush = 0;
+inline DenormalMode denormal_mode() { return 0; }
+inline void set_denormal_mode(DenormalMode) {}
+#endif
+
+// Treats denormal inputs and results as zero on this thread until the end of the scope, then
+// restores what the caller had. Threads that parallel_for starts take the mode of their caller.
+class FlushDenormals {
+public:
+    FlushDenormals() : saved_(denormal_mode()) { set_denormal_mode(saved_ | kFlush); }
+    ~FlushDenormals() { set_denormal_mode(saved_); }
+    FlushDenormals(const FlushDenormals&) = delete;
+    FlushDenormals& operator=(const FlushDenormals&) = delete;
+
+private:
+    DenormalMode saved_;
+};
+
+}  // namespace ranvier

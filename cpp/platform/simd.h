@@ -1,0 +1,162 @@
+// Vectors by the compilers' own vector types, for the files that are compiled once for each
+// instruction set (RANVIER_ISA names it and the namespace that all of this lives in).
+//
+// A partial load or store touches only the first `count` lanes, so that a loop's tail runs the same
+// instructions, and gives the same bits, as its body.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include "ranvier/array.h"
+
+#define RANVIER_INLINE [[gnu::always_inline]] inline
+
+namespace ranvier::RANVIER_ISA {
+
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64;
+#elif defined(__AVX__)
+inline constexpr int kVectorBytes = 32;
+#else
+inline constexpr int kVectorBytes = 16;
+#endif
+
+template <class T>
+struct VectorOf {
+    typedef T type __attribute__((vector_size(kVectorBytes)));
+    typedef T unaligned __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
+};
+template <class T>
+using Vec = typename VectorOf<T>::type;
+template <class T>
+inline constexpr index_t kLanes = kVectorBytes / static_cast<index_t>(sizeof(T));
+
+// The integer of a lane's size: what comparisons of vectors give (0 or -1 in each lane).
+template <class T>
+struct LaneInt;
+template <>
+struct LaneInt<float> {
+    using type = std::int32_t;
+};
+template <>
+struct LaneInt<double> {
+    using type = std::int64_t;
+};
+template <class T>
+using MaskOf = Vec<typename LaneInt<T>::type>;
+
+template <class T>
+RANVIER_INLINE Vec<T> broadcast(T value) {
+    return value - Vec<T>{};
+}
+
+template <class T>
+RANVIER_INLINE Vec<T> load(const T* from) {
+    return *reinterpret_cast<const typename VectorOf<T>::unaligned*>(from);
+}
+
+template <class T>
+RANVIER_INLINE void store(T* to, Vec<T> v) {
+    *reinterpret_cast<typename VectorOf<T>::unaligned*>(to) = v;
+}
+
+// mask ? a : b, lane by lane.
+template <class T>
+RANVIER_INLINE Vec<T> select(MaskOf<T> mask, Vec<T> a, Vec<T> b) {
+    return mask ? a : b;
+}
+
+template <class T>
+RANVIER_INLINE MaskOf<T> bits(Vec<T> v) {
+    return reinterpret_cast<MaskOf<T>>(v);
+}
+template <class T>
+RANVIER_INLINE Vec<T> from_bits(MaskOf<T> v) {
+    return reinterpret_cast<Vec<T>>(v);
+}
+
+// a * b + c with one rounding, where the instruction set has it; with two where it has not (v2).
+RANVIER_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+#if defined(__AVX512F__)
+    return (Vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (Vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+    Vec<float> r;
+    for (int i = 0; i < kLanes<float>; ++i) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return r;
+#else
+    return a * b + c;
+#endif
+}
+RANVIER_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+#if defined(__AVX512F__)
+    return (Vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__FMA__)
+    return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__)
+    Vec<double> r;
+    for (int i = 0; i < kLanes<double>; ++i) r[i] = __builtin_fma(a[i], b[i], c[i]);
+    return r;
+#else
+    return a * b + c;
+#endif
+}
+
+// The first `count` lanes, 0 <= count <= kLanes<T>; the others are zero.
+template <class T>
+RANVIER_INLINE Vec<T> load_partial(const T* from, index_t count) {
+    static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+        return (Vec<T>)_mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << count) - 1), from);
+    else
+        return (Vec<T>)_mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << count) - 1), from);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == 4) {
+        const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane);
+        return (Vec<T>)_mm256_maskload_epi32(reinterpret_cast<const int*>(from), mask);
+    } else {
+        const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+        const __m256i mask = _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), lane);
+        return (Vec<T>)_mm256_maskload_epi64(reinterpret_cast<const long long*>(from), mask);
+    }
+#else
+    Vec<T> v = {};
+    for (index_t i = 0; i < kLanes<T>; ++i)
+        if (i < count) v[i] = from[i];
+    return v;
+#endif
+}
+
+template <class T>
+RANVIER_INLINE void store_partial(T* to, Vec<T> v, index_t count) {
+    static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+        _mm512_mask_storeu_epi32(to, static_cast<__mmask16>((1u << count) - 1), (__m512i)v);
+    else
+        _mm512_mask_storeu_epi64(to, static_cast<__mmask8>((1u << count) - 1), (__m512i)v);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == 4) {
+        const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane);
+        _mm256_maskstore_epi32(reinterpret_cast<int*>(to), mask, (__m256i)v);
+    } else {
+        const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+        const __m256i mask = _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), lane);
+        _mm256_maskstore_epi64(reinterpret_cast<long long*>(to), mask, (__m256i)v);
+    }
+#else
+    for (index_t i = 0; i < kLanes<T>; ++i)
+        if (i < count) to[i] = v[i];
+#endif
+}
+
+}  // namespace ranvier::RANVIER_ISA

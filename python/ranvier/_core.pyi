@@ -1,0 +1,200 @@
+"""The compiled core: kernels on NumPy arrays, and networks compiled into plans."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Labels: TypeAlias = NDArray[np.int64]
+Pair: TypeAlias = int | tuple[int, int]
+Axis: TypeAlias = int
+
+__version__: str
+_testing: ModuleType
+
+# --- platform ---------------------------------------------------------------------------------------------
+def cpu_info() -> dict[str, Any]: ...
+def num_threads() -> int: ...
+def set_num_threads(count: int) -> None: ...
+def random_permutation(seed: int, stream: int, count: int) -> Labels: ...
+
+# --- kernels ----------------------------------------------------------------------------------------------
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array: ...
+def linear(x: Array, w: Array, b: Array | None = None, out: Array | None = None) -> Array: ...
+def linear_backward(grad: Array, x: Array, w: Array) -> tuple[Array, Array, Array]: ...
+def conv2d(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    out: Array | None = None,
+) -> Array: ...
+def conv2d_backward(
+    grad: Array,
+    x: Array,
+    w: Array,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> tuple[Array, Array, Array]: ...
+def max_pool2d(
+    x: Array, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0
+) -> tuple[Array, NDArray[np.int32]]: ...
+def max_pool2d_backward(
+    grad: Array, indices: NDArray[np.int32], input_shape: tuple[int, int, int, int]
+) -> Array: ...
+def avg_pool2d(x: Array, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0) -> Array: ...
+def avg_pool2d_backward(
+    grad: Array,
+    input_shape: tuple[int, int, int, int],
+    kernel_size: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+) -> Array: ...
+def step(x: Array, out: Array | None = None) -> Array: ...
+def step_backward(grad: Array, x: Array, out: Array | None = None) -> Array: ...
+def sigmoid(x: Array, out: Array | None = None) -> Array: ...
+def sigmoid_backward(grad: Array, x: Array, out: Array | None = None) -> Array: ...
+def tanh(x: Array, out: Array | None = None) -> Array: ...
+def tanh_backward(grad: Array, x: Array, out: Array | None = None) -> Array: ...
+def relu(x: Array, out: Array | None = None) -> Array: ...
+def relu_backward(grad: Array, x: Array, out: Array | None = None) -> Array: ...
+def leaky_relu(x: Array, out: Array | None = None, *, negative_slope: float = 0.01) -> Array: ...
+def leaky_relu_backward(
+    grad: Array, x: Array, out: Array | None = None, *, negative_slope: float = 0.01
+) -> Array: ...
+def elu(x: Array, out: Array | None = None, *, alpha: float = 1.0) -> Array: ...
+def elu_backward(grad: Array, x: Array, out: Array | None = None, *, alpha: float = 1.0) -> Array: ...
+def softplus(x: Array, out: Array | None = None) -> Array: ...
+def softplus_backward(grad: Array, x: Array, out: Array | None = None) -> Array: ...
+def gelu(x: Array, out: Array | None = None) -> Array: ...
+def gelu_backward(grad: Array, x: Array, out: Array | None = None) -> Array: ...
+def prelu(x: Array, weight: Array, out: Array | None = None) -> Array: ...
+def prelu_backward(grad: Array, x: Array, weight: Array) -> tuple[Array, Array]: ...
+def rrelu(
+    x: Array,
+    out: Array | None = None,
+    *,
+    lower: float = 0.125,
+    upper: float = 1 / 3,
+    training: bool = False,
+    seed: int = 0,
+) -> Array: ...
+def rrelu_backward(
+    grad: Array,
+    x: Array,
+    out: Array | None = None,
+    *,
+    lower: float = 0.125,
+    upper: float = 1 / 3,
+    training: bool = False,
+    seed: int = 0,
+) -> Array: ...
+def dropout(x: Array, out: Array | None = None, *, p: float = 0.5, seed: int = 0) -> Array: ...
+def dropout_backward(grad: Array, out: Array | None = None, *, p: float = 0.5, seed: int = 0) -> Array: ...
+def maxout(x: Array, pieces: int, out: Array | None = None) -> Array: ...
+def maxout_backward(grad: Array, x: Array, pieces: int, out: Array | None = None) -> Array: ...
+def softmax(x: Array, out: Array | None = None, *, axis: Axis = -1) -> Array: ...
+def softmax_backward(grad: Array, y: Array, out: Array | None = None, *, axis: Axis = -1) -> Array: ...
+def log_softmax(x: Array, out: Array | None = None, *, axis: Axis = -1) -> Array: ...
+def log_softmax_backward(grad: Array, y: Array, out: Array | None = None, *, axis: Axis = -1) -> Array: ...
+
+# --- losses -----------------------------------------------------------------------------------------------
+# loss is one of "quadratic", "sum_squared_residuals", "binary_cross_entropy",
+# "binary_cross_entropy_with_logits", "softmax_cross_entropy"; target is dense, or int64 labels.
+def loss_value(loss: str, prediction: Array, target: Array | Labels) -> tuple[float, int]: ...
+def loss_gradient(loss: str, prediction: Array, target: Array | Labels) -> Array: ...
+
+# --- networks ---------------------------------------------------------------------------------------------
+# A layer's specification is its kind and its fields, all given:
+#   ("linear", {"in_features": int, "out_features": int, "bias": bool})
+#   ("conv2d", {"in_channels", "out_channels", "kernel_size": (h, w), "stride": (h, w), "padding": (h, w),
+#               "dilation": (h, w), "groups": int, "bias": bool})
+#   ("max_pool2d" | "avg_pool2d", {"kernel_size": (h, w), "stride": (h, w), "padding": (h, w)})
+#   ("flatten" | "step" | "sigmoid" | "tanh" | "relu" | "softplus" | "gelu" | "softmax" | "log_softmax", {})
+#   ("leaky_relu", {"negative_slope": float}), ("elu", {"alpha": float}), ("dropout", {"p": float})
+#   ("prelu", {"num_parameters": int}), ("rrelu", {"lower": float, "upper": float}), ("maxout", {"pieces": int})
+LayerSpec: TypeAlias = tuple[str, Mapping[str, Any]]
+
+class Parameters:
+    """Values and gradients of a list of layers, each one flat buffer that the named views look into."""
+
+    def __init__(self, layers: Sequence[LayerSpec], dtype: str) -> None: ...  # "float32" or "float64"
+    @property
+    def names(self) -> list[str]: ...
+    @property
+    def flat_values(self) -> Array: ...
+    @property
+    def flat_gradients(self) -> Array: ...
+    def value(self, name: str) -> Array: ...
+    def gradient(self, name: str) -> Array: ...
+
+class Optimizer:
+    """An optimizer's state over one Parameters."""
+
+    learning_rate: float
+    @property
+    def state(self) -> dict[str, Array]: ...  # named flat buffers, as views
+    steps: int  # updates done so far
+    def step(self) -> None: ...  # one update from the gradients that are there
+
+def sgd(
+    parameters: Parameters, learning_rate: float, momentum: float, weight_decay: float, nesterov: bool
+) -> Optimizer: ...
+def adam(
+    parameters: Parameters, learning_rate: float, beta1: float, beta2: float, epsilon: float, weight_decay: float
+) -> Optimizer: ...
+
+class Plan:
+    """A network compiled for a sample shape and a batch capacity.
+
+    Arrays must be C-contiguous, of the parameters' dtype, (n, *input_shape).
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerSpec],
+        parameters: Parameters,
+        input_shape: tuple[int, ...],
+        capacity: int,
+        seed: int,
+    ) -> None: ...
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def output_shape(self) -> tuple[int, ...]: ...
+    @property
+    def shapes(self) -> list[tuple[int, ...]]: ...  # of a sample, after each layer
+    @property
+    def capacity(self) -> int: ...
+    def predict(self, x: Array) -> Array: ...
+    def forward(self, x: Array, training: bool) -> Array: ...
+    def backward(self, grad: Array, need_grad_x: bool) -> Array | None: ...
+    def gradients(self, x: Array, target: Array | Labels, loss: str) -> tuple[float, int]: ...  # sum of losses, hits
+    def evaluate(self, x: Array, target: Array | Labels, loss: str) -> tuple[float, int]: ...
+    def train_epoch(
+        self,
+        x: Array,
+        target: Array | Labels,
+        order: Labels,
+        batch_size: int,
+        loss: str,
+        optimizer: Optimizer,
+        report: Callable[[float, int, int], object] | None,
+    ) -> tuple[float, int, int]:
+        """One pass over the samples in that order.
+
+        ``report(loss_sum, hits, samples)`` is called about every 100 ms. Whatever it raises, and
+        KeyboardInterrupt at a signal, ends the pass after a whole batch and is raised from here.
+        Returns the last such triple.
+        """
