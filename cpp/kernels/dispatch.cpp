@@ -9,8 +9,8 @@
 #include "ranvier/cpu.h"
 
 // Generated from the list in CMakeLists.txt: RANVIER_TABLE(name) for each, plainest first.
-#define RANVIER_TABLE(isa)                \
-    namespace ranvier::isa {              \
+#define RANVIER_TABLE(isa)          \
+    namespace ranvier::isa {        \
     extern const KernelTable table; \
     }
 #include "isa_tables.inc"
@@ -27,14 +27,13 @@ const KernelTable* const kTables[] = {
 
 std::atomic<const KernelTable*> chosen{nullptr};
 
-bool runs_here(const KernelTable& table) {
-    return (table.required_features & ~detected_features()) == 0;
-}
+bool runs_here(const KernelTable& table) { return (table.required_features & ~detected_features()) == 0; }
 
 std::string names(bool supported_only) {
     std::string text;
     for (const KernelTable* table : kTables)
-        if (!supported_only || runs_here(*table)) text += (text.empty() ? "" : ", ") + std::string(table->name);
+        if (!supported_only || runs_here(*table))
+            text += (text.empty() ? "" : ", ") + std::string(table->name);
     return text;
 }
 
@@ -56,7 +55,9 @@ const KernelTable& default_table() {
     const KernelTable* best = nullptr;
     for (const KernelTable* table : kTables)
         if (runs_here(*table)) best = table;
-    if (!best) throw std::runtime_error("this processor runs none of the instruction sets of this build: " + names(false));
+    if (!best)
+        throw std::runtime_error("this processor runs none of the instruction sets of this build: " +
+                                 names(false));
     return *best;
 }
 

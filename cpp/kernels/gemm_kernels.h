@@ -18,16 +18,16 @@ struct GemmKernels {
                    T* packed);
 
     // c = a b (c += a b if accumulate) of packed operands; c has unit column stride.
-    void (*multiply_packed)(index_t rows, index_t cols, index_t depth, const T* packed_a,
-                            const T* packed_b, T* c, index_t c_row_stride, bool accumulate);
+    void (*multiply_packed)(index_t rows, index_t cols, index_t depth, const T* packed_a, const T* packed_b,
+                            T* c, index_t c_row_stride, bool accumulate);
     // The same with A where it lies, any strides, and B packed.
-    void (*multiply_packed_b)(index_t rows, index_t cols, index_t depth, const T* a,
-                              index_t a_row_stride, index_t a_col_stride, const T* packed_b, T* c,
-                              index_t c_row_stride, bool accumulate);
+    void (*multiply_packed_b)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
+                              index_t a_col_stride, const T* packed_b, T* c, index_t c_row_stride,
+                              bool accumulate);
     // The same with both operands where they lie; B has unit column stride.
-    void (*multiply_unpacked)(index_t rows, index_t cols, index_t depth, const T* a,
-                              index_t a_row_stride, index_t a_col_stride, const T* b,
-                              index_t b_row_stride, T* c, index_t c_row_stride, bool accumulate);
+    void (*multiply_unpacked)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
+                              index_t a_col_stride, const T* b, index_t b_row_stride, T* c,
+                              index_t c_row_stride, bool accumulate);
 
     // c[i] += bias[i], and sums[j] += row[j]: rows of n contiguous elements.
     void (*add_scalar)(index_t n, T value, T* row);

@@ -25,9 +25,9 @@ constexpr struct {
     CpuFeature bit;
     const char* name;
 } kNames[] = {
-    {kSse42, "sse4.2"},     {kPopcnt, "popcnt"},     {kAvx, "avx"},           {kAvx2, "avx2"},
-    {kFma, "fma"},          {kF16c, "f16c"},         {kBmi, "bmi"},           {kBmi2, "bmi2"},
-    {kLzcnt, "lzcnt"},      {kMovbe, "movbe"},       {kAvx512f, "avx512f"},   {kAvx512bw, "avx512bw"},
+    {kSse42, "sse4.2"},      {kPopcnt, "popcnt"},     {kAvx, "avx"},           {kAvx2, "avx2"},
+    {kFma, "fma"},           {kF16c, "f16c"},         {kBmi, "bmi"},           {kBmi2, "bmi2"},
+    {kLzcnt, "lzcnt"},       {kMovbe, "movbe"},       {kAvx512f, "avx512f"},   {kAvx512bw, "avx512bw"},
     {kAvx512cd, "avx512cd"}, {kAvx512dq, "avx512dq"}, {kAvx512vl, "avx512vl"},
 };
 
@@ -83,8 +83,7 @@ std::string model_name() {
 // Quota over period in a cgroup's folder, 0 if it sets none. Version 2 has one file, version 1 two.
 double quota_in(const std::string& folder) {
     double quota = 0, period = 0;
-    if (std::ifstream file(folder + "/cpu.max"); file >> quota >> period && period > 0)
-        return quota / period;
+    if (std::ifstream file(folder + "/cpu.max"); file >> quota >> period && period > 0) return quota / period;
     std::ifstream quota_file(folder + "/cpu.cfs_quota_us"), period_file(folder + "/cpu.cfs_period_us");
     if (quota_file >> quota && period_file >> period && quota > 0 && period > 0) return quota / period;
     return 0;

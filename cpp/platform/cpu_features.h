@@ -29,49 +29,49 @@ enum CpuFeature : std::uint64_t {
 // What the compiler was told that it may use in the file that reads this constant.
 constexpr std::uint64_t kCompiledFeatures = 0
 #ifdef __SSE4_2__
-                                                   | kSse42
+                                            | kSse42
 #endif
 #ifdef __POPCNT__
-                                                   | kPopcnt
+                                            | kPopcnt
 #endif
 #ifdef __AVX__
-                                                   | kAvx
+                                            | kAvx
 #endif
 #ifdef __AVX2__
-                                                   | kAvx2
+                                            | kAvx2
 #endif
 #ifdef __FMA__
-                                                   | kFma
+                                            | kFma
 #endif
 #ifdef __F16C__
-                                                   | kF16c
+                                            | kF16c
 #endif
 #ifdef __BMI__
-                                                   | kBmi
+                                            | kBmi
 #endif
 #ifdef __BMI2__
-                                                   | kBmi2
+                                            | kBmi2
 #endif
 #ifdef __LZCNT__
-                                                   | kLzcnt
+                                            | kLzcnt
 #endif
 #ifdef __MOVBE__
-                                                   | kMovbe
+                                            | kMovbe
 #endif
 #ifdef __AVX512F__
-                                                   | kAvx512f
+                                            | kAvx512f
 #endif
 #ifdef __AVX512BW__
-                                                   | kAvx512bw
+                                            | kAvx512bw
 #endif
 #ifdef __AVX512CD__
-                                                   | kAvx512cd
+                                            | kAvx512cd
 #endif
 #ifdef __AVX512DQ__
-                                                   | kAvx512dq
+                                            | kAvx512dq
 #endif
 #ifdef __AVX512VL__
-                                                   | kAvx512vl
+                                            | kAvx512vl
 #endif
     ;
 

@@ -30,7 +30,8 @@ void random_permutation(std::uint64_t seed, std::uint64_t stream, index_t count,
         // The high half of a 64-bit product maps a uniform word onto [0, i] (Lemire 2019); with 64
         // random bits the bias is below 2^-30 for any array that fits in memory.
         const std::uint64_t word = (std::uint64_t{words[1]} << 32) | words[0];
-        const auto j = static_cast<index_t>((static_cast<unsigned __int128>(word) * static_cast<std::uint64_t>(i + 1)) >> 64);
+        const auto j = static_cast<index_t>(
+            (static_cast<unsigned __int128>(word) * static_cast<std::uint64_t>(i + 1)) >> 64);
         std::swap(out[i], out[j]);
     }
 }

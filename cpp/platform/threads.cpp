@@ -72,7 +72,8 @@ int num_threads() {
 }
 
 void set_num_threads(int count) {
-    if (count < 0) throw std::invalid_argument("count: expected 0 or more threads, got " + std::to_string(count));
+    if (count < 0)
+        throw std::invalid_argument("count: expected 0 or more threads, got " + std::to_string(count));
     requested = count;
 }
 

@@ -26,14 +26,13 @@ bool activation_backward_reads_output(Activation f, double parameter);
 template <class T>
 void activation(Activation f, index_t n, const T* x, T* y, T parameter);
 template <class T>
-void activation_backward_kept(Activation f, index_t n, const T* grad, const T* kept, T* grad_x,
-                              T parameter);
+void activation_backward_kept(Activation f, index_t n, const T* grad, const T* kept, T* grad_x, T parameter);
 
 // Parametric ReLU (He et al. 2015): slope[c] below zero. x is (outer, channels, inner); slopes is
 // 1 or `channels` long. grad_slope is written, not added to, and summed in a fixed order.
 template <class T>
-void prelu(index_t outer, index_t channels, index_t inner, const T* x, const T* slopes,
-           index_t slope_count, T* y);
+void prelu(index_t outer, index_t channels, index_t inner, const T* x, const T* slopes, index_t slope_count,
+           T* y);
 template <class T>
 void prelu_backward(index_t outer, index_t channels, index_t inner, const T* grad, const T* x,
                     const T* slopes, index_t slope_count, T* grad_x, T* grad_slope);

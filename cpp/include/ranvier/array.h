@@ -46,9 +46,7 @@ struct Images {
     T* data = nullptr;
     index_t strides[4] = {0, 0, 0, 0};
 
-    operator Images<const T>() const {
-        return {data, {strides[0], strides[1], strides[2], strides[3]}};
-    }
+    operator Images<const T>() const { return {data, {strides[0], strides[1], strides[2], strides[3]}}; }
 };
 
 }  // namespace ranvier

@@ -30,10 +30,10 @@ void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<con
 
 // The gradients of a loss whose gradient to y is `grad`. All results are written, not added to.
 template <class T>
-void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad,
-                           const Images<const T>& w, const Images<T>& grad_x);
+void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad, const Images<const T>& w,
+                           const Images<T>& grad_x);
 template <class T>
-void conv2d_backward_weights(const Conv2dShape& shape, const Images<const T>& grad,
-                             const Images<const T>& x, const Images<T>& grad_w, T* grad_bias);
+void conv2d_backward_weights(const Conv2dShape& shape, const Images<const T>& grad, const Images<const T>& x,
+                             const Images<T>& grad_w, T* grad_bias);
 
 }  // namespace ranvier

@@ -7,8 +7,8 @@
 namespace ranvier {
 
 struct CpuInfo {
-    std::string model;                     // marketing name, empty where the system does not tell
-    std::vector<std::string> features;     // found by cpuid and enabled by the operating system
+    std::string model;                  // marketing name, empty where the system does not tell
+    std::vector<std::string> features;  // found by cpuid and enabled by the operating system
     int physical_cores = 1;
     int logical_cores = 1;
     std::vector<std::string> compiled_isas;   // in this build, plainest first

@@ -1,4 +1,5 @@
-// The layers of a network, as plain data. A LayerSpec says everything about a layer but its parameters' values.
+// The layers of a network, as plain data. A LayerSpec says everything about a layer but its parameters'
+// values.
 #pragma once
 
 #include <string>
@@ -47,7 +48,7 @@ struct SoftmaxSpec {
     bool logarithm;
 };
 
-using LayerSpec = std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, FlattenSpec, DropoutSpec, ActivationSpec, PReLUSpec,
-                               RReLUSpec, MaxoutSpec, SoftmaxSpec>;
+using LayerSpec = std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, FlattenSpec, DropoutSpec, ActivationSpec,
+                               PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec>;
 
 }  // namespace ranvier

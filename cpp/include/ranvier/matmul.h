@@ -6,8 +6,8 @@
 
 namespace ranvier {
 
-// What happens to each element of a product after its last addition, in this order:
-// c (if accumulate) is added, then the biases, then the activation is taken.
+// What goes with each element of a product, in this order: the sums are added to what c holds (if
+// accumulate), then the biases are added, then the activation is taken.
 template <class T>
 struct Epilogue {
     bool accumulate = false;

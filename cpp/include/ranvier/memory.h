@@ -20,8 +20,7 @@ class Buffer {
 public:
     Buffer() = default;
     explicit Buffer(index_t size)
-        : data_(static_cast<T*>(aligned_allocate(static_cast<std::size_t>(size) * sizeof(T)))),
-          size_(size) {
+        : data_(static_cast<T*>(aligned_allocate(static_cast<std::size_t>(size) * sizeof(T)))), size_(size) {
         for (index_t i = 0; i < size; ++i) data_[i] = T{};
     }
     Buffer(Buffer&& other) noexcept

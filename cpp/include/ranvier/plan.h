@@ -59,7 +59,7 @@ struct Targets {
 };
 
 struct EpochSums {
-    double loss = 0;       // sum over the samples done
+    double loss = 0;  // sum over the samples done
     index_t hits = 0;
     index_t samples = 0;   // done
     bool stopped = false;  // the report asked for it; the parameters are those after the last whole batch
@@ -69,8 +69,8 @@ template <class T>
 class Plan {
 public:
     // Throws std::invalid_argument, naming the layer by position and kind, if a layer does not fit its input.
-    Plan(const std::vector<LayerSpec>& layers, std::shared_ptr<Parameters<T>> parameters, const Shape& sample_shape,
-         index_t capacity, std::uint64_t seed);
+    Plan(const std::vector<LayerSpec>& layers, std::shared_ptr<Parameters<T>> parameters,
+         const Shape& sample_shape, index_t capacity, std::uint64_t seed);
     ~Plan();
 
     const Shape& input_shape() const;
@@ -84,7 +84,8 @@ public:
     // One batch, n <= capacity, keeping what backward needs; a random layer draws a fresh mask each time
     // that `training` is true. Returns the output, (n, output), valid until the next call.
     const T* forward(index_t n, const T* x, bool training);
-    // From the gradient to the last forward's output: writes all parameter gradients, and grad_x if not nullptr.
+    // From the gradient to the last forward's output: writes all parameter gradients, and grad_x if not
+    // nullptr.
     void backward(const T* grad, T* grad_x);
 
     // forward, loss and backward of one batch; the gradients are of the loss's mean.

@@ -28,8 +28,8 @@ void max_pool2d(const Pool2dShape& shape, const Images<const T>& x, const Images
                 std::int32_t* indices);
 // grad is added up at the indices, which were made by the forward call.
 template <class T>
-void max_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad,
-                         const std::int32_t* indices, const Images<T>& grad_x);
+void max_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, const std::int32_t* indices,
+                         const Images<T>& grad_x);
 
 // The padding counts as zeros, so the divisor is always the kernel's area (PyTorch's default).
 template <class T>

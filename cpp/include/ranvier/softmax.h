@@ -16,7 +16,6 @@ void log_softmax(const Matrix<const T>& x, const Matrix<T>& y);
 template <class T>
 void softmax_backward(const Matrix<const T>& grad, const Matrix<const T>& y, const Matrix<T>& grad_x);
 template <class T>
-void log_softmax_backward(const Matrix<const T>& grad, const Matrix<const T>& y,
-                          const Matrix<T>& grad_x);
+void log_softmax_backward(const Matrix<const T>& grad, const Matrix<const T>& y, const Matrix<T>& grad_x);
 
 }  // namespace ranvier

@@ -1,9 +1,304 @@
-// Matrix-product kernels of one instruction set.
+// Matrix products of one instruction set: packing into panels, and the register tile.
+//
+// A tile of ROWS x VECS vectors of C stays in registers while the depth runs by: at each step one
+// vector of B for each column group and one broadcast element of A for each row (Goto and van de
+// Geijn 2008). The same tile serves packed operands and operands where they lie; only strides differ.
+#include "../../platform/simd.h"
+#include "../../platform/simd_transpose.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
+namespace {
 
-constinit const GemmKernels<float> gemm_float32 = {};
-constinit const GemmKernels<double> gemm_float64 = {};
+// Accumulators that fit beside a vector of B and a broadcast of A: 32, 16 and (without
+// three-operand instructions) 16 registers.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kAccumulators = 24;
+#elif defined(__AVX__)
+constexpr int kAccumulators = 12;
+#else
+constexpr int kAccumulators = 8;
+#endif
+constexpr int kTileVecs = 2;
+constexpr int kTileRows = kAccumulators / kTileVecs;
+template <class T>
+constexpr index_t kTileCols = kTileVecs* kLanes<T>;
+
+template <class T>
+struct Operands {
+    index_t depth;
+    const T* a;
+    index_t a_row_stride, a_col_stride;
+    const T* b;  // unit column stride
+    index_t b_row_stride;
+    T* c;
+    index_t c_row_stride;
+    index_t last_cols;    // of the last vector, if the tile is masked
+    index_t stored_rows;  // of the tile, if A is packed (its panels are padded)
+    bool accumulate;
+};
+
+// Rows of A are reached from every third one, so that a dozen of them need few address registers.
+constexpr int kRowGroup = 3;
+
+template <class T, int ROWS, int VECS, bool MASKED, bool PACKED_A>
+RANVIER_INLINE void add_products(const Operands<T>& o, Vec<T> (&sum)[ROWS][VECS]) {
+    constexpr int kGroups = (ROWS + kRowGroup - 1) / kRowGroup;
+    const index_t row_stride = PACKED_A ? 1 : o.a_row_stride;
+    const index_t col_stride = PACKED_A ? kTileRows : o.a_col_stride;
+    const T* a[kGroups];
+#pragma GCC unroll 16
+    for (int g = 0; g < kGroups; ++g) a[g] = o.a + g * kRowGroup * row_stride;
+    const T* b = o.b;
+    for (index_t p = 0; p < o.depth; ++p) {
+        Vec<T> columns[VECS];
+#pragma GCC unroll 16
+        for (int v = 0; v < VECS; ++v)
+            columns[v] = MASKED && v == VECS - 1 ? load_partial(b + v * kLanes<T>, o.last_cols)
+                                                 : load(b + v * kLanes<T>);
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; ++i) {
+            const Vec<T> row = broadcast(a[i / kRowGroup][(i % kRowGroup) * row_stride]);
+#pragma GCC unroll 16
+            for (int v = 0; v < VECS; ++v) sum[i][v] = fma(row, columns[v], sum[i][v]);
+        }
+#pragma GCC unroll 16
+        for (int g = 0; g < kGroups; ++g) a[g] += col_stride;
+        b += o.b_row_stride;
+    }
+}
+
+template <class T, int ROWS, int VECS, bool MASKED, bool PACKED_A>
+void tile(const Operands<T>& o) {
+    Vec<T> sum[ROWS][VECS] = {};
+    add_products<T, ROWS, VECS, MASKED, PACKED_A>(o, sum);
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+        if (PACKED_A && i >= o.stored_rows) break;
+        T* c = o.c + i * o.c_row_stride;
+#pragma GCC unroll 16
+        for (int v = 0; v < VECS; ++v, c += kLanes<T>) {
+            if (MASKED && v == VECS - 1) {
+                if (o.accumulate) sum[i][v] = load_partial(c, o.last_cols) + sum[i][v];
+                store_partial(c, sum[i][v], o.last_cols);
+            } else {
+                if (o.accumulate) sum[i][v] = load(c) + sum[i][v];
+                store(c, sum[i][v]);
+            }
+        }
+    }
+}
+
+// All columns of ROWS rows, by tiles as wide as the registers allow, the last one masked.
+template <class T, int ROWS, int VECS>
+void row_of_tiles(Operands<T> o, index_t cols) {
+    constexpr index_t kCols = VECS * kLanes<T>;
+    for (; cols >= kCols; cols -= kCols, o.b += kCols, o.c += kCols) tile<T, ROWS, VECS, false, false>(o);
+    if (cols == 0) return;
+    if constexpr (VECS > 1) {
+        if (cols <= kCols / 2) return row_of_tiles<T, ROWS, VECS / 2>(o, cols);
+        // More than half: one masked tile, after the whole vectors that VECS / 2 leaves out.
+        if (cols <= kCols - kLanes<T>) {
+            tile<T, ROWS, VECS / 2, false, false>(o);
+            o.b += kCols / 2;
+            o.c += kCols / 2;
+            return row_of_tiles<T, ROWS, VECS / 2>(o, cols - kCols / 2);
+        }
+    }
+    o.last_cols = cols - (VECS - 1) * kLanes<T>;
+    tile<T, ROWS, VECS, true, false>(o);
+}
+
+// The widest power of two of vectors that ROWS rows can keep in registers.
+constexpr int vecs_for(int rows) {
+    return rows * 8 <= kAccumulators ? 8 : rows * 4 <= kAccumulators ? 4 : kTileVecs;
+}
+
+template <class T>
+using RowOfTiles = void (*)(Operands<T> o, index_t cols);
+
+template <class T, std::size_t... I>
+constexpr auto tiles_by_rows(std::index_sequence<I...>) {
+    struct {
+        RowOfTiles<T> at[kTileRows];
+    } table = {{row_of_tiles<T, I + 1, vecs_for(I + 1)>...}};
+    return table;
+}
+template <class T>
+constexpr auto kTilesByRows = tiles_by_rows<T>(std::make_index_sequence<kTileRows>{});
+
+template <class T>
+void multiply_unpacked(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
+                       index_t a_col_stride, const T* b, index_t b_row_stride, T* c, index_t c_row_stride,
+                       bool accumulate) {
+    Operands<T> o = {depth, a, a_row_stride, a_col_stride, b, b_row_stride, c, c_row_stride,
+                     0,     0, accumulate};
+    while (rows > 0) {
+        // Two even halves rather than a full tile and a sliver.
+        const index_t now = rows >= 2 * kTileRows || rows == kTileRows ? kTileRows
+                            : rows > kTileRows                         ? (rows + 1) / 2
+                                                                       : rows;
+        kTilesByRows<T>.at[now - 1](o, cols);
+        o.a += now * a_row_stride;
+        o.c += now * c_row_stride;
+        rows -= now;
+    }
+}
+
+template <class T, bool PACKED_A>
+RANVIER_INLINE void panel_times_panel(Operands<T>& o, index_t rows, index_t cols) {
+    if (PACKED_A) {
+        o.stored_rows = rows < kTileRows ? rows : kTileRows;
+        if (cols >= kTileCols<T>) return tile<T, kTileRows, kTileVecs, false, true>(o);
+        o.last_cols = cols <= kLanes<T> ? cols : cols - kLanes<T>;
+        if (cols <= kLanes<T>) return tile<T, kTileRows, 1, true, true>(o);
+        return tile<T, kTileRows, kTileVecs, true, true>(o);
+    }
+    kTilesByRows<T>.at[(rows < kTileRows ? rows : kTileRows) - 1](o,
+                                                                  cols < kTileCols<T> ? cols : kTileCols<T>);
+}
+
+// For each panel of B (which stays in the first-level cache), all panels of A.
+template <class T, bool PACKED_A>
+RANVIER_INLINE void multiply_panels(index_t rows, index_t cols, index_t depth, const T* a,
+                                    index_t a_row_stride, index_t a_col_stride, const T* packed_b, T* c,
+                                    index_t c_row_stride, bool accumulate) {
+    const index_t a_panel = PACKED_A ? depth * kTileRows : kTileRows * a_row_stride;
+    for (index_t j = 0; j < cols; j += kTileCols<T>) {
+        for (index_t i = 0; i < rows; i += kTileRows) {
+            Operands<T> o = {depth,
+                             a + i / kTileRows * a_panel,
+                             a_row_stride,
+                             a_col_stride,
+                             packed_b + j * depth,
+                             kTileCols<T>,
+                             c + i * c_row_stride + j,
+                             c_row_stride,
+                             0,
+                             0,
+                             accumulate};
+            panel_times_panel<T, PACKED_A>(o, rows - i, cols - j);
+        }
+    }
+}
+
+template <class T>
+void multiply_packed(index_t rows, index_t cols, index_t depth, const T* packed_a, const T* packed_b, T* c,
+                     index_t c_row_stride, bool accumulate) {
+    multiply_panels<T, true>(rows, cols, depth, packed_a, 1, kTileRows, packed_b, c, c_row_stride,
+                             accumulate);
+}
+
+template <class T>
+void multiply_packed_b(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
+                       index_t a_col_stride, const T* packed_b, T* c, index_t c_row_stride, bool accumulate) {
+    multiply_panels<T, false>(rows, cols, depth, a, a_row_stride, a_col_stride, packed_b, c, c_row_stride,
+                              accumulate);
+}
+
+// One panel: `lines` vectors of the operand, each `depth` long, become packed[p][line], with zeros for
+// the lines from `lines` to LINES.
+template <class T, int LINES>
+void pack_panel_strided(index_t lines, index_t depth, const T* from, index_t line_stride,
+                        index_t depth_stride, T* packed) {
+    for (index_t p = 0; p < depth; ++p)
+        for (index_t i = 0; i < LINES; ++i)
+            packed[p * LINES + i] = i < lines ? from[i * line_stride + p * depth_stride] : T{};
+}
+
+// The same if lines lie side by side (line_stride 1): a copy of `lines` elements for each p.
+template <class T, int LINES>
+void pack_panel_copied(index_t lines, index_t depth, const T* from, index_t depth_stride, T* packed) {
+    for (index_t p = 0; p < depth; ++p, from += depth_stride, packed += LINES) {
+        for (index_t i = 0; i < LINES; i += kLanes<T>) {
+            const index_t wanted = LINES - i < kLanes<T> ? LINES - i : kLanes<T>;
+            const index_t there = lines - i < 0 ? 0 : lines - i < wanted ? lines - i : wanted;
+            const Vec<T> v = there == kLanes<T> ? load(from + i) : load_partial(from + i, there);
+            if (wanted == kLanes<T>)
+                store(packed + i, v);
+            else
+                store_partial(packed + i, v, wanted);
+        }
+    }
+}
+
+// The same if each line is contiguous (depth_stride 1): squares of lanes transposed in registers.
+template <class T, int LINES>
+void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t line_stride, T* packed) {
+    for (index_t p = 0; p < depth; p += kLanes<T>) {
+        const index_t steps = depth - p < kLanes<T> ? depth - p : kLanes<T>;
+        for (index_t i = 0; i < LINES; i += kLanes<T>) {
+            const index_t wanted = LINES - i < kLanes<T> ? LINES - i : kLanes<T>;
+            Vec<T> square[kLanes<T>];
+#pragma GCC unroll 16
+            for (int k = 0; k < kLanes<T>; ++k) {
+                const T* line = from + (i + k) * line_stride + p;
+                square[k] = i + k >= lines       ? Vec<T>{}
+                            : steps == kLanes<T> ? load(line)
+                                                 : load_partial(line, steps);
+            }
+            transpose<T>(square);
+#pragma GCC unroll 16
+            for (int k = 0; k < kLanes<T>; ++k) {
+                if (k >= steps) break;
+                T* to = packed + (p + k) * LINES + i;
+                if (wanted == kLanes<T>)
+                    store(to, square[k]);
+                else
+                    store_partial(to, square[k], wanted);
+            }
+        }
+    }
+}
+
+template <class T, int LINES>
+RANVIER_INLINE void pack_panels(index_t lines, index_t depth, const T* from, index_t line_stride,
+                                index_t depth_stride, T* packed) {
+    for (; lines > 0; lines -= LINES, from += LINES * line_stride, packed += LINES * depth) {
+        const index_t now = lines < LINES ? lines : LINES;
+        if (line_stride == 1)
+            pack_panel_copied<T, LINES>(now, depth, from, depth_stride, packed);
+        else if (depth_stride == 1)
+            pack_panel_transposed<T, LINES>(now, depth, from, line_stride, packed);
+        else
+            pack_panel_strided<T, LINES>(now, depth, from, line_stride, depth_stride, packed);
+    }
+}
+
+template <class T>
+void pack_a(index_t rows, index_t depth, const T* a, index_t row_stride, index_t col_stride, T* packed) {
+    pack_panels<T, kTileRows>(rows, depth, a, row_stride, col_stride, packed);
+}
+
+template <class T>
+void pack_b(index_t depth, index_t cols, const T* b, index_t row_stride, index_t col_stride, T* packed) {
+    pack_panels<T, kTileCols<T>>(cols, depth, b, col_stride, row_stride, packed);
+}
+
+template <class T>
+void add_scalar(index_t n, T value, T* row) {
+    const Vec<T> addend = broadcast(value);
+    index_t i = 0;
+    for (; i + kLanes<T> <= n; i += kLanes<T>) store(row + i, load(row + i) + addend);
+    if (i < n) store_partial(row + i, load_partial(row + i, n - i) + addend, n - i);
+}
+
+template <class T>
+void add_row(index_t n, const T* addend, T* row) {
+    index_t i = 0;
+    for (; i + kLanes<T> <= n; i += kLanes<T>) store(row + i, load(row + i) + load(addend + i));
+    if (i < n) store_partial(row + i, load_partial(row + i, n - i) + load_partial(addend + i, n - i), n - i);
+}
+
+}  // namespace
+
+#define RANVIER_GEMM_KERNELS(T)                                                                  \
+    {                                                                                            \
+        kTileRows, kTileCols<T>, pack_a<T>, pack_b<T>, multiply_packed<T>, multiply_packed_b<T>, \
+            multiply_unpacked<T>, add_scalar<T>, add_row<T>                                      \
+    }
+
+constinit const GemmKernels<float> gemm_float32 = RANVIER_GEMM_KERNELS(float);
+constinit const GemmKernels<double> gemm_float64 = RANVIER_GEMM_KERNELS(double);
 
 }  // namespace ranvier::RANVIER_ISA

@@ -1,0 +1,305 @@
+// Matrix products: which way each one goes, and how it is shared among threads.
+//
+// Every way adds in one order (docs/architecture.md): the depth is cut by depth_block(), a block is summed
+// from zero in sequence, and the blocks' sums are added to c in order.
+#include "ranvier/matmul.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "../platform/denormals.h"
+#include "kernel_table.h"
+#include "ranvier/memory.h"
+#include "ranvier/threads.h"
+
+namespace ranvier {
+namespace {
+
+// Of a packed depth block: rows of A that stay in the second-level cache, and columns of B with which
+// they meet in one task.
+constexpr index_t kBlockRows = 192;
+constexpr index_t kBlockCols = 512;
+// Bounds on what is packed at once, for the third-level cache.
+constexpr index_t kPackedRows = 4096;
+constexpr index_t kPackedCols = 4096;
+// An operand up to this many bytes is read fast enough where it lies.
+constexpr index_t kUnpackedBytes = 256 << 10;
+
+index_t round_up(index_t n, index_t unit) { return (n + unit - 1) / unit * unit; }
+index_t ceil_div(index_t n, index_t unit) { return (n + unit - 1) / unit; }
+
+// What threads_for() counts as elementary operations: a vector's worth of multiplications.
+double work_of(index_t m, index_t n, index_t k) {
+    return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / 6;
+}
+
+template <class T>
+struct Product {
+    Matrix<const T> a, b;
+    Matrix<T> c;  // unit column stride
+    Epilogue<T> epilogue;
+
+    index_t m() const { return c.rows; }
+    index_t n() const { return c.cols; }
+    index_t k() const { return a.cols; }
+};
+
+// Biases and activation of a block of c whose sums are complete.
+template <class T>
+void finish(const Product<T>& product, index_t i0, index_t j0, index_t rows, index_t cols) {
+    const Epilogue<T>& e = product.epilogue;
+    if (!e.row_bias && !e.col_bias && e.activation == Activation::identity) return;
+    const auto& gemm = *kernels<T>().gemm;
+    const auto activate = kernels<T>().elementwise->activation[static_cast<int>(e.activation)];
+    for (index_t i = i0; i < i0 + rows; ++i) {
+        T* row = product.c.data + i * product.c.row_stride + j0;
+        if (e.row_bias) gemm.add_scalar(cols, e.row_bias[i], row);
+        if (e.col_bias) gemm.add_row(cols, e.col_bias + j0, row);
+        if (e.activation != Activation::identity) activate(cols, row, row, e.parameter);
+    }
+}
+
+// c for k = 0, before the epilogue.
+template <class T>
+void clear(const Product<T>& product) {
+    for (index_t i = 0; i < product.m(); ++i)
+        std::fill_n(product.c.data + i * product.c.row_stride, product.n(), T{});
+}
+
+// One block of c straight from the operands where they lie.
+template <class T>
+void block_unpacked(const Product<T>& p, index_t i0, index_t j0, index_t rows, index_t cols) {
+    const auto& gemm = *kernels<T>().gemm;
+    const index_t length = depth_block<T>(p.k());
+    for (index_t k0 = 0; k0 < p.k(); k0 += length)
+        gemm.multiply_unpacked(
+            rows, cols, std::min(length, p.k() - k0), p.a.data + i0 * p.a.row_stride + k0 * p.a.col_stride,
+            p.a.row_stride, p.a.col_stride, p.b.data + k0 * p.b.row_stride + j0, p.b.row_stride,
+            p.c.data + i0 * p.c.row_stride + j0, p.c.row_stride, k0 > 0 || p.epilogue.accumulate);
+    finish(p, i0, j0, rows, cols);
+}
+
+// Cuts c into about `tasks` blocks along its longer side, in whole tiles.
+template <class T>
+void multiply_in_place(const Product<T>& p) {
+    const auto& gemm = *kernels<T>().gemm;
+    const int threads = threads_for(work_of(p.m(), p.n(), p.k()));
+    if (threads == 1) return block_unpacked(p, 0, 0, p.m(), p.n());
+    const bool by_rows = p.m() >= p.n();
+    const index_t whole = by_rows ? p.m() : p.n();
+    const index_t piece = round_up(ceil_div(whole, 2 * threads), by_rows ? gemm.tile_rows : gemm.tile_cols);
+    parallel_for(ceil_div(whole, piece), threads, [&](index_t task) {
+        const index_t from = task * piece, size = std::min(piece, whole - from);
+        if (by_rows)
+            block_unpacked(p, from, index_t{0}, size, p.n());
+        else
+            block_unpacked(p, index_t{0}, from, p.m(), size);
+    });
+}
+
+// B packed as a whole, A where it lies: for few rows, or a B whose columns are not contiguous.
+template <class T>
+void multiply_packing_b(const Product<T>& p) {
+    const auto& gemm = *kernels<T>().gemm;
+    const int threads = threads_for(work_of(p.m(), p.n(), p.k()));
+    const index_t length = depth_block<T>(p.k());
+    const index_t piece = threads == 1
+                              ? kBlockCols
+                              : std::min(kBlockCols, round_up(ceil_div(p.n(), 2 * threads), gemm.tile_cols));
+    parallel_for(ceil_div(p.n(), piece), threads, [&](index_t task) {
+        const index_t j0 = task * piece, cols = std::min(piece, p.n() - j0);
+        Scratch<T> packed(length * round_up(cols, gemm.tile_cols));
+        for (index_t k0 = 0; k0 < p.k(); k0 += length) {
+            const index_t depth = std::min(length, p.k() - k0);
+            gemm.pack_b(depth, cols, p.b.data + k0 * p.b.row_stride + j0 * p.b.col_stride, p.b.row_stride,
+                        p.b.col_stride, packed.data());
+            gemm.multiply_packed_b(p.m(), cols, depth, p.a.data + k0 * p.a.col_stride, p.a.row_stride,
+                                   p.a.col_stride, packed.data(), p.c.data + j0, p.c.row_stride,
+                                   k0 > 0 || p.epilogue.accumulate);
+        }
+        finish(p, index_t{0}, j0, p.m(), cols);
+    });
+}
+
+// A region of c no larger than kPackedRows x kPackedCols, both operands packed, block of depth by block.
+template <class T>
+class PackedProduct {
+public:
+    PackedProduct(const Product<T>& product, index_t i0, index_t j0, index_t rows, index_t cols, int threads)
+        : p_(product), i0_(i0), j0_(j0), rows_(rows), cols_(cols), threads_(threads) {
+        // Enough blocks that the last round of tasks leaves no thread idle for long.
+        block_rows_ = std::min(kBlockRows, round_up(ceil_div(rows, threads), gemm_.tile_rows));
+        block_rows_ = block_rows_ / gemm_.tile_rows * gemm_.tile_rows;
+        block_cols_ = round_up(std::min(kBlockCols, cols), gemm_.tile_cols);
+        row_blocks_ = ceil_div(rows, block_rows_);
+        col_blocks_ = ceil_div(cols, block_cols_);
+    }
+
+    void run() {
+        const index_t length = depth_block<T>(p_.k());
+        Scratch<T> packed_a(row_blocks_ * block_rows_ * length), packed_b(col_blocks_ * block_cols_ * length);
+        for (index_t k0 = 0; k0 < p_.k(); k0 += length) {
+            const index_t depth = std::min(length, p_.k() - k0);
+            parallel_for(row_blocks_ + col_blocks_, threads_, [&](index_t task) {
+                if (task < row_blocks_)
+                    pack_a(task, k0, depth, packed_a.data());
+                else
+                    pack_b(task - row_blocks_, k0, depth, packed_b.data());
+            });
+            parallel_for(row_blocks_ * col_blocks_, threads_, [&](index_t task) {
+                multiply(task % row_blocks_, task / row_blocks_, k0, depth, packed_a.data(), packed_b.data());
+            });
+        }
+    }
+
+private:
+    void pack_a(index_t block, index_t k0, index_t depth, T* packed) const {
+        const index_t i = block * block_rows_;
+        gemm_.pack_a(std::min(block_rows_, rows_ - i), depth,
+                     p_.a.data + (i0_ + i) * p_.a.row_stride + k0 * p_.a.col_stride, p_.a.row_stride,
+                     p_.a.col_stride, packed + i * depth);
+    }
+
+    void pack_b(index_t block, index_t k0, index_t depth, T* packed) const {
+        const index_t j = block * block_cols_;
+        gemm_.pack_b(depth, std::min(block_cols_, cols_ - j),
+                     p_.b.data + k0 * p_.b.row_stride + (j0_ + j) * p_.b.col_stride, p_.b.row_stride,
+                     p_.b.col_stride, packed + j * depth);
+    }
+
+    void multiply(index_t row_block, index_t col_block, index_t k0, index_t depth, const T* packed_a,
+                  const T* packed_b) const {
+        const index_t i = row_block * block_rows_, j = col_block * block_cols_;
+        const index_t rows = std::min(block_rows_, rows_ - i), cols = std::min(block_cols_, cols_ - j);
+        gemm_.multiply_packed(rows, cols, depth, packed_a + i * depth, packed_b + j * depth,
+                              p_.c.data + (i0_ + i) * p_.c.row_stride + j0_ + j, p_.c.row_stride,
+                              k0 > 0 || p_.epilogue.accumulate);
+        if (k0 + depth == p_.k()) finish(p_, i0_ + i, j0_ + j, rows, cols);
+    }
+
+    const Product<T>& p_;
+    const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
+    index_t i0_, j0_, rows_, cols_;
+    int threads_;
+    index_t block_rows_, block_cols_, row_blocks_, col_blocks_;
+};
+
+template <class T>
+void multiply_packing_both(const Product<T>& p) {
+    const int threads = threads_for(work_of(p.m(), p.n(), p.k()));
+    for (index_t j = 0; j < p.n(); j += kPackedCols)
+        for (index_t i = 0; i < p.m(); i += kPackedRows)
+            PackedProduct<T>(p, i, j, std::min(kPackedRows, p.m() - i), std::min(kPackedCols, p.n() - j),
+                             threads)
+                .run();
+}
+
+template <class T>
+void multiply(const Product<T>& p);
+
+// A small c of great depth: each block of the depth is a product of its own, on any thread, and their
+// sums are added in order.
+template <class T>
+void multiply_by_depth(const Product<T>& p, int threads) {
+    const index_t length = depth_block<T>(p.k()), blocks = ceil_div(p.k(), length);
+    const index_t size = p.m() * p.n();
+    Scratch<T> sums(blocks * size);
+    parallel_for(blocks, threads, [&](index_t block) {
+        const index_t k0 = block * length, depth = std::min(length, p.k() - k0);
+        Product<T> part = p;
+        part.a.data += k0 * p.a.col_stride;
+        part.a.cols = depth;
+        part.b.data += k0 * p.b.row_stride;
+        part.b.rows = depth;
+        part.c = row_major(sums.data() + block * size, p.m(), p.n());
+        part.epilogue = {};
+        multiply(part);
+    });
+    for (index_t i = 0; i < p.m(); ++i) {
+        T* row = p.c.data + i * p.c.row_stride;
+        index_t block = 0;
+        if (!p.epilogue.accumulate) std::copy_n(sums.data() + block++ * size + i * p.n(), p.n(), row);
+        for (; block < blocks; ++block)
+            kernels<T>().gemm->add_row(p.n(), sums.data() + block * size + i * p.n(), row);
+    }
+    finish(p, index_t{0}, index_t{0}, p.m(), p.n());
+}
+
+template <class T>
+void multiply(const Product<T>& p) {
+    const auto& gemm = *kernels<T>().gemm;
+    if (p.k() == 0) {
+        if (!p.epilogue.accumulate) clear(p);
+        return finish(p, index_t{0}, index_t{0}, p.m(), p.n());
+    }
+    const int threads = threads_for(work_of(p.m(), p.n(), p.k()));
+    const index_t tiles = ceil_div(p.m(), gemm.tile_rows) * ceil_div(p.n(), gemm.tile_cols);
+    if (threads > 1 && tiles < 8 * threads && p.k() > 2 * depth_block<T>(p.k()))
+        return multiply_by_depth(p, threads);
+    const index_t size = sizeof(T);
+    const bool b_rows_contiguous = p.b.col_stride == 1;
+    const bool few_rows = p.m() <= 2 * gemm.tile_rows;
+    const bool small = p.k() * p.n() * size <= kUnpackedBytes && p.m() * p.k() * size <= kUnpackedBytes;
+    if (b_rows_contiguous && (small || few_rows)) return multiply_in_place(p);
+    if (small || few_rows) return multiply_packing_b(p);
+    multiply_packing_both(p);
+}
+
+// c of any strides, by way of a contiguous one.
+template <class T>
+void multiply_scattering(const Product<T>& p) {
+    Scratch<T> memory(p.m() * p.n());
+    Product<T> whole = p;
+    whole.c = row_major(memory.data(), p.m(), p.n());
+    const auto each = [&](auto&& copy) {
+        for (index_t i = 0; i < p.m(); ++i)
+            for (index_t j = 0; j < p.n(); ++j)
+                copy(p.c.data[i * p.c.row_stride + j * p.c.col_stride], memory.data()[i * p.n() + j]);
+    };
+    if (p.epilogue.accumulate) each([](T& c, T& copy) { copy = c; });
+    multiply(whole);
+    each([](T& c, T& copy) { c = copy; });
+}
+
+}  // namespace
+
+template <class T>
+void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
+            const Epilogue<T>& epilogue) {
+    if (c.rows == 0 || c.cols == 0) return;
+    FlushDenormals flush;
+    Product<T> p = {a, b, c, epilogue};
+    if (p.c.cols == 1) p.c.col_stride = p.b.col_stride = 1;
+    if (p.c.col_stride == 1) return multiply(p);
+    if (p.c.row_stride == 1 || p.c.rows == 1) {
+        // c' = b' a': the same sums, for x * y is y * x to the bit.
+        Product<T> t = {transposed(p.b), transposed(p.a), transposed(p.c), epilogue};
+        std::swap(t.epilogue.row_bias, t.epilogue.col_bias);
+        if (t.c.cols == 1) t.c.col_stride = t.b.col_stride = 1;
+        return multiply(t);
+    }
+    multiply_scattering(p);
+}
+
+template <class T>
+void column_sums(const Matrix<const T>& a, T* sums) {
+    std::fill_n(sums, a.cols, T{});
+    if (a.cols == 0) return;
+    const auto& gemm = *kernels<T>().gemm;
+    for (index_t i = 0; i < a.rows; ++i) {
+        const T* row = a.data + i * a.row_stride;
+        if (a.col_stride == 1)
+            gemm.add_row(a.cols, row, sums);
+        else
+            for (index_t j = 0; j < a.cols; ++j) sums[j] += row[j * a.col_stride];
+    }
+}
+
+template void matmul(const Matrix<const float>&, const Matrix<const float>&, const Matrix<float>&,
+                     const Epilogue<float>&);
+template void matmul(const Matrix<const double>&, const Matrix<const double>&, const Matrix<double>&,
+                     const Epilogue<double>&);
+template void column_sums(const Matrix<const float>&, float*);
+template void column_sums(const Matrix<const double>&, double*);
+
+}  // namespace ranvier

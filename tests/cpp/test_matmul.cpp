@@ -1,0 +1,203 @@
+// Products against a float64 reference: shapes around every block, all layouts, and the same bits by every
+// path.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "isas.h"
+#include "ranvier/matmul.h"
+#include "ranvier/threads.h"
+
+namespace {
+
+using ranvier::index_t;
+using ranvier::Matrix;
+
+// How a matrix lies in memory.
+enum class Layout { rows, columns, gaps, reversed, every_second };
+constexpr Layout kLayouts[] = {Layout::rows, Layout::columns, Layout::gaps, Layout::reversed,
+                               Layout::every_second};
+
+template <class T>
+struct Stored {
+    std::vector<T> memory;
+    Matrix<T> view;
+
+    Stored(index_t rows, index_t cols, Layout layout, unsigned seed) {
+        memory.resize(static_cast<std::size_t>(2 * (rows + 3) * (cols + 3) + 1));
+        std::mt19937 generator(seed);
+        std::normal_distribution<double> normal;
+        for (T& value : memory) value = static_cast<T>(normal(generator));
+        T* base = memory.data() + 1;
+        switch (layout) {
+            case Layout::rows:
+                view = {base, rows, cols, cols, 1};
+                break;
+            case Layout::columns:
+                view = {base, rows, cols, 1, rows};
+                break;
+            case Layout::gaps:
+                view = {base, rows, cols, cols + 3, 1};
+                break;
+            case Layout::reversed:
+                view = {base + rows * cols - 1, rows, cols, -cols, -1};
+                break;
+            case Layout::every_second:
+                view = {base, rows, cols, 2 * cols, 2};
+                break;
+        }
+        if (rows * cols == 0) view.data = base;
+    }
+    T& at(index_t i, index_t j) { return view.data[i * view.row_stride + j * view.col_stride]; }
+};
+
+template <class T>
+void expect_product(index_t m, index_t n, index_t k, Layout la, Layout lb, Layout lc, bool accumulate) {
+    Stored<T> a(m, k, la, 1), b(k, n, lb, 2), c(m, n, lc, 3);
+    std::vector<double> expected(static_cast<std::size_t>(m * n)), magnitude(expected.size());
+    for (index_t i = 0; i < m; ++i)
+        for (index_t j = 0; j < n; ++j) {
+            double sum = accumulate ? c.at(i, j) : 0, size = std::abs(sum);
+            for (index_t p = 0; p < k; ++p) {
+                sum += double(a.at(i, p)) * double(b.at(p, j));
+                size += std::abs(double(a.at(i, p)) * double(b.at(p, j)));
+            }
+            expected[i * n + j] = sum;
+            magnitude[i * n + j] = size;
+        }
+    const std::vector<T> untouched = c.memory;
+    ranvier::Epilogue<T> epilogue;
+    epilogue.accumulate = accumulate;
+    ranvier::matmul<T>(a.view, b.view, c.view, epilogue);
+    for (index_t i = 0; i < m; ++i)
+        for (index_t j = 0; j < n; ++j) {
+            const double bound = 2.0 * (k + 2) * std::numeric_limits<T>::epsilon() * magnitude[i * n + j];
+            ASSERT_NEAR(c.at(i, j), expected[i * n + j], bound)
+                << m << "x" << n << "x" << k << " layouts " << int(la) << int(lb) << int(lc) << " at " << i
+                << "," << j;
+        }
+    std::size_t changed = 0;
+    for (std::size_t i = 0; i < untouched.size(); ++i) changed += untouched[i] != c.memory[i];
+    EXPECT_LE(changed, static_cast<std::size_t>(m * n)) << "wrote outside of c";
+}
+
+using Matmul = EachIsa;
+RANVIER_EACH_ISA(Matmul);
+
+TEST_P(Matmul, AgreesWithTheReferenceInEveryLayout) {
+    for (Layout la : kLayouts)
+        for (Layout lb : kLayouts)
+            for (Layout lc : kLayouts) {
+                expect_product<float>(13, 35, 17, la, lb, lc, false);
+                expect_product<double>(13, 35, 17, la, lb, lc, true);
+            }
+}
+
+TEST_P(Matmul, AgreesOnAwkwardShapes) {
+    const index_t sizes[] = {0, 1, 2, 3, 7, 11, 12, 13, 31, 32, 33, 64, 97};
+    for (index_t m : sizes)
+        for (index_t n : sizes)
+            for (index_t k : {0, 1, 5, 16, 33}) {
+                expect_product<float>(m, n, k, Layout::rows, Layout::rows, Layout::rows, false);
+                expect_product<double>(m, n, k, Layout::rows, Layout::columns, Layout::rows, true);
+            }
+}
+
+TEST_P(Matmul, AgreesBeyondEveryBlock) {
+    expect_product<float>(200, 530, 390, Layout::rows, Layout::columns, Layout::rows, false);
+    expect_product<float>(385, 33, 769, Layout::columns, Layout::rows, Layout::rows, true);
+    expect_product<double>(193, 257, 515, Layout::gaps, Layout::gaps, Layout::columns, true);
+    expect_product<float>(24, 1030, 800, Layout::rows, Layout::columns, Layout::gaps, false);
+    expect_product<float>(64, 64, 4096, Layout::rows, Layout::rows, Layout::rows, true);
+    expect_product<float>(4100, 5, 40, Layout::rows, Layout::rows, Layout::rows, false);
+    expect_product<float>(5, 4100, 40, Layout::rows, Layout::rows, Layout::rows, false);
+}
+
+TEST_P(Matmul, AgreesOnRandomShapes) {
+    std::mt19937 generator(7);
+    std::uniform_int_distribution<int> size(1, 150), layout(0, 4);
+    for (int trial = 0; trial < 60; ++trial) {
+        const index_t m = size(generator), n = size(generator), k = size(generator);
+        const auto la = static_cast<Layout>(layout(generator)), lb = static_cast<Layout>(layout(generator)),
+                   lc = static_cast<Layout>(layout(generator));
+        expect_product<float>(m, n, k, la, lb, lc, trial % 2);
+        expect_product<double>(m, n, k, la, lb, lc, trial % 2);
+    }
+}
+
+template <class T>
+std::vector<T> product(Stored<T>& a, Stored<T>& b) {
+    std::vector<T> c(static_cast<std::size_t>(a.view.rows * b.view.cols));
+    ranvier::matmul<T>(a.view, b.view, ranvier::row_major(c.data(), a.view.rows, b.view.cols));
+    return c;
+}
+
+TEST_P(Matmul, GivesTheSameBitsInEveryLayoutBatchAndThreadCount) {
+    for (auto [m, n, k] :
+         {std::array<index_t, 3>{300, 200, 500}, {64, 64, 4096}, {20, 700, 900}, {3000, 10, 30}}) {
+        Stored<float> a(m, k, Layout::rows, 1), b(k, n, Layout::rows, 2);
+        Stored<float> b_columns(k, n, Layout::columns, 3);
+        for (index_t i = 0; i < k; ++i)
+            for (index_t j = 0; j < n; ++j) b_columns.at(i, j) = b.at(i, j);
+        ranvier::set_num_threads(1);
+        const auto alone = product(a, b);
+        EXPECT_EQ(alone, product(a, b_columns));
+        for (int threads : {2, 3, 4}) {
+            ranvier::set_num_threads(threads);
+            EXPECT_EQ(alone, product(a, b)) << threads << " threads, " << m << "x" << n << "x" << k;
+            EXPECT_EQ(alone, product(a, b_columns)) << threads << " threads, transposed";
+        }
+        ranvier::set_num_threads(0);
+        for (index_t i : {index_t{0}, m / 2, m - 1}) {
+            Stored<float> row = a;
+            row.view = {row.memory.data() + 1 + i * k, 1, k, k, 1};
+            const auto single = product(row, b);
+            EXPECT_TRUE(std::equal(single.begin(), single.end(), alone.begin() + i * n)) << "row " << i;
+        }
+    }
+}
+
+TEST_P(Matmul, PropagatesNanAndInfinity) {
+    Stored<float> a(20, 40, Layout::rows, 1), b(40, 50, Layout::rows, 2);
+    a.at(3, 7) = NAN;
+    b.at(5, 11) = INFINITY;
+    const auto c = product(a, b);
+    for (index_t j = 0; j < 50; ++j) EXPECT_TRUE(std::isnan(c[3 * 50 + j]));
+    for (index_t i = 0; i < 20; ++i) EXPECT_FALSE(std::isfinite(c[i * 50 + 11]));
+    EXPECT_TRUE(std::isfinite(c[0]));
+}
+
+TEST_P(Matmul, AddsBiasesOfRowsAndColumns) {
+    for (Layout layout : {Layout::rows, Layout::columns, Layout::every_second}) {
+        const index_t m = 14, n = 37, k = 20;
+        Stored<double> a(m, k, Layout::rows, 1), b(k, n, Layout::rows, 2), c(m, n, layout, 3),
+            plain(m, n, layout, 3);
+        std::vector<double> of_row(m), of_col(n);
+        for (index_t i = 0; i < m; ++i) of_row[i] = i;
+        for (index_t j = 0; j < n; ++j) of_col[j] = 100 * j;
+        ranvier::Epilogue<double> epilogue;
+        epilogue.row_bias = of_row.data();
+        epilogue.col_bias = of_col.data();
+        ranvier::matmul<double>(a.view, b.view, plain.view);
+        ranvier::matmul<double>(a.view, b.view, c.view, epilogue);
+        for (index_t i = 0; i < m; ++i)
+            for (index_t j = 0; j < n; ++j) EXPECT_DOUBLE_EQ(c.at(i, j), plain.at(i, j) + i + 100 * j);
+    }
+}
+
+TEST_P(Matmul, SumsColumns) {
+    for (Layout layout : kLayouts) {
+        Stored<float> a(50, 19, layout, 4);
+        std::vector<float> sums(19);
+        ranvier::column_sums<float>(a.view, sums.data());
+        for (index_t j = 0; j < 19; ++j) {
+            double expected = 0;
+            for (index_t i = 0; i < 50; ++i) expected += a.at(i, j);
+            EXPECT_NEAR(sums[j], expected, 1e-4);
+        }
+    }
+}
+
+}  // namespace
