@@ -1,0 +1,32 @@
+// Products of float32 matrices, in GFLOP/s, for the instruction set in use (RANVIER_ISA forces one).
+#include <benchmark/benchmark.h>
+
+#include <vector>
+
+#include "ranvier/matmul.h"
+
+namespace {
+
+template <class T>
+void product(benchmark::State& state, bool b_transposed) {
+    const ranvier::index_t m = state.range(0), n = state.range(1), k = state.range(2);
+    std::vector<T> a(m * k, T(1)), b(k * n, T(1)), c(m * n);
+    ranvier::Matrix<const T> right = ranvier::row_major<const T>(b.data(), k, n);
+    if (b_transposed) right = ranvier::transposed(ranvier::row_major<const T>(b.data(), n, k));
+    for (auto _ : state)
+        ranvier::matmul<T>(ranvier::row_major<const T>(a.data(), m, k), right,
+                           ranvier::row_major(c.data(), m, n));
+    state.counters["GFLOP/s"] = benchmark::Counter(2e-9 * m * n * k * static_cast<double>(state.iterations()),
+                                                   benchmark::Counter::kIsRate);
+}
+
+void shapes(benchmark::internal::Benchmark* b) {
+    for (ranvier::index_t n : {8, 32, 64, 128, 256, 512, 1024, 2048}) b->Args({n, n, n});
+    b->Args({10, 30, 784})->Args({1, 100, 784})->Args({64, 64, 4096})->Args({50, 100, 784});
+}
+
+BENCHMARK_CAPTURE(product<float>, plain, false)->Apply(shapes)->UseRealTime();
+BENCHMARK_CAPTURE(product<float>, b_transposed, true)->Apply(shapes)->UseRealTime();
+BENCHMARK_CAPTURE(product<double>, plain, false)->Args({512, 512, 512})->UseRealTime();
+
+}  // namespace
