@@ -25,8 +25,12 @@ void shapes(benchmark::internal::Benchmark* b) {
     b->Args({10, 30, 784})->Args({1, 100, 784})->Args({64, 64, 4096})->Args({50, 100, 784});
 }
 
-BENCHMARK_CAPTURE(product<float>, plain, false)->Apply(shapes)->UseRealTime();
-BENCHMARK_CAPTURE(product<float>, b_transposed, true)->Apply(shapes)->UseRealTime();
-BENCHMARK_CAPTURE(product<double>, plain, false)->Args({512, 512, 512})->UseRealTime();
+void matmul_float32(benchmark::State& state) { product<float>(state, false); }
+void matmul_float32_b_transposed(benchmark::State& state) { product<float>(state, true); }
+void matmul_float64(benchmark::State& state) { product<double>(state, false); }
+
+BENCHMARK(matmul_float32)->Apply(shapes)->UseRealTime();
+BENCHMARK(matmul_float32_b_transposed)->Apply(shapes)->UseRealTime();
+BENCHMARK(matmul_float64)->Args({512, 512, 512})->UseRealTime();
 
 }  // namespace
