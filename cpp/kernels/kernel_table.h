@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "conv_kernels.h"
 #include "elementwise_kernels.h"
 #include "gemm_kernels.h"
 #include "pool_kernels.h"
@@ -14,7 +13,6 @@ template <class T>
 struct Kernels {
     const GemmKernels<T>* gemm;
     const ElementwiseKernels<T>* elementwise;
-    const ConvKernels<T>* conv;
     const PoolKernels<T>* pool;
 };
 

@@ -1,11 +1,23 @@
-// What each instruction set provides for pooling: rows of a plane.
+// What each instruction set provides for pooling: one row of output pixels whose windows lie inside the
+// image.
 #pragma once
+
+#include <cstdint>
 
 #include "ranvier/array.h"
 
 namespace ranvier {
 
 template <class T>
-struct PoolKernels {};
+struct PoolKernels {
+    // Window i covers rows x + k * row_stride (k < kernel_height) and columns i * step .. + kernel_width.
+    // Writes the maxima and, unless it is nullptr, their positions: first + k * width + column of the first
+    // maximum.
+    void (*max_row)(index_t n, const T* x, index_t row_stride, index_t kernel_height, index_t kernel_width,
+                    index_t step, std::int32_t first, std::int32_t width, T* y, std::int32_t* indices);
+    // The sums of the windows times `scale`.
+    void (*average_row)(index_t n, const T* x, index_t row_stride, index_t kernel_height,
+                        index_t kernel_width, index_t step, T scale, T* y);
+};
 
 }  // namespace ranvier

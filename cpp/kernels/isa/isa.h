@@ -15,8 +15,6 @@ extern const GemmKernels<float> gemm_float32;
 extern const GemmKernels<double> gemm_float64;
 extern const ElementwiseKernels<float> elementwise_float32;
 extern const ElementwiseKernels<double> elementwise_float64;
-extern const ConvKernels<float> conv_float32;
-extern const ConvKernels<double> conv_float64;
 extern const PoolKernels<float> pool_float32;
 extern const PoolKernels<double> pool_float64;
 

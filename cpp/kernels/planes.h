@@ -1,0 +1,136 @@
+// Images laid out so that a convolution needs no patches: padded, with one plane for each phase of the
+// stride.
+//
+// Let the padded image have the rows u and columns v, u = row + padding. Phase (r, c) of strides (s, t) is
+// the plane P[U][V] = padded[U s + r][V t + c]. The tap (i, j) of a kernel meets output pixel (y, x) at u = y
+// s + i d, so it reads P[y + a][x + b] of phase ((i d) mod s, (j d) mod t), where a = (i d) / s and b = (j d)
+// / t. With all planes at one pitch, and output pixels numbered q = y * pitch + x, that is element q + a *
+// pitch + b: for every tap a run of contiguous memory, and the whole convolution a product of the weights
+// with rows at fixed offsets. The pixels with x beyond the output's width are computed too, and dropped.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "ranvier/array.h"
+#include "ranvier/conv2d.h"
+
+namespace ranvier {
+
+// One dimension, of the input of a convolution.
+struct Axis {
+    index_t size, out, kernel, stride, padding, dilation;
+
+    index_t phase(index_t tap) const { return tap * dilation % stride; }
+    index_t shift(index_t tap) const { return tap * dilation / stride; }
+    index_t most_shift() const { return shift(kernel - 1); }
+    // Of the phases that a tap reads.
+    index_t phases() const { return std::min(stride, stride == 1 ? 1 : (kernel - 1) * dilation + 1); }
+};
+
+inline Axis rows_of(const Conv2dShape& s) {
+    return {s.in_height,     s.out_height(),   s.kernel_height,
+            s.stride_height, s.padding_height, s.dilation_height};
+}
+inline Axis cols_of(const Conv2dShape& s) {
+    return {s.in_width, s.out_width(), s.kernel_width, s.stride_width, s.padding_width, s.dilation_width};
+}
+
+// Where the taps of all channels of a group read: element q + offset.
+struct PlaneLayout {
+    Axis rows, cols;
+    index_t pitch;    // elements from one row of a plane to the next
+    index_t plane;    // to the next phase's plane
+    index_t channel;  // to the next channel
+    index_t pixels;   // q runs from 0 to here
+    bool copied;      // else the image itself serves
+
+    // Of the image as it lies, if it needs no padding and has no phases, else of a copy.
+    PlaneLayout(const Conv2dShape& shape, const index_t (&strides)[4])
+        : rows(rows_of(shape)), cols(cols_of(shape)) {
+        copied = !(shape.padding_height == 0 && shape.padding_width == 0 && rows.stride == 1 &&
+                   cols.stride == 1 && strides[3] == 1 && strides[2] >= cols.size);
+        if (copied) {
+            pitch = cols.out + cols.most_shift();
+            plane = (rows.out + rows.most_shift()) * pitch;
+            channel = rows.phases() * cols.phases() * plane;
+        } else {
+            pitch = strides[2];
+            plane = 0;
+            channel = strides[1];
+        }
+        pixels = (rows.out - 1) * pitch + cols.out;
+    }
+
+    index_t offset(index_t c, index_t i, index_t j) const {
+        return c * channel + (rows.phase(i) * cols.phases() + cols.phase(j)) * plane + rows.shift(i) * pitch +
+               cols.shift(j);
+    }
+
+    // In the order of the weights of one output channel.
+    std::vector<index_t> offsets(index_t channels) const {
+        std::vector<index_t> all;
+        all.reserve(static_cast<std::size_t>(channels * rows.kernel * cols.kernel));
+        for (index_t c = 0; c < channels; ++c)
+            for (index_t i = 0; i < rows.kernel; ++i)
+                for (index_t j = 0; j < cols.kernel; ++j) all.push_back(offset(c, i, j));
+        return all;
+    }
+
+    // One channel of one image, into `to` of `channel` elements.
+    template <class T>
+    void copy_channel(const T* from, index_t row_stride, index_t col_stride, T* to) const {
+        for (index_t r = 0; r < rows.phases(); ++r)
+            for (index_t c = 0; c < cols.phases(); ++c, to += plane)
+                for (index_t U = 0; U < plane / pitch; ++U) {
+                    const index_t row = U * rows.stride + r - rows.padding;
+                    T* line = to + U * pitch;
+                    if (row < 0 || row >= rows.size)
+                        std::fill_n(line, pitch, T{});
+                    else
+                        copy_line(from + row * row_stride, col_stride, c, line);
+                }
+    }
+
+private:
+    // line[V] = from[V stride + phase - padding], zero outside of the image.
+    template <class T>
+    void copy_line(const T* from, index_t col_stride, index_t phase, T* line) const {
+        const index_t step = cols.stride, before = cols.padding - phase;
+        const index_t first = std::clamp<index_t>(before > 0 ? (before + step - 1) / step : 0, 0, pitch);
+        const index_t last = std::clamp<index_t>(
+            cols.size + before > 0 ? (cols.size + before + step - 1) / step : 0, first, pitch);
+        std::fill(line, line + first, T{});
+        from += (first * step - before) * col_stride;
+        if (step * col_stride == 1)
+            std::copy_n(from, last - first, line + first);
+        else
+            for (index_t V = first; V < last; ++V, from += step * col_stride) line[V] = *from;
+        std::fill(line + last, line + pitch, T{});
+    }
+};
+
+// The weights of all output channels, contiguous in OIHW order: those that lie so, or a copy in `memory`.
+template <class T>
+const T* contiguous_weights(const Conv2dShape& s, const Images<const T>& w, T* memory) {
+    const index_t in = s.in_channels / s.groups, kh = s.kernel_height, kw = s.kernel_width;
+    if (w.strides[3] == 1 && w.strides[2] == kw && w.strides[1] == kh * kw && w.strides[0] == in * kh * kw)
+        return w.data;
+    T* to = memory;
+    for (index_t o = 0; o < s.out_channels; ++o)
+        for (index_t c = 0; c < in; ++c)
+            for (index_t i = 0; i < kh; ++i)
+                for (index_t j = 0; j < kw; ++j)
+                    *to++ = w.data[o * w.strides[0] + c * w.strides[1] + i * w.strides[2] + j * w.strides[3]];
+    return memory;
+}
+
+// The work of a product in units of threads_for, as for matrix products.
+inline double convolution_work(const Conv2dShape& s) {
+    return static_cast<double>(s.batch) * static_cast<double>(s.out_channels) *
+           static_cast<double>(s.out_height() * s.out_width()) *
+           static_cast<double>(s.in_channels / s.groups) *
+           static_cast<double>(s.kernel_height * s.kernel_width) / 6;
+}
+
+}  // namespace ranvier
