@@ -6,6 +6,9 @@
 namespace ranvier {
 
 void bind_platform(pybind11::module_& m);
+void bind_matmul(pybind11::module_& m);
+void bind_images(pybind11::module_& m);
+void bind_elementwise(pybind11::module_& m);
 void bind_loss(pybind11::module_& m);
 void bind_nn(pybind11::module_& m);
 

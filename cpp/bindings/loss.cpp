@@ -20,8 +20,10 @@ constexpr struct {
     {"softmax_cross_entropy", Loss::softmax_cross_entropy},
 };
 
-void require_labels_in_range(const std::int64_t* labels, const char* name, index_t n, index_t outputs, Loss loss) {
-    // With one output the labels stand for themselves, 0 or 1; but cross-entropy needs an output for each class.
+void require_labels_in_range(const std::int64_t* labels, const char* name, index_t n, index_t outputs,
+                             Loss loss) {
+    // With one output the labels stand for themselves, 0 or 1; but cross-entropy needs an output for each
+    // class.
     const index_t classes = outputs == 1 && loss != Loss::softmax_cross_entropy ? 2 : outputs;
     for (index_t i = 0; i < n; ++i)
         if (labels[i] < 0 || labels[i] >= classes)
@@ -88,7 +90,7 @@ auto by_dtype(const py::handle& prediction, Body&& body) {
         if (array.dtype().is(py::dtype::of<float>())) return body(float{}, array);
         if (array.dtype().is(py::dtype::of<double>())) return body(double{}, array);
     }
-    throw py::type_error("prediction: expected an array of float32 or float64, got " + type_of(prediction));
+    throw py::type_error("prediction: expected an array of float32 or float64, got " + kind_of(prediction));
 }
 
 template <class T>

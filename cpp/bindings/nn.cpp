@@ -219,18 +219,18 @@ py::object backward(PyPlan& self, const py::handle& x, const py::handle& grad, b
     return self.visit([&](auto& plan, auto element) -> py::object {
         using T = decltype(element);
         index_t n, grad_n;
-        samples<T>(x, "x", plan.input_shape(), n);
+        const T* input = samples<T>(x, "x", plan.input_shape(), n);
         const T* from = samples<T>(grad, "grad", plan.output_shape(), grad_n);
         if (n != grad_n)
             throw py::value_error("grad: expected " + std::to_string(n) + " samples as in x, got " +
                                   std::to_string(grad_n));
         if (!need_grad_x) {
-            self.alone([&] { plan.backward(from, nullptr); });
+            self.alone([&] { plan.backward(n, input, from, nullptr); });
             return py::none();
         }
         py::array_t<T> grad_x(batch_shape(n, plan.input_shape()));
         T* to = grad_x.mutable_data();
-        self.alone([&] { plan.backward(from, to); });
+        self.alone([&] { plan.backward(n, input, from, to); });
         return grad_x;
     });
 }

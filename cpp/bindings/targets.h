@@ -10,21 +10,11 @@
 #include "ranvier/layers.h"
 #include "ranvier/loss.h"
 #include "ranvier/plan.h"
+#include "views.h"
 
 namespace ranvier {
 
 namespace py = pybind11;
-
-inline std::string shape_of(const py::array& array) {
-    return shape_text(Shape(array.shape(), array.shape() + array.ndim()));
-}
-
-inline std::string type_of(const py::handle& object) {
-    if (py::isinstance<py::array>(object))
-        return "an array of " +
-               py::str(py::reinterpret_borrow<py::array>(object).dtype()).cast<std::string>();
-    return py::str(py::type::handle_of(object).attr("__name__")).cast<std::string>();
-}
 
 // The data of a C-contiguous array of exactly that dtype.
 template <class T>
@@ -32,7 +22,7 @@ const T* contiguous_data(const py::handle& object, const char* name) {
     if (!py::isinstance<py::array>(object) ||
         !py::reinterpret_borrow<py::array>(object).dtype().is(py::dtype::of<T>()))
         throw py::type_error(std::string(name) + ": expected an array of " +
-                             py::str(py::dtype::of<T>()).cast<std::string>() + ", got " + type_of(object));
+                             py::str(py::dtype::of<T>()).cast<std::string>() + ", got " + kind_of(object));
     const auto array = py::reinterpret_borrow<py::array>(object);
     if (!(array.flags() & py::array::c_style))
         throw py::value_error(std::string(name) + ": expected a C-contiguous array");
@@ -49,7 +39,7 @@ const T* samples(const py::handle& object, const char* name, const Shape& sample
         fits = array.shape(static_cast<py::ssize_t>(i) + 1) == sample[i];
     if (!fits)
         throw py::value_error(std::string(name) + ": expected samples of shape " + shape_text(sample) +
-                              ", got an array of shape " + shape_of(array));
+                              ", got an array of shape " + shape_text(shape_of(array)));
     n = array.shape(0);
     return data;
 }

@@ -239,9 +239,13 @@ const T* Plan<T>::forward(index_t n, const T* x, bool training) {
 }
 
 template <class T>
-void Plan<T>::backward(const T* grad, T* grad_x) {
+void Plan<T>::backward(index_t n, const T* x, const T* grad, T* grad_x) {
+    if (n != state_->pass.n)
+        throw std::invalid_argument("grad: expected the " + std::to_string(state_->pass.n) +
+                                    " samples of the last forward pass, got " + std::to_string(n));
     FlushDenormals flush;
-    std::copy_n(grad, state_->pass.n * state_->output_size, state_->output_gradient());
+    state_->x = x;
+    std::copy_n(grad, n * state_->output_size, state_->output_gradient());
     state_->backward(grad_x);
 }
 

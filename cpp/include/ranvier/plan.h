@@ -32,7 +32,8 @@ class Plan {
 public:
     // Throws std::invalid_argument, naming the layer by position and kind, if a layer does not fit its input.
     // The seed is that of the random layers (dropout, rrelu).
-    Plan(std::shared_ptr<Parameters<T>> parameters, const Shape& sample_shape, index_t capacity, std::uint64_t seed);
+    Plan(std::shared_ptr<Parameters<T>> parameters, const Shape& sample_shape, index_t capacity,
+         std::uint64_t seed);
     ~Plan();
     Plan(const Plan&) = delete;
     Plan& operator=(const Plan&) = delete;
@@ -50,9 +51,9 @@ public:
     // One batch, n <= capacity, keeping what backward needs; a random layer draws a fresh mask each time that
     // `training` is true. Returns the output, (n, output), valid until the next call.
     const T* forward(index_t n, const T* x, bool training);
-    // From the gradient to the last forward's output: writes all parameter gradients, and grad_x if it is not
-    // nullptr. The x of that forward must still be there.
-    void backward(const T* grad, T* grad_x);
+    // From the gradient to the output of the last forward, with its n and x: writes all parameter gradients,
+    // and grad_x if it is not nullptr. Throws std::invalid_argument if n is not that of the last forward.
+    void backward(index_t n, const T* x, const T* grad, T* grad_x);
 
     // forward in training mode, loss and backward of one batch; the gradients are of the loss's mean.
     LossSums gradients(index_t n, const T* x, const Targets<T>& targets, Loss loss);

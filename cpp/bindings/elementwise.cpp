@@ -1,0 +1,514 @@
+// Activations, dropout, maxout and softmax for Python.
+#include <algorithm>
+
+#include "bindings.h"
+#include "ranvier/activation.h"
+#include "ranvier/memory.h"
+#include "ranvier/softmax.h"
+#include "views.h"
+
+namespace ranvier {
+namespace {
+
+double work_of(const py::array& array) { return 3 * static_cast<double>(array.size()); }
+
+py::array apply(Activation f, const py::handle& x_object, const py::object& out, double parameter) {
+    const py::array x = float_array(x_object, "x");
+    const py::array y = output(out, shape_of(x), x, {x}, true);
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        const Array<const T> from = array_view<const T>(x);
+        const Array<T> to = array_view<T>(y);
+        run_kernel(work_of(x), [&] { activation<T>(f, from, to, static_cast<T>(parameter)); });
+    });
+    return y;
+}
+
+py::array apply_backward(Activation f, const py::handle& grad_object, const py::handle& x_object,
+                         const py::object& out, double parameter) {
+    const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad");
+    require_shape(x, "x", shape_of(grad));
+    const py::array grad_x = output(out, shape_of(x), x, {grad, x}, true);
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        const Array<const T> g = array_view<const T>(grad), from = array_view<const T>(x);
+        const Array<T> to = array_view<T>(grad_x);
+        run_kernel(work_of(x), [&] { activation_backward<T>(f, g, from, to, static_cast<T>(parameter)); });
+    });
+    return grad_x;
+}
+
+constexpr const char* kForwardDoc = R"(
+
+Parameters
+----------
+x : ndarray of float32 or float64
+    Any shape and strides.
+out : ndarray, optional
+    Of x's shape and dtype, writeable; x itself, or sharing no memory with it.
+
+Returns
+-------
+ndarray, of the shape of x
+)";
+constexpr const char* kBackwardDoc = R"(
+
+Parameters
+----------
+grad : ndarray of float32 or float64
+    The gradient of a loss to the function's output.
+x : ndarray, of the same shape
+    The input of the forward call.
+out : ndarray, optional
+    Of the same shape and dtype, writeable; grad or x itself, or sharing no memory with them.
+
+Returns
+-------
+ndarray, of the shape of x
+    grad times the function's derivative at x.
+)";
+
+template <Activation F>
+void bind_plain(py::module_& m, const char* name, const std::string& formula) {
+    m.def(
+        name, [](const py::handle& x, const py::object& out) { return apply(F, x, out, 0); }, py::arg("x"),
+        py::arg("out") = py::none(), (formula + kForwardDoc).c_str());
+    m.def((std::string(name) + "_backward").c_str(),
+          [](const py::handle& grad, const py::handle& x, const py::object& out) {
+              return apply_backward(F, grad, x, out, 0);
+          },
+          py::arg("grad"), py::arg("x"), py::arg("out") = py::none(),
+          ("Gradient of `" + std::string(name) + "`." + kBackwardDoc).c_str());
+}
+
+template <Activation F>
+void bind_with_parameter(py::module_& m, const char* name, const char* parameter, double standard,
+                         const std::string& formula) {
+    m.def(
+        name,
+        [](const py::handle& x, const py::object& out, double value) { return apply(F, x, out, value); },
+        py::arg("x"), py::arg("out") = py::none(), py::kw_only(), py::arg(parameter) = standard,
+        (formula + kForwardDoc).c_str());
+    m.def((std::string(name) + "_backward").c_str(),
+          [](const py::handle& grad, const py::handle& x, const py::object& out, double value) {
+              return apply_backward(F, grad, x, out, value);
+          },
+          py::arg("grad"), py::arg("x"), py::arg("out") = py::none(), py::kw_only(),
+          py::arg(parameter) = standard, ("Gradient of `" + std::string(name) + "`." + kBackwardDoc).c_str());
+}
+
+// --- functions whose kernels take contiguous memory: strided arrays go through scratch that holds them in C
+// order
+
+template <class T>
+void read_in_order(const py::array& array, T* to) {
+    activation<T>(
+        Activation::identity, array_view<const T>(array),
+        [&] {
+            Array<T> packed = array_view<T>(array);
+            packed.data = to;
+            index_t stride = 1;
+            for (int d = packed.ndim - 1; d >= 0; --d) {
+                packed.strides[d] = stride;
+                stride *= packed.shape[d];
+            }
+            return packed;
+        }(),
+        T{});
+}
+
+template <class T>
+void write_in_order(const T* from, const py::array& array) {
+    Array<const T> packed = array_view<const T>(array);
+    packed.data = from;
+    index_t stride = 1;
+    for (int d = packed.ndim - 1; d >= 0; --d) {
+        packed.strides[d] = stride;
+        stride *= packed.shape[d];
+    }
+    activation<T>(Activation::identity, packed, array_view<T>(array), T{});
+}
+
+bool is_c_order(const py::array& array) { return array.flags() & py::array::c_style; }
+
+// An input in C order: itself, or a scratch copy.
+template <class T>
+class InOrder {
+public:
+    explicit InOrder(const py::array& array) : memory_(is_c_order(array) ? 0 : array.size()) {
+        data_ = static_cast<const T*>(array.data());
+        if (is_c_order(array)) return;
+        read_in_order(array, memory_.data());
+        data_ = memory_.data();
+    }
+    const T* data() const { return data_; }
+
+private:
+    Scratch<T> memory_;
+    const T* data_;
+};
+
+// An output in C order: itself, or scratch that is written to it at the end.
+template <class T>
+class OutInOrder {
+public:
+    explicit OutInOrder(const py::array& array)
+        : array_(array), memory_(is_c_order(array) ? 0 : array.size()) {
+        data_ = is_c_order(array) ? const_cast<T*>(static_cast<const T*>(array.data())) : memory_.data();
+    }
+    T* data() const { return data_; }
+    void finish() const {
+        if (data_ == memory_.data() && !is_c_order(array_))
+            write_in_order(static_cast<const T*>(data_), array_);
+    }
+
+private:
+    const py::array& array_;
+    Scratch<T> memory_;
+    T* data_;
+};
+
+// (outer, channels, inner) of an array whose channels are its axis 1, or axis 0 of a vector.
+struct ChannelShape {
+    index_t outer = 1, channels = 1, inner = 1;
+
+    explicit ChannelShape(const py::array& array) {
+        const py::ssize_t axis = array.ndim() > 1 ? 1 : 0;
+        for (py::ssize_t d = 0; d < array.ndim(); ++d)
+            (d < axis ? outer : d == axis ? channels : inner) *= array.shape(d);
+    }
+};
+
+void require_weight(const py::array& weight, const ChannelShape& shape) {
+    require_ndim(weight, "weight", 1, "(one slope, or one for each channel)");
+    if (weight.shape(0) != 1 && weight.shape(0) != shape.channels)
+        throw py::value_error("weight: expected 1 or " + std::to_string(shape.channels) + " slopes, got " +
+                              std::to_string(weight.shape(0)));
+}
+
+py::array prelu_array(const py::handle& x_object, const py::handle& weight_object, const py::object& out) {
+    const py::array x = float_array(x_object, "x"), weight = array_like(weight_object, "weight", x, "x");
+    const ChannelShape s(x);
+    require_weight(weight, s);
+    const py::array y = output(out, shape_of(x), x, {x, weight}, true);
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        const InOrder<T> from(x), slopes(weight);
+        const OutInOrder<T> to(y);
+        run_kernel(work_of(x), [&] {
+            prelu<T>(s.outer, s.channels, s.inner, from.data(), slopes.data(), weight.size(), to.data());
+        });
+        to.finish();
+    });
+    return y;
+}
+
+py::tuple prelu_backward_array(const py::handle& grad_object, const py::handle& x_object,
+                               const py::handle& weight_object) {
+    const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad"),
+                    weight = array_like(weight_object, "weight", grad, "grad");
+    require_shape(x, "x", shape_of(grad));
+    const ChannelShape s(x);
+    require_weight(weight, s);
+    const py::array grad_x = new_array(shape_of(x), x), grad_weight = new_array(shape_of(weight), x);
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        const InOrder<T> g(grad), from(x), slopes(weight);
+        const OutInOrder<T> to(grad_x), slope_gradient(grad_weight);
+        run_kernel(work_of(x), [&] {
+            prelu_backward<T>(s.outer, s.channels, s.inner, g.data(), from.data(), slopes.data(),
+                              weight.size(), to.data(), slope_gradient.data());
+        });
+    });
+    return py::make_tuple(grad_x, grad_weight);
+}
+
+RandomSlopes checked_slopes(double lower, double upper, std::uint64_t seed) {
+    if (!(lower <= upper))
+        throw py::value_error("lower: expected at most upper (" + std::to_string(upper) + "), got " +
+                              std::to_string(lower));
+    return {lower, upper, seed, 0};
+}
+
+py::array rrelu_array(const py::handle& x_object, const py::object& out, double lower, double upper,
+                      bool training, std::uint64_t seed) {
+    const RandomSlopes slopes = checked_slopes(lower, upper, seed);
+    if (!training) return apply(Activation::leaky_relu, x_object, out, (lower + upper) / 2);
+    const py::array x = float_array(x_object, "x");
+    const py::array y = output(out, shape_of(x), x, {x}, true);
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        const InOrder<T> from(x);
+        const OutInOrder<T> to(y);
+        run_kernel(work_of(x), [&] { rrelu<T>(slopes, x.size(), from.data(), to.data()); });
+        to.finish();
+    });
+    return y;
+}
+
+py::array rrelu_backward_array(const py::handle& grad_object, const py::handle& x_object,
+                               const py::object& out, double lower, double upper, bool training,
+                               std::uint64_t seed) {
+    const RandomSlopes slopes = checked_slopes(lower, upper, seed);
+    if (!training)
+        return apply_backward(Activation::leaky_relu, grad_object, x_object, out, (lower + upper) / 2);
+    const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad");
+    require_shape(x, "x", shape_of(grad));
+    const py::array grad_x = output(out, shape_of(x), x, {grad, x}, true);
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        const InOrder<T> g(grad), from(x);
+        const OutInOrder<T> to(grad_x);
+        run_kernel(work_of(x),
+                   [&] { rrelu_backward<T>(slopes, x.size(), g.data(), from.data(), to.data()); });
+        to.finish();
+    });
+    return grad_x;
+}
+
+py::array dropout_array(const py::handle& object, const char* name, const py::object& out, double p,
+                        std::uint64_t seed) {
+    if (!(p >= 0 && p < 1))
+        throw py::value_error("p: expected a probability from 0 to below 1, got " + std::to_string(p));
+    const py::array x = float_array(object, name);
+    const py::array y = output(out, shape_of(x), x, {x}, true);
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        const InOrder<T> from(x);
+        const OutInOrder<T> to(y);
+        run_kernel(work_of(x), [&] { dropout<T>({p, seed, 0}, x.size(), from.data(), to.data()); });
+        to.finish();
+    });
+    return y;
+}
+
+// The output's shape; pieces must divide the channels.
+Shape maxout_shape(const py::array& x, index_t pieces) {
+    const ChannelShape s(x);
+    if (pieces < 1 || x.ndim() == 0 || s.channels % pieces != 0)
+        throw py::value_error("pieces: expected a divisor of the channels of x, of shape " +
+                              shape_text(shape_of(x)) + ", got " + std::to_string(pieces));
+    Shape shape = shape_of(x);
+    shape[shape.size() > 1 ? 1 : 0] /= pieces;
+    return shape;
+}
+
+py::array maxout_array(const py::handle& x_object, index_t pieces, const py::object& out) {
+    const py::array x = float_array(x_object, "x");
+    const py::array y = output(out, maxout_shape(x, pieces), x, {x});
+    const ChannelShape s(y);
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        const InOrder<T> from(x);
+        const OutInOrder<T> to(y);
+        run_kernel(work_of(x),
+                   [&] { maxout<T>(s.outer, s.channels, pieces, s.inner, from.data(), to.data()); });
+        to.finish();
+    });
+    return y;
+}
+
+py::array maxout_backward_array(const py::handle& grad_object, const py::handle& x_object, index_t pieces,
+                                const py::object& out) {
+    const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad");
+    require_shape(grad, "grad", maxout_shape(x, pieces));
+    const py::array grad_x = output(out, shape_of(x), x, {grad, x});
+    const ChannelShape s(grad);
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        const InOrder<T> g(grad), from(x);
+        const OutInOrder<T> to(grad_x);
+        run_kernel(work_of(x), [&] {
+            maxout_backward<T>(s.outer, s.channels, pieces, s.inner, g.data(), from.data(), to.data());
+        });
+        to.finish();
+    });
+    return grad_x;
+}
+
+// --- softmax along an axis: for each position of the axes before the last two, one matrix of rows
+
+int checked_axis(const py::array& array, index_t axis) {
+    const index_t ndim = array.ndim();
+    if (axis < -ndim || axis >= ndim)
+        throw py::value_error("axis: expected an axis of an array of shape " + shape_text(shape_of(array)) +
+                              ", got " + std::to_string(axis));
+    return static_cast<int>(axis < 0 ? axis + ndim : axis);
+}
+
+// The axis as columns; of the other axes the longest as rows, the rest as a stack.
+struct Slices {
+    int axis, row_axis = -1;
+    index_t count = 1;
+
+    Slices(const py::array& array, int along) : axis(along) {
+        for (int d = 0; d < array.ndim(); ++d)
+            if (d != axis && (row_axis < 0 || array.shape(d) > array.shape(row_axis))) row_axis = d;
+        for (int d = 0; d < array.ndim(); ++d)
+            if (d != axis && d != row_axis) count *= array.shape(d);
+    }
+
+    template <class T>
+    Matrix<T> at(const Array<T>& a, index_t position) const {
+        Matrix<T> m = {a.data, 1, a.shape[axis], a.shape[axis], a.strides[axis]};
+        if (row_axis >= 0) {
+            m.rows = a.shape[row_axis];
+            m.row_stride = a.strides[row_axis];
+        }
+        for (int d = a.ndim - 1; d >= 0; --d) {
+            if (d == axis || d == row_axis) continue;
+            m.data += position % a.shape[d] * a.strides[d];
+            position /= a.shape[d];
+        }
+        return m;
+    }
+};
+
+py::array normalise(bool logarithm, const py::handle& x_object, const py::object& out, index_t axis) {
+    const py::array x = float_array(x_object, "x");
+    const Slices slices(x, checked_axis(x, axis));
+    const py::array y = output(out, shape_of(x), x, {x}, true);
+    if (x.size() == 0) return y;
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        const Array<const T> from = array_view<const T>(x);
+        const Array<T> to = array_view<T>(y);
+        const auto run = logarithm ? &log_softmax<T> : &softmax<T>;
+        run_kernel(work_of(x), [&] {
+            for (index_t i = 0; i < slices.count; ++i) run(slices.at(from, i), slices.at(to, i));
+        });
+    });
+    return y;
+}
+
+py::array normalise_backward(bool logarithm, const py::handle& grad_object, const py::handle& y_object,
+                             const py::object& out, index_t axis) {
+    const py::array grad = float_array(grad_object, "grad"), y = array_like(y_object, "y", grad, "grad");
+    require_shape(y, "y", shape_of(grad));
+    const Slices slices(y, checked_axis(y, axis));
+    const py::array grad_x = output(out, shape_of(y), y, {grad, y}, true);
+    if (y.size() == 0) return grad_x;
+    with_element_of(y, [&](auto element) {
+        using T = decltype(element);
+        const Array<const T> g = array_view<const T>(grad), from = array_view<const T>(y);
+        const Array<T> to = array_view<T>(grad_x);
+        const auto run = logarithm ? &log_softmax_backward<T> : &softmax_backward<T>;
+        run_kernel(work_of(y), [&] {
+            for (index_t i = 0; i < slices.count; ++i)
+                run(slices.at(g, i), slices.at(from, i), slices.at(to, i));
+        });
+    });
+    return grad_x;
+}
+
+template <bool LOGARITHM>
+void bind_normalisation(py::module_& m, const char* name, const std::string& formula) {
+    m.def(
+        name,
+        [](const py::handle& x, const py::object& out, index_t axis) {
+            return normalise(LOGARITHM, x, out, axis);
+        },
+        py::arg("x"), py::arg("out") = py::none(), py::kw_only(), py::arg("axis") = -1,
+        (formula + kForwardDoc).c_str());
+    m.def((std::string(name) + "_backward").c_str(),
+          [](const py::handle& grad, const py::handle& y, const py::object& out, index_t axis) {
+              return normalise_backward(LOGARITHM, grad, y, out, axis);
+          },
+          py::arg("grad"), py::arg("y"), py::arg("out") = py::none(), py::kw_only(), py::arg("axis") = -1,
+          ("Gradient of `" + std::string(name) +
+           "` to its input.\n\nParameters\n----------\ngrad : ndarray of float32 or float64\n"
+           "y : ndarray, of the same shape\n    The output of the forward call.\nout : ndarray, optional\n"
+           "axis : int\n\nReturns\n-------\nndarray, of the shape of y\n")
+              .c_str());
+}
+
+void bind_random(py::module_& m) {
+    m.def(
+        "rrelu", &rrelu_array, py::arg("x"), py::arg("out") = py::none(), py::kw_only(),
+        py::arg("lower") = 0.125, py::arg("upper") = 1.0 / 3, py::arg("training") = false,
+        py::arg("seed") = 0,
+        (std::string(
+             "Randomized ReLU (Xu et al. 2015): below zero the slope is (lower + upper) / 2, or in training "
+             "uniform in\n[lower, upper), drawn from the seed and the element's position.") +
+         kForwardDoc)
+            .c_str());
+    m.def("rrelu_backward", &rrelu_backward_array, py::arg("grad"), py::arg("x"), py::arg("out") = py::none(),
+          py::kw_only(), py::arg("lower") = 0.125, py::arg("upper") = 1.0 / 3, py::arg("training") = false,
+          py::arg("seed") = 0,
+          (std::string("Gradient of `rrelu`; the seed must be that of the forward call.") + kBackwardDoc)
+              .c_str());
+    m.def(
+        "dropout",
+        [](const py::handle& x, const py::object& out, double p, std::uint64_t seed) {
+            return dropout_array(x, "x", out, p, seed);
+        },
+        py::arg("x"), py::arg("out") = py::none(), py::kw_only(), py::arg("p") = 0.5, py::arg("seed") = 0,
+        (std::string(
+             "Inverted dropout: each element becomes zero with probability p, or else is divided by 1 - p.\n"
+             "Which ones depends on the seed and their position alone.") +
+         kForwardDoc)
+            .c_str());
+    m.def(
+        "dropout_backward",
+        [](const py::handle& grad, const py::object& out, double p, std::uint64_t seed) {
+            return dropout_array(grad, "grad", out, p, seed);
+        },
+        py::arg("grad"), py::arg("out") = py::none(), py::kw_only(), py::arg("p") = 0.5, py::arg("seed") = 0,
+        "Gradient of `dropout`: the same mask and factor on grad; p and seed must be those of the forward "
+        "call.");
+}
+
+void bind_channels(py::module_& m) {
+    m.def("prelu", &prelu_array, py::arg("x"), py::arg("weight"), py::arg("out") = py::none(),
+          R"(Parametric ReLU (He et al. 2015): x above zero, weight * x below.
+
+Parameters
+----------
+x : ndarray, shape (batch, channels, ...)
+weight : ndarray, shape (1,) or (channels,)
+out : ndarray, optional
+
+Returns
+-------
+ndarray, of the shape of x
+)");
+    m.def("prelu_backward", &prelu_backward_array, py::arg("grad"), py::arg("x"), py::arg("weight"),
+          "Gradients of `prelu` to x and weight.");
+    m.def("maxout", &maxout_array, py::arg("x"), py::arg("pieces"), py::arg("out") = py::none(),
+          R"(Maxout (Goodfellow et al. 2013): the maximum of each `pieces` neighbouring channels.
+
+Parameters
+----------
+x : ndarray, shape (batch, channels * pieces, ...)
+pieces : int
+out : ndarray, optional
+
+Returns
+-------
+ndarray, shape (batch, channels, ...)
+)");
+    m.def("maxout_backward", &maxout_backward_array, py::arg("grad"), py::arg("x"), py::arg("pieces"),
+          py::arg("out") = py::none(), "Gradient of `maxout`: grad goes to the first of the largest pieces.");
+}
+
+}  // namespace
+
+void bind_elementwise(py::module_& m) {
+    bind_plain<Activation::step>(m, "step", "Step function: 0 for x <= 0, else 1. Its derivative is 0.");
+    bind_plain<Activation::sigmoid>(m, "sigmoid", "Logistic function, 1 / (1 + exp(-x)).");
+    bind_plain<Activation::tanh>(m, "tanh", "Hyperbolic tangent.");
+    bind_plain<Activation::relu>(m, "relu", "Rectifier, max(x, 0).");
+    bind_plain<Activation::softplus>(m, "softplus", "log(1 + exp(x)).");
+    bind_plain<Activation::gelu>(m, "gelu",
+                                 "x times the standard normal distribution function (exact, not by tanh).");
+    bind_with_parameter<Activation::leaky_relu>(m, "leaky_relu", "negative_slope", 0.01,
+                                                "Leaky rectifier: x above zero, negative_slope * x below.");
+    bind_with_parameter<Activation::elu>(m, "elu", "alpha", 1.0,
+                                         "Exponential linear unit: x above zero, alpha (exp(x) - 1) below.");
+    bind_normalisation<false>(m, "softmax", "exp(x) / sum(exp(x)) along an axis (the last one).");
+    bind_normalisation<true>(m, "log_softmax", "x - log(sum(exp(x))) along an axis (the last one).");
+    bind_random(m);
+    bind_channels(m);
+}
+
+}  // namespace ranvier

@@ -1,0 +1,314 @@
+// Convolution and pooling for Python.
+#include "bindings.h"
+#include "ranvier/conv2d.h"
+#include "ranvier/pool2d.h"
+#include "views.h"
+
+namespace ranvier {
+namespace {
+
+constexpr const char* kNchw = "(batch, channels, height, width)";
+
+Conv2dShape conv_shape(const py::array& x, const py::array& w, const py::handle& stride,
+                       const py::handle& padding, const py::handle& dilation, index_t groups) {
+    require_ndim(x, "x", 4, kNchw);
+    require_ndim(w, "w", 4, "(out channels, in channels / groups, kernel height, kernel width)");
+    Conv2dShape s;
+    s.batch = x.shape(0);
+    s.in_channels = x.shape(1);
+    s.in_height = x.shape(2);
+    s.in_width = x.shape(3);
+    s.out_channels = w.shape(0);
+    s.kernel_height = w.shape(2);
+    s.kernel_width = w.shape(3);
+    std::tie(s.stride_height, s.stride_width) = pair_of(stride, "stride");
+    std::tie(s.padding_height, s.padding_width) = pair_of(padding, "padding");
+    std::tie(s.dilation_height, s.dilation_width) = pair_of(dilation, "dilation");
+    s.groups = groups;
+    check(s);
+    if (w.shape(1) * groups != s.in_channels)
+        throw py::value_error("w: expected " + std::to_string(s.in_channels / groups) +
+                              " input channels (those of x divided by groups), got shape " +
+                              shape_text(shape_of(w)) + " for x of shape " + shape_text(shape_of(x)));
+    return s;
+}
+
+Shape out_shape(const Conv2dShape& s) { return {s.batch, s.out_channels, s.out_height(), s.out_width()}; }
+
+double work_of(const Conv2dShape& s) {
+    return static_cast<double>(element_count(out_shape(s))) * static_cast<double>(s.in_channels / s.groups) *
+           static_cast<double>(s.kernel_height * s.kernel_width) / 6;
+}
+
+py::array conv2d_arrays(const py::handle& x_object, const py::handle& w_object, const py::object& b_object,
+                        const py::handle& stride, const py::handle& padding, const py::handle& dilation,
+                        index_t groups, const py::object& out) {
+    const py::array x = float_array(x_object, "x"), w = array_like(w_object, "w", x, "x");
+    const Conv2dShape s = conv_shape(x, w, stride, padding, dilation, groups);
+    const bool has_bias = !b_object.is_none();
+    const py::array b = has_bias ? array_like(b_object, "b", x, "x") : x;
+    if (has_bias) require_shape(b, "b", {s.out_channels});
+    const py::array y = output(out, out_shape(s), x, {x, w, b});
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        std::vector<T> bias;
+        if (has_bias)
+            for (index_t i = 0; i < s.out_channels; ++i) bias.push_back(*static_cast<const T*>(b.data(i)));
+        run_kernel(work_of(s), [&] {
+            conv2d<T>(s, images_view<const T>(x), images_view<const T>(w), has_bias ? bias.data() : nullptr,
+                      images_view<T>(y));
+        });
+    });
+    return y;
+}
+
+py::tuple conv2d_backward(const py::handle& grad_object, const py::handle& x_object,
+                          const py::handle& w_object, const py::handle& stride, const py::handle& padding,
+                          const py::handle& dilation, index_t groups) {
+    const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad"),
+                    w = array_like(w_object, "w", grad, "grad");
+    const Conv2dShape s = conv_shape(x, w, stride, padding, dilation, groups);
+    require_shape(grad, "grad", out_shape(s));
+    const py::array grad_x = new_array(shape_of(x), x), grad_w = new_array(shape_of(w), x),
+                    grad_b = new_array({s.out_channels}, x);
+    with_element_of(grad, [&](auto element) {
+        using T = decltype(element);
+        const Images<const T> g = images_view<const T>(grad);
+        T* bias = static_cast<T*>(const_cast<void*>(grad_b.data()));
+        run_kernel(2 * work_of(s), [&] {
+            conv2d_backward_input<T>(s, g, images_view<const T>(w), images_view<T>(grad_x));
+            conv2d_backward_weights<T>(s, g, images_view<const T>(x), images_view<T>(grad_w), bias);
+        });
+    });
+    return py::make_tuple(grad_x, grad_w, grad_b);
+}
+
+Pool2dShape pool_shape(const Shape& x, const py::handle& kernel, const py::object& stride,
+                       const py::handle& padding) {
+    Pool2dShape s;
+    s.batch = x[0];
+    s.channels = x[1];
+    s.in_height = x[2];
+    s.in_width = x[3];
+    std::tie(s.kernel_height, s.kernel_width) = pair_of(kernel, "kernel_size");
+    std::tie(s.stride_height, s.stride_width) =
+        stride.is_none() ? pair_of(kernel, "kernel_size") : pair_of(stride, "stride");
+    std::tie(s.padding_height, s.padding_width) = pair_of(padding, "padding");
+    check(s);
+    return s;
+}
+
+Shape out_shape(const Pool2dShape& s) { return {s.batch, s.channels, s.out_height(), s.out_width()}; }
+
+double work_of(const Pool2dShape& s) {
+    return static_cast<double>(element_count(out_shape(s))) *
+           static_cast<double>(s.kernel_height * s.kernel_width);
+}
+
+py::tuple max_pool2d_arrays(const py::handle& x_object, const py::handle& kernel, const py::object& stride,
+                            const py::handle& padding) {
+    const py::array x = float_array(x_object, "x");
+    require_ndim(x, "x", 4, kNchw);
+    const Pool2dShape s = pool_shape(shape_of(x), kernel, stride, padding);
+    const py::array y = new_array(out_shape(s), x);
+    py::array_t<std::int32_t> indices(out_shape(s));
+    std::int32_t* at = indices.mutable_data();
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        run_kernel(work_of(s), [&] { max_pool2d<T>(s, images_view<const T>(x), images_view<T>(y), at); });
+    });
+    return py::make_tuple(y, indices);
+}
+
+// A shape that would lead each index back into its plane.
+Pool2dShape shape_for_indices(const py::array& grad, const Shape& input) {
+    if (input.size() != 4)
+        throw py::value_error(std::string("input_shape: expected 4 sizes ") + kNchw + ", got " +
+                              shape_text(input));
+    if (input[0] != grad.shape(0) || input[1] != grad.shape(1))
+        throw py::value_error("input_shape: expected the batch and channels of grad, " +
+                              shape_text(shape_of(grad)) + ", got " + shape_text(input));
+    Pool2dShape s;
+    s.batch = input[0];
+    s.channels = input[1];
+    s.in_height = input[2];
+    s.in_width = input[3];
+    // Any kernel that gives the outputs' size serves: backward reads only sizes.
+    s.kernel_height = s.in_height - grad.shape(2) + 1;
+    s.kernel_width = s.in_width - grad.shape(3) + 1;
+    if (s.kernel_height < 1 || s.kernel_width < 1)
+        throw py::value_error("input_shape: expected planes no smaller than those of grad, " +
+                              shape_text(shape_of(grad)) + ", got " + shape_text(input));
+    return s;
+}
+
+py::array max_pool2d_backward_arrays(const py::handle& grad_object, const py::handle& indices_object,
+                                     const Shape& input) {
+    const py::array grad = float_array(grad_object, "grad");
+    require_ndim(grad, "grad", 4, kNchw);
+    if (!py::isinstance<py::array_t<std::int32_t>>(indices_object))
+        throw py::type_error("indices: expected an array of int32, got " + kind_of(indices_object));
+    const auto indices = py::reinterpret_borrow<py::array>(indices_object);
+    require_shape(indices, "indices", shape_of(grad));
+    if (!(indices.flags() & py::array::c_style))
+        throw py::value_error("indices: expected a C-contiguous array");
+    const Pool2dShape s = shape_for_indices(grad, input);
+    const auto* at = static_cast<const std::int32_t*>(indices.data());
+    for (index_t i = 0; i < indices.size(); ++i)
+        if (at[i] < 0 || at[i] >= s.in_height * s.in_width)
+            throw py::value_error("indices: expected positions from 0 to " +
+                                  std::to_string(s.in_height * s.in_width - 1) + ", got " +
+                                  std::to_string(at[i]));
+    const py::array grad_x = new_array(input, grad);
+    with_element_of(grad, [&](auto element) {
+        using T = decltype(element);
+        run_kernel(static_cast<double>(element_count(input)), [&] {
+            max_pool2d_backward<T>(s, images_view<const T>(grad), at, images_view<T>(grad_x));
+        });
+    });
+    return grad_x;
+}
+
+py::array avg_pool2d_arrays(const py::handle& x_object, const py::handle& kernel, const py::object& stride,
+                            const py::handle& padding) {
+    const py::array x = float_array(x_object, "x");
+    require_ndim(x, "x", 4, kNchw);
+    const Pool2dShape s = pool_shape(shape_of(x), kernel, stride, padding);
+    const py::array y = new_array(out_shape(s), x);
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        run_kernel(work_of(s), [&] { avg_pool2d<T>(s, images_view<const T>(x), images_view<T>(y)); });
+    });
+    return y;
+}
+
+py::array avg_pool2d_backward_arrays(const py::handle& grad_object, const Shape& input,
+                                     const py::handle& kernel, const py::object& stride,
+                                     const py::handle& padding) {
+    const py::array grad = float_array(grad_object, "grad");
+    if (input.size() != 4)
+        throw py::value_error(std::string("input_shape: expected 4 sizes ") + kNchw + ", got " +
+                              shape_text(input));
+    const Pool2dShape s = pool_shape(input, kernel, stride, padding);
+    require_shape(grad, "grad", out_shape(s));
+    const py::array grad_x = new_array(input, grad);
+    with_element_of(grad, [&](auto element) {
+        using T = decltype(element);
+        run_kernel(work_of(s),
+                   [&] { avg_pool2d_backward<T>(s, images_view<const T>(grad), images_view<T>(grad_x)); });
+    });
+    return grad_x;
+}
+
+}  // namespace
+
+void bind_images(py::module_& m) {
+    m.def("conv2d", &conv2d_arrays, py::arg("x"), py::arg("w"), py::arg("b") = py::none(), py::kw_only(),
+          py::arg("stride") = 1, py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1,
+          py::arg("out") = py::none(), R"(Two-dimensional convolution (cross-correlation), as in PyTorch.
+
+Parameters
+----------
+x : ndarray, shape (batch, in, height, width)
+    float32 or float64, any strides.
+w : ndarray, shape (out, in / groups, kernel height, kernel width)
+b : ndarray, shape (out,), optional
+stride, padding, dilation : int or pair of ints
+    For height and width. The padding is of zeros, on each side.
+groups : int
+    Blocks of channels that do not mix; divides both channel counts.
+out : ndarray, shape (batch, out, out height, out width), optional
+    Of the same dtype, writeable, sharing no memory with the inputs.
+
+Returns
+-------
+ndarray, shape (batch, out, out height, out width)
+    Where out height = (height + 2 padding - dilation (kernel - 1) - 1) // stride + 1.
+
+Raises
+------
+TypeError
+    If an array is of another dtype than float32 or float64, or of another one than x.
+ValueError
+    If the shapes do not match, the kernel exceeds the padded image, or ``out`` is unfit.
+)");
+    m.def("conv2d_backward", &conv2d_backward, py::arg("grad"), py::arg("x"), py::arg("w"), py::kw_only(),
+          py::arg("stride") = 1, py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1,
+          R"(Gradients of `conv2d`.
+
+Parameters
+----------
+grad : ndarray, shape (batch, out, out height, out width)
+    The gradient of a loss to the convolution's output.
+x, w, stride, padding, dilation, groups
+    As in the forward call.
+
+Returns
+-------
+grad_x, grad_w : ndarray
+    Of the shapes of x and w.
+grad_b : ndarray, shape (out,)
+)");
+    m.def("max_pool2d", &max_pool2d_arrays, py::arg("x"), py::arg("kernel_size"), py::kw_only(),
+          py::arg("stride") = py::none(), py::arg("padding") = 0, R"(Maximum over windows.
+
+Parameters
+----------
+x : ndarray, shape (batch, channels, height, width)
+kernel_size, stride, padding : int or pair of ints
+    The stride is the kernel size unless given; the padding, of minus infinity, is at most half the kernel.
+
+Returns
+-------
+y : ndarray, shape (batch, channels, out height, out width)
+indices : ndarray of int32, of the same shape
+    The position row * width + column of each maximum in its plane; the first of equals. A NaN is the greatest.
+)");
+    m.def("max_pool2d_backward", &max_pool2d_backward_arrays, py::arg("grad"), py::arg("indices"),
+          py::arg("input_shape"), R"(Gradient of `max_pool2d` to its input.
+
+Parameters
+----------
+grad : ndarray, shape (batch, channels, out height, out width)
+indices : ndarray of int32
+    From the forward call.
+input_shape : tuple of 4 ints
+    The shape of the forward call's x.
+
+Returns
+-------
+ndarray, of shape input_shape
+)");
+    m.def("avg_pool2d", &avg_pool2d_arrays, py::arg("x"), py::arg("kernel_size"), py::kw_only(),
+          py::arg("stride") = py::none(), py::arg("padding") = 0,
+          R"(Mean over windows; padding counts as zeros.
+
+Parameters
+----------
+x : ndarray, shape (batch, channels, height, width)
+kernel_size, stride, padding : int or pair of ints
+    The stride is the kernel size unless given; the padding is at most half the kernel.
+
+Returns
+-------
+ndarray, shape (batch, channels, out height, out width)
+)");
+    m.def("avg_pool2d_backward", &avg_pool2d_backward_arrays, py::arg("grad"), py::arg("input_shape"),
+          py::arg("kernel_size"), py::kw_only(), py::arg("stride") = py::none(), py::arg("padding") = 0,
+          R"(Gradient of `avg_pool2d` to its input.
+
+Parameters
+----------
+grad : ndarray, shape (batch, channels, out height, out width)
+input_shape : tuple of 4 ints
+    The shape of the forward call's x.
+kernel_size, stride, padding : int or pair of ints
+    As in the forward call.
+
+Returns
+-------
+ndarray, of shape input_shape
+)");
+}
+
+}  // namespace ranvier

@@ -1,0 +1,260 @@
+// Products for Python: matmul with NumPy's rules for vectors and stacks, and the linear layer.
+#include "ranvier/matmul.h"
+
+#include "bindings.h"
+#include "views.h"
+
+namespace ranvier {
+namespace {
+
+double work_of(index_t m, index_t n, index_t k) {
+    return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / 6;
+}
+
+// numpy.matmul's view of one operand: its last two dimensions are a matrix (a vector is one row or one
+// column), the others a stack.
+template <class T>
+struct Stack {
+    Matrix<T> first;
+    int ndim;  // of the stack
+    const py::ssize_t* shape;
+    const py::ssize_t* strides;  // bytes
+
+    Stack(const py::array& array, bool vector_is_row)
+        : ndim(static_cast<int>(std::max<py::ssize_t>(0, array.ndim() - 2))),
+          shape(array.shape()),
+          strides(array.strides()) {
+        const auto step = static_cast<index_t>(sizeof(T));
+        T* data = const_cast<T*>(static_cast<const T*>(array.data()));
+        if (array.ndim() == 1) {
+            const index_t n = array.shape(0), stride = array.strides(0) / step;
+            first = vector_is_row ? Matrix<T>{data, 1, n, n, stride} : Matrix<T>{data, n, 1, stride, 1};
+        } else {
+            first = {data, array.shape(ndim), array.shape(ndim + 1), array.strides(ndim) / step,
+                     array.strides(ndim + 1) / step};
+        }
+    }
+
+    // The matrix at a position of the broadcast stack of `count` dimensions.
+    Matrix<T> at(index_t position, const Shape& stack) const {
+        Matrix<T> matrix = first;
+        for (std::size_t back = 1; back <= stack.size(); ++back) {
+            const index_t size = stack[stack.size() - back], i = position % size;
+            position /= size;
+            if (static_cast<int>(back) <= ndim && shape[ndim - static_cast<int>(back)] > 1)
+                matrix.data += i * (strides[ndim - static_cast<int>(back)] / static_cast<index_t>(sizeof(T)));
+        }
+        return matrix;
+    }
+};
+
+Shape broadcast_stacks(const Shape& a, const Shape& b) {
+    const std::size_t na = a.size() > 2 ? a.size() - 2 : 0, nb = b.size() > 2 ? b.size() - 2 : 0;
+    Shape stack(std::max(na, nb));
+    for (std::size_t back = 1; back <= stack.size(); ++back) {
+        const index_t sa = back <= na ? a[na - back] : 1, sb = back <= nb ? b[nb - back] : 1;
+        if (sa != sb && sa != 1 && sb != 1)
+            throw py::value_error("b: expected a stack that broadcasts with a's, got shapes " +
+                                  shape_text(a) + " and " + shape_text(b));
+        stack[stack.size() - back] = sa == 1 ? sb : sa;
+    }
+    return stack;
+}
+
+py::array matmul_arrays(const py::handle& a_object, const py::handle& b_object, const py::object& out) {
+    const py::array a = float_array(a_object, "a"), b = array_like(b_object, "b", a, "a");
+    if (a.ndim() == 0) throw py::value_error("a: expected at least 1 dimension, got shape ()");
+    if (b.ndim() == 0) throw py::value_error("b: expected at least 1 dimension, got shape ()");
+    const Shape a_shape = shape_of(a), b_shape = shape_of(b);
+    const index_t k = a_shape.back(), kb = b_shape[b_shape.size() > 1 ? b_shape.size() - 2 : 0];
+    if (k != kb)
+        throw py::value_error("b: expected " + std::to_string(k) +
+                              " rows to match the columns of a, got shapes " + shape_text(a_shape) + " and " +
+                              shape_text(b_shape));
+    const Shape stack = broadcast_stacks(a_shape, b_shape);
+    Shape shape = stack;
+    if (a.ndim() > 1) shape.push_back(a_shape[a_shape.size() - 2]);
+    if (b.ndim() > 1) shape.push_back(b_shape.back());
+    const py::array c = output(out, shape, a, {a, b});
+    with_element_of(a, [&](auto element) {
+        using T = decltype(element);
+        const Stack<const T> left(a, true), right(b, false);
+        Array<T> view = array_view<T>(c);
+        Matrix<T> first = {view.data, left.first.rows, right.first.cols, 0, 0};
+        if (b.ndim() > 1) first.col_stride = view.strides[--view.ndim];
+        if (a.ndim() > 1) first.row_stride = view.strides[--view.ndim];
+        const index_t count = element_count(stack);
+        run_kernel(work_of(first.rows, first.cols, k) * static_cast<double>(count), [&] {
+            for (index_t position = 0; position < count; ++position) {
+                Matrix<T> target = first;
+                index_t rest = position;
+                for (int d = view.ndim - 1; d >= 0; --d) {
+                    target.data += rest % view.shape[d] * view.strides[d];
+                    rest /= view.shape[d];
+                }
+                matmul<T>(left.at(position, stack), right.at(position, stack), target);
+            }
+        });
+    });
+    return c;
+}
+
+// The rows of (..., features) as one matrix if the strides allow it.
+template <class T>
+bool as_rows(const py::array& array, Matrix<T>& rows) {
+    const Array<T> view = array_view<T>(array);
+    const int last = view.ndim - 1;
+    rows = {view.data, 1, view.shape[last], view.shape[last], view.strides[last]};
+    index_t stride = 0;
+    for (int d = last - 1; d >= 0; --d) {
+        if (view.shape[d] != 1) {
+            if (rows.rows == 1)
+                rows.row_stride = view.strides[d];
+            else if (view.strides[d] != stride)
+                return false;
+            stride = view.strides[d] * view.shape[d];
+        }
+        rows.rows *= view.shape[d];
+    }
+    return true;
+}
+
+template <class T>
+Matrix<T> rows_of(const py::array& array, const char* name) {
+    Matrix<T> rows;
+    if (!as_rows(array, rows))
+        throw py::value_error(std::string(name) +
+                              ": its leading dimensions do not form one dimension of rows; "
+                              "pass it as two dimensions");
+    return rows;
+}
+
+void require_features(const py::array& x, const py::array& w) {
+    require_ndim(w, "w", 2, "(out, in)");
+    if (x.ndim() < 1 || x.shape(x.ndim() - 1) != w.shape(1))
+        throw py::value_error("x: expected shape (..., " + std::to_string(w.shape(1)) +
+                              ") to match w of shape " + shape_text(shape_of(w)) + ", got " +
+                              shape_text(shape_of(x)));
+}
+
+// A bias of any stride, contiguous.
+template <class T>
+std::vector<T> contiguous(const py::array& bias) {
+    const Array<T> view = array_view<T>(bias);
+    std::vector<T> values(static_cast<std::size_t>(view.shape[0]));
+    for (std::size_t i = 0; i < values.size(); ++i)
+        values[i] = view.data[static_cast<index_t>(i) * view.strides[0]];
+    return values;
+}
+
+py::array linear(const py::handle& x_object, const py::handle& w_object, const py::object& b_object,
+                 const py::object& out) {
+    const py::array x = float_array(x_object, "x"), w = array_like(w_object, "w", x, "x");
+    require_features(x, w);
+    Shape shape = shape_of(x);
+    shape.back() = w.shape(0);
+    const bool has_bias = !b_object.is_none();
+    const py::array b = has_bias ? array_like(b_object, "b", x, "x") : x;
+    if (has_bias) require_shape(b, "b", {w.shape(0)});
+    const py::array y = output(out, shape, x, {x, w, b});
+    with_element_of(x, [&](auto element) {
+        using T = decltype(element);
+        const Matrix<const T> from = rows_of<const T>(x, "x");
+        const Matrix<T> to = rows_of<T>(y, "out");
+        const std::vector<T> bias = has_bias ? contiguous<T>(b) : std::vector<T>{};
+        Epilogue<T> epilogue;
+        if (has_bias) epilogue.col_bias = bias.data();
+        run_kernel(work_of(to.rows, to.cols, from.cols),
+                   [&] { matmul<T>(from, transposed(matrix_view<const T>(w)), to, epilogue); });
+    });
+    return y;
+}
+
+py::tuple linear_backward(const py::handle& grad_object, const py::handle& x_object,
+                          const py::handle& w_object) {
+    const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad"),
+                    w = array_like(w_object, "w", grad, "grad");
+    require_features(x, w);
+    Shape expected = shape_of(x);
+    expected.back() = w.shape(0);
+    require_shape(grad, "grad", expected);
+    const py::array grad_x = new_array(shape_of(x), x), grad_w = new_array(shape_of(w), x),
+                    grad_b = new_array({w.shape(0)}, x);
+    with_element_of(grad, [&](auto element) {
+        using T = decltype(element);
+        const Matrix<const T> g = rows_of<const T>(grad, "grad"), from = rows_of<const T>(x, "x");
+        const Matrix<T> to = rows_of<T>(grad_x, "grad_x");
+        T* sums = static_cast<T*>(const_cast<void*>(grad_b.data()));
+        run_kernel(2 * work_of(g.rows, g.cols, from.cols), [&] {
+            matmul<T>(g, matrix_view<const T>(w), to);
+            matmul<T>(transposed(g), from, matrix_view<T>(grad_w));
+            column_sums<T>(g, sums);
+        });
+    });
+    return py::make_tuple(grad_x, grad_w, grad_b);
+}
+
+}  // namespace
+
+void bind_matmul(py::module_& m) {
+    m.def("matmul", &matmul_arrays, py::arg("a"), py::arg("b"), py::arg("out") = py::none(),
+          R"(Matrix product.
+
+Parameters
+----------
+a, b : ndarray of float32 or float64
+    Of any strides, both of one dtype. Vectors and stacks of matrices are taken as by ``numpy.matmul``.
+out : ndarray, optional
+    Where to write the result: its exact shape and dtype, writeable, sharing no memory with a or b.
+
+Returns
+-------
+ndarray
+    The product, ``out`` if it was given.
+
+Raises
+------
+TypeError
+    If an array is of another dtype. Nothing is converted.
+ValueError
+    If the shapes do not match or ``out`` is unfit.
+)");
+    m.def("linear", &linear, py::arg("x"), py::arg("w"), py::arg("b") = py::none(),
+          py::arg("out") = py::none(),
+          R"(Linear layer, ``x @ w.T + b``.
+
+Parameters
+----------
+x : ndarray, shape (..., in)
+w : ndarray, shape (out, in)
+b : ndarray, shape (out,), optional
+out : ndarray, shape (..., out), optional
+
+Returns
+-------
+ndarray, shape (..., out)
+
+Raises
+------
+TypeError, ValueError
+    As `matmul`.
+)");
+    m.def("linear_backward", &linear_backward, py::arg("grad"), py::arg("x"), py::arg("w"),
+          R"(Gradients of `linear`.
+
+Parameters
+----------
+grad : ndarray, shape (..., out)
+    The gradient of a loss to the layer's output.
+x : ndarray, shape (..., in)
+w : ndarray, shape (out, in)
+
+Returns
+-------
+grad_x : ndarray, shape (..., in)
+grad_w : ndarray, shape (out, in)
+grad_b : ndarray, shape (out,)
+)");
+}
+
+}  // namespace ranvier

@@ -1,0 +1,150 @@
+// NumPy arrays as views: checks and messages.
+#include "views.h"
+
+namespace ranvier {
+namespace {
+
+// NumPy's type numbers.
+constexpr int kFloat32 = 11, kFloat64 = 12;
+
+bool is_native(const py::dtype& dtype) { return dtype.byteorder() == '=' || dtype.byteorder() == '|'; }
+
+std::string dtype_text(const py::array& array) { return py::str(array.dtype()).cast<std::string>(); }
+
+// Whether the address ranges of two arrays meet; cheap, and exact for contiguous arrays.
+bool bounds_meet(const py::array& a, const py::array& b) {
+    const auto bounds = [](const py::array& array) {
+        const auto* low = static_cast<const char*>(array.data());
+        const char* high = low + array.itemsize();
+        for (py::ssize_t d = 0; d < array.ndim(); ++d) {
+            const py::ssize_t reach = (array.shape(d) - 1) * array.strides(d);
+            (reach < 0 ? low : high) += reach;
+        }
+        return std::pair{low, high};
+    };
+    if (a.size() == 0 || b.size() == 0) return false;
+    const auto [a_low, a_high] = bounds(a);
+    const auto [b_low, b_high] = bounds(b);
+    return a_low < b_high && b_low < a_high;
+}
+
+bool is_same_view(const py::array& a, const py::array& b) {
+    if (a.data() != b.data() || a.ndim() != b.ndim()) return false;
+    for (py::ssize_t d = 0; d < a.ndim(); ++d)
+        if (a.shape(d) != b.shape(d) || (a.shape(d) > 1 && a.strides(d) != b.strides(d))) return false;
+    return true;
+}
+
+bool shares_memory(const py::array& a, const py::array& b) {
+    return bounds_meet(a, b) && py::module_::import("numpy").attr("shares_memory")(a, b).cast<bool>();
+}
+
+// Two of its own elements on one address, as in a broadcast array.
+bool overlaps_itself(const py::array& array) {
+    for (py::ssize_t d = 0; d < array.ndim(); ++d)
+        if (array.shape(d) > 1 && array.strides(d) == 0) return true;
+    return false;
+}
+
+void require_fit(const py::array& out, const Shape& shape, std::initializer_list<py::array> inputs,
+                 bool in_place) {
+    require_shape(out, "out", shape);
+    if (!out.writeable()) throw py::value_error("out: expected a writeable array, got a read-only one");
+    if (overlaps_itself(out))
+        throw py::value_error("out: expected an array whose elements do not overlap each other");
+    for (const py::array& input : inputs)
+        if (!(in_place && is_same_view(out, input)) && shares_memory(out, input))
+            throw py::value_error("out: overlaps an input");
+}
+
+}  // namespace
+
+std::string kind_of(const py::handle& object) {
+    if (py::isinstance<py::array>(object))
+        return "an array of " + dtype_text(py::reinterpret_borrow<py::array>(object));
+    return py::str(py::type::handle_of(object).attr("__name__")).cast<std::string>();
+}
+
+Shape shape_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
+
+bool is_float32(const py::array& array) { return array.dtype().num() == kFloat32; }
+
+py::array float_array(const py::handle& object, const char* name) {
+    if (py::isinstance<py::array>(object)) {
+        const auto array = py::reinterpret_borrow<py::array>(object);
+        const py::dtype dtype = array.dtype();
+        if ((dtype.num() == kFloat32 || dtype.num() == kFloat64) && is_native(dtype)) {
+            if (array.ndim() > kMaxDims)
+                throw py::value_error(std::string(name) + ": expected at most " + std::to_string(kMaxDims) +
+                                      " dimensions, got " + std::to_string(array.ndim()));
+            bool fits = reinterpret_cast<std::uintptr_t>(array.data()) %
+                            static_cast<std::uintptr_t>(dtype.itemsize()) ==
+                        0;
+            for (py::ssize_t d = 0; d < array.ndim(); ++d)
+                fits = fits && array.strides(d) % dtype.itemsize() == 0;
+            if (!fits && array.size() > 0)
+                throw py::value_error(
+                    std::string(name) +
+                    ": expected elements at multiples of their size, got an unaligned array");
+            return array;
+        }
+    }
+    throw py::type_error(std::string(name) + ": expected an array of float32 or float64, got " +
+                         kind_of(object));
+}
+
+py::array array_like(const py::handle& object, const char* name, const py::array& like,
+                     const char* like_name) {
+    py::array array = float_array(object, name);
+    if (is_float32(array) != is_float32(like))
+        throw py::type_error(std::string(name) + ": expected the dtype of " + like_name + ", " +
+                             dtype_text(like) + ", got " + dtype_text(array));
+    return array;
+}
+
+void require_ndim(const py::array& array, const char* name, py::ssize_t ndim, const char* meaning) {
+    if (array.ndim() != ndim)
+        throw py::value_error(std::string(name) + ": expected " + std::to_string(ndim) + " dimensions " +
+                              meaning + ", got shape " + shape_text(shape_of(array)));
+}
+
+void require_shape(const py::array& array, const char* name, const Shape& shape) {
+    if (shape_of(array) != shape)
+        throw py::value_error(std::string(name) + ": expected shape " + shape_text(shape) + ", got " +
+                              shape_text(shape_of(array)));
+}
+
+py::array new_array(const Shape& shape, const py::array& like) {
+    if (is_float32(like)) return py::array_t<float>(shape);
+    return py::array_t<double>(shape);
+}
+
+py::array output(const py::object& out, const Shape& shape, const py::array& like,
+                 std::initializer_list<py::array> inputs, bool in_place) {
+    if (out.is_none()) return new_array(shape, like);
+    py::array array = array_like(out, "out", like, "the inputs");
+    require_fit(array, shape, inputs, in_place);
+    return array;
+}
+
+std::pair<index_t, index_t> pair_of(const py::handle& object, const char* name) {
+    const auto integer = [&](const py::handle& value) -> index_t {
+        if (PyBool_Check(value.ptr()) || !PyIndex_Check(value.ptr()))
+            throw py::type_error(std::string(name) + ": expected an int or a pair of ints, got " +
+                                 kind_of(value));
+        const index_t number = PyNumber_AsSsize_t(value.ptr(), PyExc_OverflowError);
+        if (number == -1 && PyErr_Occurred()) throw py::error_already_set();
+        return number;
+    };
+    if (py::isinstance<py::tuple>(object) || py::isinstance<py::list>(object)) {
+        const auto items = py::reinterpret_borrow<py::sequence>(object);
+        if (items.size() != 2)
+            throw py::value_error(std::string(name) + ": expected an int or a pair of ints, got " +
+                                  std::to_string(items.size()) + " items");
+        return {integer(items[0]), integer(items[1])};
+    }
+    const index_t both = integer(object);
+    return {both, both};
+}
+
+}  // namespace ranvier
