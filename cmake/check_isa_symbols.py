@@ -23,7 +23,7 @@ def own_symbol(isa: str) -> re.Pattern[str]:
     Z precedes what is local to a function, T and G precede tables of a class and guards of a variable; a
     nested name may carry qualifiers. Mach-O adds an underscore to each name.
     """
-    return re.compile(rf"_?_Z(?:Z|T[VTIS]|G[VR])?N[rVKRO]*7ranvier{len(isa)}{re.escape(isa)}(?=\d|L|I|E)")
+    return re.compile(rf"_?_Z(?:T[VTIS]|G[VR])?Z?N[rVKRO]*7ranvier{len(isa)}{re.escape(isa)}(?=\d|L|I|E)")
 
 
 def visible_definitions(path: Path) -> list[tuple[str, str]]:
