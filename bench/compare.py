@@ -26,8 +26,8 @@ import numpy as np
 
 SECONDS_PER_ROUND = 0.03
 
-# name: (kind, sizes). matmul is (m, k, n); conv2d is (batch, in channels, side, out channels, kernel, padding);
-# an activation has its shape; train is (hidden units, batch size) of a 784-hidden-10 classifier.
+# name: (kind, sizes). The sizes of matmul are (m, k, n); of conv2d (batch, in channels, side, out channels,
+# kernel, padding); of an activation its shape; of train (hidden units, batch size) of a 784-hidden-10 net.
 CASES: dict[str, tuple[str, tuple[int, ...]]] = {
     "matmul 64": ("matmul", (64, 64, 64)),
     "matmul 512": ("matmul", (512, 512, 512)),
@@ -158,7 +158,7 @@ def time_round() -> float:
 
 
 def compare(name: str, rounds: int, processes: dict[str, ProcessPoolExecutor]) -> float:
-    """Time one case, print its row, and return the fastest peer's time over Ranvier's (NaN without a peer)."""
+    """Time one case, print its row, and return the fastest peer's time over Ranvier's, NaN without one."""
     taking_part = {
         system: process
         for system, process in processes.items()
@@ -187,6 +187,8 @@ def main() -> None:
             os.environ[variable] = str(arguments.threads)
     context = multiprocessing.get_context("spawn")
     systems = [system for system in SYSTEMS if importlib.util.find_spec(system)]
+    if "ranvier" not in systems:
+        parser.error("ranvier is not installed: pip install .")
     processes = {system: ProcessPoolExecutor(1, mp_context=context) for system in systems}
     print(f"{'ms':26}" + "".join(f"{system:>12}" for system in systems) + f"{'ratio':>9}")
     ratios = [compare(name, arguments.rounds, processes) for name in CASES if arguments.match in name]
