@@ -51,4 +51,13 @@ struct SoftmaxSpec {
 using LayerSpec = std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, FlattenSpec, DropoutSpec, ActivationSpec,
                                PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec>;
 
+// The layer's name in Python and in messages: "Linear", "ReLU".
+std::string layer_name(const LayerSpec& layer);
+
+// "(1, 28, 28)"
+std::string shape_text(const Shape& shape);
+
+// The product of the sizes.
+index_t element_count(const Shape& shape);
+
 }  // namespace ranvier

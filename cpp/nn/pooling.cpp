@@ -1,0 +1,97 @@
+// The pooling layers.
+#include <stdexcept>
+
+#include "images.h"
+#include "layer.h"
+#include "ranvier/memory.h"
+#include "ranvier/pool2d.h"
+
+namespace ranvier {
+namespace {
+
+template <class T>
+class PoolingLayer : public Layer<T> {
+public:
+    explicit PoolingLayer(const Pool2dShape& shape) : shape_(shape) {}
+
+protected:
+    template <class U>
+    Images<U> input(U* data) const {
+        return packed_images(data, shape_.channels, shape_.in_height, shape_.in_width);
+    }
+    template <class U>
+    Images<U> output(U* data) const {
+        return packed_images(data, shape_.channels, shape_.out_height(), shape_.out_width());
+    }
+
+    Pool2dShape shape_;
+};
+
+template <class T>
+class MaxPoolingLayer final : public PoolingLayer<T> {
+public:
+    MaxPoolingLayer(const Pool2dShape& shape, index_t capacity)
+        : PoolingLayer<T>(shape),
+          indices_(capacity * shape.channels * shape.out_height() * shape.out_width()) {}
+
+    void forward(const Pass& pass, const T* x, T* y) override {
+        this->shape_.batch = pass.n;
+        max_pool2d<T>(this->shape_, this->input(x), this->output(y), indices_.data());
+    }
+    void backward(const Pass& pass, const T*, const T*, T* grad, T* grad_x) override {
+        this->shape_.batch = pass.n;
+        if (grad_x)
+            max_pool2d_backward<T>(this->shape_, this->template output<const T>(grad), indices_.data(),
+                                   this->input(grad_x));
+    }
+
+private:
+    Buffer<std::int32_t> indices_;
+};
+
+template <class T>
+class AveragePoolingLayer final : public PoolingLayer<T> {
+public:
+    using PoolingLayer<T>::PoolingLayer;
+
+    void forward(const Pass& pass, const T* x, T* y) override {
+        this->shape_.batch = pass.n;
+        avg_pool2d<T>(this->shape_, this->input(x), this->output(y));
+    }
+    void backward(const Pass& pass, const T*, const T*, T* grad, T* grad_x) override {
+        this->shape_.batch = pass.n;
+        if (grad_x)
+            avg_pool2d_backward<T>(this->shape_, this->template output<const T>(grad), this->input(grad_x));
+    }
+};
+
+}  // namespace
+
+template <class T>
+std::unique_ptr<Layer<T>> compile_pooling(const Pool2dSpec& spec, const Site<T>& site, Shape& output) {
+    if (site.input.size() != 3)
+        site.refuse("expected samples of shape (channels, height, width), got " + shape_text(site.input));
+    Pool2dShape shape;
+    shape.channels = site.input[0];
+    shape.in_height = site.input[1];
+    shape.in_width = site.input[2];
+    shape.kernel_height = spec.kernel[0];
+    shape.kernel_width = spec.kernel[1];
+    shape.stride_height = spec.stride[0];
+    shape.stride_width = spec.stride[1];
+    shape.padding_height = spec.padding[0];
+    shape.padding_width = spec.padding[1];
+    try {
+        check(shape);
+    } catch (const std::invalid_argument& error) {
+        site.refuse(error.what());
+    }
+    output = {shape.channels, shape.out_height(), shape.out_width()};
+    if (spec.maximum) return std::make_unique<MaxPoolingLayer<T>>(shape, site.capacity);
+    return std::make_unique<AveragePoolingLayer<T>>(shape);
+}
+
+template std::unique_ptr<Layer<float>> compile_pooling(const Pool2dSpec&, const Site<float>&, Shape&);
+template std::unique_ptr<Layer<double>> compile_pooling(const Pool2dSpec&, const Site<double>&, Shape&);
+
+}  // namespace ranvier
