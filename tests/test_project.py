@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 import ranvier
 
 ROOT = Path(__file__).resolve().parent.parent
