@@ -6,5 +6,7 @@
 namespace ranvier {
 
 void bind_platform(pybind11::module_& m);
+void bind_loss(pybind11::module_& m);
+void bind_nn(pybind11::module_& m);
 
 }  // namespace ranvier

@@ -7,4 +7,6 @@ PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled core of ranvier.";
     m.attr("__version__") = RANVIER_VERSION;
     ranvier::bind_platform(m);
+    ranvier::bind_loss(m);
+    ranvier::bind_nn(m);
 }

@@ -1,16 +1,50 @@
-// What each instruction set provides for elementwise work, softmax, losses and updates: loops over
-// contiguous rows, called by the threaded kernels.
+// What each instruction set provides for elementwise work, softmax and updates: loops over contiguous runs,
+// called by the threaded kernels.
 #pragma once
+
+#include <cstdint>
 
 #include "ranvier/activation.h"
 #include "ranvier/array.h"
+#include "ranvier/optimizer.h"
 
 namespace ranvier {
 
 template <class T>
 struct ElementwiseKernels {
-    using Forward = void (*)(index_t n, const T* x, T* y, T parameter);
-    Forward activation[kActivationCount];  // indexed by Activation
+    using Map = void (*)(index_t n, const T* x, T* y, T parameter);
+    using BackwardMap = void (*)(index_t n, const T* grad, const T* kept, T* grad_x, T parameter);
+
+    // Indexed by Activation. `kept` is x, or y where the table says so.
+    Map activation[kActivationCount];
+    BackwardMap backward_from_input[kActivationCount];
+    BackwardMap
+        backward_from_output[kActivationCount];  // only of those that activation_backward_reads_output
+
+    // Philox words 4 * block ... of (seed, stream), four for each block.
+    void (*random_words)(std::uint64_t seed, std::uint64_t stream, std::uint64_t block, index_t blocks,
+                         std::uint32_t* words);
+    // y[i] = words[i] >= threshold ? x[i] * scale : 0.
+    void (*mask)(index_t n, const T* x, const std::uint32_t* words, std::uint32_t threshold, T scale, T* y);
+    // slopes[i] = lower + width * (words[i] / 2^32).
+    void (*slopes)(index_t n, const std::uint32_t* words, T lower, T width, T* slopes);
+    // y[i] = factor[i] * x[i] where sign[i] <= 0, else factor-free: PReLU, RReLU, and their gradients to x.
+    void (*scale_negative)(index_t n, const T* x, const T* sign, const T* factor, T* y);
+
+    // y = softmax(x) unless y is nullptr; returns log(sum(exp(x))). n >= 1.
+    T (*softmax_row)(index_t n, const T* x, T* y);
+    // y = x - shift.
+    void (*subtract)(index_t n, const T* x, T shift, T* y);
+    // grad_x = y * (grad - sum(grad * y)), and grad_x = grad - exp(y) * sum(grad).
+    void (*softmax_backward_row)(index_t n, const T* grad, const T* y, T* grad_x);
+    void (*log_softmax_backward_row)(index_t n, const T* grad, const T* y, T* grad_x);
+    // Softmax of `rows` rows at once, element j of row i at i + j * stride. `logarithm` gives log-softmax.
+    void (*softmax_columns)(index_t rows, index_t n, const T* x, index_t x_stride, T* y, index_t y_stride,
+                            bool logarithm);
+
+    void (*sgd)(const SgdOptions& options, index_t n, T* w, const T* grad, T* velocity);
+    void (*adam)(const AdamOptions& options, double correction1, double correction2, index_t n, T* w,
+                 const T* grad, T* first_moment, T* second_moment);
 };
 
 }  // namespace ranvier

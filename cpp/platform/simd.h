@@ -52,7 +52,7 @@ using MaskOf = Vec<typename LaneInt<T>::type>;
 
 template <class T>
 RANVIER_INLINE Vec<T> broadcast(T value) {
-    return value - Vec<T>{};
+    return value - Vec<T>{};  // minus zero stays minus zero
 }
 
 template <class T>
@@ -106,6 +106,69 @@ RANVIER_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 #else
     return a * b + c;
 #endif
+}
+
+// The bit of a lane's sign.
+template <class T>
+RANVIER_INLINE MaskOf<T> sign_bit() {
+    return bits<T>(broadcast(T(-0.0)));
+}
+template <class T>
+RANVIER_INLINE Vec<T> abs(Vec<T> v) {
+    return from_bits<T>(bits<T>(v) & ~sign_bit<T>());
+}
+// The magnitude of one and the sign of the other.
+template <class T>
+RANVIER_INLINE Vec<T> copy_sign(Vec<T> magnitude, Vec<T> sign) {
+    return from_bits<T>((bits<T>(magnitude) & ~sign_bit<T>()) | (bits<T>(sign) & sign_bit<T>()));
+}
+
+RANVIER_INLINE Vec<float> sqrt(Vec<float> v) {
+#if defined(__AVX512F__)
+    return (Vec<float>)_mm512_sqrt_ps((__m512)v);
+#elif defined(__AVX__)
+    return (Vec<float>)_mm256_sqrt_ps((__m256)v);
+#elif defined(__SSE2__)
+    return (Vec<float>)_mm_sqrt_ps((__m128)v);
+#else
+    Vec<float> r;
+    for (int i = 0; i < kLanes<float>; ++i) r[i] = __builtin_sqrtf(v[i]);
+    return r;
+#endif
+}
+RANVIER_INLINE Vec<double> sqrt(Vec<double> v) {
+#if defined(__AVX512F__)
+    return (Vec<double>)_mm512_sqrt_pd((__m512d)v);
+#elif defined(__AVX__)
+    return (Vec<double>)_mm256_sqrt_pd((__m256d)v);
+#elif defined(__SSE2__)
+    return (Vec<double>)_mm_sqrt_pd((__m128d)v);
+#else
+    Vec<double> r;
+    for (int i = 0; i < kLanes<double>; ++i) r[i] = __builtin_sqrt(v[i]);
+    return r;
+#endif
+}
+
+// The sum of all lanes, as a fixed tree.
+template <class T>
+RANVIER_INLINE T sum_lanes(Vec<T> v) {
+    T part[kLanes<T>];
+    store(part, v);
+#pragma GCC unroll 8
+    for (int half = kLanes<T> / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) part[i] += part[i + half];
+    return part[0];
+}
+// The greatest lane; a NaN is passed over unless it is in the first one.
+template <class T>
+RANVIER_INLINE T max_lanes(Vec<T> v) {
+    T part[kLanes<T>];
+    store(part, v);
+#pragma GCC unroll 8
+    for (int half = kLanes<T> / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) part[i] = part[i + half] > part[i] ? part[i + half] : part[i];
+    return part[0];
 }
 
 // The first `count` lanes, 0 <= count <= kLanes<T>; the others are zero.

@@ -1,0 +1,224 @@
+// Elementary functions of vectors, for float and double: exp, expm1, log, log1p, tanh, the logistic function
+// and the normal distribution's. NaN gives NaN; infinities and overflow follow the limit.
+//
+// exp: argument reduction by ln 2 in two parts (Cody and Waite), then the Taylor polynomial on [-ln2/2,
+// ln2/2]. log: the series of 2 atanh((m - 1) / (m + 1)) for m in [sqrt(1/2), sqrt(2)).
+#pragma once
+
+#include "simd.h"
+
+namespace ranvier::RANVIER_ISA {
+
+template <class T>
+struct Constants;
+template <>
+struct Constants<float> {
+    static constexpr float kLn2High = 0x1.62e4p-1f, kLn2Low = 0x1.7f7d1cp-20f;  // high: 15 bits
+    static constexpr float kExpLeast = -104.0f, kExpGreatest = 89.0f;           // below 0, above infinity
+    static constexpr float kRounder = 0x1.8p23f;  // adding it rounds to an integer in the low bits
+    static constexpr int kExponentBias = 127, kFractionBits = 23;
+    static constexpr int kExpTerms = 7, kLogTerms = 5;  // relative truncation below 2^-27
+    static constexpr float kTanhIsOne = 10.0f;
+    static constexpr std::int32_t kHalfFraction = ~std::int32_t{0xfff};  // keeps 12 bits of the fraction
+};
+template <>
+struct Constants<double> {
+    static constexpr double kLn2High = 0x1.62e42fefa38p-1, kLn2Low = 0x1.ef35793c7673p-45;  // high: 42 bits
+    static constexpr double kExpLeast = -746.0, kExpGreatest = 710.0;
+    static constexpr double kRounder = 0x1.8p52;
+    static constexpr int kExponentBias = 1023, kFractionBits = 52;
+    static constexpr int kExpTerms = 13, kLogTerms = 10;  // relative truncation below 2^-55
+    static constexpr double kTanhIsOne = 20.0;
+    static constexpr std::int64_t kHalfFraction = ~std::int64_t{0x7ffffff};
+};
+
+template <class T>
+RANVIER_INLINE MaskOf<T> integers(typename LaneInt<T>::type value) {
+    return value - MaskOf<T>{};
+}
+
+// x limited to [low, high]; NaN stays.
+template <class T>
+RANVIER_INLINE Vec<T> clamp(Vec<T> x, T low, T high) {
+    x = select<T>(x < broadcast(low), broadcast(low), x);
+    return select<T>(x > broadcast(high), broadcast(high), x);
+}
+
+// v * 2^n for any n for which the result or zero or infinity is meant; `whole` is n as a number.
+template <class T>
+RANVIER_INLINE Vec<T> scale_by_power(Vec<T> v, [[maybe_unused]] MaskOf<T> n, [[maybe_unused]] Vec<T> whole) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+        return (Vec<T>)_mm512_scalef_ps((__m512)v, (__m512)whole);
+    else
+        return (Vec<T>)_mm512_scalef_pd((__m512d)v, (__m512d)whole);
+#else
+    // In two steps, so that neither power overflows where the product does not.
+    using C = Constants<T>;
+    const MaskOf<T> half = n >> 1;
+    const Vec<T> first = from_bits<T>((half + C::kExponentBias) << C::kFractionBits);
+    const Vec<T> second = from_bits<T>((n - half + C::kExponentBias) << C::kFractionBits);
+    return v * first * second;
+#endif
+}
+
+// x + low = n ln 2 + r with |r| <= ln2 / 2.
+template <class T>
+struct Reduced {
+    Vec<T> r, whole;
+    MaskOf<T> n;
+};
+template <class T>
+RANVIER_INLINE Reduced<T> reduce(Vec<T> x, Vec<T> low) {
+    using C = Constants<T>;
+    constexpr T kLog2E = T(1.44269504088896340736);
+    const Vec<T> rounder = broadcast(C::kRounder);
+    const Vec<T> shifted = fma(x, broadcast(kLog2E), rounder);
+    const Vec<T> whole = shifted - rounder;
+    const Vec<T> r = fma(whole, broadcast(-C::kLn2High), x);
+    return {fma(whole, broadcast(-C::kLn2Low), r) + low, whole, bits<T>(shifted) - bits<T>(rounder)};
+}
+
+// (exp(r) - 1 - r) / r^2 for |r| <= ln2 / 2.
+template <class T>
+RANVIER_INLINE Vec<T> exp_tail(Vec<T> r) {
+    constexpr T kInverseFactorials[] = {T(1.0 / 2),        T(1.0 / 6),          T(1.0 / 24),
+                                        T(1.0 / 120),      T(1.0 / 720),        T(1.0 / 5040),
+                                        T(1.0 / 40320),    T(1.0 / 362880),     T(1.0 / 3628800),
+                                        T(1.0 / 39916800), T(1.0 / 479001600.), T(1.0 / 6227020800.)};
+    constexpr int kLast = Constants<T>::kExpTerms - 2;
+    Vec<T> sum = broadcast(kInverseFactorials[kLast]);
+#pragma GCC unroll 16
+    for (int i = kLast - 1; i >= 0; --i) sum = fma(sum, r, broadcast(kInverseFactorials[i]));
+    return sum;
+}
+
+// exp(x + low), for a low that is small beside 1.
+template <class T>
+RANVIER_INLINE Vec<T> exp_of_sum(Vec<T> x, Vec<T> low) {
+    using C = Constants<T>;
+    const auto [r, whole, n] = reduce<T>(clamp<T>(x, C::kExpLeast, C::kExpGreatest), low);
+    const Vec<T> e = fma(r * r, exp_tail<T>(r), r) + T(1);
+    return scale_by_power<T>(e, n, whole);
+}
+
+template <class T>
+RANVIER_INLINE Vec<T> exp(Vec<T> x) {
+    return exp_of_sum<T>(x, Vec<T>{});
+}
+
+// exp(x) - 1 for x up to about 40, exact near zero.
+template <class T>
+RANVIER_INLINE Vec<T> expm1(Vec<T> x) {
+    constexpr T kIsMinusOne = T(-40);
+    const Vec<T> zero = {};
+    const auto [r, whole, n] = reduce<T>(clamp<T>(x, kIsMinusOne, T(50)), zero);
+    const Vec<T> m = fma(r * r, exp_tail<T>(r), r);
+    const Vec<T> power = scale_by_power<T>(broadcast(T(1)), n, whole);
+    const Vec<T> result = fma(power, m, power - T(1));
+    return select<T>(x == zero, x, result);  // the sign of zero
+}
+
+// Natural logarithm of x + low for a normal x > 0 and a low that is at most half a unit in its last place.
+template <class T>
+RANVIER_INLINE Vec<T> log_of_sum(Vec<T> x, Vec<T> low) {
+    using C = Constants<T>;
+    // Exponent so that the fraction m is in [sqrt(1/2), sqrt(2)).
+    const MaskOf<T> root = bits<T>(broadcast(T(0.70710678118654752440)));
+    const MaskOf<T> n = (bits<T>(x) - root) >> C::kFractionBits;
+    const Vec<T> m = from_bits<T>(bits<T>(x) - (n << C::kFractionBits));
+    const Vec<T> whole = __builtin_convertvector(n, Vec<T>);
+    const Vec<T> s = (m - T(1)) / (m + T(1)), square = s * s;
+    Vec<T> sum = broadcast(T(1) / T(2 * C::kLogTerms + 1));
+#pragma GCC unroll 16
+    for (int i = C::kLogTerms - 1; i >= 1; --i) sum = fma(sum, square, broadcast(T(1) / T(2 * i + 1)));
+    const Vec<T> twice = s + s;
+    const Vec<T> rest = fma(twice * square, sum, fma(whole, broadcast(C::kLn2Low), low / x));
+    return fma(whole, broadcast(C::kLn2High), twice + rest);
+}
+
+// Natural logarithm; of a negative number NaN, of zero (and denormals) minus infinity.
+template <class T>
+RANVIER_INLINE Vec<T> log(Vec<T> x) {
+    const Vec<T> infinity = broadcast(T(__builtin_inf())), zero = {};
+    const Vec<T> result = log_of_sum<T>(x, zero);
+    const Vec<T> smallest = broadcast(sizeof(T) == 4 ? T(__FLT_MIN__) : T(__DBL_MIN__));
+    const Vec<T> special = select<T>(x < zero, infinity - infinity, select<T>(x < smallest, -infinity, x));
+    return select<T>((x >= smallest) & (x < infinity), result, special);
+}
+
+// log(1 + x) for x in [0, 1].
+template <class T>
+RANVIER_INLINE Vec<T> log1p_of_fraction(Vec<T> x) {
+    const Vec<T> sum = x + T(1);
+    return log_of_sum<T>(sum, x - (sum - T(1)));
+}
+
+template <class T>
+RANVIER_INLINE Vec<T> tanh(Vec<T> x) {
+    const Vec<T> size = abs<T>(x);
+    const Vec<T> m = expm1<T>(clamp<T>(size + size, T(0), 2 * Constants<T>::kTanhIsOne));
+    return copy_sign<T>(m / (m + T(2)), x);
+}
+
+// 1 / (1 + exp(-x)).
+template <class T>
+RANVIER_INLINE Vec<T> sigmoid(Vec<T> x) {
+    const Vec<T> e = exp<T>(-abs<T>(x));
+    const Vec<T> upper = T(1) / (e + T(1));
+    return select<T>(x < Vec<T>{}, e * upper, upper);
+}
+
+// Coefficients of exp(z^2) erfc(z) / t as a polynomial in 2t - 1, where t = 2 / (2 + z): Chebyshev
+// interpolation for t in [0.165, 1] and [0.068, 1], relative error below 6e-9 and 3e-17.
+template <class T>
+struct ErfcSeries;
+template <>
+struct ErfcSeries<float> {
+    static constexpr float kTerms[] = {0.51079135439f,     0.343580359299f,    0.13973588616f,
+                                       0.0182206271886f,   -0.0107528475595f,  -0.00323614795534f,
+                                       0.00153081370405f,  0.000411405594174f, -0.00029398904512f,
+                                       -1.93670113062e-5f, 3.19072730714e-5f};
+};
+template <>
+struct ErfcSeries<double> {
+    static constexpr double kTerms[] = {
+        0.51079135262101149806,      0.34358034220690537518,     0.13973604627802369197,
+        0.018221115753429191233,     -0.01075533094452522331,    -0.0032395925334850108964,
+        0.0015453060245245866466,    0.00041864802469961787891,  -0.00033153669119700567798,
+        -0.000017185656582121374012, 0.000072234928583619938263, -0.00001707479917010293598,
+        -0.000010846012440124030375, 8.0617244251385810937e-6,   -5.6951110426018385951e-7,
+        -1.8247827712542711823e-6,   1.0160293631909133854e-6,   2.9142591327860272532e-9,
+        -3.0910873651973485018e-7,   1.5968644426048098811e-7,   2.322292913588469301e-8,
+        -5.586766200295948008e-8,    1.197800957020851395e-8,    7.4424860669517473725e-9,
+        -2.9274204617822454186e-9};
+};
+
+// The standard normal distribution function, (1 + erf(x / sqrt 2)) / 2, accurate in the lower tail too.
+template <class T>
+RANVIER_INLINE Vec<T> normal_cdf(Vec<T> x) {
+    const Vec<T> z = abs<T>(x) * T(0.70710678118654752440);
+    const Vec<T> t = T(2) / (z + T(2));
+    const Vec<T> u = t + t - T(1);
+    constexpr int kLast = static_cast<int>(sizeof(ErfcSeries<T>::kTerms) / sizeof(T)) - 1;
+    Vec<T> sum = broadcast(ErfcSeries<T>::kTerms[kLast]);
+#pragma GCC unroll 32
+    for (int i = kLast - 1; i >= 0; --i) sum = fma(sum, u, broadcast(ErfcSeries<T>::kTerms[i]));
+    // exp(-x^2 / 2) with the rounding error of the square made good: x is cut in two so that the square of
+    // the upper part is exact (as in fdlibm's erf).
+    const Vec<T> high = from_bits<T>(bits<T>(x) & integers<T>(Constants<T>::kHalfFraction));
+    const Vec<T> low = (high - x) * (high + x) * T(0.5);
+    const Vec<T> e = exp_of_sum<T>(high * high * T(-0.5), clamp<T>(low, T(-1), T(1)));
+    const Vec<T> tail = e * t * sum * T(0.5);
+    const Vec<T> result = select<T>(x < Vec<T>{}, tail, T(1) - tail);
+    const Vec<T> infinity = broadcast(T(__builtin_inf()));
+    return select<T>(abs<T>(x) == infinity, select<T>(x > Vec<T>{}, broadcast(T(1)), Vec<T>{}), result);
+}
+
+// The standard normal density.
+template <class T>
+RANVIER_INLINE Vec<T> normal_density(Vec<T> x) {
+    return exp<T>(x * x * T(-0.5)) * T(0.39894228040143267794);
+}
+
+}  // namespace ranvier::RANVIER_ISA
