@@ -20,8 +20,9 @@ constexpr struct {
     {"softmax_cross_entropy", Loss::softmax_cross_entropy},
 };
 
-void require_labels_in_range(const std::int64_t* labels, const char* name, index_t n, index_t outputs) {
-    const index_t classes = outputs == 1 ? 2 : outputs;  // one output: the labels stand for themselves
+void require_labels_in_range(const std::int64_t* labels, const char* name, index_t n, index_t outputs, Loss loss) {
+    // With one output the labels stand for themselves, 0 or 1; but cross-entropy needs an output for each class.
+    const index_t classes = outputs == 1 && loss != Loss::softmax_cross_entropy ? 2 : outputs;
     for (index_t i = 0; i < n; ++i)
         if (labels[i] < 0 || labels[i] >= classes)
             throw py::value_error(std::string(name) + ": expected labels from 0 to " +
@@ -70,7 +71,7 @@ Targets<T> targets_for(const py::handle& object, const char* name, index_t n, co
     if (count != n)
         throw py::value_error(std::string(name) + ": expected one target for each of " + std::to_string(n) +
                               " samples, got " + std::to_string(count));
-    if (is_labels) require_labels_in_range(targets.labels, name, n, outputs);
+    if (is_labels) require_labels_in_range(targets.labels, name, n, outputs, loss);
     return targets;
 }
 

@@ -29,9 +29,19 @@ struct GemmKernels {
                               index_t a_col_stride, const T* b, index_t b_row_stride, T* c,
                               index_t c_row_stride, bool accumulate);
 
-    // c[i] += bias[i], and sums[j] += row[j]: rows of n contiguous elements.
+    // Convolutions: row p of B begins at b + b_offsets[p].
+    void (*multiply_b_by_offsets)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
+                                  index_t a_col_stride, const T* b, const index_t* b_offsets, T* c,
+                                  index_t c_row_stride, bool accumulate);
+    // Row i of A begins at a + a_offsets[i], with unit column stride; B packed.
+    void (*multiply_a_by_offsets)(index_t rows, index_t cols, index_t depth, const T* a,
+                                  const index_t* a_offsets, const T* packed_b, T* c, index_t c_row_stride,
+                                  bool accumulate);
+
+    // Over n contiguous elements: row += value, row += addend, and the sum of the row.
     void (*add_scalar)(index_t n, T value, T* row);
     void (*add_row)(index_t n, const T* addend, T* row);
+    T (*sum)(index_t n, const T* row);
 };
 
 // The lengths of the blocks that a depth of k is cut into: a function of k and the type alone, so that

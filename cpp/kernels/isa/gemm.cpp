@@ -33,48 +33,69 @@ struct Operands {
     index_t b_row_stride;
     T* c;
     index_t c_row_stride;
-    index_t last_cols;    // of the last vector, if the tile is masked
-    index_t stored_rows;  // of the tile, if A is packed (its panels are padded)
+    const index_t* offsets;  // of the rows of A or B, if the scheme has them
+    index_t last_cols;       // of the last vector, if the tile is masked
+    index_t stored_rows;     // of the tile, if A is packed (its panels are padded)
     bool accumulate;
 };
+
+// Where the operands lie: A in panels; both with strides; or the rows of one of them at offsets from a table.
+enum class Scheme { packed_a, strides, a_offsets, b_offsets };
 
 // Rows of A are reached from every third one, so that a dozen of them need few address registers.
 constexpr int kRowGroup = 3;
 
-template <class T, int ROWS, int VECS, bool MASKED, bool PACKED_A>
-RANVIER_INLINE void add_products(const Operands<T>& o, Vec<T> (&sum)[ROWS][VECS]) {
-    constexpr int kGroups = (ROWS + kRowGroup - 1) / kRowGroup;
-    const index_t row_stride = PACKED_A ? 1 : o.a_row_stride;
-    const index_t col_stride = PACKED_A ? kTileRows : o.a_col_stride;
-    const T* a[kGroups];
+// sum += a's column p times b's row p.
+template <class T, int ROWS, int VECS, bool MASKED, class Element>
+RANVIER_INLINE void add_outer_product(const T* b, index_t last_cols, Element&& a, Vec<T> (&sum)[ROWS][VECS]) {
+    Vec<T> columns[VECS];
 #pragma GCC unroll 16
-    for (int g = 0; g < kGroups; ++g) a[g] = o.a + g * kRowGroup * row_stride;
-    const T* b = o.b;
-    for (index_t p = 0; p < o.depth; ++p) {
-        Vec<T> columns[VECS];
+    for (int v = 0; v < VECS; ++v)
+        columns[v] =
+            MASKED && v == VECS - 1 ? load_partial(b + v * kLanes<T>, last_cols) : load(b + v * kLanes<T>);
 #pragma GCC unroll 16
-        for (int v = 0; v < VECS; ++v)
-            columns[v] = MASKED && v == VECS - 1 ? load_partial(b + v * kLanes<T>, o.last_cols)
-                                                 : load(b + v * kLanes<T>);
+    for (int i = 0; i < ROWS; ++i) {
+        const Vec<T> row = broadcast<T>(a(i));
 #pragma GCC unroll 16
-        for (int i = 0; i < ROWS; ++i) {
-            const Vec<T> row = broadcast(a[i / kRowGroup][(i % kRowGroup) * row_stride]);
-#pragma GCC unroll 16
-            for (int v = 0; v < VECS; ++v) sum[i][v] = fma(row, columns[v], sum[i][v]);
-        }
-#pragma GCC unroll 16
-        for (int g = 0; g < kGroups; ++g) a[g] += col_stride;
-        b += o.b_row_stride;
+        for (int v = 0; v < VECS; ++v) sum[i][v] = fma(row, columns[v], sum[i][v]);
     }
 }
 
-template <class T, int ROWS, int VECS, bool MASKED, bool PACKED_A>
+template <class T, int ROWS, int VECS, bool MASKED, Scheme SCHEME>
+RANVIER_INLINE void add_products(const Operands<T>& o, Vec<T> (&sum)[ROWS][VECS]) {
+    const T* b = o.b;
+    if constexpr (SCHEME == Scheme::a_offsets) {
+        const T* a[ROWS];
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; ++i) a[i] = o.a + o.offsets[i];
+        for (index_t p = 0; p < o.depth; ++p, b += o.b_row_stride)
+            add_outer_product<T, ROWS, VECS, MASKED>(
+                b, o.last_cols, [&](int i) { return a[i][p]; }, sum);
+    } else {
+        constexpr int kGroups = (ROWS + kRowGroup - 1) / kRowGroup;
+        const index_t row_stride = SCHEME == Scheme::packed_a ? 1 : o.a_row_stride;
+        const index_t col_stride = SCHEME == Scheme::packed_a ? kTileRows : o.a_col_stride;
+        const T* a[kGroups];
+#pragma GCC unroll 16
+        for (int g = 0; g < kGroups; ++g) a[g] = o.a + g * kRowGroup * row_stride;
+        for (index_t p = 0; p < o.depth; ++p) {
+            if (SCHEME == Scheme::b_offsets) b = o.b + o.offsets[p];
+            add_outer_product<T, ROWS, VECS, MASKED>(
+                b, o.last_cols, [&](int i) { return a[i / kRowGroup][(i % kRowGroup) * row_stride]; }, sum);
+#pragma GCC unroll 16
+            for (int g = 0; g < kGroups; ++g) a[g] += col_stride;
+            if (SCHEME != Scheme::b_offsets) b += o.b_row_stride;
+        }
+    }
+}
+
+template <class T, int ROWS, int VECS, bool MASKED, Scheme SCHEME>
 void tile(const Operands<T>& o) {
     Vec<T> sum[ROWS][VECS] = {};
-    add_products<T, ROWS, VECS, MASKED, PACKED_A>(o, sum);
+    add_products<T, ROWS, VECS, MASKED, SCHEME>(o, sum);
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
-        if (PACKED_A && i >= o.stored_rows) break;
+        if (SCHEME == Scheme::packed_a && i >= o.stored_rows) break;
         T* c = o.c + i * o.c_row_stride;
 #pragma GCC unroll 16
         for (int v = 0; v < VECS; ++v, c += kLanes<T>) {
@@ -90,23 +111,23 @@ void tile(const Operands<T>& o) {
 }
 
 // All columns of ROWS rows, by tiles as wide as the registers allow, the last one masked.
-template <class T, int ROWS, int VECS>
+template <class T, int ROWS, int VECS, Scheme SCHEME>
 void row_of_tiles(Operands<T> o, index_t cols) {
     constexpr index_t kCols = VECS * kLanes<T>;
-    for (; cols >= kCols; cols -= kCols, o.b += kCols, o.c += kCols) tile<T, ROWS, VECS, false, false>(o);
+    for (; cols >= kCols; cols -= kCols, o.b += kCols, o.c += kCols) tile<T, ROWS, VECS, false, SCHEME>(o);
     if (cols == 0) return;
     if constexpr (VECS > 1) {
-        if (cols <= kCols / 2) return row_of_tiles<T, ROWS, VECS / 2>(o, cols);
+        if (cols <= kCols / 2) return row_of_tiles<T, ROWS, VECS / 2, SCHEME>(o, cols);
         // More than half: one masked tile, after the whole vectors that VECS / 2 leaves out.
         if (cols <= kCols - kLanes<T>) {
-            tile<T, ROWS, VECS / 2, false, false>(o);
+            tile<T, ROWS, VECS / 2, false, SCHEME>(o);
             o.b += kCols / 2;
             o.c += kCols / 2;
-            return row_of_tiles<T, ROWS, VECS / 2>(o, cols - kCols / 2);
+            return row_of_tiles<T, ROWS, VECS / 2, SCHEME>(o, cols - kCols / 2);
         }
     }
     o.last_cols = cols - (VECS - 1) * kLanes<T>;
-    tile<T, ROWS, VECS, true, false>(o);
+    tile<T, ROWS, VECS, true, SCHEME>(o);
 }
 
 // The widest power of two of vectors that ROWS rows can keep in registers.
@@ -117,45 +138,75 @@ constexpr int vecs_for(int rows) {
 template <class T>
 using RowOfTiles = void (*)(Operands<T> o, index_t cols);
 
-template <class T, std::size_t... I>
+template <class T, Scheme SCHEME, std::size_t... I>
 constexpr auto tiles_by_rows(std::index_sequence<I...>) {
     struct {
         RowOfTiles<T> at[kTileRows];
-    } table = {{row_of_tiles<T, I + 1, vecs_for(I + 1)>...}};
+    } table = {{row_of_tiles<T, I + 1, vecs_for(I + 1), SCHEME>...}};
     return table;
 }
-template <class T>
-constexpr auto kTilesByRows = tiles_by_rows<T>(std::make_index_sequence<kTileRows>{});
+template <class T, Scheme SCHEME>
+constexpr auto kTilesByRows = tiles_by_rows<T, SCHEME>(std::make_index_sequence<kTileRows>{});
+
+// The rows of A in tiles: two even halves rather than a full tile and a sliver.
+constexpr index_t next_rows(index_t rows) {
+    return rows >= 2 * kTileRows || rows == kTileRows ? kTileRows : rows > kTileRows ? (rows + 1) / 2 : rows;
+}
+
+template <class T, Scheme SCHEME>
+RANVIER_INLINE void multiply_rows(Operands<T> o, index_t rows, index_t cols) {
+    while (rows > 0) {
+        const index_t now = next_rows(rows);
+        kTilesByRows<T, SCHEME>.at[now - 1](o, cols);
+        o.a += now * o.a_row_stride;
+        o.c += now * o.c_row_stride;
+        if (SCHEME == Scheme::a_offsets) o.offsets += now;
+        rows -= now;
+    }
+}
 
 template <class T>
 void multiply_unpacked(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                        index_t a_col_stride, const T* b, index_t b_row_stride, T* c, index_t c_row_stride,
                        bool accumulate) {
-    Operands<T> o = {depth, a, a_row_stride, a_col_stride, b, b_row_stride, c, c_row_stride,
-                     0,     0, accumulate};
-    while (rows > 0) {
-        // Two even halves rather than a full tile and a sliver.
-        const index_t now = rows >= 2 * kTileRows || rows == kTileRows ? kTileRows
-                            : rows > kTileRows                         ? (rows + 1) / 2
-                                                                       : rows;
-        kTilesByRows<T>.at[now - 1](o, cols);
-        o.a += now * a_row_stride;
-        o.c += now * c_row_stride;
-        rows -= now;
-    }
+    multiply_rows<T, Scheme::strides>(
+        {depth, a, a_row_stride, a_col_stride, b, b_row_stride, c, c_row_stride, nullptr, 0, 0, accumulate},
+        rows, cols);
+}
+
+// Columns a tile's width at a time, so that what a tile reads of B stays in the first-level cache for all
+// rows.
+template <class T>
+void multiply_b_by_offsets(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
+                           index_t a_col_stride, const T* b, const index_t* b_offsets, T* c,
+                           index_t c_row_stride, bool accumulate) {
+    const index_t width = rows <= 4 ? cols : kTileCols<T>;
+    for (index_t j = 0; j < cols; j += width)
+        multiply_rows<T, Scheme::b_offsets>({depth, a, a_row_stride, a_col_stride, b + j, 0, c + j,
+                                             c_row_stride, b_offsets, 0, 0, accumulate},
+                                            rows, cols - j < width ? cols - j : width);
+}
+
+template <class T>
+void multiply_a_by_offsets(index_t rows, index_t cols, index_t depth, const T* a, const index_t* a_offsets,
+                           const T* packed_b, T* c, index_t c_row_stride, bool accumulate) {
+    for (index_t j = 0; j < cols; j += kTileCols<T>)
+        multiply_rows<T, Scheme::a_offsets>({depth, a, 0, 1, packed_b + j * depth, kTileCols<T>, c + j,
+                                             c_row_stride, a_offsets, 0, 0, accumulate},
+                                            rows, cols - j < kTileCols<T> ? cols - j : kTileCols<T>);
 }
 
 template <class T, bool PACKED_A>
 RANVIER_INLINE void panel_times_panel(Operands<T>& o, index_t rows, index_t cols) {
     if (PACKED_A) {
         o.stored_rows = rows < kTileRows ? rows : kTileRows;
-        if (cols >= kTileCols<T>) return tile<T, kTileRows, kTileVecs, false, true>(o);
+        if (cols >= kTileCols<T>) return tile<T, kTileRows, kTileVecs, false, Scheme::packed_a>(o);
         o.last_cols = cols <= kLanes<T> ? cols : cols - kLanes<T>;
-        if (cols <= kLanes<T>) return tile<T, kTileRows, 1, true, true>(o);
-        return tile<T, kTileRows, kTileVecs, true, true>(o);
+        if (cols <= kLanes<T>) return tile<T, kTileRows, 1, true, Scheme::packed_a>(o);
+        return tile<T, kTileRows, kTileVecs, true, Scheme::packed_a>(o);
     }
-    kTilesByRows<T>.at[(rows < kTileRows ? rows : kTileRows) - 1](o,
-                                                                  cols < kTileCols<T> ? cols : kTileCols<T>);
+    kTilesByRows<T, Scheme::strides>.at[(rows < kTileRows ? rows : kTileRows) - 1](
+        o, cols < kTileCols<T> ? cols : kTileCols<T>);
 }
 
 // For each panel of B (which stays in the first-level cache), all panels of A.
@@ -174,6 +225,7 @@ RANVIER_INLINE void multiply_panels(index_t rows, index_t cols, index_t depth, c
                              kTileCols<T>,
                              c + i * c_row_stride + j,
                              c_row_stride,
+                             nullptr,
                              0,
                              0,
                              accumulate};
@@ -290,12 +342,24 @@ void add_row(index_t n, const T* addend, T* row) {
     if (i < n) store_partial(row + i, load_partial(row + i, n - i) + load_partial(addend + i, n - i), n - i);
 }
 
+// Four sums side by side, then a tree.
+template <class T>
+T sum(index_t n, const T* row) {
+    Vec<T> part[4] = {};
+    index_t i = 0;
+    for (; i + 4 * kLanes<T> <= n; i += 4 * kLanes<T>)
+        for (int k = 0; k < 4; ++k) part[k] += load(row + i + k * kLanes<T>);
+    for (; i < n; i += kLanes<T>) part[0] += load_partial(row + i, n - i < kLanes<T> ? n - i : kLanes<T>);
+    return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
+}
+
 }  // namespace
 
-#define RANVIER_GEMM_KERNELS(T)                                                                  \
-    {                                                                                            \
-        kTileRows, kTileCols<T>, pack_a<T>, pack_b<T>, multiply_packed<T>, multiply_packed_b<T>, \
-            multiply_unpacked<T>, add_scalar<T>, add_row<T>                                      \
+#define RANVIER_GEMM_KERNELS(T)                                                                      \
+    {                                                                                                \
+        kTileRows, kTileCols<T>, pack_a<T>, pack_b<T>, multiply_packed<T>, multiply_packed_b<T>,     \
+            multiply_unpacked<T>, multiply_b_by_offsets<T>, multiply_a_by_offsets<T>, add_scalar<T>, \
+            add_row<T>, sum<T>                                                                       \
     }
 
 constinit const GemmKernels<float> gemm_float32 = RANVIER_GEMM_KERNELS(float);
