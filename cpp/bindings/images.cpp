@@ -1,4 +1,6 @@
 // Convolution and pooling for Python.
+#include <pybind11/stl.h>
+
 #include "bindings.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/pool2d.h"
@@ -133,12 +135,13 @@ Pool2dShape shape_for_indices(const py::array& grad, const Shape& input) {
     s.channels = input[1];
     s.in_height = input[2];
     s.in_width = input[3];
-    // Any kernel that gives the outputs' size serves: backward reads only sizes.
-    s.kernel_height = s.in_height - grad.shape(2) + 1;
-    s.kernel_width = s.in_width - grad.shape(3) + 1;
-    if (s.kernel_height < 1 || s.kernel_width < 1)
-        throw py::value_error("input_shape: expected planes no smaller than those of grad, " +
-                              shape_text(shape_of(grad)) + ", got " + shape_text(input));
+    // Any window that gives the outputs' size serves: the backward pass reads only sizes.
+    const auto fit = [](index_t in, index_t out, index_t& kernel, index_t& padding) {
+        padding = std::max<index_t>(0, (out - in + 1) / 2);
+        kernel = in + 2 * padding - out + 1;
+    };
+    fit(s.in_height, grad.shape(2), s.kernel_height, s.padding_height);
+    fit(s.in_width, grad.shape(3), s.kernel_width, s.padding_width);
     return s;
 }
 
