@@ -152,7 +152,12 @@ def sgd(
     parameters: Parameters, learning_rate: float, momentum: float, weight_decay: float, nesterov: bool
 ) -> Optimizer: ...
 def adam(
-    parameters: Parameters, learning_rate: float, beta1: float, beta2: float, epsilon: float, weight_decay: float
+    parameters: Parameters,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
 ) -> Optimizer: ...
 
 class Plan:
@@ -180,7 +185,9 @@ class Plan:
     def predict(self, x: Array) -> Array: ...
     def forward(self, x: Array, training: bool) -> Array: ...
     def backward(self, grad: Array, need_grad_x: bool) -> Array | None: ...
-    def gradients(self, x: Array, target: Array | Labels, loss: str) -> tuple[float, int]: ...  # sum of losses, hits
+    def gradients(
+        self, x: Array, target: Array | Labels, loss: str
+    ) -> tuple[float, int]: ...  # sum of losses, hits
     def evaluate(self, x: Array, target: Array | Labels, loss: str) -> tuple[float, int]: ...
     def train_epoch(
         self,

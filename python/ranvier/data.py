@@ -1,0 +1,73 @@
+"""Samples and targets from what users hand over: checked, and converted at most once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ranvier._core import Array
+from ranvier.losses import CrossEntropyLoss
+
+__all__ = ["as_samples", "as_targets", "pairs_to_arrays"]
+
+
+def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Array:
+    """Return x as a C-contiguous array of that dtype.
+
+    Raises
+    ------
+    TypeError
+        If x is not of real numbers.
+    ValueError
+        If x has no axis for the samples.
+    """
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
+    if array.ndim < 1:
+        raise ValueError(f"{name}: expected an array of shape (samples, ...), got shape ()")
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int, name: str = "y") -> Any:
+    """Return y as int64 labels of shape (n,), or as rows of shape (n, outputs).
+
+    One axis of integers is labels; one axis of other numbers is the targets of a single output.
+    """
+    array = np.asarray(y)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
+    if array.ndim < 1 or len(array) != n:
+        raise ValueError(f"{name}: expected one target for each of {n} samples, got shape {array.shape}")
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"{name}: contains NaN")
+    if array.ndim == 1 and array.dtype.kind in "iub":
+        return np.ascontiguousarray(array, dtype=np.int64)
+    if array.ndim == 1:
+        if isinstance(loss, CrossEntropyLoss):
+            raise TypeError(f"{name}: expected integer labels, got dtype {array.dtype}")
+        if outputs == 1:
+            array = array[:, None]
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def pairs_to_arrays(data: Any, name: str) -> tuple[Any, Any]:
+    """Return (x, y) arrays from such a pair, or from the lecture notes' list of (x, y) pairs of columns."""
+    if (
+        isinstance(data, tuple)
+        and len(data) == 2
+        and not np.isscalar(data[0])
+        and len(data[0]) == len(data[1])
+    ):
+        first = np.asarray(data[0])
+        if first.ndim >= 2 and not (first.ndim == 2 and first.shape[1] == 1 and np.ndim(data[1]) != 1):
+            return data
+    pairs = list(data)
+    if not pairs:
+        raise ValueError(f"{name}: expected at least one sample, got none")
+    if any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
+        raise TypeError(f"{name}: expected a pair of arrays (x, y) or a list of (x, y) pairs")
+    x = np.stack([np.asarray(sample).reshape(-1) for sample, _ in pairs])
+    targets = [np.asarray(target) for _, target in pairs]
+    return x, np.stack([target.reshape(-1) if target.ndim else target for target in targets])
