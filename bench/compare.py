@@ -160,9 +160,7 @@ def time_round() -> float:
 def compare(name: str, rounds: int, processes: dict[str, ProcessPoolExecutor]) -> float:
     """Time one case, print its row, and return the fastest peer's time over Ranvier's, NaN without one."""
     taking_part = {
-        system: process
-        for system, process in processes.items()
-        if process.submit(prepare, system, name).result()
+        system: process for system, process in processes.items() if process.submit(prepare, system, name).result()
     }
     times: dict[str, list[float]] = {system: [] for system in taking_part}
     for _ in range(rounds):

@@ -32,18 +32,14 @@ def test_every_file_has_the_same_version() -> None:
 
 @pytest.mark.parametrize("number", range(len(code_blocks("python"))))
 def test_readme_example_runs(number: int, tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-c", code_blocks("python")[number]], cwd=tmp_path, check=True, timeout=300
-    )
+    subprocess.run([sys.executable, "-c", code_blocks("python")[number]], cwd=tmp_path, check=True, timeout=300)
 
 
 def test_readme_names_commands_that_exist() -> None:
     named = set(re.findall(r"(?:^|`|&& )ranvier ([a-z]+)", README, re.MULTILINE))
     assert named, "the README names no command"
     for command in named:
-        subprocess.run(
-            [sys.executable, "-m", "ranvier", command, "--help"], check=True, stdout=subprocess.PIPE
-        )
+        subprocess.run([sys.executable, "-m", "ranvier", command, "--help"], check=True, stdout=subprocess.PIPE)
 
 
 def test_readme_installs_extras_that_exist() -> None:

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
-Labels: TypeAlias = NDArray[np.int64]
+from ranvier.types import Array, Labels
+
 Pair: TypeAlias = int | tuple[int, int]
 Axis: TypeAlias = int
 
@@ -114,6 +114,7 @@ def log_softmax_backward(grad: Array, y: Array, out: Array | None = None, *, axi
 # "binary_cross_entropy_with_logits", "softmax_cross_entropy"; target is dense, or int64 labels.
 def loss_value(loss: str, prediction: Array, target: Array | Labels) -> tuple[float, int]: ...
 def loss_gradient(loss: str, prediction: Array, target: Array | Labels) -> Array: ...
+def loss_divisor(loss: str, samples: int, outputs: int) -> float: ...
 
 # --- networks ---------------------------------------------------------------------------------------------
 # A layer's specification is its kind and its fields, all given:
@@ -166,14 +167,7 @@ class Plan:
     Arrays must be C-contiguous, of the parameters' dtype, (n, *input_shape).
     """
 
-    def __init__(
-        self,
-        layers: Sequence[LayerSpec],
-        parameters: Parameters,
-        input_shape: tuple[int, ...],
-        capacity: int,
-        seed: int,
-    ) -> None: ...
+    def __init__(self, parameters: Parameters, input_shape: tuple[int, ...], capacity: int, seed: int) -> None: ...
     @property
     def input_shape(self) -> tuple[int, ...]: ...
     @property
@@ -184,7 +178,7 @@ class Plan:
     def capacity(self) -> int: ...
     def predict(self, x: Array) -> Array: ...
     def forward(self, x: Array, training: bool) -> Array: ...
-    def backward(self, grad: Array, need_grad_x: bool) -> Array | None: ...
+    def backward(self, x: Array, grad: Array, need_grad_x: bool) -> Array | None: ...
     def gradients(
         self, x: Array, target: Array | Labels, loss: str
     ) -> tuple[float, int]: ...  # sum of losses, hits

@@ -30,9 +30,7 @@ def _layer_to_json(layer: Layer | CustomLayer, position: int) -> dict[str, Any]:
     name = type(layer).__name__
     if isinstance(layer, Layer):
         return {"layer": name, **layer.config()}
-    raise ValueError(
-        f"layer {position} ({name}): a layer of your own cannot be saved; save state_dict() instead"
-    )
+    raise ValueError(f"layer {position} ({name}): a layer of your own cannot be saved; save state_dict() instead")
 
 
 def _layer_from_json(fields: dict[str, Any]) -> Layer:

@@ -8,19 +8,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 import ranvier
 from ranvier import kernels
-from ranvier._core import Array
 from ranvier.layers import Softmax
 from ranvier.models import DATASETS, MODELS
 from ranvier.network import Network
 from ranvier.optimizers import SGD, Adam, Optimizer
+from ranvier.types import Array
 
 __all__ = ["main"]
 
@@ -33,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def _at_least(least: float, kind: type[int] | type[float]) -> object:
+def _at_least(least: float, kind: type[int] | type[float]) -> Callable[[str], Any]:
     def convert(text: str) -> int | float:
         value = kind(text)
         if value < least:
@@ -52,14 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a network on a data set")
     train.add_argument("dataset", choices=DATASETS)
     train.add_argument("--model", choices=MODELS, default="mlp")
-    train.add_argument("--epochs", type=_at_least(1, int), help="default: what suits the data set")  # type: ignore[arg-type]
-    train.add_argument("--batch-size", type=_at_least(1, int), help="default: what suits the data set")  # type: ignore[arg-type]
-    train.add_argument(
-        "--lr", type=_at_least(0, float), help="learning rate; default: 0.001 (adam), 0.1 (sgd)"
-    )  # type: ignore[arg-type]
+    train.add_argument("--epochs", type=_at_least(1, int), help="default: what suits the data set")
+    train.add_argument("--batch-size", type=_at_least(1, int), help="default: what suits the data set")
+    train.add_argument("--lr", type=_at_least(0, float), help="learning rate; default: 0.001 (adam), 0.1 (sgd)")
     train.add_argument("--optimizer", choices=("adam", "sgd"), default="adam")
-    train.add_argument("--seed", type=_at_least(0, int), default=0)  # type: ignore[arg-type]
-    train.add_argument("--threads", type=_at_least(1, int), help="default: one for each core")  # type: ignore[arg-type]
+    train.add_argument("--seed", type=_at_least(0, int), default=0)
+    train.add_argument("--threads", type=_at_least(1, int), help="default: one for each core")
     train.add_argument("--data", metavar="DIR", help="folder of the data set's files")
     train.add_argument("--save", metavar="FILE", help="the model; default: DATASET-MODEL.safetensors")
     train.add_argument("--plot", metavar="FILE", help="the learning curves; default: DATASET-MODEL.png")
@@ -135,16 +133,12 @@ def _plot(network: Network, path: Path, title: str) -> None:
 def _predict(arguments: argparse.Namespace) -> int:
     network = ranvier.load(arguments.model)
     if network.input_shape is None:
-        raise ValueError(
-            f"{arguments.model}: the network has seen no samples, so it does not know their shape"
-        )
+        raise ValueError(f"{arguments.model}: the network has seen no samples, so it does not know their shape")
     x = np.stack([_read_image(path, network.input_shape) for path in arguments.images])
     probabilities = network.predict(x)
     if not isinstance(network.layers[-1], Softmax):
         probabilities = kernels.softmax(probabilities)
-    classes = json.loads(network.metadata.get(_CLASSES, "null")) or [
-        str(i) for i in range(probabilities.shape[1])
-    ]
+    classes = json.loads(network.metadata.get(_CLASSES, "null")) or [str(i) for i in range(probabilities.shape[1])]
     for path, row in zip(arguments.images, probabilities, strict=True):
         best = np.argsort(-row, kind="stable")[:3]
         print(f"{path}: " + ", ".join(f"{classes[i]} {row[i]:.4f}" for i in best))
@@ -165,9 +159,7 @@ def _read_image(path: str, shape: tuple[int, ...]) -> Array:
     except ImportError:
         raise ImportError("reading pictures needs Pillow: pip install 'ranvier[examples]'") from None
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise ValueError(
-            f"{path}: the network takes samples of shape {shape}, which is not that of a picture"
-        )
+        raise ValueError(f"{path}: the network takes samples of shape {shape}, which is not that of a picture")
     try:
         with Image.open(path) as image:
             fitted = image.convert("L" if shape[0] == 1 else "RGB").resize((shape[2], shape[1]))

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ranvier._core import Array
 from ranvier.losses import CrossEntropyLoss
+from ranvier.types import Array
 
 __all__ = ["as_samples", "as_targets", "pairs_to_arrays"]
 
@@ -54,12 +54,7 @@ def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int,
 
 def pairs_to_arrays(data: Any, name: str) -> tuple[Any, Any]:
     """Return (x, y) arrays from such a pair, or from the lecture notes' list of (x, y) pairs of columns."""
-    if (
-        isinstance(data, tuple)
-        and len(data) == 2
-        and not np.isscalar(data[0])
-        and len(data[0]) == len(data[1])
-    ):
+    if isinstance(data, tuple) and len(data) == 2 and not np.isscalar(data[0]) and len(data[0]) == len(data[1]):
         first = np.asarray(data[0])
         if first.ndim >= 2 and not (first.ndim == 2 and first.shape[1] == 1 and np.ndim(data[1]) != 1):
             return data

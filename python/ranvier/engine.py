@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ranvier import _core
-from ranvier._core import Array
 from ranvier.layers import CustomLayer, Layer
 from ranvier.optimizers import Optimizer
+from ranvier.types import Array
 
 __all__ = ["Engine"]
 
@@ -122,9 +122,7 @@ class Engine:
         grad = np.ascontiguousarray(gradient(x), dtype=self.dtype)
         for part, part_x in zip(reversed(self.parts), reversed(inputs[:-1]), strict=True):
             grad = (
-                part.backward(part_x, grad)
-                if isinstance(part, _Stack)
-                else self._custom(part, "backward", grad)
+                part.backward(part_x, grad) if isinstance(part, _Stack) else self._custom(part, "backward", grad)
             )
         for optimizer in optimizers:
             optimizer.step()

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from ranvier._core import Array
+from ranvier.types import Array
 
 Pair = int | tuple[int, int]
 

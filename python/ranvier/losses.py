@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from ranvier import _core
-from ranvier._core import Array
+from ranvier.types import Array
 
 __all__ = [
     "BCELoss",
@@ -64,7 +64,8 @@ class Loss:
 
 
 def _contiguous(prediction: Array, target: Any) -> tuple[Array, Any]:
-    prediction, target = np.ascontiguousarray(prediction), np.ascontiguousarray(target)
+    prediction = np.ascontiguousarray(prediction)
+    target = np.ascontiguousarray(target)
     if target.dtype.kind in "iu":
         target = target.astype(np.int64, copy=False)
     elif target.dtype.kind == "f":

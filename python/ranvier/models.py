@@ -90,12 +90,8 @@ _CIFAR_CNN: tuple[Layer, ...] = (
 
 MODELS = ("mlp", "cnn")
 DATASETS = {
-    "digits": Task(
-        lambda root: datasets.digits(), _TEN, _mlp(64, 128), _DIGITS_CNN, epochs=30, batch_size=16
-    ),
+    "digits": Task(lambda root: datasets.digits(), _TEN, _mlp(64, 128), _DIGITS_CNN, epochs=30, batch_size=16),
     "mnist": Task(datasets.mnist, _TEN, _mlp(784, 128), _NOTES_CNN, epochs=5, batch_size=50),
-    "fashion-mnist": Task(
-        datasets.fashion_mnist, _FASHION, _mlp(784, 256), _NOTES_CNN, epochs=10, batch_size=50
-    ),
+    "fashion-mnist": Task(datasets.fashion_mnist, _FASHION, _mlp(784, 256), _NOTES_CNN, epochs=10, batch_size=50),
     "cifar10": Task(datasets.cifar10, _CIFAR, _mlp(3072, 512), _CIFAR_CNN, epochs=10, batch_size=50),
 }

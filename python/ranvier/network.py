@@ -9,7 +9,6 @@ from typing import Any, overload
 import numpy as np
 
 from ranvier import _core, checkpoint, training
-from ranvier._core import Array
 from ranvier.data import as_samples, as_targets
 from ranvier.engine import Engine
 from ranvier.history import Evaluation, History
@@ -18,6 +17,7 @@ from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss
 from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer
 from ranvier.summary import summary_text
+from ranvier.types import Array, Labels
 
 __all__ = ["Network"]
 
@@ -67,9 +67,7 @@ class Network(LectureNotes):
         self.dtype = np.dtype(dtype)
         if self.dtype.name not in ("float32", "float64"):
             raise ValueError(f"dtype: expected float32 or float64, got {self.dtype.name}")
-        if seed is not None and (
-            isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0
-        ):
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
             raise ValueError(f"seed: expected an int from 0, got {seed!r}")
         items: list[Any] = list(layers)
         self.sizes: list[int] | None = None
@@ -247,7 +245,7 @@ class Network(LectureNotes):
 
     # --- training -------------------------------------------------------------------------------------------
 
-    def shuffled(self, n: int) -> _core.Labels:
+    def shuffled(self, n: int) -> Labels:
         """Return the order of n samples for the present epoch: a function of seed and epoch alone."""
         return _core.random_permutation(self.seed, self.epochs_trained, n)
 

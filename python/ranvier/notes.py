@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ranvier._core import Array
 from ranvier.data import as_samples, as_targets, pairs_to_arrays
 from ranvier.losses import QuadraticLoss
 from ranvier.optimizers import SGD
+from ranvier.types import Array
 
 if TYPE_CHECKING:
+    from ranvier.history import History
     from ranvier.network import Network
 
 __all__ = ["LectureNotes"]
@@ -80,7 +81,8 @@ class LectureNotes:
         if array.shape == (inputs, 1):
             return network.predict(array.reshape(1, inputs)).reshape(-1, 1)
         if array.shape == (inputs,):
-            return network.predict(array[None])[0]
+            vector: Array = network.predict(array[None])[0]
+            return vector
         return network.predict(array)
 
     def SGD(
@@ -107,7 +109,7 @@ class LectureNotes:
         x, y = pairs_to_arrays(training_data, "training_data")
         test = None if test_data is None else pairs_to_arrays(test_data, "test_data")
 
-        def report(_network: Network, epoch: int, _history: object) -> None:
+        def report(network: Network, epoch: int, history: History) -> None:
             if test is None:
                 print(f"Epoch {epoch - 1} complete")
             else:
@@ -166,7 +168,8 @@ class LectureNotes:
         samples = as_samples(x, network.dtype, "test_data")
         outputs = (network.sizes or [0])[-1]
         targets = as_targets(y, len(samples), network.dtype, QuadraticLoss(), outputs, "test_data")
-        return round(network.evaluate(samples, targets, loss=QuadraticLoss()).accuracy * len(samples))
+        evaluation = network.evaluate(samples, targets, loss=QuadraticLoss())
+        return round(float(evaluation.accuracy) * len(samples))
 
 
 def _copy_into(views: list[Array], values: Sequence[Any], name: str) -> None:

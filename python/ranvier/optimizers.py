@@ -46,9 +46,7 @@ class SGD(Optimizer):
         )
         _require(0 <= self.momentum < 1, "momentum", "a number from 0 to below 1", self.momentum)
         _require(self.weight_decay >= 0, "weight_decay", "a number from 0", self.weight_decay)
-        _require(
-            not self.nesterov or self.momentum > 0, "nesterov", "a momentum above 0 with it", self.momentum
-        )
+        _require(not self.nesterov or self.momentum > 0, "nesterov", "a momentum above 0 with it", self.momentum)
 
     def create(self, parameters: _core.Parameters) -> _core.Optimizer:
         """Make the state for these parameters."""

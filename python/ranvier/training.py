@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
 from ranvier import _core
-from ranvier._core import Array
 from ranvier.history import Evaluation, History
 from ranvier.losses import CustomLoss, Loss
+from ranvier.types import Array, Labels
 
 if TYPE_CHECKING:
     from ranvier.network import Network
@@ -42,11 +43,15 @@ def _divisor(loss: Loss | CustomLoss, samples: int, outputs: int) -> float:
     return _core.loss_divisor(loss.kind, samples, outputs) if isinstance(loss, Loss) else samples
 
 
+def _gradient(loss: Loss | CustomLoss, target: Any, prediction: Array) -> Array:
+    return loss.gradient(prediction, target)
+
+
 def run_epoch(
     network: Network,
     x: Array,
     y: Any,
-    order: _core.Labels,
+    order: Labels,
     batch_size: int,
     loss: Loss | CustomLoss,
     optimizers: list[_core.Optimizer],
@@ -61,7 +66,7 @@ def run_epoch(
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         target = y[batch]
-        output = network.engine.step(x[batch], lambda p, t=target: loss.gradient(p, t), optimizers)
+        output = network.engine.step(x[batch], partial(_gradient, loss, target), optimizers)
         outputs = output[0].size
         total += loss(output, target) * _divisor(loss, len(batch), outputs)
         right += hits(output, target)
@@ -86,9 +91,7 @@ def evaluate(network: Network, x: Array, y: Any, loss: Loss | CustomLoss) -> Eva
 class _Progress:
     """A bar over the samples of one epoch, with the loss and accuracy so far."""
 
-    def __init__(
-        self, label: str, samples: int, loss: Loss | CustomLoss, outputs: int, visible: bool
-    ) -> None:
+    def __init__(self, label: str, samples: int, loss: Loss | CustomLoss, outputs: int, visible: bool) -> None:
         self._bar = tqdm(total=samples, desc=label, unit=" samples", disable=not visible, leave=True)
         self._loss = loss
         self._outputs = outputs
@@ -100,9 +103,7 @@ class _Progress:
 
     def close(self, validation: Evaluation | None = None) -> None:
         if validation:
-            text = (
-                f"{self._bar.postfix}, val_loss={validation.loss:.4f}, val_accuracy={validation.accuracy:.4f}"
-            )
+            text = f"{self._bar.postfix}, val_loss={validation.loss:.4f}, val_accuracy={validation.accuracy:.4f}"
             self._bar.set_postfix_str(text, refresh=True)
         self._bar.close()
 
@@ -149,5 +150,6 @@ def train(
         if evaluation:
             history.val_loss.append(evaluation.loss)
             history.val_accuracy.append(evaluation.accuracy)
-        if any([callback(network, epoch, history) for callback in callbacks]):
+        wishes = [callback(network, epoch, history) for callback in callbacks]  # each is called
+        if any(wishes):
             return

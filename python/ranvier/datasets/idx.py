@@ -68,9 +68,7 @@ def read_idx(path: Path) -> Bytes:
     shape = struct.unpack(f">{ndim}I", data[4:header])
     size = int(np.prod(shape, dtype=np.int64))
     if len(data) - header != size:
-        raise ValueError(
-            f"{path}: expected {size} bytes of data for shape {shape}, found {len(data) - header}"
-        )
+        raise ValueError(f"{path}: expected {size} bytes of data for shape {shape}, found {len(data) - header}")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
@@ -122,9 +120,7 @@ def mnist(root: str | os.PathLike[str] | None = None, *, flatten: bool = False) 
     return _load(files, "mnist", root, flatten)
 
 
-def fashion_mnist(
-    root: str | os.PathLike[str] | None = None, *, flatten: bool = False
-) -> tuple[Split, Split]:
+def fashion_mnist(root: str | os.PathLike[str] | None = None, *, flatten: bool = False) -> tuple[Split, Split]:
     """Return Fashion-MNIST: 60000 and 10000 pictures of clothes in ten classes.
 
     Parameters, results and errors are those of `mnist`.
