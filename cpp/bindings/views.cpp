@@ -42,7 +42,7 @@ bool shares_memory(const py::array& a, const py::array& b) {
 // Two of its own elements on one address, as in a broadcast array.
 bool overlaps_itself(const py::array& array) {
     for (py::ssize_t d = 0; d < array.ndim(); ++d)
-        if (array.shape(d) > 1 && array.strides(d) == 0) return true;
+        if (array.shape(d) > 1 && array.strides(d) == 0 && array.size() > 0) return true;
     return false;
 }
 

@@ -1,0 +1,21 @@
+"""Fixtures: each instruction set of the machine, and a way back to the usual threads."""
+
+import pytest
+
+from ranvier import _core, set_num_threads
+
+
+@pytest.fixture(params=_core.cpu_info()["supported_isas"])
+def isa(request):
+    """Run the test once with each instruction set."""
+    before = _core.cpu_info()["isa"]
+    _core._testing.set_active_isa(request.param)
+    yield request.param
+    _core._testing.set_active_isa(before)
+
+
+@pytest.fixture(autouse=True)
+def usual_threads():
+    """Undo what a test does to the number of threads."""
+    yield
+    set_num_threads(0)

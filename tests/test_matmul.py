@@ -1,0 +1,98 @@
+"""Products from Python: NumPy's rules, layouts, `out`, and the linear layer."""
+
+import numpy as np
+import pytest
+from arrays import DTYPES, LAYOUTS, close, laid_out
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ranvier import kernels as K
+
+
+def normal(*shape, dtype=np.float64, seed=0):
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 13, 5), (12, 32, 384), (13, 33, 385), (64, 1, 97), (1, 100, 784)])
+def test_agrees_with_float64(isa, dtype, shape):
+    m, n, k = shape
+    a, b = normal(m, k, dtype=dtype), normal(k, n, dtype=dtype, seed=1)
+    close(K.matmul(a, b), a.astype(np.float64) @ b.astype(np.float64), dtype, 4 * np.sqrt(k) + 4)
+
+
+@pytest.mark.parametrize("a_layout", LAYOUTS)
+@pytest.mark.parametrize("b_layout", LAYOUTS)
+def test_takes_any_layout_without_changing_it(a_layout, b_layout):
+    a, b = laid_out(normal(14, 21), a_layout), laid_out(normal(21, 35), b_layout)
+    a_before, b_before = a.copy(), b.copy()
+    for out_layout in LAYOUTS:
+        out = laid_out(np.zeros((14, 35)), out_layout)
+        assert K.matmul(a, b, out=out) is out
+        close(out, a_before @ b_before, np.float64, 40)
+    np.testing.assert_array_equal(a, a_before)
+    np.testing.assert_array_equal(b, b_before)
+
+
+@pytest.mark.parametrize(
+    ("a_shape", "b_shape"),
+    [
+        ((5,), (5,)),
+        ((5,), (5, 3)),
+        ((4, 5), (5,)),
+        ((2, 4, 5), (5, 3)),
+        ((2, 4, 5), (2, 5, 3)),
+        ((3, 1, 4, 5), (2, 5, 3)),
+        ((2, 4, 5), (5,)),
+        ((5,), (2, 5, 3)),
+        ((0, 5), (5, 3)),
+        ((4, 0), (0, 3)),
+        ((0, 4, 5), (5, 3)),
+    ],
+)
+def test_vectors_stacks_and_empty_arrays_follow_numpy(a_shape, b_shape):
+    a, b = normal(*a_shape), normal(*b_shape)
+    expected = np.matmul(a, b)
+    close(K.matmul(a, b), np.asarray(expected), np.float64, 20)
+    out = np.ones(expected.shape)
+    close(K.matmul(a, b, out=out), np.asarray(expected), np.float64, 20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 90), st.sampled_from(LAYOUTS), st.sampled_from(DTYPES))
+def test_random_shapes(m, n, k, layout, dtype):
+    a, b = laid_out(normal(m, k, dtype=dtype), layout), laid_out(normal(k, n, dtype=dtype), layout)
+    close(K.matmul(a, b), a.astype(np.float64) @ b.astype(np.float64), dtype, 4 * np.sqrt(k) + 4)
+
+
+def test_broadcast_inputs_are_read_where_they_lie():
+    row = np.broadcast_to(normal(1, 6), (4, 6))
+    close(K.matmul(row, normal(6, 3)), row @ normal(6, 3), np.float64, 20)
+
+
+def test_interleaved_memory_is_no_overlap():
+    memory = np.zeros((8, 16))
+    a, out = memory[:, ::2], memory[:, 1::2]
+    a[...] = normal(8, 8)
+    expected = a @ a
+    close(K.matmul(a, a, out=out), expected, np.float64, 20)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("x_shape", [(3, 7), (7,), (2, 5, 7), (0, 7)])
+def test_linear_and_its_gradients(isa, dtype, x_shape):
+    x, w, b = normal(*x_shape, dtype=dtype), normal(4, 7, dtype=dtype), normal(4, dtype=dtype)
+    expected = x.astype(np.float64) @ w.astype(np.float64).T
+    close(K.linear(x, w), expected, dtype, 20)
+    close(K.linear(x, w, b), expected + b, dtype, 20)
+    grad = normal(*x_shape[:-1], 4, dtype=dtype)
+    grad_x, grad_w, grad_b = K.linear_backward(grad, x, w)
+    rows, x_rows = grad.reshape(-1, 4).astype(np.float64), x.reshape(-1, 7).astype(np.float64)
+    close(grad_x, grad.astype(np.float64) @ w, dtype, 20)
+    close(grad_w, rows.T @ x_rows, dtype, 20)
+    close(grad_b, rows.sum(axis=0), dtype, 20)
+
+
+def test_linear_takes_strided_bias():
+    x, w, b = normal(3, 7), normal(4, 7), normal(8)[::2]
+    close(K.linear(x, w, b), x @ w.T + b, np.float64, 20)
