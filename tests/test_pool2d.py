@@ -23,7 +23,7 @@ def reference_max(x, kernel, stride, padding):
     results = {}
     for i, j, rows, cols, height, width in windows(x, kernel, stride, padding):
         part = x[:, :, rows, cols]
-        flat = part.reshape(*part.shape[:2], -1)
+        flat = part.reshape(*part.shape[:2], part.shape[2] * part.shape[3])
         best = np.argmax(flat, axis=2)  # the first; NaN is the greatest
         at = (rows.start + best // part.shape[3]) * x.shape[3] + cols.start + best % part.shape[3]
         results[i, j] = np.take_along_axis(flat, best[..., None], 2)[..., 0], at
