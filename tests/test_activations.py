@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 from arrays import DTYPES, EPSILON, LAYOUTS, close, laid_out
-
 from ranvier import kernels as K
 from ranvier import set_num_threads
 
@@ -31,7 +30,11 @@ FUNCTIONS = {
     "sigmoid": (logistic, lambda x: logistic(x) * logistic(-x), {}),
     "tanh": (np.tanh, lambda x: 1 / np.cosh(np.clip(x, -350, 350)) ** 2, {}),
     "relu": (lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0, {}),
-    "leaky_relu": (lambda x: np.where(x > 0, x, 0.2 * x), lambda x: np.where(x > 0, 1, 0.2), {"negative_slope": 0.2}),
+    "leaky_relu": (
+        lambda x: np.where(x > 0, x, 0.2 * x),
+        lambda x: np.where(x > 0, 1, 0.2),
+        {"negative_slope": 0.2},
+    ),
     "elu": (
         lambda x: np.where(x > 0, x, 1.5 * np.expm1(np.minimum(x, 0))),
         lambda x: np.where(x > 0, 1, 1.5 * np.exp(np.minimum(x, 0))),

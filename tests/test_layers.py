@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-
 import ranvier as rv
 from ranvier import layers as layer_module
 
@@ -14,7 +13,10 @@ CASES = {
     "Linear": ((5,), [rv.Linear(5, 4), rv.Linear(4, 3, bias=False)]),
     "Linear on rows": ((3, 5), [rv.Linear(5, 4), rv.Flatten()]),
     "Conv2d": (IMAGE, [rv.Conv2d(4, 3, 3, padding=1), rv.Conv2d(3, 2, (2, 3), bias=False), rv.Flatten()]),
-    "Conv2d strided": (IMAGE, [rv.Conv2d(4, 4, 1), rv.Conv2d(4, 3, 3, stride=(2, 3), padding=(1, 2)), rv.Flatten()]),
+    "Conv2d strided": (
+        IMAGE,
+        [rv.Conv2d(4, 4, 1), rv.Conv2d(4, 3, 3, stride=(2, 3), padding=(1, 2)), rv.Flatten()],
+    ),
     "Conv2d dilated": (IMAGE, [rv.Conv2d(4, 4, 1), rv.Conv2d(4, 3, 2, dilation=(3, 2)), rv.Flatten()]),
     "Conv2d grouped": (IMAGE, [rv.Conv2d(4, 4, 1), rv.Conv2d(4, 6, 3, groups=2, padding=1), rv.Flatten()]),
     "Conv2d depthwise": (IMAGE, [rv.Conv2d(4, 4, 1), rv.Conv2d(4, 4, 3, groups=4), rv.Flatten()]),

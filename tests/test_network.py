@@ -5,7 +5,6 @@ import threading
 
 import numpy as np
 import pytest
-
 import ranvier as rv
 
 
@@ -99,7 +98,14 @@ def test_updates_follow_their_formulas(isa, decay):
 def test_same_bits_at_any_thread_count():
     rng = np.random.default_rng(1)
     x, y = rng.random((256, 1, 16, 16)).astype(np.float32), rng.integers(0, 10, 256)
-    layers = [rv.Conv2d(1, 8, 3, padding=1), rv.ReLU(), rv.MaxPool2d(2), rv.Dropout(0.3), rv.Flatten(), rv.Linear(512, 10)]
+    layers = [
+        rv.Conv2d(1, 8, 3, padding=1),
+        rv.ReLU(),
+        rv.MaxPool2d(2),
+        rv.Dropout(0.3),
+        rv.Flatten(),
+        rv.Linear(512, 10),
+    ]
     states = []
     for threads in (1, 2, 3, 4):
         rv.set_num_threads(threads)
@@ -302,7 +308,11 @@ def test_summary_shows_shapes_and_counts(capsys):
 
 X, Y = blobs(20)
 BAD = {
-    "batch size of 0": (lambda net: net.fit(X, Y, batch_size=0), ValueError, "batch_size: expected at least 1, got 0"),
+    "batch size of 0": (
+        lambda net: net.fit(X, Y, batch_size=0),
+        ValueError,
+        "batch_size: expected at least 1, got 0",
+    ),
     "fractional batch size": (lambda net: net.fit(X, Y, batch_size=2.5), TypeError, "batch_size"),
     "negative epochs": (lambda net: net.fit(X, Y, epochs=-1), ValueError, "epochs"),
     "empty data": (lambda net: net.fit(X[:0], Y[:0]), ValueError, "x: expected at least one sample"),
@@ -311,8 +321,16 @@ BAD = {
     "NaN in labels": (lambda net: net.fit(X, np.where(Y == 0, np.nan, Y)), ValueError, "y: contains NaN"),
     "NaN in targets": (lambda net: net.fit(X, np.full((20, 3), np.nan)), ValueError, "y: contains NaN"),
     "labels that are no integers": (lambda net: net.fit(X, Y + 0.5), TypeError, "y: expected integer labels"),
-    "too few labels": (lambda net: net.fit(X, Y[:19]), ValueError, "y: expected one target for each of 20 samples"),
-    "targets of another size": (lambda net: net.fit(X, np.zeros((20, 4))), ValueError, "y: expected targets of shape"),
+    "too few labels": (
+        lambda net: net.fit(X, Y[:19]),
+        ValueError,
+        "y: expected one target for each of 20 samples",
+    ),
+    "targets of another size": (
+        lambda net: net.fit(X, np.zeros((20, 4))),
+        ValueError,
+        "y: expected targets of shape",
+    ),
     "features that do not fit": (
         lambda net: net.fit(np.zeros((20, 5)), Y),
         ValueError,
@@ -320,7 +338,11 @@ BAD = {
     ),
     "samples of another rank": (lambda net: net.predict(np.zeros((2, 4, 4))), ValueError, r"layer 0 \(Linear\)"),
     "complex samples": (lambda net: net.predict(X * 1j), TypeError, "x: expected an array of real numbers"),
-    "strings": (lambda net: net.predict(np.array([["a", "b"]])), TypeError, "x: expected an array of real numbers"),
+    "strings": (
+        lambda net: net.predict(np.array([["a", "b"]])),
+        TypeError,
+        "x: expected an array of real numbers",
+    ),
     "one number": (lambda net: net.predict(1.0), ValueError, "x: expected an array of shape"),
     "validation labels": (
         lambda net: net.fit(X, Y, validation_data=(X, Y + 5)),

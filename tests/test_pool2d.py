@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from arrays import DTYPES, LAYOUTS, close, laid_out
-
 from ranvier import kernels as K
 from ranvier import set_num_threads
 
@@ -86,7 +85,8 @@ def test_take_any_layout(layout):
     grad = np.random.default_rng(2).standard_normal((2, 3, 3, 4))
     indices = K.max_pool2d(x, 3, stride=2)[1]
     np.testing.assert_array_equal(
-        K.max_pool2d_backward(laid_out(grad, layout), indices, x.shape), K.max_pool2d_backward(grad, indices, x.shape)
+        K.max_pool2d_backward(laid_out(grad, layout), indices, x.shape),
+        K.max_pool2d_backward(grad, indices, x.shape),
     )
 
 
