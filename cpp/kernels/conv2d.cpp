@@ -53,7 +53,9 @@ public:
           group_in_(shape.in_channels / shape.groups),
           group_out_(shape.out_channels / shape.groups),
           depth_(group_in_ * shape.kernel_height * shape.kernel_width),
-          offsets_(layout_.offsets(group_in_)) {}
+          offsets_(depth_) {
+        layout_.write_offsets(group_in_, offsets_.data());
+    }
 
     // Whole images at once if there are enough of them; else the channels to be copied, and then the blocks
     // of pixels, are shared out.
@@ -145,7 +147,7 @@ private:
     const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
     PlaneLayout layout_;
     index_t group_in_, group_out_, depth_;
-    std::vector<index_t> offsets_;
+    Scratch<index_t> offsets_;
 };
 
 }  // namespace

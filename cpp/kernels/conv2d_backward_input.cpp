@@ -37,10 +37,11 @@ struct PaddedAxis {
 struct Phase {
     index_t row_phase, col_phase;
     PhaseRange rows, cols;
-    index_t depth = 0;
-    std::vector<index_t> taps;     // i * kernel width + j of those that reach the phase
-    std::vector<index_t> offsets;  // from pixel (rows.first, cols.first) of the padded gradient
-    index_t weights = 0;           // where its weights begin: (input channels, depth)
+    const index_t* taps;  // i * kernel width + j of those that reach the phase
+    index_t tap_count;
+    const index_t* offsets;  // from pixel (rows.first, cols.first) of the padded gradient
+    index_t depth;           // how many offsets
+    index_t weights;         // where its weights begin: (input channels, depth)
 };
 
 template <class T>
@@ -58,9 +59,12 @@ public:
           padded_cols_(cols_),
           plane_(padded_rows_.size * padded_cols_.size),
           group_in_(shape.in_channels / shape.groups),
-          group_out_(shape.out_channels / shape.groups) {
+          group_out_(shape.out_channels / shape.groups),
+          phases_(rows_.stride * cols_.stride),
+          tables_(rows_.kernel * cols_.kernel * (1 + group_out_)) {
+        index_t* table = tables_.data();
         for (index_t r = 0; r < rows_.stride; ++r)
-            for (index_t c = 0; c < cols_.stride; ++c) add_phase(r, c);
+            for (index_t c = 0; c < cols_.stride; ++c) table = add_phase(r, c, table);
     }
 
     // Elements of the weights of all phases.
@@ -71,13 +75,13 @@ public:
         const int threads = threads_for(convolution_work(s_));
         parallel_for(s_.in_channels, threads, [&](index_t channel) { arrange_weights(channel, weights); });
         const index_t size = s_.out_channels * plane_;
-        const auto count = static_cast<index_t>(phases_.size());
+        const index_t count = phase_count_;
         if (s_.batch >= threads) {
             parallel_for(s_.batch, threads, [&](index_t image) {
                 Scratch<T> padded(size);
                 for (index_t o = 0; o < s_.out_channels; ++o) copy(image, o, padded.data());
                 for (index_t task = 0; task < s_.groups * count; ++task)
-                    multiply(image, task / count, phases_[task % count], padded.data());
+                    multiply(image, task / count, phases_.data()[task % count], padded.data());
             });
             return;
         }
@@ -85,40 +89,46 @@ public:
         T* shared = padded.data();
         for (index_t image = 0; image < s_.batch; ++image) {
             parallel_for(s_.out_channels, threads, [&](index_t o) { copy(image, o, shared); });
-            parallel_for(s_.groups * count, threads,
-                         [&](index_t task) { multiply(image, task / count, phases_[task % count], shared); });
+            parallel_for(s_.groups * count, threads, [&](index_t task) {
+                multiply(image, task / count, phases_.data()[task % count], shared);
+            });
         }
     }
 
 private:
-    void add_phase(index_t r, index_t c) {
-        Phase phase{r, c, PhaseRange(rows_, r), PhaseRange(cols_, c), 0, {}, {}, weights_size_};
-        if (phase.rows.count == 0 || phase.cols.count == 0) return;
+    // Writes the phase's taps and offsets to the table; returns the table's next free place.
+    index_t* add_phase(index_t r, index_t c, index_t* table) {
+        Phase phase = {r, c, PhaseRange(rows_, r), PhaseRange(cols_, c), table, 0, nullptr, 0, weights_size_};
+        if (phase.rows.count == 0 || phase.cols.count == 0) return table;
         for (index_t i = 0; i < rows_.kernel; ++i)
             for (index_t j = 0; j < cols_.kernel; ++j)
-                if (rows_.phase(i) == r && cols_.phase(j) == c) phase.taps.push_back(i * cols_.kernel + j);
+                if (rows_.phase(i) == r && cols_.phase(j) == c) *table++ = i * cols_.kernel + j;
+        phase.tap_count = table - phase.taps;
+        phase.offsets = table;
         for (index_t o = 0; o < group_out_; ++o)
-            for (index_t tap : phase.taps) {
-                const index_t a = rows_.shift(tap / cols_.kernel), b = cols_.shift(tap % cols_.kernel);
-                phase.offsets.push_back(o * plane_ +
-                                        (phase.rows.first - a + padded_rows_.before) * padded_cols_.size +
-                                        phase.cols.first - b + padded_cols_.before);
+            for (index_t t = 0; t < phase.tap_count; ++t) {
+                const index_t a = rows_.shift(phase.taps[t] / cols_.kernel);
+                const index_t b = cols_.shift(phase.taps[t] % cols_.kernel);
+                *table++ = o * plane_ + (phase.rows.first - a + padded_rows_.before) * padded_cols_.size +
+                           phase.cols.first - b + padded_cols_.before;
             }
-        phase.depth = static_cast<index_t>(phase.offsets.size());
+        phase.depth = group_out_ * phase.tap_count;
         weights_size_ += s_.in_channels * phase.depth;
-        phases_.push_back(std::move(phase));
+        phases_.data()[phase_count_++] = phase;
+        return table;
     }
 
     // The row of one input channel in each phase's weights: (output channels of its group, taps).
     void arrange_weights(index_t channel, T* weights) const {
         const T* first =
             w_.data + channel / group_in_ * group_out_ * w_.strides[0] + channel % group_in_ * w_.strides[1];
-        for (const Phase& phase : phases_) {
+        for (index_t p = 0; p < phase_count_; ++p) {
+            const Phase& phase = phases_.data()[p];
             T* to = weights + phase.weights + channel * phase.depth;
             for (index_t o = 0; o < group_out_; ++o)
-                for (index_t tap : phase.taps)
-                    *to++ = first[o * w_.strides[0] + tap / cols_.kernel * w_.strides[2] +
-                                  tap % cols_.kernel * w_.strides[3]];
+                for (index_t t = 0; t < phase.tap_count; ++t)
+                    *to++ = first[o * w_.strides[0] + phase.taps[t] / cols_.kernel * w_.strides[2] +
+                                  phase.taps[t] % cols_.kernel * w_.strides[3]];
         }
     }
 
@@ -141,7 +151,7 @@ private:
         for (index_t k0 = 0; k0 < phase.depth; k0 += length)
             gemm_.multiply_b_by_offsets(group_in_, pixels, std::min(length, phase.depth - k0), weights + k0,
                                         phase.depth, 1, padded + group * group_out_ * plane_,
-                                        phase.offsets.data() + k0, memory.data(), pixels, k0 > 0);
+                                        phase.offsets + k0, memory.data(), pixels, k0 > 0);
         for (index_t c = 0; c < group_in_; ++c)
             scatter(image, group * group_in_ + c, phase, memory.data() + c * pixels);
     }
@@ -171,8 +181,9 @@ private:
     Axis rows_, cols_;
     PaddedAxis padded_rows_, padded_cols_;
     index_t plane_, group_in_, group_out_;
-    std::vector<Phase> phases_;
-    index_t weights_size_ = 0;
+    Scratch<Phase> phases_;
+    Scratch<index_t> tables_;
+    index_t phase_count_ = 0, weights_size_ = 0;
     const T* weights_ = nullptr;
 };
 

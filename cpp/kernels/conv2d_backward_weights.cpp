@@ -28,10 +28,12 @@ public:
           group_in_(shape.in_channels / shape.groups),
           group_out_(shape.out_channels / shape.groups),
           taps_(group_in_ * shape.kernel_height * shape.kernel_width),
-          offsets_(layout_.offsets(group_in_)),
+          offsets_(taps_),
           chunk_((shape.batch + kMostChunks - 1) / kMostChunks),
           chunks_((shape.batch + chunk_ - 1) / chunk_),
-          size_(shape.groups * taps_ * group_out_) {}
+          size_(shape.groups * taps_ * group_out_) {
+        layout_.write_offsets(group_in_, offsets_.data());
+    }
 
     void run(const Images<T>& grad_w, T* grad_bias) const {
         const int threads = threads_for(convolution_work(s_));
@@ -92,8 +94,7 @@ private:
             for (index_t tap = 0; tap < taps_; ++tap)
                 for (index_t o = 0; o < group_out_; ++o) {
                     const T product =
-                        gemm_.dot(layout_.pixels, planes + offsets_[static_cast<std::size_t>(tap)],
-                                  rows + o * layout_.pixels);
+                        gemm_.dot(layout_.pixels, planes + offsets_.data()[tap], rows + o * layout_.pixels);
                     T& sum = sums[tap * group_out_ + o];
                     sum = accumulate ? sum + product : product;
                 }
@@ -127,7 +128,7 @@ private:
     const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
     PlaneLayout layout_;
     index_t group_in_, group_out_, taps_;
-    std::vector<index_t> offsets_;
+    Scratch<index_t> offsets_;
     index_t chunk_, chunks_, size_;
 };
 

@@ -10,7 +10,6 @@
 #pragma once
 
 #include <algorithm>
-#include <vector>
 
 #include "ranvier/array.h"
 #include "ranvier/conv2d.h"
@@ -67,14 +66,11 @@ struct PlaneLayout {
                cols.shift(j);
     }
 
-    // In the order of the weights of one output channel.
-    std::vector<index_t> offsets(index_t channels) const {
-        std::vector<index_t> all;
-        all.reserve(static_cast<std::size_t>(channels * rows.kernel * cols.kernel));
+    // Of all taps, in the order of the weights of one output channel.
+    void write_offsets(index_t channels, index_t* to) const {
         for (index_t c = 0; c < channels; ++c)
             for (index_t i = 0; i < rows.kernel; ++i)
-                for (index_t j = 0; j < cols.kernel; ++j) all.push_back(offset(c, i, j));
-        return all;
+                for (index_t j = 0; j < cols.kernel; ++j) *to++ = offset(c, i, j);
     }
 
     // One channel of one image, into `to` of `channel` elements.
