@@ -1,6 +1,10 @@
 // NumPy arrays as views: checks and messages.
 #include "views.h"
 
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
 namespace ranvier {
 namespace {
 
@@ -35,14 +39,33 @@ bool is_same_view(const py::array& a, const py::array& b) {
     return true;
 }
 
+// Exact, but for layouts so tangled that the answer would take long: those are said to share.
 bool shares_memory(const py::array& a, const py::array& b) {
-    return bounds_meet(a, b) && py::module_::import("numpy").attr("shares_memory")(a, b).cast<bool>();
+    constexpr int kMaxWork = 100000;
+    if (!bounds_meet(a, b)) return false;
+    try {
+        return py::module_::import("numpy").attr("shares_memory")(a, b, kMaxWork).cast<bool>();
+    } catch (const py::error_already_set& error) {
+        if (error.matches(PyExc_RuntimeError)) return true;  // numpy.exceptions.TooHardError
+        throw;
+    }
 }
 
-// Two of its own elements on one address, as in a broadcast array.
+// Whether two elements may lie on one address: true unless each stride steps over all that the smaller
+// ones reach, which holds for slices and transposes of ordinary arrays but not for broadcast ones.
 bool overlaps_itself(const py::array& array) {
+    if (array.size() == 0 || (array.flags() & py::array::c_style)) return false;
+    std::array<std::pair<py::ssize_t, py::ssize_t>, kMaxDims> steps;  // (stride, size)
+    std::size_t count = 0;
     for (py::ssize_t d = 0; d < array.ndim(); ++d)
-        if (array.shape(d) > 1 && array.strides(d) == 0) return true;
+        if (array.shape(d) > 1) steps[count++] = {std::abs(array.strides(d)), array.shape(d)};
+    std::sort(steps.begin(), steps.begin() + static_cast<std::ptrdiff_t>(count));
+    py::ssize_t reach = array.itemsize();
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto [stride, size] = steps[i];
+        if (stride < reach) return true;
+        reach += stride * (size - 1);
+    }
     return false;
 }
 
@@ -62,7 +85,7 @@ void require_fit(const py::array& out, const Shape& shape, std::initializer_list
 std::string kind_of(const py::handle& object) {
     if (py::isinstance<py::array>(object))
         return "an array of " + dtype_text(py::reinterpret_borrow<py::array>(object));
-    return py::str(py::type::handle_of(object).attr("__name__")).cast<std::string>();
+    return Py_TYPE(object.ptr())->tp_name;
 }
 
 Shape shape_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }

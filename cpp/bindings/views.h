@@ -16,7 +16,7 @@ namespace ranvier {
 
 namespace py = pybind11;
 
-// "an array of int64", "list"
+// "an array of int64", "list", "numpy.float64"
 std::string kind_of(const py::handle& object);
 Shape shape_of(const py::array& array);
 
