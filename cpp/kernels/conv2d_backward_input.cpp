@@ -34,13 +34,13 @@ struct PaddedAxis {
           size(axis.most_shift() + std::max(axis.out, (axis.size - 1 + axis.padding) / axis.stride + 1)) {}
 };
 
-template <class T>
 struct Phase {
     index_t row_phase, col_phase;
     PhaseRange rows, cols;
     index_t depth = 0;
+    std::vector<index_t> taps;     // i * kernel width + j of those that reach the phase
     std::vector<index_t> offsets;  // from pixel (rows.first, cols.first) of the padded gradient
-    std::vector<T> weights;        // (input channels of a group, depth) for each group
+    index_t weights = 0;           // where its weights begin: (input channels, depth)
 };
 
 template <class T>
@@ -63,8 +63,13 @@ public:
             for (index_t c = 0; c < cols_.stride; ++c) add_phase(r, c);
     }
 
-    void run() const {
+    // Elements of the weights of all phases.
+    index_t weights_size() const { return weights_size_; }
+
+    void run(T* weights) {
+        weights_ = weights;
         const int threads = threads_for(convolution_work(s_));
+        parallel_for(s_.in_channels, threads, [&](index_t channel) { arrange_weights(channel, weights); });
         const index_t size = s_.out_channels * plane_;
         const auto count = static_cast<index_t>(phases_.size());
         if (s_.batch >= threads) {
@@ -87,32 +92,34 @@ public:
 
 private:
     void add_phase(index_t r, index_t c) {
-        Phase<T> phase{r, c, PhaseRange(rows_, r), PhaseRange(cols_, c), 0, {}, {}};
+        Phase phase{r, c, PhaseRange(rows_, r), PhaseRange(cols_, c), 0, {}, {}, weights_size_};
         if (phase.rows.count == 0 || phase.cols.count == 0) return;
+        for (index_t i = 0; i < rows_.kernel; ++i)
+            for (index_t j = 0; j < cols_.kernel; ++j)
+                if (rows_.phase(i) == r && cols_.phase(j) == c) phase.taps.push_back(i * cols_.kernel + j);
         for (index_t o = 0; o < group_out_; ++o)
-            each_tap(phase, [&](index_t i, index_t j) {
+            for (index_t tap : phase.taps) {
+                const index_t a = rows_.shift(tap / cols_.kernel), b = cols_.shift(tap % cols_.kernel);
                 phase.offsets.push_back(o * plane_ +
-                                        (phase.rows.first - rows_.shift(i) + padded_rows_.before) *
-                                            padded_cols_.size +
-                                        phase.cols.first - cols_.shift(j) + padded_cols_.before);
-            });
+                                        (phase.rows.first - a + padded_rows_.before) * padded_cols_.size +
+                                        phase.cols.first - b + padded_cols_.before);
+            }
         phase.depth = static_cast<index_t>(phase.offsets.size());
-        phase.weights.reserve(static_cast<std::size_t>(s_.in_channels * phase.depth));
-        for (index_t channel = 0; channel < s_.in_channels; ++channel)
-            for (index_t o = 0; o < group_out_; ++o)
-                each_tap(phase, [&](index_t i, index_t j) {
-                    const index_t out = channel / group_in_ * group_out_ + o, in = channel % group_in_;
-                    phase.weights.push_back(w_.data[out * w_.strides[0] + in * w_.strides[1] +
-                                                    i * w_.strides[2] + j * w_.strides[3]]);
-                });
+        weights_size_ += s_.in_channels * phase.depth;
         phases_.push_back(std::move(phase));
     }
 
-    template <class Body>
-    void each_tap(const Phase<T>& phase, Body&& body) const {
-        for (index_t i = 0; i < rows_.kernel; ++i)
-            for (index_t j = 0; j < cols_.kernel; ++j)
-                if (rows_.phase(i) == phase.row_phase && cols_.phase(j) == phase.col_phase) body(i, j);
+    // The row of one input channel in each phase's weights: (output channels of its group, taps).
+    void arrange_weights(index_t channel, T* weights) const {
+        const T* first =
+            w_.data + channel / group_in_ * group_out_ * w_.strides[0] + channel % group_in_ * w_.strides[1];
+        for (const Phase& phase : phases_) {
+            T* to = weights + phase.weights + channel * phase.depth;
+            for (index_t o = 0; o < group_out_; ++o)
+                for (index_t tap : phase.taps)
+                    *to++ = first[o * w_.strides[0] + tap / cols_.kernel * w_.strides[2] +
+                                  tap % cols_.kernel * w_.strides[3]];
+        }
     }
 
     void copy(index_t image, index_t o, T* padded) const {
@@ -125,11 +132,11 @@ private:
                 to[y * padded_cols_.size + x] = from[y * grad_.strides[2] + x * grad_.strides[3]];
     }
 
-    void multiply(index_t image, index_t group, const Phase<T>& phase, const T* padded) const {
+    void multiply(index_t image, index_t group, const Phase& phase, const T* padded) const {
         const index_t pixels = (phase.rows.count - 1) * padded_cols_.size + phase.cols.count;
         Scratch<T> memory(group_in_ * pixels);
         if (phase.depth == 0) std::fill_n(memory.data(), group_in_ * pixels, T{});
-        const T* weights = phase.weights.data() + group * group_in_ * phase.depth;
+        const T* weights = weights_ + phase.weights + group * group_in_ * phase.depth;
         const index_t length = depth_block<T>(phase.depth);
         for (index_t k0 = 0; k0 < phase.depth; k0 += length)
             gemm_.multiply_b_by_offsets(group_in_, pixels, std::min(length, phase.depth - k0), weights + k0,
@@ -139,7 +146,7 @@ private:
             scatter(image, group * group_in_ + c, phase, memory.data() + c * pixels);
     }
 
-    void scatter(index_t image, index_t channel, const Phase<T>& phase, const T* values) const {
+    void scatter(index_t image, index_t channel, const Phase& phase, const T* values) const {
         const index_t row0 = phase.rows.first * rows_.stride + phase.row_phase - rows_.padding;
         const index_t col0 = phase.cols.first * cols_.stride + phase.col_phase - cols_.padding;
         T* to = grad_x_.data + image * grad_x_.strides[0] + channel * grad_x_.strides[1] +
@@ -164,7 +171,9 @@ private:
     Axis rows_, cols_;
     PaddedAxis padded_rows_, padded_cols_;
     index_t plane_, group_in_, group_out_;
-    std::vector<Phase<T>> phases_;
+    std::vector<Phase> phases_;
+    index_t weights_size_ = 0;
+    const T* weights_ = nullptr;
 };
 
 }  // namespace
@@ -174,7 +183,9 @@ void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad
                            const Images<T>& grad_x) {
     if (shape.batch == 0 || shape.in_channels == 0) return;
     FlushDenormals flush;
-    BackwardInput<T>(shape, grad, w, grad_x).run();
+    BackwardInput<T> pass(shape, grad, w, grad_x);
+    Scratch<T> weights(pass.weights_size());
+    pass.run(weights.data());
 }
 
 template void conv2d_backward_input(const Conv2dShape&, const Images<const float>&,

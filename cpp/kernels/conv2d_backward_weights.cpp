@@ -14,6 +14,8 @@ namespace ranvier {
 namespace {
 
 constexpr index_t kMostChunks = 16;
+// A product with fewer columns than this (as in depthwise convolution) is done as inner products.
+constexpr index_t kLeastColumns = 3;
 
 template <class T>
 class BackwardWeights {
@@ -86,6 +88,17 @@ private:
 
     // sums(taps, out) += planes(taps, pixels) rows'(pixels, out)
     void add_image(const T* planes, const T* rows, T* sums, bool accumulate) const {
+        if (group_out_ < kLeastColumns) {
+            for (index_t tap = 0; tap < taps_; ++tap)
+                for (index_t o = 0; o < group_out_; ++o) {
+                    const T product =
+                        gemm_.dot(layout_.pixels, planes + offsets_[static_cast<std::size_t>(tap)],
+                                  rows + o * layout_.pixels);
+                    T& sum = sums[tap * group_out_ + o];
+                    sum = accumulate ? sum + product : product;
+                }
+            return;
+        }
         const index_t length = depth_block<T>(layout_.pixels);
         const index_t padded = (group_out_ + gemm_.tile_cols - 1) / gemm_.tile_cols * gemm_.tile_cols;
         Scratch<T> packed(length * padded);

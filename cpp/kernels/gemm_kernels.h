@@ -38,10 +38,11 @@ struct GemmKernels {
                                   const index_t* a_offsets, const T* packed_b, T* c, index_t c_row_stride,
                                   bool accumulate);
 
-    // Over n contiguous elements: row += value, row += addend, and the sum of the row.
+    // Over n contiguous elements: row += value, row += addend, the sum of the row, the inner product.
     void (*add_scalar)(index_t n, T value, T* row);
     void (*add_row)(index_t n, const T* addend, T* row);
     T (*sum)(index_t n, const T* row);
+    T (*dot)(index_t n, const T* x, const T* y);
 };
 
 // The lengths of the blocks that a depth of k is cut into: a function of k and the type alone, so that

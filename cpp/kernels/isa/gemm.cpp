@@ -353,13 +353,27 @@ T sum(index_t n, const T* row) {
     return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
 }
 
+template <class T>
+T dot(index_t n, const T* x, const T* y) {
+    Vec<T> part[4] = {};
+    index_t i = 0;
+    for (; i + 4 * kLanes<T> <= n; i += 4 * kLanes<T>)
+        for (int k = 0; k < 4; ++k)
+            part[k] = fma(load(x + i + k * kLanes<T>), load(y + i + k * kLanes<T>), part[k]);
+    for (; i < n; i += kLanes<T>) {
+        const index_t count = n - i < kLanes<T> ? n - i : kLanes<T>;
+        part[0] = fma(load_partial(x + i, count), load_partial(y + i, count), part[0]);
+    }
+    return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
+}
+
 }  // namespace
 
 #define RANVIER_GEMM_KERNELS(T)                                                                      \
     {                                                                                                \
         kTileRows, kTileCols<T>, pack_a<T>, pack_b<T>, multiply_packed<T>, multiply_packed_b<T>,     \
             multiply_unpacked<T>, multiply_b_by_offsets<T>, multiply_a_by_offsets<T>, add_scalar<T>, \
-            add_row<T>, sum<T>                                                                       \
+            add_row<T>, sum<T>, dot<T>                                                               \
     }
 
 constinit const GemmKernels<float> gemm_float32 = RANVIER_GEMM_KERNELS(float);

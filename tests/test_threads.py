@@ -1,0 +1,166 @@
+"""Threads: counts, forks, the GIL, other libraries' limits, and the choice of an instruction set."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import ranvier
+from ranvier import kernels as K
+
+
+def run(code, **environment):
+    """Run a program of its own; return its output."""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return result.returncode, result.stdout.strip(), result.stderr
+
+
+def test_count_can_be_set_and_reset():
+    usual = ranvier.num_threads()
+    assert usual >= 1
+    ranvier.set_num_threads(3)
+    if ranvier.cpu_info()["openmp"]:
+        assert ranvier.num_threads() == 3
+    ranvier.set_num_threads(0)
+    assert ranvier.num_threads() == usual
+    with pytest.raises(ValueError, match="count"):
+        ranvier.set_num_threads(-1)
+
+
+def test_environment_sets_the_count():
+    if not ranvier.cpu_info()["openmp"]:
+        pytest.skip("built without OpenMP")
+    code = "import ranvier; print(ranvier.num_threads())"
+    assert run(code, OMP_NUM_THREADS="3")[:2] == (0, "3")
+
+
+def test_affinity_limits_the_count():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system has no affinity masks")
+    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); import ranvier; print(ranvier.num_threads())"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize("shape", [(512, 512, 512), (64, 64, 8000), (3000, 20, 400), (20, 3000, 400)])
+def test_products_have_the_same_bits_at_any_count(isa, shape):
+    m, n, k = shape
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((m, k)).astype(np.float32), rng.standard_normal((k, n)).astype(np.float32)
+    ranvier.set_num_threads(1)
+    expected = K.matmul(a, b)
+    for threads in (2, 3, 4, 7):
+        ranvier.set_num_threads(threads)
+        np.testing.assert_array_equal(K.matmul(a, b), expected)
+        np.testing.assert_array_equal(K.matmul(b.T, a.T), expected.T)
+    np.testing.assert_array_equal(K.matmul(a[5:6], b)[0], expected[5])
+
+
+def test_fork_does_not_hang():
+    if not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    code = """
+import os, numpy as np, ranvier
+from ranvier import kernels as K
+a = np.ones((600, 600), np.float32)
+ranvier.set_num_threads(2)
+K.matmul(a, a)
+child = os.fork()
+if child == 0:
+    ok = ranvier.num_threads() == 1 and (K.matmul(a, a) == 600).all()
+    os._exit(0 if ok else 1)
+print(os.waitpid(child, 0)[1])
+"""
+    assert run(code)[:2] == (0, "0")
+
+
+def test_import_starts_no_thread():
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("this system does not list a process's threads")
+    # NumPy's own BLAS may start some; so NumPy is imported first.
+    code = """
+import os, numpy
+before = len(os.listdir("/proc/self/task"))
+import ranvier
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    assert run(code)[:2] == (0, "0")
+
+
+def test_gil_is_free_while_a_kernel_runs():
+    a = np.ones((1500, 1500))
+    ranvier.set_num_threads(1)
+    ticks, done = [], threading.Event()
+
+    def tick():
+        while not done.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    start = time.perf_counter()
+    K.matmul(a, a)
+    end = time.perf_counter()
+    done.set()
+    thread.join()
+    # A held GIL would let the other thread run before and after the product only.
+    assert sum(start < t < end for t in ticks) >= 3
+
+
+def test_threads_of_python_may_call_at_once():
+    a = np.random.default_rng(1).standard_normal((300, 300))
+    expected, results = K.matmul(a, a), [None] * 4
+
+    def work(i):
+        for _ in range(5):
+            results[i] = K.matmul(a, a)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_threadpoolctl_limits_the_count():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    if not ranvier.cpu_info()["openmp"]:
+        pytest.skip("built without OpenMP")
+    with threadpoolctl.threadpool_limits(1):
+        assert ranvier.num_threads() == 1
+
+
+def test_instruction_set_can_be_forced():
+    for isa in ranvier.cpu_info()["supported_isas"]:
+        code = "import ranvier; print(ranvier.cpu_info()['isa'])"
+        assert run(code, RANVIER_ISA=isa)[:2] == (0, isa)
+
+
+def test_unknown_instruction_set_is_refused():
+    code = "import numpy as np; from ranvier import kernels; kernels.relu(np.zeros(3))"
+    status, _, message = run(code, RANVIER_ISA="v9")
+    assert status == 1
+    assert "ValueError: RANVIER_ISA: expected one of" in message
+    assert "'v9'" in message
+
+
+def test_denormal_mode_is_restored():
+    tiny = np.array([1e-310])
+    K.matmul(np.ones((4, 4)), np.ones((4, 4)))
+    assert (tiny * 0.5)[0] != 0
+    assert K.relu(tiny)[0] == tiny[0]
