@@ -11,6 +11,8 @@ LAYOUTS = ("C", "F", "gaps", "reversed", "every second", "offset")
 def laid_out(array, layout):
     """Return an array equal to this one that lies in memory as its name says."""
     shape = array.shape
+    if not shape:
+        return np.array(array)  # a scalar has one layout
     if layout == "F":
         return np.asfortranarray(array)
     if layout == "gaps":

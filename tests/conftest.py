@@ -1,7 +1,6 @@
 """Fixtures: each instruction set of the machine, and a way back to the usual threads."""
 
 import pytest
-
 from ranvier import _core, set_num_threads
 
 

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 from arrays import DTYPES, EPSILON, LAYOUTS, close, laid_out
-
 from ranvier import kernels as K
 from ranvier import set_num_threads
 
@@ -31,7 +30,11 @@ FUNCTIONS = {
     "sigmoid": (logistic, lambda x: logistic(x) * logistic(-x), {}),
     "tanh": (np.tanh, lambda x: 1 / np.cosh(np.clip(x, -350, 350)) ** 2, {}),
     "relu": (lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0, {}),
-    "leaky_relu": (lambda x: np.where(x > 0, x, 0.2 * x), lambda x: np.where(x > 0, 1, 0.2), {"negative_slope": 0.2}),
+    "leaky_relu": (
+        lambda x: np.where(x > 0, x, 0.2 * x),
+        lambda x: np.where(x > 0, 1, 0.2),
+        {"negative_slope": 0.2},
+    ),
     "elu": (
         lambda x: np.where(x > 0, x, 1.5 * np.expm1(np.minimum(x, 0))),
         lambda x: np.where(x > 0, 1, 1.5 * np.exp(np.minimum(x, 0))),
@@ -54,8 +57,10 @@ def test_value_is_within_a_few_roundings(isa, dtype, name):
     # The tails of GELU below float32's smallest normal number are not asked for.
     normal = np.abs(expected) > np.finfo(dtype).tiny * 4
     error = np.abs(got - expected)[normal] / (np.abs(expected)[normal] * EPSILON[dtype])
-    limit = 24 if isa == "v2" and name == "gelu" else 6  # in units of the last place; v2 has no fused multiply-add
-    assert error.max(initial=0) < limit, f"{error.max()} at {x[normal][error.argmax()]}"
+    limit = np.full(x.shape, 6.0)[normal]  # in units of the last place
+    if name == "gelu" and dtype == np.float64:
+        limit += x[normal] ** 2  # what the rounding of x / sqrt(2) does to the reference's tail
+    assert (error < limit).all(), f"{error.max()} at {x[normal][error.argmax()]}"
     assert np.abs(got - expected)[~normal].max(initial=0) <= np.finfo(dtype).tiny * 4
 
 
@@ -88,8 +93,6 @@ def test_special_values_follow_ieee(isa, dtype, name):
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (17,), (5, 7), (3, 1, 4), (2, 3, 4, 5), (600, 3)])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_bits(name, shape, layout):
-    if shape == () and layout not in ("C", "F"):
-        pytest.skip("a scalar has one layout")
     _, _, options = FUNCTIONS[name]
     x = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
     function = getattr(K, name)
@@ -121,7 +124,10 @@ def test_softmax_along_every_axis(isa, dtype, shape):
     x, grad = (5 * rng.standard_normal(shape)).astype(dtype), rng.standard_normal(shape).astype(dtype)
     x64, g64 = x.astype(np.float64), grad.astype(np.float64)
     for axis in range(-len(shape), len(shape)):
-        shifted = x64 - x64.max(axis=axis, keepdims=True, initial=-np.inf)
+        if x.size == 0:
+            assert K.softmax(x, axis=axis).shape == K.log_softmax(x, axis=axis).shape == shape
+            continue
+        shifted = x64 - x64.max(axis=axis, keepdims=True)
         log_y = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
         y = np.exp(log_y)
         close(K.softmax(x, axis=axis), y, dtype, 4)

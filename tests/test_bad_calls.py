@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from ranvier import kernels as K
 
 F32, F64 = np.float32, np.float64
@@ -34,7 +33,10 @@ BAD_VALUES = {
         lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 2, 3, 3)),
         lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3)),
     ],
-    "b": [lambda: K.linear(ones(2, 3), ones(5, 3), ones(4)), lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3, 3), ones(3))],
+    "b": [
+        lambda: K.linear(ones(2, 3), ones(5, 3), ones(4)),
+        lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3, 3), ones(3)),
+    ],
     "grad": [
         lambda: K.conv2d_backward(ones(1, 4, 8, 8), ones(1, 3, 8, 8), ones(4, 3, 3, 3)),
         lambda: K.avg_pool2d_backward(ones(1, 1, 3, 3), (1, 1, 8, 8), 2),
@@ -69,7 +71,11 @@ BAD_VALUES = {
         lambda: K.max_pool2d_backward(ones(1, 1, 2, 2), np.zeros((1, 1, 2, 2), np.int32), (4, 4)),
     ],
     "axis": [lambda: K.softmax(ones(2, 3), axis=2), lambda: K.log_softmax(ones(), axis=0)],
-    "p": [lambda: K.dropout(ones(3), p=1.0), lambda: K.dropout(ones(3), p=-0.1), lambda: K.dropout(ones(3), p=np.nan)],
+    "p": [
+        lambda: K.dropout(ones(3), p=1.0),
+        lambda: K.dropout(ones(3), p=-0.1),
+        lambda: K.dropout(ones(3), p=np.nan),
+    ],
     "lower": [lambda: K.rrelu(ones(3), lower=0.5, upper=0.1)],
     "pieces": [lambda: K.maxout(ones(2, 5), 2), lambda: K.maxout(ones(2, 4), 0)],
     "weight": [lambda: K.prelu(ones(2, 3), ones(2)), lambda: K.prelu(ones(2, 3), ones(3, 1))],
@@ -104,7 +110,10 @@ def _message(call):
         ("w", lambda: K.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2, dtype=F32))),
         ("stride", lambda: K.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2), stride=1.5)),
         ("padding", lambda: K.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2), padding=True)),
-        ("indices", lambda: K.max_pool2d_backward(ones(1, 1, 2, 2), np.zeros((1, 1, 2, 2), np.int64), (1, 1, 4, 4))),
+        (
+            "indices",
+            lambda: K.max_pool2d_backward(ones(1, 1, 2, 2), np.zeros((1, 1, 2, 2), np.int64), (1, 1, 4, 4)),
+        ),
     ],
 )
 def test_type_errors_name_the_argument(name, call):
@@ -133,7 +142,11 @@ CALLS = {
 def test_an_unfit_out_is_refused_and_untouched(name):
     call, shape, inputs = CALLS[name]
     wrong_size = np.full((*shape[:-1], 5), 7.0)
-    bad = [(wrong_size, ValueError), (np.full(shape, 7.0, F32), TypeError), (read_only(np.full(shape, 7.0)), ValueError)]
+    bad = [
+        (wrong_size, ValueError),
+        (np.full(shape, 7.0, F32), TypeError),
+        (read_only(np.full(shape, 7.0)), ValueError),
+    ]
     bad.append((np.broadcast_to(np.full((1,) * len(shape), 7.0), shape), ValueError))
     for out, error in bad:
         before = out.copy()

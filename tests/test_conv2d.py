@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from arrays import DTYPES, LAYOUTS, close, laid_out
-
 from ranvier import kernels as K
 from ranvier import set_num_threads
 
@@ -78,7 +77,13 @@ CASES = {
     "stride": dict(batch=2, in_channels=3, out_channels=8, image=(17, 23), kernel=(7, 7), stride=2, padding=3),
     "stride beyond kernel": dict(batch=1, in_channels=2, out_channels=3, image=(11, 13), kernel=(2, 1), stride=3),
     "unequal": dict(
-        batch=2, in_channels=2, out_channels=3, image=(10, 31), kernel=(3, 2), stride=(1, 2), padding=(0, 1),
+        batch=2,
+        in_channels=2,
+        out_channels=3,
+        image=(10, 31),
+        kernel=(3, 2),
+        stride=(1, 2),
+        padding=(0, 1),
         dilation=(2, 3),
     ),
     "groups": dict(batch=2, in_channels=6, out_channels=9, image=(8, 8), kernel=(3, 3), padding=1, groups=3),

@@ -5,7 +5,6 @@ import pytest
 from arrays import DTYPES, LAYOUTS, close, laid_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from ranvier import kernels as K
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from arrays import DTYPES, LAYOUTS, close, laid_out
-
 from ranvier import kernels as K
 from ranvier import set_num_threads
 
@@ -23,7 +22,7 @@ def reference_max(x, kernel, stride, padding):
     results = {}
     for i, j, rows, cols, height, width in windows(x, kernel, stride, padding):
         part = x[:, :, rows, cols]
-        flat = part.reshape(*part.shape[:2], -1)
+        flat = part.reshape(*part.shape[:2], part.shape[2] * part.shape[3])
         best = np.argmax(flat, axis=2)  # the first; NaN is the greatest
         at = (rows.start + best // part.shape[3]) * x.shape[3] + cols.start + best % part.shape[3]
         results[i, j] = np.take_along_axis(flat, best[..., None], 2)[..., 0], at
@@ -86,7 +85,8 @@ def test_take_any_layout(layout):
     grad = np.random.default_rng(2).standard_normal((2, 3, 3, 4))
     indices = K.max_pool2d(x, 3, stride=2)[1]
     np.testing.assert_array_equal(
-        K.max_pool2d_backward(laid_out(grad, layout), indices, x.shape), K.max_pool2d_backward(grad, indices, x.shape)
+        K.max_pool2d_backward(laid_out(grad, layout), indices, x.shape),
+        K.max_pool2d_backward(grad, indices, x.shape),
     )
 
 

@@ -37,7 +37,7 @@ def _layer_from_json(fields: dict[str, Any]) -> Layer:
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     name = fields.pop("layer")
     kind = getattr(layer_module, name) if name in layer_module.__all__ else None
-    if not (isinstance(kind, type) and issubclass(kind, Layer)):
+    if not (isinstance(kind, type) and issubclass(kind, Layer) and hasattr(kind, "kind")):
         raise ValueError(f"there is no layer {name!r}")
     return kind(**fields)
 

@@ -150,9 +150,7 @@ def _read_image(path: str, shape: tuple[int, ...]) -> Array:
     if path.endswith(".npy"):
         array = np.load(path, allow_pickle=False)
         if array.size != np.prod(shape):
-            raise ValueError(
-                f"{path}: expected an array of {int(np.prod(shape))} elements, got shape {array.shape}"
-            )
+            raise ValueError(f"{path}: expected an array of {int(np.prod(shape))} elements, got shape {array.shape}")
         return np.ascontiguousarray(array.reshape(shape), dtype=np.float32)
     try:
         from PIL import Image, UnidentifiedImageError

@@ -121,9 +121,7 @@ class Engine:
             inputs.append(x)
         grad = np.ascontiguousarray(gradient(x), dtype=self.dtype)
         for part, part_x in zip(reversed(self.parts), reversed(inputs[:-1]), strict=True):
-            grad = (
-                part.backward(part_x, grad) if isinstance(part, _Stack) else self._custom(part, "backward", grad)
-            )
+            grad = part.backward(part_x, grad) if isinstance(part, _Stack) else self._custom(part, "backward", grad)
         for optimizer in optimizers:
             optimizer.step()
         return x

@@ -167,9 +167,7 @@ class Conv2d(Layer):
         _integer(self.groups, "groups", 1)
         for field in ("in_channels", "out_channels"):
             if getattr(self, field) % self.groups:
-                raise ValueError(
-                    f"groups: expected a divisor of {field} = {getattr(self, field)}, got {self.groups}"
-                )
+                raise ValueError(f"groups: expected a divisor of {field} = {getattr(self, field)}, got {self.groups}")
 
     def spec(self) -> tuple[str, dict[str, Any]]:
         """Return the layer as the compiled core reads it, with all pairs written out."""

@@ -95,16 +95,18 @@ class _Progress:
         self._bar = tqdm(total=samples, desc=label, unit=" samples", disable=not visible, leave=True)
         self._loss = loss
         self._outputs = outputs
+        self._text = ""
 
     def report(self, loss_sum: float, right: int, done: int) -> None:
         mean = loss_sum / _divisor(self._loss, done, self._outputs)
-        self._bar.set_postfix(loss=f"{mean:.4f}", accuracy=f"{right / done:.4f}", refresh=False)
+        self._text = f"loss={mean:.4f}, accuracy={right / done:.4f}"
+        self._bar.set_postfix_str(self._text, refresh=False)
         self._bar.update(done - self._bar.n)
 
     def close(self, validation: Evaluation | None = None) -> None:
         if validation:
-            text = f"{self._bar.postfix}, val_loss={validation.loss:.4f}, val_accuracy={validation.accuracy:.4f}"
-            self._bar.set_postfix_str(text, refresh=True)
+            self._text += f", val_loss={validation.loss:.4f}, val_accuracy={validation.accuracy:.4f}"
+            self._bar.set_postfix_str(self._text, refresh=True)
         self._bar.close()
 
 
@@ -138,8 +140,7 @@ def train(
                 network, x, y, order, batch_size, loss, optimizers, bar.report if progress else None
             )
             seconds = time.perf_counter() - started
-            if progress:
-                bar.report(total, right, done)
+            bar.report(total, right, done)
             if validation:
                 evaluation = evaluate(network, *validation, loss)
         finally:

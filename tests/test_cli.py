@@ -1,0 +1,137 @@
+"""The command line, as a user runs it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import ranvier as rv
+from ranvier.models import DATASETS
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "ranvier", *map(str, arguments)]
+
+
+def run(*arguments, cwd=None):
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, cwd=cwd, check=False)
+
+
+def test_train_digits_learns_saves_and_draws(tmp_path):
+    result = run("train", "digits", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    accuracies = re.findall(r"test accuracy (\d\.\d+)", result.stdout)
+    assert len(accuracies) == DATASETS["digits"].epochs
+    assert float(accuracies[-1]) >= 0.96
+    assert "Epoch 1/" in result.stderr  # the progress bar
+    assert "model saved to digits-mlp.safetensors" in result.stdout
+    assert (tmp_path / "digits-mlp.png").read_bytes().startswith(b"\x89PNG")
+    (_, _), (x_test, y_test) = rv.datasets.digits()
+    accuracy = rv.load(tmp_path / "digits-mlp.safetensors").evaluate(x_test, y_test).accuracy
+    assert accuracy == pytest.approx(float(accuracies[-1]), abs=1e-4)
+
+
+def test_options_are_heard(tmp_path):
+    options = ["--model", "cnn", "--epochs", 2, "--batch-size", 50, "--lr", 0.05, "--optimizer", "sgd"]
+    options += ["--seed", 3, "--threads", 1, "--save", tmp_path / "m.safetensors", "--plot", tmp_path / "p.svg"]
+    result = run("train", "digits", *options)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("test accuracy") == 2
+    net = rv.load(tmp_path / "m.safetensors")
+    assert net.layers == DATASETS["digits"].cnn
+    assert net.seed == 3
+    assert "<svg" in (tmp_path / "p.svg").read_text()
+
+
+def test_predict_prints_classes_and_probabilities(tmp_path):
+    from PIL import Image
+
+    result = run("train", "digits", "--save", tmp_path / "m.safetensors", "--plot", tmp_path / "p.png")
+    assert result.returncode == 0, result.stderr
+    _, (x, y) = rv.datasets.digits()
+    np.save(tmp_path / "a.npy", x[0])
+    Image.fromarray((x[1, 0] * 255).astype(np.uint8)).resize((64, 64)).save(tmp_path / "b.png")
+    result = run("predict", tmp_path / "m.safetensors", tmp_path / "a.npy", tmp_path / "b.png")
+    assert result.returncode == 0, result.stderr
+    first, second = result.stdout.splitlines()
+    match = re.fullmatch(r".*a\.npy: (\d) (\d\.\d{4}), \d \d\.\d{4}, \d \d\.\d{4}", first)
+    assert match
+    assert int(match[1]) == y[0]
+    assert "b.png: " in second
+
+
+def test_info_tells_what_is_used():
+    result = run("info")
+    assert result.returncode == 0
+    assert rv.__version__ in result.stdout
+    assert rv.cpu_info()["isa"] in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "nosuchset"],
+        ["train", "digits", "--model", "rnn"],
+        ["train", "digits", "--epochs", "0"],
+        ["train", "digits", "--batch-size", "many"],
+        ["train", "digits", "--optimizer", "magic"],
+        ["nosuchcommand"],
+        [],
+        ["predict", "model-without-image"],
+    ],
+)
+def test_senseless_commands_are_one_line_and_code_2(arguments):
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("ranvier")
+
+
+def test_failures_are_one_line_and_code_1(tmp_path):
+    (tmp_path / "broken.safetensors").write_bytes(b"12345678")
+    rv.Network([4, 2], seed=0).save(tmp_path / "flat.safetensors")
+    (tmp_path / "text.png").write_text("no picture")
+    net = rv.Network(DATASETS["digits"].mlp, seed=0)
+    net.predict(np.zeros((1, 1, 8, 8)))
+    net.save(tmp_path / "net.safetensors", {"classes": json.dumps(list("0123456789"))})
+    np.save(tmp_path / "small.npy", np.zeros(3))
+    for arguments, text in (
+        (["predict", tmp_path / "nowhere.safetensors", "x.png"], "nowhere.safetensors"),
+        (["predict", tmp_path / "broken.safetensors", "x.png"], "broken.safetensors"),
+        (["predict", tmp_path / "flat.safetensors", tmp_path / "text.png"], "not that of a picture"),
+        (["predict", tmp_path / "net.safetensors", tmp_path / "text.png"], "not a picture"),
+        (["predict", tmp_path / "net.safetensors", tmp_path / "small.npy"], "expected an array of 64 elements"),
+        (["train", "digits", "--save", tmp_path / "no" / "m.safetensors"], "there is no folder"),
+    ):
+        result = run(*arguments)
+        assert result.returncode == 1
+        assert len(result.stderr.splitlines()) == 1, result.stderr
+        assert text in result.stderr
+
+
+def test_ctrl_c_keeps_what_was_trained(tmp_path):
+    if os.name != "posix":
+        pytest.skip("needs POSIX signals")
+    process = subprocess.Popen(
+        command("train", "digits", "--epochs", 1000000, "--save", "m.safetensors"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("epoch 2:"):
+            break
+    process.send_signal(signal.SIGINT)
+    start = time.perf_counter()
+    rest = process.stdout.read()
+    assert process.wait(timeout=30) == 130
+    assert time.perf_counter() - start < 20  # a bound for a busy machine; the training itself stops at once
+    assert "what was trained is in m.safetensors" in rest
+    assert rv.load(tmp_path / "m.safetensors").layers == DATASETS["digits"].mlp

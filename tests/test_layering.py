@@ -1,0 +1,100 @@
+"""The storeys: imports and includes go down only."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Of the Python package, from the top; a module imports only what stands lower.
+MODULES = [
+    ["__main__"],
+    ["cli"],
+    ["models"],
+    ["plot"],
+    ["__init__"],
+    ["checkpoint", "network"],  # load makes networks, networks save themselves
+    ["training", "notes", "summary"],
+    ["engine", "data"],
+    ["datasets", "kernels", "layers", "losses", "optimizers", "history"],
+    ["types"],
+    ["_core"],
+]
+LEVEL = {name: level for level, names in enumerate(MODULES) for name in names}
+
+
+def imported(tree):
+    """Yield the package's modules that a module imports when it runs (not those for type checkers only)."""
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            skipped.update(map(id, ast.walk(node)))
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ranvier":
+            parts = node.module.split(".")
+            if len(parts) > 1:
+                yield parts[1]
+            else:
+                yield from (alias.name if alias.name in LEVEL else "__init__" for alias in node.names)
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name == "ranvier":
+                    yield "__init__"
+
+
+def test_python_imports_go_down():
+    package = ROOT / "python" / "ranvier"
+    files = [path for path in package.rglob("*.py")]
+    assert len(files) > 15
+    for path in files:
+        parts = path.relative_to(package).with_suffix("").parts
+        own = parts[0]
+        for module in imported(ast.parse(path.read_text())):
+            if own == "datasets" and module == "datasets":
+                continue
+            assert LEVEL[own] < LEVEL[module] or {own, module} == {"checkpoint", "network"}, f"{path} imports {module}"
+
+
+# Folder of cpp/ (or the public header's name): the storey that it belongs to.
+STOREYS = {"platform": 1, "kernels": 2, "nn": 3, "bindings": 4}
+HEADERS = {
+    1: {"array", "cpu", "memory", "random", "threads"},
+    2: {"activation", "conv2d", "loss", "matmul", "optimizer", "pool2d", "softmax"},
+    3: {"layers", "parameters", "plan"},
+}
+HEADER_STOREY = {name: storey for storey, names in HEADERS.items() for name in names}
+
+
+def storey_of(path):
+    parts = path.relative_to(ROOT / "cpp").parts
+    return HEADER_STOREY[path.stem] if parts[0] == "include" else STOREYS[parts[0]]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cpp").rglob("*.[ch]*")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_includes_go_down(path):
+    for include in re.findall(r'#include "([^"]+)"', path.read_text()):
+        if include == "isa_tables.inc":
+            continue
+        name = include.split("/")[-1].removesuffix(".h")
+        target = HEADER_STOREY[name] if include.startswith("ranvier/") else storey_of((path.parent / include).resolve())
+        assert target <= storey_of(path), f"{path} includes {include}"
+
+
+def test_only_threads_knows_openmp():
+    users = [
+        path.name for path in (ROOT / "cpp").rglob("*.[ch]*") if re.search(r"omp\.h|#pragma omp", path.read_text())
+    ]
+    assert users == ["threads.cpp"]
+
+
+def test_only_the_bindings_know_python():
+    users = {
+        path.relative_to(ROOT / "cpp").parts[0]
+        for path in (ROOT / "cpp").rglob("*.[ch]*")
+        if re.search(r"pybind11|Python\.h", path.read_text())
+    }
+    assert users == {"bindings"}

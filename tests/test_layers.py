@@ -1,0 +1,190 @@
+"""Every layer and loss: analytic gradients against central differences in float64, and their configuration."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import ranvier as rv
+from ranvier import layers as layer_module
+
+IMAGE = (4, 7, 6)
+# Each between layers that give it a smooth input and a gradient to pass on.
+CASES = {
+    "Linear": ((5,), [rv.Linear(5, 4), rv.Linear(4, 3, bias=False)]),
+    "Linear on rows": ((3, 5), [rv.Linear(5, 4), rv.Flatten()]),
+    "Conv2d": (IMAGE, [rv.Conv2d(4, 3, 3, padding=1), rv.Conv2d(3, 2, (2, 3), bias=False), rv.Flatten()]),
+    "Conv2d strided": (
+        IMAGE,
+        [rv.Conv2d(4, 4, 1), rv.Conv2d(4, 3, 3, stride=(2, 3), padding=(1, 2)), rv.Flatten()],
+    ),
+    "Conv2d dilated": (IMAGE, [rv.Conv2d(4, 4, 1), rv.Conv2d(4, 3, 2, dilation=(3, 2)), rv.Flatten()]),
+    "Conv2d grouped": (IMAGE, [rv.Conv2d(4, 4, 1), rv.Conv2d(4, 6, 3, groups=2, padding=1), rv.Flatten()]),
+    "Conv2d depthwise": (IMAGE, [rv.Conv2d(4, 4, 1), rv.Conv2d(4, 4, 3, groups=4), rv.Flatten()]),
+    "MaxPool2d": (IMAGE, [rv.Conv2d(4, 3, 1), rv.MaxPool2d(3, stride=2, padding=1), rv.Flatten()]),
+    "AvgPool2d": (IMAGE, [rv.Conv2d(4, 3, 1), rv.AvgPool2d((2, 3), stride=(1, 2), padding=1), rv.Flatten()]),
+    "Dropout": ((6,), [rv.Linear(6, 5), rv.Dropout(0.4), rv.Linear(5, 3)]),
+    "RReLU": ((6,), [rv.Linear(6, 5), rv.RReLU(0.1, 0.4), rv.Linear(5, 3)]),
+    "PReLU": ((6,), [rv.Linear(6, 5), rv.PReLU(5), rv.Linear(5, 3), rv.PReLU()]),
+    "PReLU on channels": (IMAGE, [rv.Conv2d(4, 3, 1), rv.PReLU(3), rv.Flatten()]),
+    "Maxout": (IMAGE, [rv.Conv2d(4, 6, 1), rv.Maxout(2), rv.Flatten(), rv.Linear(126, 6), rv.Maxout(3)]),
+    "Softmax": ((6,), [rv.Linear(6, 5), rv.Softmax(), rv.Linear(5, 3)]),
+    "Softmax on channels": (IMAGE, [rv.Conv2d(4, 3, 1), rv.Softmax(), rv.Flatten()]),
+    "LogSoftmax": ((6,), [rv.Linear(6, 5), rv.LogSoftmax(), rv.Linear(5, 3)]),
+}
+ACTIVATIONS = [
+    rv.Sigmoid(),
+    rv.Tanh(),
+    rv.ReLU(),
+    rv.LeakyReLU(0.1),
+    rv.LeakyReLU(-0.5),
+    rv.ELU(1.3),
+    rv.ELU(-1.0),
+    rv.Softplus(),
+    rv.GELU(),
+]
+for activation in ACTIVATIONS:
+    # Behind a product it is fused; behind a pooling it stands alone.
+    CASES[f"{activation} fused"] = ((6,), [rv.Linear(6, 5), activation, rv.Linear(5, 3)])
+    CASES[f"{activation} alone"] = (IMAGE, [rv.Conv2d(4, 3, 1), rv.AvgPool2d(2), activation, rv.Flatten()])
+
+
+def fresh(layers, state=None):
+    net = rv.Network(layers, seed=3, dtype="float64")
+    if state:
+        net.load_state_dict(state)
+    return net
+
+
+def loss_of(layers, state, x, y, loss):
+    """Return the mean loss of a first training pass, with the masks of a first pass."""
+    net = fresh(layers, state)
+    net.gradients(x, y, loss=loss)
+    stack = net.engine.single
+    plan = stack.plan(x.shape[1:], len(x))
+    total, _ = fresh(layers, state).engine.single.plan(x.shape[1:], len(x)).gradients(x, y, loss.kind)
+    return total / rv._core.loss_divisor(loss.kind, len(x), int(np.prod(plan.output_shape)))
+
+
+def check(layers, x, y, loss, step=1e-6):
+    net = fresh(layers)
+    state = net.state_dict()
+    gradients = {name: np.array(value) for name, value in net.gradients(x, y, loss=loss).items()}
+    assert gradients
+    rng = np.random.default_rng(0)
+    for name, gradient in gradients.items():
+        for index in rng.choice(gradient.size, min(gradient.size, 12), replace=False):
+            position = np.unravel_index(index, gradient.shape)
+            moved = []
+            for sign in (1, -1):
+                changed = {key: value.copy() for key, value in state.items()}
+                changed[name][position] += sign * step
+                moved.append(loss_of(layers, changed, x, y, loss))
+            numeric = (moved[0] - moved[1]) / (2 * step)
+            assert abs(gradient[position] - numeric) < 1e-7 * max(1, abs(numeric)), f"{name}{position}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_agree_with_central_differences(case):
+    shape, layers = CASES[case]
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((3, *shape))
+    outputs = fresh(layers).predict(x).shape[1:]
+    check(layers, x, rng.standard_normal((3, *outputs)), rv.QuadraticLoss())
+
+
+LOSSES = [
+    (rv.QuadraticLoss(), []),
+    (rv.SumSquaredResidualsLoss(), []),
+    (rv.CrossEntropyLoss(), []),
+    (rv.BCELoss(), [rv.Sigmoid()]),
+    (rv.BCEWithLogitsLoss(), []),
+]
+
+
+@pytest.mark.parametrize(("loss", "last"), LOSSES, ids=lambda value: str(value))
+@pytest.mark.parametrize("labels", [True, False])
+def test_losses_agree_with_central_differences(loss, last, labels):
+    rng = np.random.default_rng(2)
+    layers = [rv.Linear(5, 4), *last]
+    y = rng.integers(0, 4, 6) if labels else rng.random((6, 4))
+    check(layers, rng.standard_normal((6, 5)), y, loss)
+
+
+@pytest.mark.parametrize(("loss", "last"), LOSSES, ids=lambda value: str(value))
+def test_a_loss_and_its_gradient_as_functions(loss, last):
+    rng = np.random.default_rng(3)
+    p, t = rng.uniform(0.1, 0.9, (5, 4)), rng.random((5, 4))
+    gradient = loss.gradient(p, t)
+    for position in np.ndindex(p.shape):
+        moved = [p.copy(), p.copy()]
+        moved[0][position] += 1e-6
+        moved[1][position] -= 1e-6
+        numeric = (loss(moved[0], t) - loss(moved[1], t)) / 2e-6
+        assert abs(gradient[position] - numeric) < 1e-8
+    labels = rng.integers(0, 4, 5)
+    assert loss(p, labels) == pytest.approx(loss(p, np.eye(4)[labels]), rel=1e-14)
+
+
+def test_losses_have_their_values():
+    p, t = np.array([[0.2, 0.7], [0.9, 0.4]]), np.array([[0.0, 1.0], [1.0, 0.0]])
+    squares = ((p - t) ** 2).sum()
+    assert rv.QuadraticLoss()(p, t) == pytest.approx(squares / 2 / 2)
+    assert rv.SumSquaredResidualsLoss()(p, t) == pytest.approx(squares)
+    binary = -(t * np.log(p) + (1 - t) * np.log(1 - p))
+    assert rv.BCELoss()(p, t) == pytest.approx(binary.mean())
+    assert rv.BCEWithLogitsLoss()(np.log(p / (1 - p)), t) == pytest.approx(binary.mean())
+    soft = np.exp(p) / np.exp(p).sum(axis=1, keepdims=True)
+    assert rv.CrossEntropyLoss()(p, [1, 0]) == pytest.approx(-np.log(soft[[0, 1], [1, 0]]).mean())
+
+
+def test_losses_stay_finite_at_their_limits():
+    p = np.array([[0.0], [1.0], [1000.0], [-1000.0]])
+    assert rv.BCELoss()(p[:2], np.array([[1.0], [0.0]])) == 100
+    assert np.isfinite(rv.BCEWithLogitsLoss()(p, np.array([[1.0], [0], [0], [1]])))
+    assert rv.CrossEntropyLoss()(np.array([[1000.0, 0]]), [1]) == 1000
+
+
+def test_a_layer_is_its_fields():
+    layer = rv.Conv2d(1, 16, 5, padding=2)
+    assert layer == rv.Conv2d(1, 16, 5, padding=2)
+    assert repr(layer).startswith("Conv2d(in_channels=1, out_channels=16, kernel_size=5")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        layer.stride = 2
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "field"),
+    [
+        (lambda: rv.Linear(0, 3), ValueError, "in_features"),
+        (lambda: rv.Linear(3, 2.0), TypeError, "out_features"),
+        (lambda: rv.Conv2d(3, 4, 0), ValueError, "kernel_size"),
+        (lambda: rv.Conv2d(3, 4, 3, stride=0), ValueError, "stride"),
+        (lambda: rv.Conv2d(3, 4, 3, padding=-1), ValueError, "padding"),
+        (lambda: rv.Conv2d(3, 4, (3, 3, 3)), ValueError, "kernel_size"),
+        (lambda: rv.Conv2d(3, 4, 3, groups=2), ValueError, "groups"),
+        (lambda: rv.MaxPool2d(2, padding=2), ValueError, "padding"),
+        (lambda: rv.Dropout(1.0), ValueError, "p"),
+        (lambda: rv.RReLU(0.5, 0.1), ValueError, "lower"),
+        (lambda: rv.Maxout(0), ValueError, "pieces"),
+        (lambda: rv.ELU(float("nan")), ValueError, "alpha"),
+        (lambda: rv.SGD(-1.0), ValueError, "learning_rate"),
+        (lambda: rv.SGD(0.1, momentum=1.0), ValueError, "momentum"),
+        (lambda: rv.Adam(betas=(0.9, 1.0)), ValueError, "betas"),
+    ],
+)
+def test_bad_configuration_names_the_field(make, error, field):
+    with pytest.raises(error, match=rf"^{field}:"):
+        make()
+
+
+def test_every_layer_is_covered():
+    covered = {type(layer) for _, layers in CASES.values() for layer in layers}
+    named = {getattr(layer_module, name) for name in layer_module.__all__}
+    built_in = {kind for kind in named if isinstance(kind, type) and issubclass(kind, layer_module.Layer)}
+    assert built_in - covered == {layer_module.Layer, rv.Step}  # Step has no gradient to speak of
+
+
+def test_random_layers_rest_in_evaluation():
+    x = np.random.default_rng(4).standard_normal((5, 8))
+    net = rv.Network([rv.Dropout(0.5), rv.RReLU(0.2, 0.4)], dtype="float64", seed=0)
+    np.testing.assert_allclose(net.predict(x), np.where(x > 0, x, 0.3 * x))

@@ -1,0 +1,137 @@
+"""The lecture notes' network, written down from their formulas, against Ranvier's in float64."""
+
+import numpy as np
+import pytest
+import ranvier as rv
+
+
+class NotesNetwork:
+    """Sigmoid layers, quadratic cost, and the four equations of backpropagation on columns."""
+
+    def __init__(self, sizes, biases, weights):
+        self.sizes = sizes
+        self.biases = [b.copy() for b in biases]
+        self.weights = [w.copy() for w in weights]
+
+    def backprop(self, x, y):
+        activations, weighted = [x], []
+        for b, w in zip(self.biases, self.weights, strict=True):
+            weighted.append(w @ activations[-1] + b)
+            activations.append(1 / (1 + np.exp(-weighted[-1])))
+        slopes = [1 / (1 + np.exp(-z)) * (1 - 1 / (1 + np.exp(-z))) for z in weighted]
+        delta = (activations[-1] - y) * slopes[-1]
+        nabla_b, nabla_w = [delta], [delta @ activations[-2].T]
+        for layer in range(len(self.sizes) - 3, -1, -1):
+            delta = (self.weights[layer + 1].T @ delta) * slopes[layer]
+            nabla_b.insert(0, delta)
+            nabla_w.insert(0, delta @ activations[layer].T)
+        return nabla_b, nabla_w
+
+    def update_mini_batch(self, batch, eta):
+        total_b, total_w = [np.zeros_like(b) for b in self.biases], [np.zeros_like(w) for w in self.weights]
+        for x, y in batch:
+            nabla_b, nabla_w = self.backprop(x, y)
+            total_b = [a + b for a, b in zip(total_b, nabla_b, strict=True)]
+            total_w = [a + b for a, b in zip(total_w, nabla_w, strict=True)]
+        self.biases = [b - eta / len(batch) * n for b, n in zip(self.biases, total_b, strict=True)]
+        self.weights = [w - eta / len(batch) * n for w, n in zip(self.weights, total_w, strict=True)]
+
+
+def data(sizes, n, seed=0):
+    rng = np.random.default_rng(seed)
+    xs = rng.random((n, sizes[0], 1))
+    labels = rng.integers(0, sizes[-1], n)
+    return [(x, np.eye(sizes[-1])[:, [label]]) for x, label in zip(xs, labels, strict=True)], labels
+
+
+def both(sizes, seed=1):
+    net = rv.Network(sizes, seed=seed, dtype="float64")
+    return net, NotesNetwork(sizes, net.biases, net.weights)
+
+
+@pytest.mark.parametrize("sizes", [[3, 1], [4, 5, 3], [784, 30, 10], [7, 6, 5, 4]])
+def test_backprop_gives_the_notes_gradients(isa, sizes):
+    net, notes = both(sizes)
+    for x, y in data(sizes, 5)[0]:
+        for got, expected in zip(net.backprop(x, y), notes.backprop(x, y), strict=True):
+            for g, e in zip(got, expected, strict=True):
+                assert g.shape == e.shape
+                np.testing.assert_allclose(g, e, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [[4, 5, 3], [784, 30, 10]])
+def test_an_epoch_gives_the_notes_weights(sizes):
+    net, notes = both(sizes)
+    pairs, _ = data(sizes, 203)
+    order = rv._core.random_permutation(net.seed, 1, len(pairs))  # of the first epoch
+    net.SGD(pairs, epochs=1, mini_batch_size=10, eta=3.0)
+    for start in range(0, len(pairs), 10):
+        notes.update_mini_batch([pairs[i] for i in order[start : start + 10]], 3.0)
+    for got, expected in zip(net.weights + net.biases, notes.weights + notes.biases, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)
+
+
+def test_update_mini_batch_takes_pairs_and_arrays():
+    net, notes = both([4, 5, 3])
+    pairs, labels = data([4, 5, 3], 10)
+    other = rv.Network([4, 5, 3], seed=1, dtype="float64")
+    net.update_mini_batch(pairs, 0.7)
+    other.update_mini_batch((np.stack([x[:, 0] for x, _ in pairs]), labels), 0.7)
+    notes.update_mini_batch(pairs, 0.7)
+    for got, same, expected in zip(net.weights, other.weights, notes.weights, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13)
+        np.testing.assert_array_equal(got, same)
+
+
+def test_sgd_prints_as_the_notes_do(capsys):
+    net, _ = both([4, 5, 3])
+    pairs, labels = data([4, 5, 3], 30)
+    test = [(x, label) for (x, _), label in zip(pairs, labels, strict=True)]
+    net.SGD(pairs, 2, 10, 3.0, test_data=test)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["Epoch 0", "Epoch 1"]
+    assert lines[1].endswith(f"{net.evaluate(test)} / 30")
+    net.SGD(pairs, 1, 10, 3.0)
+    assert capsys.readouterr().out == "Epoch 0 complete\n"
+
+
+def test_feedforward_and_evaluate():
+    net, notes = both([4, 5, 3])
+    pairs, labels = data([4, 5, 3], 20)
+    hits = 0
+    for (x, _), label in zip(pairs, labels, strict=True):
+        a = x
+        for b, w in zip(notes.biases, notes.weights, strict=True):
+            a = 1 / (1 + np.exp(-(w @ a + b)))
+        np.testing.assert_allclose(net.feedforward(x), a, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(net.feedforward(x[:, 0]), a[:, 0], rtol=0, atol=1e-14)
+        hits += a.argmax() == label
+    x = np.stack([x[:, 0] for x, _ in pairs])
+    assert net.evaluate((x, labels)) == hits
+    assert net.evaluate(pairs) == hits
+    assert net.evaluate(x, labels).accuracy == hits / 20
+
+
+def test_the_notes_attributes():
+    net = rv.Network([4, 5, 3], seed=0)
+    assert net.sizes == [4, 5, 3]
+    assert net.num_layers == 3
+    assert [b.shape for b in net.biases] == [(5, 1), (3, 1)]
+    assert [w.shape for w in net.weights] == [(5, 4), (3, 5)]
+    net.weights[0][...] = 0
+    assert not net.weights[0].any()
+    net.biases = [np.ones((5, 1)), np.ones((3, 1))]
+    assert (net.parameters()["2.bias"] == 1).all()
+    with pytest.raises(ValueError, match="weights: expected arrays of shapes"):
+        net.weights = [np.zeros((5, 4))]
+    np.testing.assert_array_equal(net.cost_derivative(np.array([1.0, 2.0]), np.array([0.0, 2.0])), [1, 0])
+    layers = rv.Network([rv.Linear(2, 2)], seed=0)
+    with pytest.raises(AttributeError, match="made from sizes"):
+        layers.SGD([], 1, 1, 1.0)
+
+
+def test_start_is_standard_normal():
+    net = rv.Network([784, 100, 10], seed=3)
+    values = net.weights[0]
+    assert abs(values.mean()) < 0.01
+    assert abs(values.std() - 1) < 0.01
