@@ -150,24 +150,65 @@ py::array output(const py::object& out, const Shape& shape, const py::array& lik
     return array;
 }
 
+index_t integer_of(const py::handle& object, const char* name) {
+    // Sizes, strides and counts beyond this fit no array, and their products would exceed an index.
+    constexpr index_t kLargest = 2147483647;
+    if (PyBool_Check(object.ptr()) || !PyIndex_Check(object.ptr()) || py::isinstance<py::array>(object))
+        throw py::type_error(std::string(name) + ": expected an int, got " + kind_of(object));
+    const index_t number = PyNumber_AsSsize_t(object.ptr(), nullptr);  // clipped where it exceeds the type
+    if (number == -1 && PyErr_Occurred()) throw py::error_already_set();
+    if (number > kLargest || number < -kLargest)
+        throw py::value_error(std::string(name) + ": expected an int within 2^31, got " +
+                              py::str(object).cast<std::string>());
+    return number;
+}
+
+std::uint64_t seed_of(const py::handle& object) {
+    if (PyBool_Check(object.ptr()) || !PyIndex_Check(object.ptr()) || py::isinstance<py::array>(object))
+        throw py::type_error("seed: expected an int, got " + kind_of(object));
+    const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
+    if (!number) throw py::error_already_set();
+    const std::uint64_t seed = PyLong_AsUnsignedLongLong(number.ptr());
+    if (seed == static_cast<std::uint64_t>(-1) && PyErr_Occurred()) {
+        PyErr_Clear();
+        throw py::value_error("seed: expected an int from 0 to 2^64 - 1, got " +
+                              py::str(object).cast<std::string>());
+    }
+    return seed;
+}
+
+double number_of(const py::handle& object, const char* name) {
+    const double number = py::isinstance<py::array>(object) ? -1 : PyFloat_AsDouble(object.ptr());
+    if (py::isinstance<py::array>(object) || (number == -1 && PyErr_Occurred())) {
+        PyErr_Clear();
+        throw py::type_error(std::string(name) + ": expected a number, got " + kind_of(object));
+    }
+    return number;
+}
+
 std::pair<index_t, index_t> pair_of(const py::handle& object, const char* name) {
-    const auto integer = [&](const py::handle& value) -> index_t {
-        if (PyBool_Check(value.ptr()) || !PyIndex_Check(value.ptr()))
-            throw py::type_error(std::string(name) + ": expected an int or a pair of ints, got " +
-                                 kind_of(value));
-        const index_t number = PyNumber_AsSsize_t(value.ptr(), PyExc_OverflowError);
-        if (number == -1 && PyErr_Occurred()) throw py::error_already_set();
-        return number;
-    };
     if (py::isinstance<py::tuple>(object) || py::isinstance<py::list>(object)) {
         const auto items = py::reinterpret_borrow<py::sequence>(object);
         if (items.size() != 2)
             throw py::value_error(std::string(name) + ": expected an int or a pair of ints, got " +
                                   std::to_string(items.size()) + " items");
-        return {integer(items[0]), integer(items[1])};
+        return {integer_of(items[0], name), integer_of(items[1], name)};
     }
-    const index_t both = integer(object);
+    const index_t both = integer_of(object, name);
     return {both, both};
+}
+
+Shape image_shape_of(const py::handle& object, const char* name) {
+    if (!py::isinstance<py::tuple>(object) && !py::isinstance<py::list>(object))
+        throw py::type_error(std::string(name) + ": expected a tuple of 4 ints, got " + kind_of(object));
+    Shape shape;
+    for (const py::handle item : py::reinterpret_borrow<py::sequence>(object))
+        shape.push_back(integer_of(item, name));
+    if (shape.size() != 4 || *std::min_element(shape.begin(), shape.end()) < 0)
+        throw py::value_error(std::string(name) +
+                              ": expected 4 sizes (batch, channels, height, width), got " +
+                              shape_text(shape));
+    return shape;
 }
 
 }  // namespace ranvier
