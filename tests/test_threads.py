@@ -47,7 +47,8 @@ def test_environment_sets_the_count():
 def test_affinity_limits_the_count():
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system has no affinity masks")
-    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); import ranvier; print(ranvier.num_threads())"
+    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+    code += "import ranvier; print(ranvier.num_threads())"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "1"

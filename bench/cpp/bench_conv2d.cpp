@@ -1,0 +1,81 @@
+// Convolutions, forward and backward, in GFLOP/s for the instruction set in use.
+#include <benchmark/benchmark.h>
+
+#include <vector>
+
+#include "ranvier/conv2d.h"
+
+namespace {
+
+using ranvier::Conv2dShape;
+using ranvier::Images;
+using ranvier::index_t;
+
+// Batch, channels in and out, size of the square image, kernel, stride, padding, groups.
+void shapes(benchmark::internal::Benchmark* b) {
+    b->Args({50, 1, 16, 28, 5, 1, 2, 1});
+    b->Args({50, 16, 32, 14, 5, 1, 2, 1});
+    b->Args({8, 64, 64, 56, 3, 1, 1, 1});
+    b->Args({8, 256, 64, 56, 1, 1, 0, 1});
+    b->Args({1, 3, 64, 224, 7, 2, 3, 1});
+    b->Args({8, 128, 128, 56, 3, 1, 1, 128});
+}
+
+struct Problem {
+    Conv2dShape s;
+    std::vector<float> x, w, y;
+
+    explicit Problem(const benchmark::State& state) {
+        s.batch = state.range(0);
+        s.in_channels = state.range(1);
+        s.out_channels = state.range(2);
+        s.in_height = s.in_width = state.range(3);
+        s.kernel_height = s.kernel_width = state.range(4);
+        s.stride_height = s.stride_width = state.range(5);
+        s.padding_height = s.padding_width = state.range(6);
+        s.groups = state.range(7);
+        x.assign(s.batch * s.in_channels * s.in_height * s.in_width, 1);
+        w.assign(s.out_channels * s.in_channels / s.groups * s.kernel_height * s.kernel_width, 1);
+        y.assign(s.batch * s.out_channels * s.out_height() * s.out_width(), 1);
+    }
+
+    Images<float> images(std::vector<float>& data, index_t c, index_t h, index_t v) {
+        return {data.data(), {c * h * v, h * v, v, 1}};
+    }
+    Images<float> in() { return images(x, s.in_channels, s.in_height, s.in_width); }
+    Images<float> out() { return images(y, s.out_channels, s.out_height(), s.out_width()); }
+    Images<float> weights() { return images(w, s.in_channels / s.groups, s.kernel_height, s.kernel_width); }
+
+    void report(benchmark::State& state) const {
+        const double flops =
+            2e-9 * static_cast<double>(y.size()) * static_cast<double>(w.size() / s.out_channels);
+        state.counters["GFLOP/s"] =
+            benchmark::Counter(flops * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+    }
+};
+
+void conv2d_forward(benchmark::State& state) {
+    Problem p(state);
+    for (auto _ : state) ranvier::conv2d<float>(p.s, p.in(), p.weights(), nullptr, p.out());
+    p.report(state);
+}
+
+void conv2d_to_input(benchmark::State& state) {
+    Problem p(state);
+    for (auto _ : state) ranvier::conv2d_backward_input<float>(p.s, p.out(), p.weights(), p.in());
+    p.report(state);
+}
+
+void conv2d_to_weights(benchmark::State& state) {
+    Problem p(state);
+    std::vector<float> bias(p.s.out_channels);
+    for (auto _ : state)
+        ranvier::conv2d_backward_weights<float>(p.s, p.out(), p.in(), p.weights(), bias.data());
+    p.report(state);
+}
+
+BENCHMARK(conv2d_forward)->Apply(shapes)->UseRealTime();
+BENCHMARK(conv2d_to_input)->Apply(shapes)->UseRealTime();
+BENCHMARK(conv2d_to_weights)->Apply(shapes)->UseRealTime();
+
+}  // namespace

@@ -1,0 +1,143 @@
+// Convolution against a naive one in double, and the same bits at any number of threads.
+#include <gtest/gtest.h>
+
+#include <random>
+#include <vector>
+
+#include "isas.h"
+#include "ranvier/conv2d.h"
+#include "ranvier/threads.h"
+
+namespace {
+
+using ranvier::Conv2dShape;
+using ranvier::Images;
+using ranvier::index_t;
+
+template <class T>
+struct Tensor {
+    index_t shape[4];
+    std::vector<T> memory;
+
+    Tensor(index_t a, index_t b, index_t c, index_t d, unsigned seed) : shape{a, b, c, d} {
+        memory.resize(static_cast<std::size_t>(a * b * c * d));
+        std::mt19937 generator(seed);
+        std::normal_distribution<double> normal;
+        for (T& value : memory) value = static_cast<T>(normal(generator));
+    }
+    Images<T> view() {
+        return {memory.data(), {shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1}};
+    }
+    T& at(index_t a, index_t b, index_t c, index_t d) {
+        return memory[static_cast<std::size_t>(((a * shape[1] + b) * shape[2] + c) * shape[3] + d)];
+    }
+};
+
+template <class T>
+struct Problem {
+    Conv2dShape s;
+    Tensor<T> x, w, y, grad;
+
+    explicit Problem(const Conv2dShape& shape)
+        : s(shape),
+          x(s.batch, s.in_channels, s.in_height, s.in_width, 1),
+          w(s.out_channels, s.in_channels / s.groups, s.kernel_height, s.kernel_width, 2),
+          y(s.batch, s.out_channels, s.out_height(), s.out_width(), 3),
+          grad(s.batch, s.out_channels, s.out_height(), s.out_width(), 4) {}
+
+    // body(sample, output channel, y, x, input channel of the group, i, j, row, column) for each product.
+    template <class Body>
+    void each(Body&& body) const {
+        const index_t in = s.in_channels / s.groups, out = s.out_channels / s.groups;
+        for (index_t n = 0; n < s.batch; ++n)
+            for (index_t o = 0; o < s.out_channels; ++o)
+                for (index_t y0 = 0; y0 < s.out_height(); ++y0)
+                    for (index_t x0 = 0; x0 < s.out_width(); ++x0)
+                        for (index_t c = 0; c < in; ++c)
+                            for (index_t i = 0; i < s.kernel_height; ++i)
+                                for (index_t j = 0; j < s.kernel_width; ++j) {
+                                    const index_t row =
+                                        y0 * s.stride_height + i * s.dilation_height - s.padding_height;
+                                    const index_t col =
+                                        x0 * s.stride_width + j * s.dilation_width - s.padding_width;
+                                    if (row < 0 || row >= s.in_height || col < 0 || col >= s.in_width)
+                                        continue;
+                                    body(n, o, y0, x0, c, o / out * in + c, i, j, row, col);
+                                }
+    }
+};
+
+template <class T>
+void expect_close(const std::vector<T>& got, const std::vector<double>& expected, double tolerance) {
+    for (std::size_t i = 0; i < got.size(); ++i)
+        ASSERT_NEAR(got[i], expected[i], tolerance) << "element " << i;
+}
+
+template <class T>
+void expect_convolution(const Conv2dShape& shape, double tolerance) {
+    Problem<T> p(shape);
+    std::vector<double> y(p.y.memory.size()), grad_x(p.x.memory.size()), grad_w(p.w.memory.size());
+    p.each([&](index_t n, index_t o, index_t y0, index_t x0, index_t c, index_t channel, index_t i, index_t j,
+               index_t row, index_t col) {
+        const double x = p.x.at(n, channel, row, col), w = p.w.at(o, c, i, j), g = p.grad.at(n, o, y0, x0);
+        y[&p.y.at(n, o, y0, x0) - p.y.memory.data()] += x * w;
+        grad_x[&p.x.at(n, channel, row, col) - p.x.memory.data()] += g * w;
+        grad_w[&p.w.at(o, c, i, j) - p.w.memory.data()] += g * x;
+    });
+    Problem<T> got(shape);
+    ranvier::conv2d<T>(shape, p.x.view(), p.w.view(), nullptr, got.y.view());
+    expect_close(got.y.memory, y, tolerance);
+    ranvier::conv2d_backward_input<T>(shape, p.grad.view(), p.w.view(), got.x.view());
+    expect_close(got.x.memory, grad_x, tolerance);
+    std::vector<T> bias(static_cast<std::size_t>(shape.out_channels));
+    ranvier::conv2d_backward_weights<T>(shape, p.grad.view(), p.x.view(), got.w.view(), bias.data());
+    expect_close(got.w.memory, grad_w, tolerance);
+}
+
+Conv2dShape shape_of(index_t batch, index_t in, index_t out, index_t height, index_t width, index_t kernel,
+                     index_t stride, index_t padding, index_t dilation, index_t groups) {
+    return {batch,  in,     height,  width,   out,      kernel,   kernel,
+            stride, stride, padding, padding, dilation, dilation, groups};
+}
+
+using Conv2d = EachIsa;
+RANVIER_EACH_ISA(Conv2d);
+
+TEST_P(Conv2d, AgreesWithTheReference) {
+    for (const Conv2dShape& shape :
+         {shape_of(2, 1, 16, 28, 28, 5, 1, 2, 1, 1), shape_of(1, 16, 32, 14, 14, 5, 1, 2, 1, 1),
+          shape_of(2, 3, 7, 19, 23, 3, 2, 1, 1, 1), shape_of(1, 4, 6, 9, 11, 3, 3, 2, 2, 2),
+          shape_of(2, 5, 5, 12, 33, 3, 1, 1, 1, 5), shape_of(1, 6, 4, 8, 8, 1, 1, 0, 1, 1),
+          shape_of(1, 2, 3, 7, 7, 2, 3, 0, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1)}) {
+        expect_convolution<float>(shape, 2e-3);
+        expect_convolution<double>(shape, 1e-11);
+    }
+}
+
+TEST_P(Conv2d, GivesTheSameBitsAtAnyThreadCount) {
+    const Conv2dShape shape = shape_of(3, 16, 24, 40, 40, 3, 1, 1, 1, 1);
+    Problem<float> p(shape);
+    std::vector<std::vector<float>> results;
+    for (int threads : {1, 2, 3, 4}) {
+        ranvier::set_num_threads(threads);
+        ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, p.y.view());
+        results.push_back(p.y.memory);
+    }
+    ranvier::set_num_threads(0);
+    for (const auto& result : results) EXPECT_EQ(result, results[0]);
+}
+
+TEST(Conv2dShape, RefusesWhatMakesNoSense) {
+    Conv2dShape good = shape_of(1, 4, 4, 8, 8, 3, 1, 1, 1, 2);
+    EXPECT_NO_THROW(check(good));
+    for (auto field : {&Conv2dShape::stride_height, &Conv2dShape::kernel_width, &Conv2dShape::dilation_width,
+                       &Conv2dShape::groups}) {
+        Conv2dShape bad = good;
+        bad.*field = 0;
+        EXPECT_THROW(check(bad), std::invalid_argument);
+    }
+    good.groups = 3;
+    EXPECT_THROW(check(good), std::invalid_argument);
+}
+
+}  // namespace

@@ -1,0 +1,111 @@
+// Activations, softmax, pooling and random masks, where a C++ program calls them.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "isas.h"
+#include "ranvier/activation.h"
+#include "ranvier/pool2d.h"
+#include "ranvier/random.h"
+#include "ranvier/softmax.h"
+
+namespace {
+
+using ranvier::Activation;
+using ranvier::index_t;
+
+using Elementwise = EachIsa;
+RANVIER_EACH_ISA(Elementwise);
+
+template <class T>
+void expect_activation(Activation f, double (*reference)(double), T parameter = T(0.25)) {
+    for (index_t n : {0, 1, 3, 7, 15, 16, 17, 100}) {
+        std::vector<T> x(static_cast<std::size_t>(n)), y(x.size());
+        for (index_t i = 0; i < n; ++i) x[i] = static_cast<T>(std::sin(i * 1.7) * (i % 5 + 0.3) * 3);
+        ranvier::activation<T>(f, n, x.data(), y.data(), parameter);
+        for (index_t i = 0; i < n; ++i) {
+            const double expected = reference(static_cast<double>(x[i]));
+            EXPECT_NEAR(y[i], expected, 4 * std::numeric_limits<T>::epsilon() * (1e-3 + std::abs(expected)))
+                << x[i];
+        }
+    }
+}
+
+TEST_P(Elementwise, ActivationsAgreeWithTheLibrary) {
+    const auto each = [](Activation f, double (*reference)(double)) {
+        expect_activation<float>(f, reference);
+        expect_activation<double>(f, reference);
+    };
+    each(Activation::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); });
+    each(Activation::tanh, [](double x) { return std::tanh(x); });
+    each(Activation::relu, [](double x) { return x > 0 ? x : 0; });
+    each(Activation::leaky_relu, [](double x) { return x > 0 ? x : 0.25 * x; });
+    each(Activation::elu, [](double x) { return x > 0 ? x : 0.25 * std::expm1(x); });
+    each(Activation::softplus, [](double x) { return std::log1p(std::exp(x)); });
+    each(Activation::step, [](double x) { return x > 0 ? 1.0 : 0.0; });
+}
+
+TEST_P(Elementwise, SoftmaxRowsSumToOne) {
+    for (index_t cols : {1, 5, 16, 33}) {
+        std::vector<double> x(static_cast<std::size_t>(3 * cols)), y(x.size());
+        for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::cos(static_cast<double>(i)) * 50;
+        ranvier::softmax<double>(ranvier::row_major<const double>(x.data(), 3, cols),
+                                 ranvier::row_major(y.data(), 3, cols));
+        for (index_t i = 0; i < 3; ++i) {
+            double sum = 0;
+            for (index_t j = 0; j < cols; ++j) sum += y[static_cast<std::size_t>(i * cols + j)];
+            EXPECT_NEAR(sum, 1, 1e-14);
+        }
+    }
+}
+
+TEST_P(Elementwise, MaximaAndTheirGradients) {
+    ranvier::Pool2dShape shape;
+    shape.batch = 1;
+    shape.channels = 2;
+    shape.in_height = shape.in_width = 37;
+    shape.kernel_height = shape.kernel_width = 3;
+    shape.stride_height = shape.stride_width = 2;
+    shape.padding_height = shape.padding_width = 1;
+    const index_t out = shape.out_height();
+    std::vector<float> x(2 * 37 * 37), y(static_cast<std::size_t>(2 * out * out)), grad_x(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>((i * 7919) % 1009);
+    std::vector<std::int32_t> indices(y.size());
+    const ranvier::Images<float> from = {x.data(), {2 * 37 * 37, 37 * 37, 37, 1}};
+    const ranvier::Images<float> to = {y.data(), {2 * out * out, out * out, out, 1}};
+    const ranvier::Images<float> back = {grad_x.data(), {2 * 37 * 37, 37 * 37, 37, 1}};
+    ranvier::max_pool2d<float>(shape, from, to, indices.data());
+    for (std::size_t i = 0; i < y.size(); ++i)
+        EXPECT_EQ(
+            y[i],
+            x[i / static_cast<std::size_t>(out * out) * 37 * 37 + static_cast<std::size_t>(indices[i])]);
+    ranvier::max_pool2d_backward<float>(shape, to, indices.data(), back);
+    double sum_y = 0, sum_grad = 0;
+    for (float value : y) sum_y += value;
+    for (float value : grad_x) sum_grad += value;
+    EXPECT_EQ(sum_y, sum_grad);
+}
+
+// Reference vectors of Random123 for Philox4x32-10.
+TEST(Philox, GivesTheReferenceVectors) {
+    const std::array<std::uint32_t, 4> zero = {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8};
+    const std::array<std::uint32_t, 4> ones = {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd};
+    EXPECT_EQ(ranvier::philox4x32(0, 0, 0), zero);
+    EXPECT_EQ(ranvier::philox4x32(~0ull, ~0ull, ~0ull), ones);
+}
+
+TEST(Philox, PermutationsHoldEachNumberOnce) {
+    for (index_t n : {0, 1, 2, 17, 1000}) {
+        std::vector<std::int64_t> order(static_cast<std::size_t>(n)), again(order.size());
+        std::vector<int> seen(order.size());
+        ranvier::random_permutation(5, 7, n, order.data());
+        ranvier::random_permutation(5, 7, n, again.data());
+        EXPECT_EQ(order, again);
+        for (std::int64_t i : order) ++seen[static_cast<std::size_t>(i)];
+        for (int count : seen) EXPECT_EQ(count, 1);
+    }
+}
+
+}  // namespace
