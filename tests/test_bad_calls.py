@@ -53,10 +53,12 @@ BAD_VALUES = {
     "stride": [
         lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3, 3), stride=0),
         lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3, 3), stride=(1, -1)),
+        lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3, 3), stride=2**70),
         lambda: K.max_pool2d(ones(1, 1, 4, 4), 2, stride=0),
     ],
     "padding": [
         lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3, 3), padding=-1),
+        lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3, 3), padding=2**62),
         lambda: K.max_pool2d(ones(1, 1, 4, 4), 2, padding=2),
     ],
     "dilation": [lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3, 3), dilation=0)],
@@ -69,6 +71,8 @@ BAD_VALUES = {
     "input_shape": [
         lambda: K.max_pool2d_backward(ones(1, 1, 2, 2), np.zeros((1, 1, 2, 2), np.int32), (1, 2, 4, 4)),
         lambda: K.max_pool2d_backward(ones(1, 1, 2, 2), np.zeros((1, 1, 2, 2), np.int32), (4, 4)),
+        lambda: K.max_pool2d_backward(ones(1, 1, 2, 2), np.zeros((1, 1, 2, 2), np.int32), (1, 1, -4, 4)),
+        lambda: K.avg_pool2d_backward(ones(1, 1, 2, 2), (1, 1, 2**62, 4), 2),
     ],
     "axis": [lambda: K.softmax(ones(2, 3), axis=2), lambda: K.log_softmax(ones(), axis=0)],
     "p": [
@@ -76,6 +80,7 @@ BAD_VALUES = {
         lambda: K.dropout(ones(3), p=-0.1),
         lambda: K.dropout(ones(3), p=np.nan),
     ],
+    "seed": [lambda: K.dropout(ones(3), seed=-1), lambda: K.rrelu(ones(3), seed=2**64)],
     "lower": [lambda: K.rrelu(ones(3), lower=0.5, upper=0.1)],
     "pieces": [lambda: K.maxout(ones(2, 5), 2), lambda: K.maxout(ones(2, 4), 0)],
     "weight": [lambda: K.prelu(ones(2, 3), ones(2)), lambda: K.prelu(ones(2, 3), ones(3, 1))],
@@ -110,6 +115,14 @@ def _message(call):
         ("w", lambda: K.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2, dtype=F32))),
         ("stride", lambda: K.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2), stride=1.5)),
         ("padding", lambda: K.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2), padding=True)),
+        ("stride", lambda: K.max_pool2d(ones(1, 1, 4, 4), 2, stride=np.array([1, 2]))),
+        ("groups", lambda: K.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2), groups=1.5)),
+        ("input_shape", lambda: K.avg_pool2d_backward(ones(1, 1, 2, 2), 4, 2)),
+        ("pieces", lambda: K.maxout(ones(2, 4), 2.0)),
+        ("axis", lambda: K.softmax(ones(2, 4), axis=None)),
+        ("seed", lambda: K.dropout(ones(3), seed=0.5)),
+        ("p", lambda: K.dropout(ones(3), p="half")),
+        ("negative_slope", lambda: K.leaky_relu(ones(3), negative_slope=None)),
         (
             "indices",
             lambda: K.max_pool2d_backward(ones(1, 1, 2, 2), np.zeros((1, 1, 2, 2), np.int64), (1, 1, 4, 4)),
@@ -171,3 +184,12 @@ def test_unaligned_memory_is_refused():
     packed = np.zeros(4, [("flag", "u1"), ("value", "f4")])["value"]
     with pytest.raises(ValueError, match=r"^x: .*unaligned"):
         K.relu(packed)
+
+
+@pytest.mark.parametrize("strides", [(0, 8), (8, 8), (16, 8), (-8, 8)])
+def test_out_whose_elements_share_memory_is_refused(strides):
+    memory = np.zeros(40)
+    out = np.lib.stride_tricks.as_strided(memory[8:], (2, 4), strides)
+    with pytest.raises(ValueError, match=r"^out: .*overlap each other"):
+        K.relu(ones(2, 4), out=out)
+    assert not memory.any()

@@ -95,3 +95,18 @@ def test_linear_and_its_gradients(isa, dtype, x_shape):
 def test_linear_takes_strided_bias():
     x, w, b = normal(3, 7), normal(4, 7), normal(8)[::2]
     close(K.linear(x, w, b), x @ w.T + b, np.float64, 20)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("x_shape", [(7,), (3, 7), (2, 5, 7), (2, 1, 3, 7), (2, 0, 7)])
+def test_linear_and_its_gradients_take_any_layout(layout, x_shape):
+    x, w, b = normal(*x_shape), normal(4, 7), normal(4)
+    grad = normal(*x_shape[:-1], 4)
+    out = laid_out(np.zeros(grad.shape), layout)
+    x_there, w_there, grad_there = laid_out(x, layout), laid_out(w, layout), laid_out(grad, layout)
+    assert K.linear(x_there, w_there, laid_out(b, layout), out=out) is out
+    np.testing.assert_array_equal(out, K.linear(x, w, b))
+    got, expected = K.linear_backward(grad_there, x_there, w_there), K.linear_backward(grad, x, w)
+    for value, wanted in zip(got, expected, strict=True):
+        close(value, wanted, np.float64, 20)
+    np.testing.assert_array_equal(x_there, x)

@@ -86,12 +86,15 @@ void bind_with_parameter(py::module_& m, const char* name, const char* parameter
                          const std::string& formula) {
     m.def(
         name,
-        [](const py::handle& x, const py::object& out, double value) { return apply(F, x, out, value); },
+        [parameter](const py::handle& x, const py::object& out, const py::handle& value) {
+            return apply(F, x, out, number_of(value, parameter));
+        },
         py::arg("x"), py::arg("out") = py::none(), py::kw_only(), py::arg(parameter) = standard,
         (formula + kForwardDoc).c_str());
     m.def((std::string(name) + "_backward").c_str(),
-          [](const py::handle& grad, const py::handle& x, const py::object& out, double value) {
-              return apply_backward(F, grad, x, out, value);
+          [parameter](const py::handle& grad, const py::handle& x, const py::object& out,
+                      const py::handle& value) {
+              return apply_backward(F, grad, x, out, number_of(value, parameter));
           },
           py::arg("grad"), py::arg("x"), py::arg("out") = py::none(), py::kw_only(),
           py::arg(parameter) = standard, ("Gradient of `" + std::string(name) + "`." + kBackwardDoc).c_str());
@@ -223,17 +226,18 @@ py::tuple prelu_backward_array(const py::handle& grad_object, const py::handle& 
     return py::make_tuple(grad_x, grad_weight);
 }
 
-RandomSlopes checked_slopes(double lower, double upper, std::uint64_t seed) {
+RandomSlopes checked_slopes(const py::handle& low, const py::handle& high, const py::handle& seed) {
+    const double lower = number_of(low, "lower"), upper = number_of(high, "upper");
     if (!(lower <= upper))
         throw py::value_error("lower: expected at most upper (" + std::to_string(upper) + "), got " +
                               std::to_string(lower));
-    return {lower, upper, seed, 0};
+    return {lower, upper, seed_of(seed), 0};
 }
 
-py::array rrelu_array(const py::handle& x_object, const py::object& out, double lower, double upper,
-                      bool training, std::uint64_t seed) {
+py::array rrelu_array(const py::handle& x_object, const py::object& out, const py::handle& lower,
+                      const py::handle& upper, bool training, const py::handle& seed) {
     const RandomSlopes slopes = checked_slopes(lower, upper, seed);
-    if (!training) return apply(Activation::leaky_relu, x_object, out, (lower + upper) / 2);
+    if (!training) return apply(Activation::leaky_relu, x_object, out, (slopes.lower + slopes.upper) / 2);
     const py::array x = float_array(x_object, "x");
     const py::array y = output(out, shape_of(x), x, {x}, true);
     with_element_of(x, [&](auto element) {
@@ -247,11 +251,12 @@ py::array rrelu_array(const py::handle& x_object, const py::object& out, double 
 }
 
 py::array rrelu_backward_array(const py::handle& grad_object, const py::handle& x_object,
-                               const py::object& out, double lower, double upper, bool training,
-                               std::uint64_t seed) {
+                               const py::object& out, const py::handle& lower, const py::handle& upper,
+                               bool training, const py::handle& seed) {
     const RandomSlopes slopes = checked_slopes(lower, upper, seed);
     if (!training)
-        return apply_backward(Activation::leaky_relu, grad_object, x_object, out, (lower + upper) / 2);
+        return apply_backward(Activation::leaky_relu, grad_object, x_object, out,
+                              (slopes.lower + slopes.upper) / 2);
     const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad");
     require_shape(x, "x", shape_of(grad));
     const py::array grad_x = output(out, shape_of(x), x, {grad, x}, true);
@@ -266,8 +271,10 @@ py::array rrelu_backward_array(const py::handle& grad_object, const py::handle& 
     return grad_x;
 }
 
-py::array dropout_array(const py::handle& object, const char* name, const py::object& out, double p,
-                        std::uint64_t seed) {
+py::array dropout_array(const py::handle& object, const char* name, const py::object& out,
+                        const py::handle& probability, const py::handle& seed_object) {
+    const double p = number_of(probability, "p");
+    const std::uint64_t seed = seed_of(seed_object);
     if (!(p >= 0 && p < 1))
         throw py::value_error("p: expected a probability from 0 to below 1, got " + std::to_string(p));
     const py::array x = float_array(object, name);
@@ -293,7 +300,8 @@ Shape maxout_shape(const py::array& x, index_t pieces) {
     return shape;
 }
 
-py::array maxout_array(const py::handle& x_object, index_t pieces, const py::object& out) {
+py::array maxout_array(const py::handle& x_object, const py::handle& piece_count, const py::object& out) {
+    const index_t pieces = integer_of(piece_count, "pieces");
     const py::array x = float_array(x_object, "x");
     const py::array y = output(out, maxout_shape(x, pieces), x, {x});
     const ChannelShape s(y);
@@ -308,8 +316,9 @@ py::array maxout_array(const py::handle& x_object, index_t pieces, const py::obj
     return y;
 }
 
-py::array maxout_backward_array(const py::handle& grad_object, const py::handle& x_object, index_t pieces,
-                                const py::object& out) {
+py::array maxout_backward_array(const py::handle& grad_object, const py::handle& x_object,
+                                const py::handle& piece_count, const py::object& out) {
+    const index_t pieces = integer_of(piece_count, "pieces");
     const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad");
     require_shape(grad, "grad", maxout_shape(x, pieces));
     const py::array grad_x = output(out, shape_of(x), x, {grad, x});
@@ -328,8 +337,8 @@ py::array maxout_backward_array(const py::handle& grad_object, const py::handle&
 
 // --- softmax along an axis: for each position of the axes before the last two, one matrix of rows
 
-int checked_axis(const py::array& array, index_t axis) {
-    const index_t ndim = array.ndim();
+int checked_axis(const py::array& array, const py::handle& object) {
+    const index_t axis = integer_of(object, "axis"), ndim = array.ndim();
     if (axis < -ndim || axis >= ndim)
         throw py::value_error("axis: expected an axis of an array of shape " + shape_text(shape_of(array)) +
                               ", got " + std::to_string(axis));
@@ -364,7 +373,8 @@ struct Slices {
     }
 };
 
-py::array normalise(bool logarithm, const py::handle& x_object, const py::object& out, index_t axis) {
+py::array normalise(bool logarithm, const py::handle& x_object, const py::object& out,
+                    const py::handle& axis) {
     const py::array x = float_array(x_object, "x");
     const Slices slices(x, checked_axis(x, axis));
     const py::array y = output(out, shape_of(x), x, {x}, true);
@@ -382,7 +392,7 @@ py::array normalise(bool logarithm, const py::handle& x_object, const py::object
 }
 
 py::array normalise_backward(bool logarithm, const py::handle& grad_object, const py::handle& y_object,
-                             const py::object& out, index_t axis) {
+                             const py::object& out, const py::handle& axis) {
     const py::array grad = float_array(grad_object, "grad"), y = array_like(y_object, "y", grad, "grad");
     require_shape(y, "y", shape_of(grad));
     const Slices slices(y, checked_axis(y, axis));
@@ -405,13 +415,13 @@ template <bool LOGARITHM>
 void bind_normalisation(py::module_& m, const char* name, const std::string& formula) {
     m.def(
         name,
-        [](const py::handle& x, const py::object& out, index_t axis) {
+        [](const py::handle& x, const py::object& out, const py::handle& axis) {
             return normalise(LOGARITHM, x, out, axis);
         },
         py::arg("x"), py::arg("out") = py::none(), py::kw_only(), py::arg("axis") = -1,
         (formula + kForwardDoc).c_str());
     m.def((std::string(name) + "_backward").c_str(),
-          [](const py::handle& grad, const py::handle& y, const py::object& out, index_t axis) {
+          [](const py::handle& grad, const py::handle& y, const py::object& out, const py::handle& axis) {
               return normalise_backward(LOGARITHM, grad, y, out, axis);
           },
           py::arg("grad"), py::arg("y"), py::arg("out") = py::none(), py::kw_only(), py::arg("axis") = -1,
@@ -439,7 +449,7 @@ void bind_random(py::module_& m) {
               .c_str());
     m.def(
         "dropout",
-        [](const py::handle& x, const py::object& out, double p, std::uint64_t seed) {
+        [](const py::handle& x, const py::object& out, const py::handle& p, const py::handle& seed) {
             return dropout_array(x, "x", out, p, seed);
         },
         py::arg("x"), py::arg("out") = py::none(), py::kw_only(), py::arg("p") = 0.5, py::arg("seed") = 0,
@@ -450,7 +460,7 @@ void bind_random(py::module_& m) {
             .c_str());
     m.def(
         "dropout_backward",
-        [](const py::handle& grad, const py::object& out, double p, std::uint64_t seed) {
+        [](const py::handle& grad, const py::object& out, const py::handle& p, const py::handle& seed) {
             return dropout_array(grad, "grad", out, p, seed);
         },
         py::arg("grad"), py::arg("out") = py::none(), py::kw_only(), py::arg("p") = 0.5, py::arg("seed") = 0,

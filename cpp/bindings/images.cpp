@@ -1,6 +1,4 @@
 // Convolution and pooling for Python.
-#include <pybind11/stl.h>
-
 #include "bindings.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/pool2d.h"
@@ -12,7 +10,7 @@ namespace {
 constexpr const char* kNchw = "(batch, channels, height, width)";
 
 Conv2dShape conv_shape(const py::array& x, const py::array& w, const py::handle& stride,
-                       const py::handle& padding, const py::handle& dilation, index_t groups) {
+                       const py::handle& padding, const py::handle& dilation, const py::handle& groups) {
     require_ndim(x, "x", 4, kNchw);
     require_ndim(w, "w", 4, "(out channels, in channels / groups, kernel height, kernel width)");
     Conv2dShape s;
@@ -26,10 +24,10 @@ Conv2dShape conv_shape(const py::array& x, const py::array& w, const py::handle&
     std::tie(s.stride_height, s.stride_width) = pair_of(stride, "stride");
     std::tie(s.padding_height, s.padding_width) = pair_of(padding, "padding");
     std::tie(s.dilation_height, s.dilation_width) = pair_of(dilation, "dilation");
-    s.groups = groups;
+    s.groups = integer_of(groups, "groups");
     check(s);
-    if (w.shape(1) * groups != s.in_channels)
-        throw py::value_error("w: expected " + std::to_string(s.in_channels / groups) +
+    if (w.shape(1) * s.groups != s.in_channels)
+        throw py::value_error("w: expected " + std::to_string(s.in_channels / s.groups) +
                               " input channels (those of x divided by groups), got shape " +
                               shape_text(shape_of(w)) + " for x of shape " + shape_text(shape_of(x)));
     return s;
@@ -44,7 +42,7 @@ double work_of(const Conv2dShape& s) {
 
 py::array conv2d_arrays(const py::handle& x_object, const py::handle& w_object, const py::object& b_object,
                         const py::handle& stride, const py::handle& padding, const py::handle& dilation,
-                        index_t groups, const py::object& out) {
+                        const py::handle& groups, const py::object& out) {
     const py::array x = float_array(x_object, "x"), w = array_like(w_object, "w", x, "x");
     const Conv2dShape s = conv_shape(x, w, stride, padding, dilation, groups);
     const bool has_bias = !b_object.is_none();
@@ -66,7 +64,7 @@ py::array conv2d_arrays(const py::handle& x_object, const py::handle& w_object, 
 
 py::tuple conv2d_backward(const py::handle& grad_object, const py::handle& x_object,
                           const py::handle& w_object, const py::handle& stride, const py::handle& padding,
-                          const py::handle& dilation, index_t groups) {
+                          const py::handle& dilation, const py::handle& groups) {
     const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad"),
                     w = array_like(w_object, "w", grad, "grad");
     const Conv2dShape s = conv_shape(x, w, stride, padding, dilation, groups);
@@ -124,9 +122,6 @@ py::tuple max_pool2d_arrays(const py::handle& x_object, const py::handle& kernel
 
 // A shape that would lead each index back into its plane.
 Pool2dShape shape_for_indices(const py::array& grad, const Shape& input) {
-    if (input.size() != 4)
-        throw py::value_error(std::string("input_shape: expected 4 sizes ") + kNchw + ", got " +
-                              shape_text(input));
     if (input[0] != grad.shape(0) || input[1] != grad.shape(1))
         throw py::value_error("input_shape: expected the batch and channels of grad, " +
                               shape_text(shape_of(grad)) + ", got " + shape_text(input));
@@ -146,7 +141,7 @@ Pool2dShape shape_for_indices(const py::array& grad, const Shape& input) {
 }
 
 py::array max_pool2d_backward_arrays(const py::handle& grad_object, const py::handle& indices_object,
-                                     const Shape& input) {
+                                     const py::handle& input_shape) {
     const py::array grad = float_array(grad_object, "grad");
     require_ndim(grad, "grad", 4, kNchw);
     if (!py::isinstance<py::array_t<std::int32_t>>(indices_object))
@@ -155,6 +150,7 @@ py::array max_pool2d_backward_arrays(const py::handle& grad_object, const py::ha
     require_shape(indices, "indices", shape_of(grad));
     if (!(indices.flags() & py::array::c_style))
         throw py::value_error("indices: expected a C-contiguous array");
+    const Shape input = image_shape_of(input_shape, "input_shape");
     const Pool2dShape s = shape_for_indices(grad, input);
     const auto* at = static_cast<const std::int32_t*>(indices.data());
     for (index_t i = 0; i < indices.size(); ++i)
@@ -185,13 +181,11 @@ py::array avg_pool2d_arrays(const py::handle& x_object, const py::handle& kernel
     return y;
 }
 
-py::array avg_pool2d_backward_arrays(const py::handle& grad_object, const Shape& input,
+py::array avg_pool2d_backward_arrays(const py::handle& grad_object, const py::handle& input_shape,
                                      const py::handle& kernel, const py::object& stride,
                                      const py::handle& padding) {
     const py::array grad = float_array(grad_object, "grad");
-    if (input.size() != 4)
-        throw py::value_error(std::string("input_shape: expected 4 sizes ") + kNchw + ", got " +
-                              shape_text(input));
+    const Shape input = image_shape_of(input_shape, "input_shape");
     const Pool2dShape s = pool_shape(input, kernel, stride, padding);
     require_shape(grad, "grad", out_shape(s));
     const py::array grad_x = new_array(input, grad);

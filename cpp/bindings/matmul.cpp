@@ -1,6 +1,9 @@
 // Products for Python: matmul with NumPy's rules for vectors and stacks, and the linear layer.
 #include "ranvier/matmul.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "bindings.h"
 #include "views.h"
 
@@ -99,35 +102,58 @@ py::array matmul_arrays(const py::handle& a_object, const py::handle& b_object, 
     return c;
 }
 
-// The rows of (..., features) as one matrix if the strides allow it.
+// Whether the dimensions from `first` to the last but one step through memory like one dimension of rows.
 template <class T>
-bool as_rows(const py::array& array, Matrix<T>& rows) {
-    const Array<T> view = array_view<T>(array);
-    const int last = view.ndim - 1;
-    rows = {view.data, 1, view.shape[last], view.shape[last], view.strides[last]};
-    index_t stride = 0;
-    for (int d = last - 1; d >= 0; --d) {
-        if (view.shape[d] != 1) {
-            if (rows.rows == 1)
-                rows.row_stride = view.strides[d];
-            else if (view.strides[d] != stride)
-                return false;
-            stride = view.strides[d] * view.shape[d];
-        }
-        rows.rows *= view.shape[d];
+bool form_rows(const Array<T>& view, int first) {
+    index_t rows = 1, stride = 0;
+    for (int d = view.ndim - 2; d >= first; --d) {
+        if (view.shape[d] == 1) continue;
+        if (rows != 1 && view.strides[d] != rows * stride) return false;
+        if (rows == 1) stride = view.strides[d];
+        rows *= view.shape[d];
     }
     return true;
 }
 
-template <class T>
-Matrix<T> rows_of(const py::array& array, const char* name) {
-    Matrix<T> rows;
-    if (!as_rows(array, rows))
-        throw py::value_error(std::string(name) +
-                              ": its leading dimensions do not form one dimension of rows; "
-                              "pass it as two dimensions");
-    return rows;
-}
+// Arrays of shape (..., features) that agree but in their features, as blocks of rows: the innermost leading
+// dimensions that form rows in every one of them make a block, and the others count the blocks. Mostly one.
+class RowBlocks {
+public:
+    template <class... T>
+    explicit RowBlocks(const Array<T>&... views) {
+        const int leading = std::max({(views.ndim - 1)...});
+        first_ = leading;
+        while (first_ > 0 && (form_rows(views, first_ - 1) && ...)) --first_;
+        (count_blocks(views), ...);
+    }
+
+    index_t count() const { return count_; }
+
+    template <class T>
+    Matrix<T> at(const Array<T>& view, index_t position) const {
+        const int last = view.ndim - 1;
+        Matrix<T> block = {view.data, 1, view.shape[last], 0, view.strides[last]};
+        for (int d = last - 1; d >= first_; --d) {
+            if (block.rows == 1) block.row_stride = view.strides[d];
+            block.rows *= view.shape[d];
+        }
+        for (int d = first_ - 1; d >= 0; --d) {
+            block.data += position % view.shape[d] * view.strides[d];
+            position /= view.shape[d];
+        }
+        return block;
+    }
+
+private:
+    template <class T>
+    void count_blocks(const Array<T>& view) {
+        count_ = 1;
+        for (int d = 0; d < first_; ++d) count_ *= view.shape[d];
+    }
+
+    int first_;  // of the dimensions inside a block
+    index_t count_ = 1;
+};
 
 void require_features(const py::array& x, const py::array& w) {
     require_ndim(w, "w", 2, "(out, in)");
@@ -159,15 +185,37 @@ py::array linear(const py::handle& x_object, const py::handle& w_object, const p
     const py::array y = output(out, shape, x, {x, w, b});
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
-        const Matrix<const T> from = rows_of<const T>(x, "x");
-        const Matrix<T> to = rows_of<T>(y, "out");
+        const Array<const T> from = array_view<const T>(x);
+        const Array<T> to = array_view<T>(y);
+        const RowBlocks blocks(from, to);
         const std::vector<T> bias = has_bias ? contiguous<T>(b) : std::vector<T>{};
         Epilogue<T> epilogue;
         if (has_bias) epilogue.col_bias = bias.data();
-        run_kernel(work_of(to.rows, to.cols, from.cols),
-                   [&] { matmul<T>(from, transposed(matrix_view<const T>(w)), to, epilogue); });
+        const Matrix<const T> weights = transposed(matrix_view<const T>(w));
+        run_kernel(work_of(x.size(), weights.cols, 1), [&] {
+            for (index_t i = 0; i < blocks.count(); ++i)
+                matmul<T>(blocks.at(from, i), weights, blocks.at(to, i), epilogue);
+        });
     });
     return y;
+}
+
+template <class T>
+void linear_gradients(const Array<const T>& grad, const Array<const T>& x, const Matrix<const T>& w,
+                      const Array<T>& grad_x, const Matrix<T>& grad_w, T* grad_b) {
+    const RowBlocks blocks(grad, x, grad_x);
+    std::vector<T> sums(static_cast<std::size_t>(w.rows));
+    std::fill_n(grad_b, w.rows, T{});
+    if (blocks.count() == 0) std::fill_n(grad_w.data, w.rows * w.cols, T{});
+    for (index_t i = 0; i < blocks.count(); ++i) {
+        const Matrix<const T> g = blocks.at(grad, i);
+        Epilogue<T> added;
+        added.accumulate = i > 0;
+        matmul<T>(g, w, blocks.at(grad_x, i));
+        matmul<T>(transposed(g), blocks.at(x, i), grad_w, added);
+        column_sums<T>(g, sums.data());
+        for (std::size_t j = 0; j < sums.size(); ++j) grad_b[j] += sums[j];
+    }
 }
 
 py::tuple linear_backward(const py::handle& grad_object, const py::handle& x_object,
@@ -182,14 +230,13 @@ py::tuple linear_backward(const py::handle& grad_object, const py::handle& x_obj
                     grad_b = new_array({w.shape(0)}, x);
     with_element_of(grad, [&](auto element) {
         using T = decltype(element);
-        const Matrix<const T> g = rows_of<const T>(grad, "grad"), from = rows_of<const T>(x, "x");
-        const Matrix<T> to = rows_of<T>(grad_x, "grad_x");
-        T* sums = static_cast<T*>(const_cast<void*>(grad_b.data()));
-        run_kernel(2 * work_of(g.rows, g.cols, from.cols), [&] {
-            matmul<T>(g, matrix_view<const T>(w), to);
-            matmul<T>(transposed(g), from, matrix_view<T>(grad_w));
-            column_sums<T>(g, sums);
-        });
+        const Array<const T> g = array_view<const T>(grad), from = array_view<const T>(x);
+        const Array<T> to = array_view<T>(grad_x);
+        const Matrix<const T> weights = matrix_view<const T>(w);
+        const Matrix<T> weight_gradient = matrix_view<T>(grad_w);
+        T* bias_gradient = static_cast<T*>(const_cast<void*>(grad_b.data()));
+        run_kernel(2 * work_of(x.size(), weights.rows, 1),
+                   [&] { linear_gradients<T>(g, from, weights, to, weight_gradient, bias_gradient); });
     });
     return py::make_tuple(grad_x, grad_w, grad_b);
 }

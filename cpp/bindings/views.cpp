@@ -1,6 +1,10 @@
 // NumPy arrays as views: checks and messages.
 #include "views.h"
 
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
 namespace ranvier {
 namespace {
 
@@ -35,14 +39,33 @@ bool is_same_view(const py::array& a, const py::array& b) {
     return true;
 }
 
+// Exact, but for layouts so tangled that the answer would take long: those are said to share.
 bool shares_memory(const py::array& a, const py::array& b) {
-    return bounds_meet(a, b) && py::module_::import("numpy").attr("shares_memory")(a, b).cast<bool>();
+    constexpr int kMaxWork = 100000;
+    if (!bounds_meet(a, b)) return false;
+    try {
+        return py::module_::import("numpy").attr("shares_memory")(a, b, kMaxWork).cast<bool>();
+    } catch (const py::error_already_set& error) {
+        if (error.matches(PyExc_RuntimeError)) return true;  // numpy.exceptions.TooHardError
+        throw;
+    }
 }
 
-// Two of its own elements on one address, as in a broadcast array.
+// Whether two elements may lie on one address: true unless each stride steps over all that the smaller
+// ones reach, which holds for slices and transposes of ordinary arrays but not for broadcast ones.
 bool overlaps_itself(const py::array& array) {
+    if (array.size() == 0 || (array.flags() & py::array::c_style)) return false;
+    std::array<std::pair<py::ssize_t, py::ssize_t>, kMaxDims> steps;  // (stride, size)
+    std::size_t count = 0;
     for (py::ssize_t d = 0; d < array.ndim(); ++d)
-        if (array.shape(d) > 1 && array.strides(d) == 0 && array.size() > 0) return true;
+        if (array.shape(d) > 1) steps[count++] = {std::abs(array.strides(d)), array.shape(d)};
+    std::sort(steps.begin(), steps.begin() + static_cast<std::ptrdiff_t>(count));
+    py::ssize_t reach = array.itemsize();
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto [stride, size] = steps[i];
+        if (stride < reach) return true;
+        reach += stride * (size - 1);
+    }
     return false;
 }
 
@@ -62,7 +85,7 @@ void require_fit(const py::array& out, const Shape& shape, std::initializer_list
 std::string kind_of(const py::handle& object) {
     if (py::isinstance<py::array>(object))
         return "an array of " + dtype_text(py::reinterpret_borrow<py::array>(object));
-    return py::str(py::type::handle_of(object).attr("__name__")).cast<std::string>();
+    return Py_TYPE(object.ptr())->tp_name;
 }
 
 Shape shape_of(const py::array& array) { return {array.shape(), array.shape() + array.ndim()}; }
@@ -127,24 +150,65 @@ py::array output(const py::object& out, const Shape& shape, const py::array& lik
     return array;
 }
 
+index_t integer_of(const py::handle& object, const char* name) {
+    // Sizes, strides and counts beyond this fit no array, and their products would exceed an index.
+    constexpr index_t kLargest = 2147483647;
+    if (PyBool_Check(object.ptr()) || !PyIndex_Check(object.ptr()) || py::isinstance<py::array>(object))
+        throw py::type_error(std::string(name) + ": expected an int, got " + kind_of(object));
+    const index_t number = PyNumber_AsSsize_t(object.ptr(), nullptr);  // clipped where it exceeds the type
+    if (number == -1 && PyErr_Occurred()) throw py::error_already_set();
+    if (number > kLargest || number < -kLargest)
+        throw py::value_error(std::string(name) + ": expected an int within 2^31, got " +
+                              py::str(object).cast<std::string>());
+    return number;
+}
+
+std::uint64_t seed_of(const py::handle& object) {
+    if (PyBool_Check(object.ptr()) || !PyIndex_Check(object.ptr()) || py::isinstance<py::array>(object))
+        throw py::type_error("seed: expected an int, got " + kind_of(object));
+    const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
+    if (!number) throw py::error_already_set();
+    const std::uint64_t seed = PyLong_AsUnsignedLongLong(number.ptr());
+    if (seed == static_cast<std::uint64_t>(-1) && PyErr_Occurred()) {
+        PyErr_Clear();
+        throw py::value_error("seed: expected an int from 0 to 2^64 - 1, got " +
+                              py::str(object).cast<std::string>());
+    }
+    return seed;
+}
+
+double number_of(const py::handle& object, const char* name) {
+    const double number = py::isinstance<py::array>(object) ? -1 : PyFloat_AsDouble(object.ptr());
+    if (py::isinstance<py::array>(object) || (number == -1 && PyErr_Occurred())) {
+        PyErr_Clear();
+        throw py::type_error(std::string(name) + ": expected a number, got " + kind_of(object));
+    }
+    return number;
+}
+
 std::pair<index_t, index_t> pair_of(const py::handle& object, const char* name) {
-    const auto integer = [&](const py::handle& value) -> index_t {
-        if (PyBool_Check(value.ptr()) || !PyIndex_Check(value.ptr()))
-            throw py::type_error(std::string(name) + ": expected an int or a pair of ints, got " +
-                                 kind_of(value));
-        const index_t number = PyNumber_AsSsize_t(value.ptr(), PyExc_OverflowError);
-        if (number == -1 && PyErr_Occurred()) throw py::error_already_set();
-        return number;
-    };
     if (py::isinstance<py::tuple>(object) || py::isinstance<py::list>(object)) {
         const auto items = py::reinterpret_borrow<py::sequence>(object);
         if (items.size() != 2)
             throw py::value_error(std::string(name) + ": expected an int or a pair of ints, got " +
                                   std::to_string(items.size()) + " items");
-        return {integer(items[0]), integer(items[1])};
+        return {integer_of(items[0], name), integer_of(items[1], name)};
     }
-    const index_t both = integer(object);
+    const index_t both = integer_of(object, name);
     return {both, both};
+}
+
+Shape image_shape_of(const py::handle& object, const char* name) {
+    if (!py::isinstance<py::tuple>(object) && !py::isinstance<py::list>(object))
+        throw py::type_error(std::string(name) + ": expected a tuple of 4 ints, got " + kind_of(object));
+    Shape shape;
+    for (const py::handle item : py::reinterpret_borrow<py::sequence>(object))
+        shape.push_back(integer_of(item, name));
+    if (shape.size() != 4 || *std::min_element(shape.begin(), shape.end()) < 0)
+        throw py::value_error(std::string(name) +
+                              ": expected 4 sizes (batch, channels, height, width), got " +
+                              shape_text(shape));
+    return shape;
 }
 
 }  // namespace ranvier

@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -16,7 +17,7 @@ namespace ranvier {
 
 namespace py = pybind11;
 
-// "an array of int64", "list"
+// "an array of int64", "list", "numpy.float64"
 std::string kind_of(const py::handle& object);
 Shape shape_of(const py::array& array);
 
@@ -80,7 +81,15 @@ void run_kernel(double work, Body&& body) {
     body();
 }
 
+// Arguments that are numbers; TypeError or ValueError names them. An int that exceeds the range is refused.
+index_t integer_of(const py::handle& object, const char* name);
+std::uint64_t seed_of(const py::handle& object);
+double number_of(const py::handle& object, const char* name);
+
 // One int for both axes or a pair of ints.
 std::pair<index_t, index_t> pair_of(const py::handle& object, const char* name);
+
+// (batch, channels, height, width)
+Shape image_shape_of(const py::handle& object, const char* name);
 
 }  // namespace ranvier
