@@ -13,6 +13,8 @@
 namespace ranvier {
 namespace {
 
+constexpr index_t kChannelBlock = 16;
+
 // The positions U of one phase along one axis whose pixels, U * stride + phase - padding, are in the image.
 struct PhaseRange {
     index_t first, count;
@@ -37,7 +39,7 @@ struct PaddedAxis {
 struct Phase {
     index_t row_phase, col_phase;
     PhaseRange rows, cols;
-    const index_t* taps;  // i * kernel width + j of those that reach the phase
+    const index_t* taps;  // where the weights of those that reach the phase lie, from the first tap's
     index_t tap_count;
     const index_t* offsets;  // from pixel (rows.first, cols.first) of the padded gradient
     index_t depth;           // how many offsets
@@ -73,7 +75,8 @@ public:
     void run(T* weights) {
         weights_ = weights;
         const int threads = threads_for(convolution_work(s_));
-        parallel_for(s_.in_channels, threads, [&](index_t channel) { arrange_weights(channel, weights); });
+        parallel_for((s_.in_channels + kChannelBlock - 1) / kChannelBlock, threads,
+                     [&](index_t block) { arrange_weights(block, weights); });
         const index_t size = s_.out_channels * plane_;
         const index_t count = phase_count_;
         if (s_.batch >= threads) {
@@ -100,36 +103,43 @@ private:
     index_t* add_phase(index_t r, index_t c, index_t* table) {
         Phase phase = {r, c, PhaseRange(rows_, r), PhaseRange(cols_, c), table, 0, nullptr, 0, weights_size_};
         if (phase.rows.count == 0 || phase.cols.count == 0) return table;
-        for (index_t i = 0; i < rows_.kernel; ++i)
-            for (index_t j = 0; j < cols_.kernel; ++j)
-                if (rows_.phase(i) == r && cols_.phase(j) == c) *table++ = i * cols_.kernel + j;
+        each_tap(r, c, [&](index_t i, index_t j) { *table++ = i * w_.strides[2] + j * w_.strides[3]; });
         phase.tap_count = table - phase.taps;
         phase.offsets = table;
+        const index_t corner = (phase.rows.first + padded_rows_.before) * padded_cols_.size +
+                               phase.cols.first + padded_cols_.before;
         for (index_t o = 0; o < group_out_; ++o)
-            for (index_t t = 0; t < phase.tap_count; ++t) {
-                const index_t a = rows_.shift(phase.taps[t] / cols_.kernel);
-                const index_t b = cols_.shift(phase.taps[t] % cols_.kernel);
-                *table++ = o * plane_ + (phase.rows.first - a + padded_rows_.before) * padded_cols_.size +
-                           phase.cols.first - b + padded_cols_.before;
-            }
+            each_tap(r, c, [&](index_t i, index_t j) {
+                *table++ = corner + o * plane_ - rows_.shift(i) * padded_cols_.size - cols_.shift(j);
+            });
         phase.depth = group_out_ * phase.tap_count;
         weights_size_ += s_.in_channels * phase.depth;
         phases_.data()[phase_count_++] = phase;
         return table;
     }
 
-    // The row of one input channel in each phase's weights: (output channels of its group, taps).
-    void arrange_weights(index_t channel, T* weights) const {
-        const T* first =
-            w_.data + channel / group_in_ * group_out_ * w_.strides[0] + channel % group_in_ * w_.strides[1];
-        for (index_t p = 0; p < phase_count_; ++p) {
-            const Phase& phase = phases_.data()[p];
-            T* to = weights + phase.weights + channel * phase.depth;
+    template <class Body>
+    void each_tap(index_t row_phase, index_t col_phase, Body&& body) const {
+        for (index_t i = 0; i < rows_.kernel; ++i)
+            for (index_t j = 0; j < cols_.kernel; ++j)
+                if (rows_.phase(i) == row_phase && cols_.phase(j) == col_phase) body(i, j);
+    }
+
+    // The rows of a block of input channels in each phase's weights: (output channels of the group, taps). A
+    // block of channels at a time, for each output channel's weights for them are neighbours.
+    void arrange_weights(index_t block, T* weights) const {
+        const index_t first = block * kChannelBlock, end = std::min(s_.in_channels, first + kChannelBlock);
+        for (index_t p = 0; p < phase_count_; ++p)
             for (index_t o = 0; o < group_out_; ++o)
-                for (index_t t = 0; t < phase.tap_count; ++t)
-                    *to++ = first[o * w_.strides[0] + phase.taps[t] / cols_.kernel * w_.strides[2] +
-                                  phase.taps[t] % cols_.kernel * w_.strides[3]];
-        }
+                for (index_t channel = first; channel < end; ++channel)
+                    arrange_taps(phases_.data()[p], channel, o, weights);
+    }
+
+    void arrange_taps(const Phase& phase, index_t channel, index_t o, T* weights) const {
+        const T* from = w_.data + (channel / group_in_ * group_out_ + o) * w_.strides[0] +
+                        channel % group_in_ * w_.strides[1];
+        T* to = weights + phase.weights + channel * phase.depth + o * phase.tap_count;
+        for (index_t t = 0; t < phase.tap_count; ++t) to[t] = from[phase.taps[t]];
     }
 
     void copy(index_t image, index_t o, T* padded) const {

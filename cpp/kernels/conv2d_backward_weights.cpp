@@ -14,6 +14,11 @@ namespace ranvier {
 namespace {
 
 constexpr index_t kMostChunks = 16;
+// More weights than this have one sum, whose rows are shared out, instead of one for each chunk of images.
+constexpr index_t kMostSummedApart = 65536;
+constexpr index_t kRowsOfTask = 48;
+// What the images that are laid out at once may take, in elements.
+constexpr index_t kLaidOut = 4 << 20;
 // A product with fewer columns than this (as in depthwise convolution) is done as inner products.
 constexpr index_t kLeastColumns = 3;
 
@@ -36,6 +41,7 @@ public:
     }
 
     void run(const Images<T>& grad_w, T* grad_bias) const {
+        if (size_ > kMostSummedApart) return run_by_rows(grad_w, grad_bias);
         const int threads = threads_for(convolution_work(s_));
         Scratch<T> sums(chunks_ * size_), biases(chunks_ * s_.out_channels);
         T *sums_of = sums.data(), *biases_of = biases.data();
@@ -46,33 +52,87 @@ public:
             gemm_.add_row(size_, sums_of + chunk * size_, sums_of);
             gemm_.add_row(s_.out_channels, biases_of + chunk * s_.out_channels, biases_of);
         }
-        scatter(sums_of, grad_w);
+        scatter(sums_of, grad_w, 1);
         if (grad_bias) std::copy_n(biases_of, s_.out_channels, grad_bias);
     }
 
 private:
     void add_chunk(index_t chunk, T* sums, T* biases) const {
-        Scratch<T> planes(layout_.copied ? s_.in_channels * layout_.channel : 0);
-        Scratch<T> rows(s_.out_channels * layout_.pixels);
+        Scratch<T> planes(planes_size()), rows(rows_size()), packed(packed_size());
         const index_t first = chunk * chunk_, end = std::min(s_.batch, first + chunk_);
         for (index_t image = first; image < end; ++image) {
-            const T* source = x_.data + image * x_.strides[0];
-            if (layout_.copied) {
-                for (index_t c = 0; c < s_.in_channels; ++c)
-                    layout_.copy_channel(source + c * x_.strides[1], x_.strides[2], x_.strides[3],
-                                         planes.data() + c * layout_.channel);
-                source = planes.data();
+            const T* source = lay_out(image, planes.data(), rows.data());
+            add_biases(rows.data(), biases, image > first);
+            for (index_t group = 0; group < s_.groups; ++group) {
+                const T* gradient = rows.data() + group * group_out_ * layout_.pixels;
+                if (group_out_ >= kLeastColumns) pack(gradient, packed.data());
+                add_rows(group, 0, taps_, source, gradient, packed.data(), sums + group * taps_ * group_out_,
+                         image > first);
             }
-            for (index_t o = 0; o < s_.out_channels; ++o) {
-                T* row = rows.data() + o * layout_.pixels;
-                copy_gradient(image, o, row);
-                const T sum = gemm_.sum(layout_.pixels, row);
-                biases[o] = image == first ? sum : biases[o] + sum;
-            }
-            for (index_t group = 0; group < s_.groups; ++group)
-                add_image(source + group * group_in_ * layout_.channel,
-                          rows.data() + group * group_out_ * layout_.pixels,
-                          sums + group * taps_ * group_out_, image > first);
+        }
+    }
+
+    // All images of a portion are laid out and packed; then each task adds them up for some rows of the sums.
+    void run_by_rows(const Images<T>& grad_w, T* grad_bias) const {
+        const int threads = threads_for(convolution_work(s_));
+        const index_t each = planes_size() + rows_size() + s_.groups * packed_size();
+        const index_t portion = std::clamp<index_t>(kLaidOut / each, 1, s_.batch);
+        const index_t row_tasks = (taps_ + kRowsOfTask - 1) / kRowsOfTask;
+        Scratch<T> memory(portion * each), sums(size_), biases(s_.out_channels);
+        T *memory_of = memory.data(), *sums_of = sums.data();
+        for (index_t first = 0; first < s_.batch; first += portion) {
+            const index_t now = std::min(portion, s_.batch - first);
+            parallel_for(now, threads, [&](index_t i) {
+                T* rows = memory_of + i * each + planes_size();
+                lay_out(first + i, memory_of + i * each, rows);
+                for (index_t group = 0; group < s_.groups; ++group)
+                    pack(rows + group * group_out_ * layout_.pixels,
+                         rows + rows_size() + group * packed_size());
+            });
+            for (index_t i = 0; i < now; ++i)
+                add_biases(memory_of + i * each + planes_size(), biases.data(), first + i > 0);
+            parallel_for(s_.groups * row_tasks, threads, [&](index_t task) {
+                const index_t group = task / row_tasks, row = task % row_tasks * kRowsOfTask;
+                for (index_t i = 0; i < now; ++i) {
+                    const T* planes = memory_of + i * each;
+                    const T* rows = planes + planes_size();
+                    add_rows(group, row, std::min(kRowsOfTask, taps_ - row), source_of(first + i, planes),
+                             rows + group * group_out_ * layout_.pixels,
+                             rows + rows_size() + group * packed_size(),
+                             sums_of + (group * taps_ + row) * group_out_, first + i > 0);
+                }
+            });
+        }
+        scatter(sums_of, grad_w, threads);
+        if (grad_bias) std::copy_n(biases.data(), s_.out_channels, grad_bias);
+    }
+
+    // Of one image's planes, its gradient's rows, and one group's packed gradient; multiples of a cache line.
+    index_t planes_size() const { return layout_.copied ? padded(s_.in_channels * layout_.channel) : 0; }
+    index_t rows_size() const { return padded(s_.out_channels * layout_.pixels); }
+    index_t packed_size() const {
+        return padded(layout_.pixels *
+                      ((group_out_ + gemm_.tile_cols - 1) / gemm_.tile_cols * gemm_.tile_cols));
+    }
+    static index_t padded(index_t n) { return (n + 15) / 16 * 16; }
+
+    const T* source_of(index_t image, const T* planes) const {
+        return layout_.copied ? planes : x_.data + image * x_.strides[0];
+    }
+
+    // Copies one image's planes (if need be) and gradient; returns where the planes are.
+    const T* lay_out(index_t image, T* planes, T* rows) const {
+        for (index_t c = 0; layout_.copied && c < s_.in_channels; ++c)
+            layout_.copy_channel(x_.data + image * x_.strides[0] + c * x_.strides[1], x_.strides[2],
+                                 x_.strides[3], planes + c * layout_.channel);
+        for (index_t o = 0; o < s_.out_channels; ++o) copy_gradient(image, o, rows + o * layout_.pixels);
+        return source_of(image, planes);
+    }
+
+    void add_biases(const T* rows, T* biases, bool accumulate) const {
+        for (index_t o = 0; o < s_.out_channels; ++o) {
+            const T sum = gemm_.sum(layout_.pixels, rows + o * layout_.pixels);
+            biases[o] = accumulate ? biases[o] + sum : sum;
         }
     }
 
@@ -88,38 +148,54 @@ private:
         }
     }
 
-    // sums(taps, out) += planes(taps, pixels) rows'(pixels, out)
-    void add_image(const T* planes, const T* rows, T* sums, bool accumulate) const {
+    // The transposed gradient of one group, (pixels, out), in packed blocks of the depth.
+    void pack(const T* rows, T* packed) const {
+        const index_t length = depth_block<T>(layout_.pixels);
+        const index_t width = (group_out_ + gemm_.tile_cols - 1) / gemm_.tile_cols * gemm_.tile_cols;
+        for (index_t q = 0; q < layout_.pixels; q += length)
+            gemm_.pack_b(std::min(length, layout_.pixels - q), group_out_, rows + q, 1, layout_.pixels,
+                         packed + q * width);
+    }
+
+    // sums(taps, out) += planes(taps, pixels) rows'(pixels, out) for the taps from `first` on.
+    void add_rows(index_t group, index_t first, index_t count, const T* source, const T* rows,
+                  const T* packed, T* sums, bool accumulate) const {
+        const T* planes = source + group * group_in_ * layout_.channel;
+        const index_t* offsets = offsets_.data() + first;
         if (group_out_ < kLeastColumns) {
-            for (index_t tap = 0; tap < taps_; ++tap)
+            for (index_t tap = 0; tap < count; ++tap)
                 for (index_t o = 0; o < group_out_; ++o) {
                     const T product =
-                        gemm_.dot(layout_.pixels, planes + offsets_.data()[tap], rows + o * layout_.pixels);
+                        gemm_.dot(layout_.pixels, planes + offsets[tap], rows + o * layout_.pixels);
                     T& sum = sums[tap * group_out_ + o];
                     sum = accumulate ? sum + product : product;
                 }
             return;
         }
         const index_t length = depth_block<T>(layout_.pixels);
-        const index_t padded = (group_out_ + gemm_.tile_cols - 1) / gemm_.tile_cols * gemm_.tile_cols;
-        Scratch<T> packed(length * padded);
-        for (index_t q = 0; q < layout_.pixels; q += length) {
-            const index_t depth = std::min(length, layout_.pixels - q);
-            gemm_.pack_b(depth, group_out_, rows + q, 1, layout_.pixels, packed.data());
-            gemm_.multiply_a_by_offsets(taps_, group_out_, depth, planes + q, offsets_.data(), packed.data(),
-                                        sums, group_out_, accumulate || q > 0);
-        }
+        const index_t width = (group_out_ + gemm_.tile_cols - 1) / gemm_.tile_cols * gemm_.tile_cols;
+        for (index_t q = 0; q < layout_.pixels; q += length)
+            gemm_.multiply_a_by_offsets(count, group_out_, std::min(length, layout_.pixels - q), planes + q,
+                                        offsets, packed + q * width, sums, group_out_, accumulate || q > 0);
     }
 
-    void scatter(const T* sums, const Images<T>& w) const {
-        for (index_t o = 0; o < s_.out_channels; ++o) {
-            const T* from = sums + o / group_out_ * taps_ * group_out_ + o % group_out_;
+    // A block of output channels at a time, for they are neighbours in the sums.
+    void scatter(const T* sums, const Images<T>& w, int threads) const {
+        constexpr index_t kBlock = 16;
+        parallel_for((s_.out_channels + kBlock - 1) / kBlock, threads, [&](index_t block) {
+            const index_t first = block * kBlock, count = std::min(kBlock, s_.out_channels - first);
+            const T* from[kBlock];
+            for (index_t k = 0; k < count; ++k)
+                from[k] = sums + (first + k) / group_out_ * taps_ * group_out_ + (first + k) % group_out_;
+            index_t tap = 0;
             for (index_t c = 0; c < group_in_; ++c)
                 for (index_t i = 0; i < s_.kernel_height; ++i)
-                    for (index_t j = 0; j < s_.kernel_width; ++j, from += group_out_)
-                        w.data[o * w.strides[0] + c * w.strides[1] + i * w.strides[2] + j * w.strides[3]] =
-                            *from;
-        }
+                    for (index_t j = 0; j < s_.kernel_width; ++j, ++tap) {
+                        T* to = w.data + first * w.strides[0] + c * w.strides[1] + i * w.strides[2] +
+                                j * w.strides[3];
+                        for (index_t k = 0; k < count; ++k) to[k * w.strides[0]] = from[k][tap * group_out_];
+                    }
+        });
     }
 
     const Conv2dShape& s_;

@@ -239,9 +239,12 @@ void multiply(const Product<T>& p) {
     const index_t size = sizeof(T);
     const bool b_rows_contiguous = p.b.col_stride == 1;
     const bool few_rows = p.m() <= 2 * gemm.tile_rows;
-    const bool small = p.k() * p.n() * size <= kUnpackedBytes && p.m() * p.k() * size <= kUnpackedBytes;
-    if (b_rows_contiguous && (small || few_rows)) return multiply_in_place(p);
-    if (small || few_rows) return multiply_packing_b(p);
+    const bool small_b = p.k() * p.n() * size <= kUnpackedBytes;
+    const bool small = small_b && p.m() * p.k() * size <= kUnpackedBytes;
+    const bool few_cols = small_b && p.n() <= 2 * gemm.tile_cols;  // so A is read once or twice only
+    if (b_rows_contiguous && (small || few_rows || few_cols)) return multiply_in_place(p);
+    // One block of rows: nothing is gained by packing A, and each thread can pack its own columns of B.
+    if (small || p.m() <= kBlockRows) return multiply_packing_b(p);
     multiply_packing_both(p);
 }
 
