@@ -1,16 +1,13 @@
 """The compiled core: kernels on NumPy arrays, and networks compiled into plans."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranvier.types import Array, Labels
-
-Pair: TypeAlias = int | tuple[int, int]
-Axis: TypeAlias = int
+from ranvier.types import Array, Labels, LayerSpec, Pair
 
 __version__: str
 _testing: ModuleType
@@ -100,10 +97,10 @@ def dropout(x: Array, out: Array | None = None, *, p: float = 0.5, seed: int = 0
 def dropout_backward(grad: Array, out: Array | None = None, *, p: float = 0.5, seed: int = 0) -> Array: ...
 def maxout(x: Array, pieces: int, out: Array | None = None) -> Array: ...
 def maxout_backward(grad: Array, x: Array, pieces: int, out: Array | None = None) -> Array: ...
-def softmax(x: Array, out: Array | None = None, *, axis: Axis = -1) -> Array: ...
-def softmax_backward(grad: Array, y: Array, out: Array | None = None, *, axis: Axis = -1) -> Array: ...
-def log_softmax(x: Array, out: Array | None = None, *, axis: Axis = -1) -> Array: ...
-def log_softmax_backward(grad: Array, y: Array, out: Array | None = None, *, axis: Axis = -1) -> Array: ...
+def softmax(x: Array, out: Array | None = None, *, axis: int = -1) -> Array: ...
+def softmax_backward(grad: Array, y: Array, out: Array | None = None, *, axis: int = -1) -> Array: ...
+def log_softmax(x: Array, out: Array | None = None, *, axis: int = -1) -> Array: ...
+def log_softmax_backward(grad: Array, y: Array, out: Array | None = None, *, axis: int = -1) -> Array: ...
 
 # --- losses -----------------------------------------------------------------------------------------------
 # loss is one of "quadratic", "sum_squared_residuals", "binary_cross_entropy",
@@ -121,7 +118,6 @@ def loss_divisor(loss: str, samples: int, outputs: int) -> float: ...
 #   ("flatten" | "step" | "sigmoid" | "tanh" | "relu" | "softplus" | "gelu" | "softmax" | "log_softmax", {})
 #   ("leaky_relu", {"negative_slope": float}), ("elu", {"alpha": float}), ("dropout", {"p": float})
 #   ("prelu", {"num_parameters": int}), ("rrelu", {"lower": float, "upper": float}), ("maxout", {"pieces": int})
-LayerSpec: TypeAlias = tuple[str, Mapping[str, Any]]
 
 class Parameters:
     """Values and gradients of a list of layers, each one flat buffer that the named views look into."""

@@ -13,9 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from ranvier.types import Array
-
-Pair = int | tuple[int, int]
+from ranvier.types import Array, Pair
 
 __all__ = [
     "ELU",

@@ -1,12 +1,18 @@
-"""Types of arrays, for annotations."""
+"""Types for annotations."""
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Labels"]
+__all__ = ["Array", "Labels", "LayerSpec", "Pair"]
 
 # Of float32 or float64; which one, the functions check themselves.
 Array: TypeAlias = NDArray[Any]
 Labels: TypeAlias = NDArray[np.int64]
+
+# One number for height and width, or one for each.
+Pair: TypeAlias = int | tuple[int, int]
+# A layer as the compiled core reads it: its kind and its fields.
+LayerSpec: TypeAlias = tuple[str, Mapping[str, Any]]
