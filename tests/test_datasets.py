@@ -6,6 +6,7 @@ import io
 import struct
 import tarfile
 import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def nowhere(monkeypatch, tmp_path):
     def refuse(url, timeout=None):
         raise urllib.error.URLError("no network in tests")
 
-    monkeypatch.setattr(files.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
 
 
 def fake_mnist(folder, packed=False):
@@ -152,7 +153,7 @@ def serve(monkeypatch, answers):
             raise answer
         return answer
 
-    monkeypatch.setattr(files.urllib.request, "urlopen", open_url)
+    monkeypatch.setattr(urllib.request, "urlopen", open_url)
     return asked
 
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from ranvier import _core
 from ranvier.history import Evaluation, History
@@ -92,6 +91,8 @@ class _Progress:
     """A bar over the samples of one epoch, with the loss and accuracy so far."""
 
     def __init__(self, label: str, samples: int, loss: Loss | CustomLoss, outputs: int, visible: bool) -> None:
+        from tqdm import tqdm  # here, so that a script that only predicts does not load it
+
         self._bar = tqdm(total=samples, desc=label, unit=" samples", disable=not visible, leave=True)
         self._loss = loss
         self._outputs = outputs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tarfile
 import zlib
 from pathlib import Path
 
@@ -49,6 +48,8 @@ def read_records(data: bytes, name: str) -> Split:
 
 
 def _from_archive(path: Path) -> dict[str, bytes]:
+    import tarfile  # which takes longer to load than the rest of the package
+
     try:
         with tarfile.open(path) as archive:
             files = {}

@@ -8,14 +8,10 @@ import hashlib
 import os
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 __all__ = ["RemoteFile", "cache_folder", "locate", "read_bytes", "unpacked_digest"]
 
@@ -125,7 +121,7 @@ def _download(file: RemoteFile, target: Path) -> Path:
                 os.replace(temporary, target)
                 return target
             failures.append(f"{url}: SHA-256 is {digest}")
-        except (OSError, ValueError, urllib.error.URLError) as error:
+        except (OSError, ValueError) as error:  # a URLError is an OSError
             failures.append(f"{url}: {error}")
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -137,6 +133,11 @@ def _download(file: RemoteFile, target: Path) -> Path:
 
 
 def _fetch(url: str, path: Path) -> None:
+    # Imported here, for they take longer to load than the rest of the package.
+    import urllib.request
+
+    from tqdm import tqdm
+
     with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, path.open("wb") as file:
         size = response.headers.get("Content-Length")
         total = int(size) if size is not None else None
