@@ -145,6 +145,16 @@ def test_fitting_on_equals_fitting_at_once():
         np.testing.assert_array_equal(parts.state_dict()[name], value)
 
 
+def test_validation_does_not_disturb_the_random_layers():
+    x, y = blobs()
+    layers = [rv.Linear(2, 16), rv.Dropout(0.4), rv.ReLU(), rv.Linear(16, 3)]
+    plain, watched = rv.Network(layers, seed=0), rv.Network(layers, seed=0)
+    plain.fit(x, y, epochs=3, progress=False)
+    watched.fit(x, y, epochs=3, validation_data=(np.tile(x, (3, 1)), np.tile(y, 3)), progress=False)
+    for name, value in plain.state_dict().items():
+        np.testing.assert_array_equal(watched.state_dict()[name], value)
+
+
 def test_order_without_shuffle_is_the_given_one():
     x, y = blobs(40)
     net, by_hand = small(dtype="float64"), small(dtype="float64")

@@ -37,6 +37,7 @@ def test_everything_comes_back(saved):
     assert again.layers == net.layers
     assert again.seed == net.seed
     assert again.input_shape == (1, 8, 10)
+    assert again.epochs_trained == 1  # so that further epochs take new orders
     assert again.metadata == {"note": "kept"}
     np.testing.assert_array_equal(again.predict(x), net.predict(x))
 

@@ -403,6 +403,12 @@ void bind_plan(py::module_& m) {
                                })
         .def_property_readonly(
             "capacity", [](PyPlan& self) { return self.visit([](auto& p, auto) { return p.capacity(); }); })
+        .def_property(
+            "training_passes",
+            [](PyPlan& self) { return self.visit([](auto& p, auto) { return p.training_passes(); }); },
+            [](PyPlan& self, std::uint64_t passes) {
+                self.visit([&](auto& p, auto) { p.training_passes() = passes; });
+            })
         .def("predict", &predict, py::arg("x"))
         .def("forward", &forward, py::arg("x"), py::arg("training"))
         .def("backward", &backward, py::arg("x"), py::arg("grad"), py::arg("need_grad_x"))

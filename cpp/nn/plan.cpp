@@ -221,6 +221,11 @@ Parameters<T>& Plan<T>::parameters() const {
 }
 
 template <class T>
+std::uint64_t& Plan<T>::training_passes() {
+    return state_->pass.step;
+}
+
+template <class T>
 void Plan<T>::predict(index_t n, const T* x, T* y, const std::function<bool()>& proceed) {
     FlushDenormals flush;
     Ticker ticker;

@@ -50,6 +50,7 @@ def save(network: Network, path: str | os.PathLike[str], metadata: Mapping[str, 
         "seed": network.seed,
         "sizes": network.sizes,
         "input_shape": network.input_shape,
+        "epochs_trained": network.epochs_trained,
         "layers": [_layer_to_json(layer, position) for position, layer in enumerate(network.layers)],
     }
     tensors = {name: np.ascontiguousarray(value) for name, value in network.parameters().items()}
@@ -94,6 +95,7 @@ def load(path: str | os.PathLike[str]) -> Network:
         network.load_state_dict(tensors)
         shape = config["input_shape"]
         network.input_shape = None if shape is None else tuple(int(size) for size in shape)
+        network.epochs_trained = int(config["epochs_trained"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: not a network that can be read: {error}") from error
     network.metadata = {name: value for name, value in metadata.items() if name != _KEY}

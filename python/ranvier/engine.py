@@ -19,20 +19,21 @@ PREDICTION_CAPACITY = 256
 
 
 class _Stack:
-    """Neighbouring layers of the library: one set of parameters, and a plan for each shape of samples."""
+    """Neighbouring layers of the library: one set of parameters, and a plan for the samples' shape."""
 
     def __init__(self, layers: Sequence[Layer], first: int, dtype: str, seed: int) -> None:
         self.first = first  # position of the first layer in the network
         self.parameters = _core.Parameters([layer.spec() for layer in layers], dtype)
         self._seed = seed
-        self._plans: dict[tuple[int, ...], _core.Plan] = {}
+        self._plan: _core.Plan | None = None
 
     def plan(self, sample_shape: tuple[int, ...], capacity: int) -> _core.Plan:
-        plan = self._plans.get(sample_shape)
-        if plan is None or plan.capacity < capacity:
+        if self._plan is None or self._plan.input_shape != sample_shape or self._plan.capacity < capacity:
             plan = _core.Plan(self.parameters, sample_shape, capacity, self._seed + self.first)
-            self._plans = {sample_shape: plan}
-        return plan
+            if self._plan is not None:
+                plan.training_passes = self._plan.training_passes  # no mask comes twice
+            self._plan = plan
+        return self._plan
 
     def forward(self, x: Array, training: bool) -> Array:
         return self.plan(x.shape[1:], len(x)).forward(x, training)

@@ -43,6 +43,9 @@ public:
     const std::vector<Shape>& shapes() const;  // of a sample after each layer
     index_t capacity() const;
     Parameters<T>& parameters() const;
+    // Training passes so far, which number the masks of the random layers; settable, so that a Plan can go on
+    // where another one stopped.
+    std::uint64_t& training_passes();
 
     // The output of any number of samples, in evaluation mode, run in pieces of at most the capacity.
     // `proceed` (may be empty) is asked from time to time; if it returns false the rest is left undone.
