@@ -26,6 +26,7 @@ BAD_VALUES = {
         lambda: K.linear(ones(2, 3), ones(5, 4)),
         lambda: K.conv2d(ones(3, 8, 8), ones(4, 3, 3, 3)),
         lambda: K.max_pool2d(ones(8, 8), 2),
+        lambda: K.max_pool2d(ones(1, 1, 0, 4), 2, padding=1),
         lambda: K.relu_backward(ones(3), ones(4)),
     ],
     "w": [

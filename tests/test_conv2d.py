@@ -176,3 +176,27 @@ def test_nan_and_infinity_reach_what_they_touch():
     y = K.conv2d(x, np.ones((1, 1, 3, 3)), padding=1)
     assert np.isnan(y[0, 0, 3:6, 3:6]).all()
     assert np.isnan(y).sum() == 9
+
+
+@pytest.mark.parametrize("view", [np.s_[..., :10], np.s_[:, :, 2:12, 3:13], np.s_[:, ::2]])
+def test_a_view_reads_nothing_beside_it(view):
+    rng = np.random.default_rng(4)
+    memory = np.full((2, 6, 14, 16), np.nan)
+    x = memory[view]
+    x[...] = rng.standard_normal(x.shape)
+    w = rng.standard_normal((4, x.shape[1], 3, 3))
+    grad = rng.standard_normal((2, 4, x.shape[2] - 2, x.shape[3] - 2))
+    for got, expected in zip(K.conv2d_backward(grad, x, w), K.conv2d_backward(grad, x.copy(), w), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(K.conv2d(x, w), K.conv2d(x.copy(), w))
+
+
+def test_no_input_channels_give_the_bias():
+    y = K.conv2d(np.zeros((2, 0, 5, 5)), np.zeros((3, 0, 2, 2)), np.arange(3.0))
+    np.testing.assert_array_equal(y, np.broadcast_to(np.arange(3.0)[:, None, None], (2, 3, 4, 4)))
+
+
+def test_a_stride_beyond_the_image():
+    rng = np.random.default_rng(5)
+    x, w, b = problem(rng, np.float64, 1, 2, 3, (6, 7), (2, 2), 1)
+    check(x, w, b, rng, stride=30000, padding=0, dilation=1, groups=1)

@@ -245,6 +245,11 @@ Returns
 grad_x, grad_w : ndarray
     Of the shapes of x and w.
 grad_b : ndarray, shape (out,)
+
+Notes
+-----
+Padding takes part as zeros, so an infinity or a NaN makes NaN of all sums that pass over it, those of
+neighbouring windows included.
 )");
     m.def("max_pool2d", &max_pool2d_arrays, py::arg("x"), py::arg("kernel_size"), py::kw_only(),
           py::arg("stride") = py::none(), py::arg("padding") = 0, R"(Maximum over windows.

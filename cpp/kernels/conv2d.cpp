@@ -103,6 +103,7 @@ private:
             c = y_.data + image * y_.strides[0] + group * group_out_ * y_.strides[1] + q0;
             c_stride = y_.strides[1];
         }
+        for (index_t o = 0; depth_ == 0 && o < group_out_; ++o) std::fill_n(c + o * c_stride, pixels, T{});
         const index_t length = depth_block<T>(depth_);
         for (index_t k0 = 0; k0 < depth_; k0 += length)
             gemm_.multiply_b_by_offsets(group_out_, pixels, std::min(length, depth_ - k0),
@@ -161,6 +162,9 @@ index_t Conv2dShape::out_width() const {
 }
 
 void check(const Conv2dShape& s) {
+    require(s.batch >= 0, "batch", "at least 0", s.batch);
+    require(s.in_channels >= 0, "in_channels", "at least 0", s.in_channels);
+    require(s.out_channels >= 0, "out_channels", "at least 0", s.out_channels);
     require(s.groups >= 1, "groups", "at least 1", s.groups);
     require(s.in_channels % s.groups == 0, "groups",
             "a divisor of the " + std::to_string(s.in_channels) + " input channels", s.groups);

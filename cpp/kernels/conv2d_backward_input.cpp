@@ -14,6 +14,7 @@ namespace ranvier {
 namespace {
 
 constexpr index_t kChannelBlock = 16;
+constexpr index_t kBlockPixels = 1024;
 
 // The positions U of one phase along one axis whose pixels, U * stride + phase - padding, are in the image.
 struct PhaseRange {
@@ -26,6 +27,9 @@ struct PhaseRange {
         count = std::max<index_t>(0, end - first);
     }
 };
+
+// The phases that have any position in the image are the first so many.
+index_t phases_of(const Axis& axis) { return std::min(axis.stride, axis.size + axis.padding); }
 
 // Along one axis the gradient is stored with `before` zeros in front and zeros up to `size`.
 struct PaddedAxis {
@@ -60,13 +64,14 @@ public:
           padded_rows_(rows_),
           padded_cols_(cols_),
           plane_(padded_rows_.size * padded_cols_.size),
+          block_rows_(std::max<index_t>(1, kBlockPixels / padded_cols_.size)),
           group_in_(shape.in_channels / shape.groups),
           group_out_(shape.out_channels / shape.groups),
-          phases_(rows_.stride * cols_.stride),
+          phases_(phases_of(rows_) * phases_of(cols_)),
           tables_(rows_.kernel * cols_.kernel * (1 + group_out_)) {
         index_t* table = tables_.data();
-        for (index_t r = 0; r < rows_.stride; ++r)
-            for (index_t c = 0; c < cols_.stride; ++c) table = add_phase(r, c, table);
+        for (index_t r = 0; r < phases_of(rows_); ++r)
+            for (index_t c = 0; c < phases_of(cols_); ++c) table = add_phase(r, c, table);
     }
 
     // Elements of the weights of all phases.
@@ -78,13 +83,19 @@ public:
         parallel_for((s_.in_channels + kChannelBlock - 1) / kChannelBlock, threads,
                      [&](index_t block) { arrange_weights(block, weights); });
         const index_t size = s_.out_channels * plane_;
-        const index_t count = phase_count_;
+        index_t blocks = 1;  // of rows, in the phase that has most
+        for (index_t p = 0; p < phase_count_; ++p)
+            blocks = std::max(blocks, (phases_.data()[p].rows.count + block_rows_ - 1) / block_rows_);
+        const auto multiply_task = [&](index_t image, index_t task, const T* padded) {
+            const Phase& phase = phases_.data()[task / blocks % phase_count_];
+            multiply(image, task / blocks / phase_count_, phase, task % blocks * block_rows_, padded);
+        };
+        const index_t tasks = s_.groups * phase_count_ * blocks;
         if (s_.batch >= threads) {
             parallel_for(s_.batch, threads, [&](index_t image) {
                 Scratch<T> padded(size);
                 for (index_t o = 0; o < s_.out_channels; ++o) copy(image, o, padded.data());
-                for (index_t task = 0; task < s_.groups * count; ++task)
-                    multiply(image, task / count, phases_.data()[task % count], padded.data());
+                for (index_t task = 0; task < tasks; ++task) multiply_task(image, task, padded.data());
             });
             return;
         }
@@ -92,9 +103,7 @@ public:
         T* shared = padded.data();
         for (index_t image = 0; image < s_.batch; ++image) {
             parallel_for(s_.out_channels, threads, [&](index_t o) { copy(image, o, shared); });
-            parallel_for(s_.groups * count, threads, [&](index_t task) {
-                multiply(image, task / count, phases_.data()[task % count], shared);
-            });
+            parallel_for(tasks, threads, [&](index_t task) { multiply_task(image, task, shared); });
         }
     }
 
@@ -152,28 +161,33 @@ private:
                 to[y * padded_cols_.size + x] = from[y * grad_.strides[2] + x * grad_.strides[3]];
     }
 
-    void multiply(index_t image, index_t group, const Phase& phase, const T* padded) const {
-        const index_t pixels = (phase.rows.count - 1) * padded_cols_.size + phase.cols.count;
+    // The rows of one phase from U0 on, as many as a block has.
+    void multiply(index_t image, index_t group, const Phase& phase, index_t U0, const T* padded) const {
+        const index_t rows = std::min(block_rows_, phase.rows.count - U0);
+        if (rows <= 0) return;
+        const index_t pixels = (rows - 1) * padded_cols_.size + phase.cols.count;
         Scratch<T> memory(group_in_ * pixels);
         if (phase.depth == 0) std::fill_n(memory.data(), group_in_ * pixels, T{});
         const T* weights = weights_ + phase.weights + group * group_in_ * phase.depth;
+        const T* source = padded + group * group_out_ * plane_ + U0 * padded_cols_.size;
         const index_t length = depth_block<T>(phase.depth);
         for (index_t k0 = 0; k0 < phase.depth; k0 += length)
             gemm_.multiply_b_by_offsets(group_in_, pixels, std::min(length, phase.depth - k0), weights + k0,
-                                        phase.depth, 1, padded + group * group_out_ * plane_,
-                                        phase.offsets + k0, memory.data(), pixels, k0 > 0);
+                                        phase.depth, 1, source, phase.offsets + k0, memory.data(), pixels,
+                                        k0 > 0);
         for (index_t c = 0; c < group_in_; ++c)
-            scatter(image, group * group_in_ + c, phase, memory.data() + c * pixels);
+            scatter(image, group * group_in_ + c, phase, U0, rows, memory.data() + c * pixels);
     }
 
-    void scatter(index_t image, index_t channel, const Phase& phase, const T* values) const {
-        const index_t row0 = phase.rows.first * rows_.stride + phase.row_phase - rows_.padding;
+    void scatter(index_t image, index_t channel, const Phase& phase, index_t U0, index_t rows,
+                 const T* values) const {
+        const index_t row0 = (phase.rows.first + U0) * rows_.stride + phase.row_phase - rows_.padding;
         const index_t col0 = phase.cols.first * cols_.stride + phase.col_phase - cols_.padding;
         T* to = grad_x_.data + image * grad_x_.strides[0] + channel * grad_x_.strides[1] +
                 row0 * grad_x_.strides[2] + col0 * grad_x_.strides[3];
         const index_t row_step = rows_.stride * grad_x_.strides[2],
                       col_step = cols_.stride * grad_x_.strides[3];
-        for (index_t U = 0; U < phase.rows.count; ++U) {
+        for (index_t U = 0; U < rows; ++U) {
             const T* from = values + U * padded_cols_.size;
             T* line = to + U * row_step;
             if (col_step == 1)
@@ -190,7 +204,7 @@ private:
     const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
     Axis rows_, cols_;
     PaddedAxis padded_rows_, padded_cols_;
-    index_t plane_, group_in_, group_out_;
+    index_t plane_, block_rows_, group_in_, group_out_;
     Scratch<Phase> phases_;
     Scratch<index_t> tables_;
     index_t phase_count_ = 0, weights_size_ = 0;
@@ -202,7 +216,7 @@ private:
 template <class T>
 void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad, const Images<const T>& w,
                            const Images<T>& grad_x) {
-    if (shape.batch == 0 || shape.in_channels == 0) return;
+    if (shape.batch == 0 || shape.in_channels == 0 || shape.in_height == 0 || shape.in_width == 0) return;
     FlushDenormals flush;
     BackwardInput<T> pass(shape, grad, w, grad_x);
     Scratch<T> weights(pass.weights_size());

@@ -44,11 +44,12 @@ struct PlaneLayout {
     index_t pixels;   // q runs from 0 to here
     bool copied;      // else the image itself serves
 
-    // Of the image as it lies, if it needs no padding and has no phases, else of a copy.
+    // Of the image as it lies, if it needs no padding, has no phases and no gaps between its rows (what lies
+    // there is not ours to read), else of a copy.
     PlaneLayout(const Conv2dShape& shape, const index_t (&strides)[4])
         : rows(rows_of(shape)), cols(cols_of(shape)) {
         copied = !(shape.padding_height == 0 && shape.padding_width == 0 && rows.stride == 1 &&
-                   cols.stride == 1 && strides[3] == 1 && strides[2] >= cols.size);
+                   cols.stride == 1 && strides[3] == 1 && strides[2] == cols.size);
         if (copied) {
             pitch = cols.out + cols.most_shift();
             plane = (rows.out + rows.most_shift()) * pitch;

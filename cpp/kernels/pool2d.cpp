@@ -19,6 +19,7 @@ void check_axis(index_t in, index_t kernel, index_t stride, index_t padding) {
         throw std::invalid_argument(std::string(field) + ": expected " + expected + ", got " +
                                     std::to_string(got));
     };
+    if (in < 1) refuse("x", "planes of at least 1 pixel a side", in);
     if (kernel < 1) refuse("kernel_size", "at least 1", kernel);
     if (stride < 1) refuse("stride", "at least 1", stride);
     if (padding < 0 || 2 * padding > kernel)
@@ -199,6 +200,8 @@ index_t Pool2dShape::out_width() const {
 }
 
 void check(const Pool2dShape& s) {
+    if (s.batch < 0 || s.channels < 0)
+        throw std::invalid_argument("x: expected no negative batch or channels");
     check_axis(s.in_height, s.kernel_height, s.stride_height, s.padding_height);
     check_axis(s.in_width, s.kernel_width, s.stride_width, s.padding_width);
     if (s.in_height > std::numeric_limits<std::int32_t>::max() / std::max<index_t>(1, s.in_width))

@@ -17,7 +17,7 @@ struct Pool2dShape {
     index_t out_width() const;
 };
 
-// Throws std::invalid_argument naming the field if a size is negative, a kernel or stride is below 1,
+// Throws std::invalid_argument naming the field if a plane is empty, a kernel or stride is below 1,
 // the padding exceeds half the kernel, or the kernel exceeds the padded image.
 void check(const Pool2dShape& shape);
 
