@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from ranvier import _core
 from ranvier.checks import boolean, real, set_fields
