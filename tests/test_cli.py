@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -117,18 +118,24 @@ def test_failures_are_one_line_and_code_1(tmp_path):
 def test_ctrl_c_keeps_what_was_trained(tmp_path):
     if os.name != "posix":
         pytest.skip("needs POSIX signals")
+    # A shell's background jobs ignore the signal, and hand that on.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from ranvier.cli import main; sys.exit(main(sys.argv[1:]))"
     with subprocess.Popen(
-        command("train", "digits", "--epochs", 1000000, "--save", "m.safetensors"),
+        [sys.executable, "-c", code, "train", "digits", "--epochs", "1000000", "--save", "m.safetensors"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
         for line in process.stdout:
             if line.startswith("epoch 2:"):
                 break
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
+        watchdog.cancel()
     assert process.returncode == 130
     assert "what was trained is in m.safetensors" in rest
     assert rv.load(tmp_path / "m.safetensors").layers == DATASETS["digits"].mlp

@@ -300,10 +300,15 @@ def test_interruption_keeps_what_was_trained():
     x, y = rng.random((20000, 400)).astype(np.float32), rng.integers(0, 10, 20000)
     net = rv.Network([rv.Linear(400, 300), rv.ReLU(), rv.Linear(300, 10)], seed=0)
     before = net.state_dict()
+    # A shell's background jobs ignore the signal.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(x, y, epochs=100000, progress=False)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(x, y, epochs=100000, progress=False)
+    finally:
+        signal.signal(signal.SIGINT, usual)
     timer.join()
     assert len(net.history) < 100000
     after = net.state_dict()
