@@ -19,7 +19,7 @@ MODULES = [
     ["training", "notes", "summary"],
     ["engine", "data"],
     ["datasets", "kernels", "layers", "losses", "optimizers", "history"],
-    ["types"],
+    ["types", "checks"],
     ["_core"],
 ]
 LEVEL = {name: level for level, names in enumerate(MODULES) for name in names}

@@ -167,7 +167,14 @@ def test_a_layer_is_its_fields():
         (lambda: rv.RReLU(0.5, 0.1), ValueError, "lower"),
         (lambda: rv.Maxout(0), ValueError, "pieces"),
         (lambda: rv.ELU(float("nan")), ValueError, "alpha"),
+        (lambda: rv.Linear(2, 3, bias="no"), TypeError, "bias"),
+        (lambda: rv.Linear(10**30, 3), ValueError, "in_features"),
         (lambda: rv.SGD(-1.0), ValueError, "learning_rate"),
+        (lambda: rv.SGD("0.1"), TypeError, "learning_rate"),
+        (lambda: rv.SGD(0.1, weight_decay=float("inf")), ValueError, "weight_decay"),
+        (lambda: rv.SGD(0.1, nesterov=True), ValueError, "nesterov"),
+        (lambda: rv.Adam(betas=0.9), TypeError, "betas"),
+        (lambda: rv.Adam(epsilon=0), ValueError, "epsilon"),
         (lambda: rv.SGD(0.1, momentum=1.0), ValueError, "momentum"),
         (lambda: rv.Adam(betas=(0.9, 1.0)), ValueError, "betas"),
     ],
@@ -175,6 +182,15 @@ def test_a_layer_is_its_fields():
 def test_bad_configuration_names_the_field(make, error, field):
     with pytest.raises(error, match=rf"^{field}:"):
         make()
+
+
+def test_fields_become_plain_values():
+    layer = rv.Conv2d(np.int64(1), np.prod((4, 4)), [3, np.int32(5)], bias=np.bool_(False))
+    assert layer == rv.Conv2d(1, 16, (3, 5), bias=False)
+    assert hash(layer) == hash(rv.Conv2d(1, 16, (3, 5), bias=False))
+    assert [type(value) for value in layer.config().values()] == [int, int, tuple, int, int, int, int, bool]
+    assert type(rv.LeakyReLU(np.float32(0.25)).negative_slope) is float
+    assert rv.SGD(np.float64(0.5)) == rv.SGD(0.5)
 
 
 def test_every_layer_is_covered():

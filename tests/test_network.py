@@ -171,6 +171,7 @@ def test_parameters_are_views_and_states_are_copies():
     net = small()
     state = net.state_dict()
     assert list(state) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert all(value.flags.c_contiguous for value in state.values())
     net.parameters()["0.weight"][...] = 0
     assert state["0.weight"].any()
     assert not net.state_dict()["0.weight"].any()
@@ -187,11 +188,14 @@ def test_load_state_dict_changes_all_or_nothing():
     zeros = {name: np.zeros_like(value) for name, value in before.items()}
     missing = {name: value for name, value in zeros.items() if name != "2.bias"}
     for bad, message in (
-        (missing, "missing"),
+        (missing, "state: missing"),
         (zeros | {"9.weight": np.zeros(1)}, "unknown"),
         (zeros | {"2.bias": np.zeros(4)}, r"2\.bias: expected shape"),
+        (zeros | {"2.bias": np.array(["a", "b", "c"])}, r"2\.bias: expected an array of real numbers"),
+        (zeros | {"2.bias": np.array([1j, 2, 3])}, r"2\.bias: expected an array of real numbers"),
+        (zeros | {"2.bias": np.array([1, None, 3])}, r"2\.bias: expected an array of real numbers"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, TypeError), match=message):
             net.load_state_dict(bad)
         for name, value in before.items():
             np.testing.assert_array_equal(net.state_dict()[name], value)
@@ -246,6 +250,20 @@ def test_own_layer_gives_the_native_network_s_training():
         net.fit(x, y, epochs=2, batch_size=10, progress=False)
     for a, b in zip(native.state_dict().values(), own.state_dict().values(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_own_layer_is_tried_once_for_a_shape():
+    class Counting(Doubling):
+        sizes = ()
+
+        def forward(self, x):
+            self.sizes += (len(x),)
+            return super().forward(x)
+
+    x, y = blobs(20)
+    layer = Counting()
+    rv.Network([layer, rv.Linear(2, 3)], seed=0).fit(x, y, epochs=2, batch_size=10, progress=False)
+    assert layer.sizes == (1, 10, 10, 10, 10)
 
 
 def test_a_loss_of_ones_own():
@@ -364,6 +382,17 @@ BAD = {
         ValueError,
         "validation_data y: expected labels",
     ),
+    "validation data that is no pair": (
+        lambda net: net.fit(X, Y, validation_data=(X,)),
+        TypeError,
+        r"validation_data: expected a pair \(x, y\)",
+    ),
+    "a callback that is no function": (
+        lambda net: net.fit(X, Y, callbacks=[3]),
+        TypeError,
+        "callbacks: expected functions, got 3",
+    ),
+    "samples alone": (lambda net: net.evaluate(X), TypeError, "y: expected targets"),
     "no optimizer": (lambda net: net.fit(X, Y, optimizer="adam"), TypeError, "optimizer"),
     "no loss": (lambda net: net.fit(X, Y, loss="mse"), TypeError, "loss"),
 }
@@ -377,6 +406,7 @@ def test_bad_calls_change_nothing(case):
     with pytest.raises(error, match=message):
         call(net)
     assert net.epochs_trained == 0
+    assert net.input_shape is None
     for name, value in before.items():
         np.testing.assert_array_equal(net.state_dict()[name], value)
 
@@ -384,6 +414,7 @@ def test_bad_calls_change_nothing(case):
 @pytest.mark.parametrize(
     ("layers", "error", "message"),
     [
+        ([], ValueError, "at least one layer"),
         ([3], ValueError, "at least two sizes"),
         ([3, 0], ValueError, "at least 1"),
         ([rv.Linear(2, 3), "relu"], TypeError, "'relu' at position 1"),

@@ -122,12 +122,51 @@ def test_the_notes_attributes():
     assert not net.weights[0].any()
     net.biases = [np.ones((5, 1)), np.ones((3, 1))]
     assert (net.parameters()["2.bias"] == 1).all()
-    with pytest.raises(ValueError, match="weights: expected arrays of shapes"):
+    with pytest.raises(ValueError, match="weights: expected 2 arrays, got 1"):
         net.weights = [np.zeros((5, 4))]
+    with pytest.raises(ValueError, match=r"weights\[1\]: expected shape \(3, 5\)"):
+        net.weights = [np.zeros((5, 4)), np.zeros((5, 3))]
     np.testing.assert_array_equal(net.cost_derivative(np.array([1.0, 2.0]), np.array([0.0, 2.0])), [1, 0])
     layers = rv.Network([rv.Linear(2, 2)], seed=0)
     with pytest.raises(AttributeError, match="made from sizes"):
         layers.SGD([], 1, 1, 1.0)
+
+
+def test_sgd_takes_every_form_of_data():
+    pairs, labels = data([1, 5, 3], 2)  # one feature and two samples: the forms that are easily confused
+    x = np.stack([x[:, 0] for x, _ in pairs])
+    one_hot = np.stack([y[:, 0] for _, y in pairs])
+    states = []
+    for form in (pairs, tuple(pairs), iter(pairs), (x, labels), [x, labels], (x, one_hot), (list(x), list(labels))):
+        net = rv.Network([1, 5, 3], seed=1)
+        net.SGD(form, 2, 1, 3.0)
+        states.append(net.state_dict())
+    for state in states[1:]:
+        for name, value in states[0].items():
+            np.testing.assert_array_equal(state[name], value)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"training_data": []}, ValueError, "training_data: expected at least one sample"),
+        ({"training_data": [(np.zeros(4), 1), (np.zeros(3), 1)]}, ValueError, "training_data x: expected one size"),
+        ({"training_data": (np.zeros((4, 4)), [0, 1, 2])}, ValueError, "y: expected one target for each of 4 samples"),
+        ({"training_data": np.zeros((5, 4))}, TypeError, "training_data: expected a pair of arrays"),
+        ({"test_data": (np.zeros((2, 4)), [0, 3])}, ValueError, "test_data y: expected labels from 0 to 2, got 3"),
+        ({"test_data": (np.zeros((2, 5)), [0, 1])}, ValueError, "layer 0"),
+        ({"mini_batch_size": 0}, ValueError, "mini_batch_size: expected at least 1"),
+        ({"eta": "3"}, TypeError, "eta: expected a number"),
+    ],
+)
+def test_bad_sgd_calls_change_nothing(change, error, message):
+    net = rv.Network([4, 5, 3], seed=0)
+    before = net.state_dict()
+    good = {"training_data": (np.ones((4, 4)), [0, 1, 2, 0]), "epochs": 1, "mini_batch_size": 2, "eta": 1.0}
+    with pytest.raises(error, match=message):
+        net.SGD(**(good | change))
+    for name, value in before.items():
+        np.testing.assert_array_equal(net.state_dict()[name], value)
 
 
 def test_start_is_standard_normal():

@@ -110,6 +110,29 @@ def test_foreign_files_are_refused(tmp_path):
         rv.load(other)
     with pytest.raises(FileNotFoundError):
         rv.load(tmp_path / "nowhere")
+    with pytest.raises(IsADirectoryError):
+        rv.load(tmp_path)
+
+
+def test_deeply_nested_configuration_is_refused(tmp_path):
+    path = tmp_path / "deep"
+    save_file({"a": np.zeros(3)}, path, {"ranvier": "[" * 100000})
+    with pytest.raises(ValueError, match="deep: not a network that can be read"):
+        rv.load(path)
+
+
+def test_fields_from_numpy_are_saved(tmp_path):
+    net = rv.Network([rv.Linear(np.prod((2, 2)), 3), rv.LeakyReLU(np.float32(0.25))], seed=np.int64(0))
+    net.save(tmp_path / "net")
+    assert rv.load(tmp_path / "net").layers == (rv.Linear(4, 3), rv.LeakyReLU(0.25))
+
+
+def test_a_saved_file_is_as_readable_as_any_other(tmp_path):
+    (tmp_path / "other").write_bytes(b"")
+    rv.Network([2, 2], seed=0).save(tmp_path / "net")
+    assert (tmp_path / "net").stat().st_mode == (tmp_path / "other").stat().st_mode
+    with pytest.raises(FileNotFoundError):
+        rv.Network([2, 2], seed=0).save(tmp_path / "nowhere" / "net")
 
 
 @pytest.mark.parametrize(
@@ -122,6 +145,15 @@ def test_foreign_files_are_refused(tmp_path):
         (lambda c: c | {"layers": c["layers"][:-1]}, "unknown"),
         (lambda c: {"format": 1}, "sizes"),
         (lambda c: c | {"dtype": "int8"}, "dtype"),
+        (lambda c: [c], "indices"),
+        (lambda c: c | {"layers": [3]}, "expected objects, got int"),
+        (lambda c: c | {"layers": [{"layer": ["Linear"]}]}, "there is no layer"),
+        (
+            lambda c: c | {"layers": [{"layer": "Linear", "in_features": 10**30, "out_features": 1}]},
+            "in_features: expected at most",
+        ),
+        (lambda c: c | {"layers": [{"layer": "Linear", "in_features": 2, "out_features": 1, "bias": "x"}]}, "bias"),
+        (lambda c: c | {"sizes": [2**31 - 1, 2**31 - 1]}, "not a network that can be read"),
     ],
 )
 def test_a_wrong_configuration_is_refused(saved, change, message):

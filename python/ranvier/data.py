@@ -9,7 +9,7 @@ import numpy as np
 from ranvier.losses import CrossEntropyLoss
 from ranvier.types import Array
 
-__all__ = ["as_samples", "as_targets", "pairs_to_arrays"]
+__all__ = ["as_samples", "as_targets", "as_values", "pairs_to_arrays"]
 
 
 def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Array:
@@ -53,16 +53,49 @@ def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int,
 
 
 def pairs_to_arrays(data: Any, name: str) -> tuple[Any, Any]:
-    """Return (x, y) arrays from such a pair, or from the lecture notes' list of (x, y) pairs of columns."""
-    if isinstance(data, tuple) and len(data) == 2 and not np.isscalar(data[0]) and len(data[0]) == len(data[1]):
-        first = np.asarray(data[0])
-        if first.ndim >= 2 and not (first.ndim == 2 and first.shape[1] == 1 and np.ndim(data[1]) != 1):
-            return data
-    pairs = list(data)
-    if not pairs:
+    """Return (x, y) arrays from such a pair, or from the lecture notes' list of (x, y) pairs of columns.
+
+    Two items that are no tuples are the arrays; in the notes' list each item is a pair of its own.
+
+    Raises
+    ------
+    TypeError
+        If data is neither.
+    ValueError
+        If it is empty, or its samples or targets differ in size.
+    """
+    items = list(data)
+    if len(items) == 2 and not any(isinstance(item, tuple) for item in items):
+        return items[0], items[1]
+    if not items:
         raise ValueError(f"{name}: expected at least one sample, got none")
-    if any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
+    if any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in items):
         raise TypeError(f"{name}: expected a pair of arrays (x, y) or a list of (x, y) pairs")
-    x = np.stack([np.asarray(sample).reshape(-1) for sample, _ in pairs])
-    targets = [np.asarray(target) for _, target in pairs]
-    return x, np.stack([target.reshape(-1) if target.ndim else target for target in targets])
+    x = _rows([np.asarray(sample).reshape(-1) for sample, _ in items], f"{name} x")
+    targets = [np.asarray(target) for _, target in items]
+    return x, _rows([target.reshape(-1) if target.ndim else target for target in targets], f"{name} y")
+
+
+def _rows(arrays: list[Array], name: str) -> Array:
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) > 1:
+        raise ValueError(f"{name}: expected one size throughout, got shapes {shapes[0]} and {shapes[1]}")
+    return np.stack(arrays)
+
+
+def as_values(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Array:
+    """Return value as an array of exactly that shape, to be copied into a parameter.
+
+    Raises
+    ------
+    TypeError
+        If it is not of real numbers.
+    ValueError
+        If its shape differs.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -58,6 +58,7 @@ class Engine:
     def __init__(self, layers: Sequence[Layer | CustomLayer], dtype: str, seed: int) -> None:
         self.dtype = np.dtype(dtype)
         self.parts: list[_Stack | CustomLayer] = []
+        self._output_shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # found by trial, with custom layers
         run: list[Layer] = []
         for position, layer in enumerate(layers):
             if isinstance(layer, Layer):
@@ -67,7 +68,7 @@ class Engine:
                 self.parts.append(_Stack(run, position - len(run), dtype, seed))
                 run = []
             self.parts.append(layer)
-        if run or not self.parts:
+        if run:
             self.parts.append(_Stack(run, len(layers) - len(run), dtype, seed))
 
     @property
@@ -101,7 +102,9 @@ class Engine:
         """Return the shape of one sample's output."""
         if self.single:
             return self.single.plan(sample_shape, 1).output_shape
-        return self.predict(np.zeros((1, *sample_shape), self.dtype)).shape[1:]
+        if sample_shape not in self._output_shapes:
+            self._output_shapes[sample_shape] = self.predict(np.zeros((1, *sample_shape), self.dtype)).shape[1:]
+        return self._output_shapes[sample_shape]
 
     def predict(self, x: Array) -> Array:
         """Return the outputs in evaluation mode."""

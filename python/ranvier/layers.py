@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from ranvier.checks import boolean, integer, integers, real, set_fields
 from ranvier.types import Array, Pair
 
 __all__ = [
@@ -51,29 +52,8 @@ class CustomLayer(Protocol):
         """Return the gradient to the last input, given that to the last output."""
 
 
-def _integer(value: object, field: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{field}: expected an int, got {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{field}: expected at least {least}, got {value}")
-    return int(value)
-
-
-def _pair(value: object, field: str, least: int) -> tuple[int, int]:
-    if isinstance(value, tuple | list):
-        if len(value) != 2:
-            raise ValueError(f"{field}: expected an int or a pair of ints, got {len(value)} items")
-        return _integer(value[0], field, least), _integer(value[1], field, least)
-    both = _integer(value, field, least)
-    return both, both
-
-
-def _real(value: object, field: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{field}: expected a number, got {type(value).__name__}")
-    if not math.isfinite(value):
-        raise ValueError(f"{field}: expected a finite number, got {value}")
-    return float(value)
+def _both(value: Pair) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
 
 
 @dataclass(frozen=True)
@@ -119,8 +99,12 @@ class Linear(Layer):
     kind: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
-        _integer(self.in_features, "in_features", 1)
-        _integer(self.out_features, "out_features", 1)
+        set_fields(
+            self,
+            in_features=integer(self.in_features, "in_features", 1),
+            out_features=integer(self.out_features, "out_features", 1),
+            bias=boolean(self.bias, "bias"),
+        )
 
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         """Draw from U(-1/sqrt(in_features), 1/sqrt(in_features))."""
@@ -156,26 +140,30 @@ class Conv2d(Layer):
     kind: ClassVar[str] = "conv2d"
 
     def __post_init__(self) -> None:
-        _integer(self.in_channels, "in_channels", 1)
-        _integer(self.out_channels, "out_channels", 1)
-        _pair(self.kernel_size, "kernel_size", 1)
-        _pair(self.stride, "stride", 1)
-        _pair(self.padding, "padding", 0)
-        _pair(self.dilation, "dilation", 1)
-        _integer(self.groups, "groups", 1)
+        set_fields(
+            self,
+            in_channels=integer(self.in_channels, "in_channels", 1),
+            out_channels=integer(self.out_channels, "out_channels", 1),
+            kernel_size=integers(self.kernel_size, "kernel_size", 1),
+            stride=integers(self.stride, "stride", 1),
+            padding=integers(self.padding, "padding", 0),
+            dilation=integers(self.dilation, "dilation", 1),
+            groups=integer(self.groups, "groups", 1),
+            bias=boolean(self.bias, "bias"),
+        )
         for field in ("in_channels", "out_channels"):
             if getattr(self, field) % self.groups:
                 raise ValueError(f"groups: expected a divisor of {field} = {getattr(self, field)}, got {self.groups}")
 
     def spec(self) -> tuple[str, dict[str, Any]]:
         """Return the layer as the compiled core reads it, with all pairs written out."""
-        pairs = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
         fields = self.config()
-        return self.kind, fields | {name: _pair(fields[name], name, least) for name, least in pairs.items()}
+        pairs = ("kernel_size", "stride", "padding", "dilation")
+        return self.kind, fields | {name: _both(fields[name]) for name in pairs}
 
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         """Draw from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), fan_in = in_channels / groups * kernel area."""
-        height, width = _pair(self.kernel_size, "kernel_size", 1)
+        height, width = _both(self.kernel_size)
         depth = self.in_channels // self.groups
         shapes: dict[str, tuple[int, ...]] = {"weight": (self.out_channels, depth, height, width)}
         if self.bias:
@@ -190,21 +178,23 @@ class _Pool2d(Layer):
     padding: Pair = 0
 
     def __post_init__(self) -> None:
-        kernel = _pair(self.kernel_size, "kernel_size", 1)
-        if self.stride is not None:
-            _pair(self.stride, "stride", 1)
-        padding = _pair(self.padding, "padding", 0)
+        set_fields(
+            self,
+            kernel_size=integers(self.kernel_size, "kernel_size", 1),
+            stride=None if self.stride is None else integers(self.stride, "stride", 1),
+            padding=integers(self.padding, "padding", 0),
+        )
+        kernel, padding = _both(self.kernel_size), _both(self.padding)
         if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
             raise ValueError(f"padding: expected at most half the kernel size {kernel}, got {padding}")
 
     def spec(self) -> tuple[str, dict[str, Any]]:
         """Return the layer as the compiled core reads it, with all pairs written out."""
-        kernel = _pair(self.kernel_size, "kernel_size", 1)
-        stride = kernel if self.stride is None else _pair(self.stride, "stride", 1)
+        stride = self.kernel_size if self.stride is None else self.stride
         return self.kind, {
-            "kernel_size": kernel,
-            "stride": stride,
-            "padding": _pair(self.padding, "padding", 0),
+            "kernel_size": _both(self.kernel_size),
+            "stride": _both(stride),
+            "padding": _both(self.padding),
         }
 
 
@@ -255,7 +245,8 @@ class Dropout(Layer):
     kind: ClassVar[str] = "dropout"
 
     def __post_init__(self) -> None:
-        if not 0 <= _real(self.p, "p") < 1:
+        set_fields(self, p=real(self.p, "p"))
+        if not 0 <= self.p < 1:
             raise ValueError(f"p: expected a probability from 0 to below 1, got {self.p}")
 
 
@@ -295,7 +286,7 @@ class LeakyReLU(Layer):
     kind: ClassVar[str] = "leaky_relu"
 
     def __post_init__(self) -> None:
-        _real(self.negative_slope, "negative_slope")
+        set_fields(self, negative_slope=real(self.negative_slope, "negative_slope"))
 
 
 @dataclass(frozen=True)
@@ -312,7 +303,7 @@ class PReLU(Layer):
     kind: ClassVar[str] = "prelu"
 
     def __post_init__(self) -> None:
-        _integer(self.num_parameters, "num_parameters", 1)
+        set_fields(self, num_parameters=integer(self.num_parameters, "num_parameters", 1))
 
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         """Start at 0.25."""
@@ -328,7 +319,8 @@ class RReLU(Layer):
     kind: ClassVar[str] = "rrelu"
 
     def __post_init__(self) -> None:
-        if _real(self.lower, "lower") > _real(self.upper, "upper"):
+        set_fields(self, lower=real(self.lower, "lower"), upper=real(self.upper, "upper"))
+        if self.lower > self.upper:
             raise ValueError(f"lower: expected at most upper = {self.upper}, got {self.lower}")
 
 
@@ -340,7 +332,7 @@ class ELU(Layer):
     kind: ClassVar[str] = "elu"
 
     def __post_init__(self) -> None:
-        _real(self.alpha, "alpha")
+        set_fields(self, alpha=real(self.alpha, "alpha"))
 
 
 @dataclass(frozen=True)
@@ -365,7 +357,7 @@ class Maxout(Layer):
     kind: ClassVar[str] = "maxout"
 
     def __post_init__(self) -> None:
-        _integer(self.pieces, "pieces", 1)
+        set_fields(self, pieces=integer(self.pieces, "pieces", 1))
 
 
 @dataclass(frozen=True)

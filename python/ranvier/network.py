@@ -9,7 +9,8 @@ from typing import Any, overload
 import numpy as np
 
 from ranvier import _core, checkpoint, training
-from ranvier.data import as_samples, as_targets
+from ranvier.checks import integer
+from ranvier.data import as_samples, as_targets, as_values
 from ranvier.engine import Engine
 from ranvier.history import Evaluation, History
 from ranvier.layers import CustomLayer, Layer, Linear, Sigmoid
@@ -67,11 +68,15 @@ class Network(LectureNotes):
         self.dtype = np.dtype(dtype)
         if self.dtype.name not in ("float32", "float64"):
             raise ValueError(f"dtype: expected float32 or float64, got {self.dtype.name}")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
-            raise ValueError(f"seed: expected an int from 0, got {seed!r}")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
+            raise TypeError(f"seed: expected an int, got {type(seed).__name__}")
+        if seed is not None and not 0 <= seed < 2**63:
+            raise ValueError(f"seed: expected an int from 0 to below 2**63, got {seed}")
         items: list[Any] = list(layers)
+        if not items:
+            raise ValueError("layers: expected at least one layer, got none")
         self.sizes: list[int] | None = None
-        if items and all(isinstance(item, int | np.integer) for item in items):
+        if all(isinstance(item, int | np.integer) for item in items):
             self.sizes = _checked_sizes(items)
             items = []
             for inputs, outputs in zip(self.sizes[:-1], self.sizes[1:], strict=True):
@@ -114,7 +119,7 @@ class Network(LectureNotes):
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters by name."""
-        return {name: np.array(value) for name, value in self.engine.parameters()}
+        return {name: np.array(value, order="C") for name, value in self.engine.parameters()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set all parameters.
@@ -126,6 +131,8 @@ class Network(LectureNotes):
 
         Raises
         ------
+        TypeError
+            If an array is not of real numbers. Nothing is changed then.
         ValueError
             If a name is missing or unknown or a shape differs. Nothing is changed then.
         """
@@ -134,10 +141,10 @@ class Network(LectureNotes):
             raise ValueError(f"state: missing {sorted(missing)}")
         if unknown := state.keys() - parameters.keys():
             raise ValueError(f"state: unknown {sorted(unknown)}")
-        arrays = {name: np.asarray(state[name]) for name in parameters}
-        for name, value in parameters.items():
-            if arrays[name].shape != value.shape:
-                raise ValueError(f"state: {name}: expected shape {value.shape}, got {arrays[name].shape}")
+        arrays = {
+            name: as_values(state[name], value.shape, value.dtype, f"state: {name}")
+            for name, value in parameters.items()
+        }
         for name, value in parameters.items():
             value[...] = arrays[name]
 
@@ -161,15 +168,17 @@ class Network(LectureNotes):
         ValueError
             If a layer does not fit the samples.
         """
-        return self.engine.predict(self._samples(x, "x"))
+        samples = self._samples(x, "x")
+        self.input_shape = samples.shape[1:]
+        return self.engine.predict(samples)
 
     def _samples(self, x: Any, name: str) -> Array:
         samples = as_samples(x, self.dtype, name)
         self.engine.output_shape(samples.shape[1:])  # a misfit is told before anything happens
-        self.input_shape = samples.shape[1:]
         return samples
 
-    def _data(self, x: Any, y: Any, loss: Loss | CustomLoss, names: tuple[str, str]) -> tuple[Array, Any]:
+    def _data(self, x: Any, y: Any, loss: Loss | CustomLoss, of: str = "") -> tuple[Array, Any]:
+        names = (f"{of} x", f"{of} y") if of else ("x", "y")
         if not callable(loss) or not hasattr(loss, "gradient"):
             raise TypeError(f"loss: expected a loss, got {loss!r}")
         samples = self._samples(x, names[0])
@@ -223,9 +232,13 @@ class Network(LectureNotes):
         if y is None:
             if self.sizes is not None:
                 return self._count_hits(x)
+            if not isinstance(x, tuple) or len(x) != 2:
+                raise TypeError("y: expected targets, or x as a pair (x, y)")
             x, y = x
         loss = loss or self._default_loss
-        return training.evaluate(self, *self._data(x, y, loss, ("x", "y")), loss)
+        samples, targets = self._data(x, y, loss)
+        self.input_shape = samples.shape[1:]
+        return training.evaluate(self, samples, targets, loss)
 
     def gradients(self, x: Any, y: Any, *, loss: Loss | None = None) -> dict[str, Array]:
         """Return the gradients of a batch's loss, by parameter name, as views that the next call overwrites.
@@ -239,7 +252,8 @@ class Network(LectureNotes):
         stack = self.engine.single
         if stack is None:
             raise ValueError("gradients: a network with layers of your own is trained by fit only")
-        samples, targets = self._data(x, y, loss, ("x", "y"))
+        samples, targets = self._data(x, y, loss)
+        self.input_shape = samples.shape[1:]
         stack.plan(samples.shape[1:], len(samples)).gradients(samples, targets, loss.kind)
         return {name: stack.parameters.gradient(name) for name in stack.parameters.names}
 
@@ -299,23 +313,25 @@ class Network(LectureNotes):
             On Ctrl-C, after a whole batch; what was trained stays.
         """
         loss = loss or self._default_loss
-        for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1)):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
-            if value < least:
-                raise ValueError(f"{name}: expected at least {least}, got {value}")
-        samples, targets = self._data(x, y, loss, ("x", "y"))
+        epochs, batch_size = integer(epochs, "epochs", 0), integer(batch_size, "batch_size", 1)
+        callbacks = list(callbacks)
+        if wrong := [callback for callback in callbacks if not callable(callback)]:
+            raise TypeError(f"callbacks: expected functions, got {wrong[0]!r}")
+        samples, targets = self._data(x, y, loss)
         validation = None
         if validation_data is not None:
-            validation = self._data(*validation_data, loss, ("validation_data x", "validation_data y"))
+            if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+                raise TypeError("validation_data: expected a pair (x, y)")
+            validation = self._data(*validation_data, loss, "validation_data")
         optimizers = self._optimizers(optimizer or Adam())
+        self.input_shape = samples.shape[1:]
         self.history = History()
         training.train(
             self,
             samples,
             targets,
             epochs=epochs,
-            batch_size=int(batch_size),
+            batch_size=batch_size,
             loss=loss,
             optimizers=optimizers,
             validation=validation,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ranvier.data import as_samples, as_targets, pairs_to_arrays
+from ranvier.checks import integer, real
+from ranvier.data import as_values, pairs_to_arrays
 from ranvier.losses import QuadraticLoss
 from ranvier.optimizers import SGD
 from ranvier.types import Array
@@ -106,8 +107,14 @@ class LectureNotes:
             In the same forms. If given, its number of hits is printed after each epoch.
         """
         network = self._own()
+        integer(mini_batch_size, "mini_batch_size", 1)
+        optimizer = SGD(real(eta, "eta"))
         x, y = pairs_to_arrays(training_data, "training_data")
-        test = None if test_data is None else pairs_to_arrays(test_data, "test_data")
+        test = (
+            None
+            if test_data is None
+            else network._data(*pairs_to_arrays(test_data, "test_data"), QuadraticLoss(), "test_data")
+        )
 
         def report(network: Network, epoch: int, history: History) -> None:
             if test is None:
@@ -121,7 +128,7 @@ class LectureNotes:
             epochs=epochs,
             batch_size=mini_batch_size,
             loss=QuadraticLoss(),
-            optimizer=SGD(eta),
+            optimizer=optimizer,
             callbacks=[report],
             progress=False,
         )
@@ -164,18 +171,17 @@ class LectureNotes:
 
     def _count_hits(self, data: Any) -> int:
         network = self._own()
-        x, y = pairs_to_arrays(data, "test_data")
-        samples = as_samples(x, network.dtype, "test_data")
-        outputs = (network.sizes or [0])[-1]
-        targets = as_targets(y, len(samples), network.dtype, QuadraticLoss(), outputs, "test_data")
-        evaluation = network.evaluate(samples, targets, loss=QuadraticLoss())
-        return round(float(evaluation.accuracy) * len(samples))
+        x, y = network._data(*pairs_to_arrays(data, "test_data"), QuadraticLoss(), "test_data")
+        accuracy: float = network.evaluate(x, y, loss=QuadraticLoss()).accuracy
+        return round(accuracy * len(x))
 
 
 def _copy_into(views: list[Array], values: Sequence[Any], name: str) -> None:
-    arrays = [np.asarray(value) for value in values]
-    shapes, expected = [array.shape for array in arrays], [view.shape for view in views]
-    if shapes != expected:
-        raise ValueError(f"{name}: expected arrays of shapes {expected}, got {shapes}")
+    if len(values) != len(views):
+        raise ValueError(f"{name}: expected {len(views)} arrays, got {len(values)}")
+    arrays = [
+        as_values(value, view.shape, view.dtype, f"{name}[{i}]")
+        for i, (value, view) in enumerate(zip(values, views, strict=True))
+    ]
     for view, array in zip(views, arrays, strict=True):
         view[...] = array

@@ -6,13 +6,17 @@ import math
 from dataclasses import dataclass
 
 from ranvier import _core
+from ranvier.checks import boolean, real, set_fields
 
 __all__ = ["SGD", "Adam", "Optimizer"]
 
 
-def _require(holds: bool, field: str, expected: str, value: object) -> None:
-    if not holds:
-        raise ValueError(f"{field}: expected {expected}, got {value}")
+def _number(value: object, field: str, below: float = math.inf) -> float:
+    number = real(value, field)
+    if not 0 <= number < below:
+        limit = "" if below == math.inf else f" to below {below:g}"
+        raise ValueError(f"{field}: expected a number from 0{limit}, got {value}")
+    return number
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,15 @@ class SGD(Optimizer):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        _require(
-            self.learning_rate >= 0 and math.isfinite(self.learning_rate),
-            "learning_rate",
-            "a number from 0",
-            self.learning_rate,
+        set_fields(
+            self,
+            learning_rate=_number(self.learning_rate, "learning_rate"),
+            momentum=_number(self.momentum, "momentum", below=1),
+            weight_decay=_number(self.weight_decay, "weight_decay"),
+            nesterov=boolean(self.nesterov, "nesterov"),
         )
-        _require(0 <= self.momentum < 1, "momentum", "a number from 0 to below 1", self.momentum)
-        _require(self.weight_decay >= 0, "weight_decay", "a number from 0", self.weight_decay)
-        _require(not self.nesterov or self.momentum > 0, "nesterov", "a momentum above 0 with it", self.momentum)
+        if self.nesterov and self.momentum == 0:
+            raise ValueError(f"nesterov: expected a momentum above 0 with it, got {self.momentum}")
 
     def create(self, parameters: _core.Parameters) -> _core.Optimizer:
         """Make the state for these parameters."""
@@ -63,20 +67,19 @@ class Adam(Optimizer):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(
-            self.learning_rate >= 0 and math.isfinite(self.learning_rate),
-            "learning_rate",
-            "a number from 0",
-            self.learning_rate,
+        if not isinstance(self.betas, tuple | list):
+            raise TypeError(f"betas: expected a pair of numbers, got {type(self.betas).__name__}")
+        if len(self.betas) != 2:
+            raise ValueError(f"betas: expected a pair of numbers, got {len(self.betas)} items")
+        set_fields(
+            self,
+            learning_rate=_number(self.learning_rate, "learning_rate"),
+            betas=(_number(self.betas[0], "betas", below=1), _number(self.betas[1], "betas", below=1)),
+            epsilon=_number(self.epsilon, "epsilon"),
+            weight_decay=_number(self.weight_decay, "weight_decay"),
         )
-        _require(
-            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
-            "betas",
-            "two numbers from 0 to below 1",
-            self.betas,
-        )
-        _require(self.epsilon > 0, "epsilon", "a number above 0", self.epsilon)
-        _require(self.weight_decay >= 0, "weight_decay", "a number from 0", self.weight_decay)
+        if self.epsilon == 0:
+            raise ValueError(f"epsilon: expected a number above 0, got {self.epsilon}")
 
     def create(self, parameters: _core.Parameters) -> _core.Optimizer:
         """Make the state for these parameters."""

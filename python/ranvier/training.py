@@ -127,7 +127,6 @@ def train(
     history: History,
 ) -> None:
     """Train for a number of epochs, adding to the history."""
-    callbacks = list(callbacks)
     outputs = int(np.prod(network.engine.output_shape(x.shape[1:])))
     straight = np.arange(len(x), dtype=np.int64)
     for epoch in range(1, epochs + 1):

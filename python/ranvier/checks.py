@@ -1,0 +1,79 @@
+"""Checks of single arguments: each names what was expected and what came, and returns a plain Python value.
+
+Plain values compare, hash and go into files alike, whether a NumPy scalar or an int was handed over.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+__all__ = ["boolean", "integer", "integers", "real", "set_fields"]
+
+_LARGEST = 2**31 - 1  # of any size or count; products of two still fit 64 bits
+
+
+def boolean(value: object, name: str) -> bool:
+    """Return value as a bool.
+
+    Raises
+    ------
+    TypeError
+        If it is not one.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected a bool, got {type(value).__name__}")
+    return bool(value)
+
+
+def integer(value: object, name: str, least: int) -> int:
+    """Return value as an int.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    ValueError
+        If it is below ``least`` or does not fit 32 bits.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if value > _LARGEST:
+        raise ValueError(f"{name}: expected at most {_LARGEST}, got {value}")
+    return int(value)
+
+
+def integers(value: object, name: str, least: int) -> int | tuple[int, int]:
+    """Return value as an int or a pair of ints, checked like `integer`."""
+    if not isinstance(value, tuple | list):
+        return integer(value, name, least)
+    if len(value) != 2:
+        raise ValueError(f"{name}: expected an int or a pair of ints, got {len(value)} items")
+    return integer(value[0], name, least), integer(value[1], name, least)
+
+
+def real(value: object, name: str) -> float:
+    """Return value as a float.
+
+    Raises
+    ------
+    TypeError
+        If it is not a real number.
+    ValueError
+        If it is not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value}")
+    return float(value)
+
+
+def set_fields(instance: object, **fields: Any) -> None:
+    """Set fields of a frozen dataclass, for its ``__post_init__``."""
+    for name, value in fields.items():
+        object.__setattr__(instance, name, value)
