@@ -101,12 +101,14 @@ def test_failures_are_one_line_and_code_1(tmp_path):
     net.predict(np.zeros((1, 1, 8, 8)))
     net.save(tmp_path / "net.safetensors", {"classes": json.dumps(list("0123456789"))})
     np.save(tmp_path / "small.npy", np.zeros(3))
+    (tmp_path / "empty.npy").touch()
     for arguments, text in (
         (["predict", tmp_path / "nowhere.safetensors", "x.png"], "nowhere.safetensors"),
         (["predict", tmp_path / "broken.safetensors", "x.png"], "broken.safetensors"),
         (["predict", tmp_path / "flat.safetensors", tmp_path / "text.png"], "not that of a picture"),
         (["predict", tmp_path / "net.safetensors", tmp_path / "text.png"], "not a picture"),
         (["predict", tmp_path / "net.safetensors", tmp_path / "small.npy"], "expected an array of 64 elements"),
+        (["predict", tmp_path / "net.safetensors", tmp_path / "empty.npy"], "empty.npy"),
         (["train", "digits", "--save", tmp_path / "no" / "m.safetensors"], "there is no folder"),
     ):
         result = run(*arguments)

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import http.client
 import io
 import struct
 import tarfile
@@ -82,6 +83,15 @@ def test_root_comes_first(tmp_path, monkeypatch):
     fake_mnist(tmp_path / "root")
     (tmp_path / "root" / idx._PARTS[1]).write_bytes(idx_bytes(np.full(7, 9, np.uint8)))
     assert datasets.mnist(tmp_path / "root")[0][1].tolist() == [9] * 7
+
+
+def test_fashion_mnist_does_not_take_mnist_for_itself(tmp_path, monkeypatch):
+    fake_mnist(tmp_path / "data")
+    monkeypatch.setenv("RANVIER_DATA", str(tmp_path / "data"))
+    with pytest.raises(OSError, match="could not download"):
+        datasets.fashion_mnist()
+    arrays = fake_mnist(tmp_path / "data" / "fashion-mnist")
+    np.testing.assert_array_equal(datasets.fashion_mnist()[0][1], arrays[1])
 
 
 GOOD = idx_bytes(np.arange(6, dtype=np.uint8).reshape(2, 3))
@@ -172,6 +182,18 @@ def test_a_download_tries_mirrors_until_one_is_right(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["thing.bin"]
     files.locate(remote(b"right"), "set", tmp_path)  # found now
     assert asked == list(answers)
+
+
+def test_a_broken_answer_is_a_reason_to_try_the_next_mirror(tmp_path, monkeypatch):
+    class Broken(Response):
+        def read(self, size=-1):
+            raise http.client.IncompleteRead(b"")
+
+    serve(monkeypatch, {"https://a/thing.bin": Broken(b""), "https://b/thing.bin": Response(b"right")})
+    path = files.locate(remote(b"right", "https://a", "https://b"), "set", tmp_path)
+    assert path.read_bytes() == b"right"
+    (tmp_path / "usual").touch()
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_a_failed_download_tells_all_and_leaves_nothing(tmp_path, monkeypatch):

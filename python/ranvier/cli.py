@@ -148,7 +148,10 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _read_image(path: str, shape: tuple[int, ...]) -> Array:
     """Return a picture in a network's input shape, as float32 in [0, 1]."""
     if path.endswith(".npy"):
-        array = np.load(path, allow_pickle=False)
+        try:
+            array = np.load(path, allow_pickle=False)
+        except EOFError:
+            raise ValueError(f"{path}: an empty file, expected an array") from None
         if array.size != np.prod(shape):
             raise ValueError(f"{path}: expected an array of {int(np.prod(shape))} elements, got shape {array.shape}")
         return np.ascontiguousarray(array.reshape(shape), dtype=np.float32)

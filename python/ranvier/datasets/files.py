@@ -6,8 +6,8 @@ import contextlib
 import gzip
 import hashlib
 import os
+import secrets
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,7 +74,13 @@ def cache_folder() -> Path:
     return base / "ranvier"
 
 
-def locate(file: RemoteFile, dataset: str, root: str | os.PathLike[str] | None, *alternatives: str) -> Path:
+def locate(
+    file: RemoteFile,
+    dataset: str,
+    root: str | os.PathLike[str] | None,
+    *alternatives: str,
+    unique_names: bool = True,
+) -> Path:
     """Return the path of a data set's file, downloading it if it is nowhere.
 
     Parameters
@@ -86,6 +92,9 @@ def locate(file: RemoteFile, dataset: str, root: str | os.PathLike[str] | None, 
         The first folder to look in; where a download goes, if it is given.
     *alternatives : str
         Other names (say, of the unpacked file) under which the file serves.
+    unique_names : bool
+        False if another data set's files have the same names: RANVIER_DATA itself is then not looked in, only the
+        data set's folder there.
 
     Raises
     ------
@@ -95,7 +104,7 @@ def locate(file: RemoteFile, dataset: str, root: str | os.PathLike[str] | None, 
     folders = [] if root is None else [Path(root)]
     if "RANVIER_DATA" in os.environ:
         data = Path(os.environ["RANVIER_DATA"])
-        folders += [data / dataset, data]
+        folders += [data / dataset, data] if unique_names else [data / dataset]
     target = Path(root) if root is not None else cache_folder() / dataset
     folders.append(cache_folder() / dataset)
     for folder in folders:
@@ -106,14 +115,13 @@ def locate(file: RemoteFile, dataset: str, root: str | os.PathLike[str] | None, 
 
 
 def _download(file: RemoteFile, target: Path) -> Path:
+    from http.client import HTTPException  # which takes longer to load than the rest of the package
+
     target.parent.mkdir(parents=True, exist_ok=True)
     failures = []
     for mirror in file.mirrors:
         url = f"{mirror.rstrip('/')}/{file.name}"
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-        temporary = Path(name).with_suffix(target.suffix)
-        os.replace(name, temporary)
+        temporary = target.with_name(f".{secrets.token_hex(8)}.{target.name}")
         try:
             _fetch(url, temporary)
             digest = file.digest(temporary)
@@ -121,7 +129,7 @@ def _download(file: RemoteFile, target: Path) -> Path:
                 os.replace(temporary, target)
                 return target
             failures.append(f"{url}: SHA-256 is {digest}")
-        except (OSError, ValueError) as error:  # a URLError is an OSError
+        except (OSError, ValueError, HTTPException) as error:  # a URLError is an OSError
             failures.append(f"{url}: {error}")
         finally:
             with contextlib.suppress(FileNotFoundError):

@@ -87,7 +87,8 @@ def _read_split(images: Path, labels: Path, flatten: bool) -> Split:
 def _load(
     files: list[RemoteFile], dataset: str, root: str | os.PathLike[str] | None, flatten: bool
 ) -> tuple[Split, Split]:
-    paths = [locate(file, dataset, root, file.name.removesuffix(".gz")) for file in files]
+    unique = dataset == "mnist"  # whose names Fashion-MNIST took over
+    paths = [locate(file, dataset, root, file.name.removesuffix(".gz"), unique_names=unique) for file in files]
     return _read_split(paths[0], paths[1], flatten), _read_split(paths[2], paths[3], flatten)
 
 
@@ -123,7 +124,8 @@ def mnist(root: str | os.PathLike[str] | None = None, *, flatten: bool = False) 
 def fashion_mnist(root: str | os.PathLike[str] | None = None, *, flatten: bool = False) -> tuple[Split, Split]:
     """Return Fashion-MNIST: 60000 and 10000 pictures of clothes in ten classes.
 
-    Parameters, results and errors are those of `mnist`.
+    Parameters, results and errors are those of `mnist`. Its files have MNIST's names, so they are looked for in the
+    folder ``fashion-mnist`` of RANVIER_DATA, not in RANVIER_DATA itself.
     """
     files = [
         RemoteFile(f"{part}.gz", _FASHION_MIRRORS, sha256, file_digest)
