@@ -10,6 +10,13 @@
 
 namespace ranvier {
 
+// log(sum(exp(x))) = most + log_sum, kept apart: beside a large maximum the logarithm would lose its digits.
+template <class T>
+struct LogSumExp {
+    T most;
+    T log_sum;
+};
+
 template <class T>
 struct ElementwiseKernels {
     using Map = void (*)(index_t n, const T* x, T* y, T parameter);
@@ -32,9 +39,9 @@ struct ElementwiseKernels {
     void (*scale_negative)(index_t n, const T* x, const T* sign, const T* factor, T* y);
 
     // y = softmax(x) unless y is nullptr; returns log(sum(exp(x))). n >= 1.
-    T (*softmax_row)(index_t n, const T* x, T* y);
-    // y = x - shift.
-    void (*subtract)(index_t n, const T* x, T shift, T* y);
+    LogSumExp<T> (*softmax_row)(index_t n, const T* x, T* y);
+    // y = (x - shift.most) - shift.log_sum.
+    void (*subtract)(index_t n, const T* x, LogSumExp<T> shift, T* y);
     // grad_x = y * (grad - sum(grad * y)), and grad_x = grad - exp(y) * sum(grad).
     void (*softmax_backward_row)(index_t n, const T* grad, const T* y, T* grad_x);
     void (*log_softmax_backward_row)(index_t n, const T* grad, const T* y, T* grad_x);

@@ -92,7 +92,7 @@ double cross_entropy_row(index_t n, const T* p, const Target<T>& target, T* grad
         weight = 1;
         weighted = static_cast<double>(p[target.label]);
     }
-    const double log_sum = static_cast<double>(kernels<T>().elementwise->softmax_row(n, p, grad));
+    const auto [most, log_sum] = kernels<T>().elementwise->softmax_row(n, p, grad);
     if (grad) {
         const T scale = static_cast<T>(weight / divisor), inverse = static_cast<T>(1 / divisor);
         for (index_t j = 0; j < n; ++j) grad[j] *= scale;
@@ -101,7 +101,7 @@ double cross_entropy_row(index_t n, const T* p, const Target<T>& target, T* grad
         else
             grad[target.label] -= inverse;
     }
-    return weight * log_sum - weighted;
+    return weight * static_cast<double>(most) - weighted + weight * static_cast<double>(log_sum);
 }
 
 template <class T>

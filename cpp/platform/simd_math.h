@@ -197,6 +197,7 @@ struct ErfcSeries<double> {
 // The standard normal distribution function, (1 + erf(x / sqrt 2)) / 2, accurate in the lower tail too.
 template <class T>
 RANVIER_INLINE Vec<T> normal_cdf(Vec<T> x) {
+    x = clamp<T>(x, T(-39), T(39));  // beyond it exp(-x^2 / 2) is zero, and sums of large x would overflow
     const Vec<T> z = abs<T>(x) * T(0.70710678118654752440);
     const Vec<T> t = T(2) / (z + T(2));
     const Vec<T> u = t + t - T(1);
@@ -210,9 +211,7 @@ RANVIER_INLINE Vec<T> normal_cdf(Vec<T> x) {
     const Vec<T> low = (high - x) * (high + x) * T(0.5);
     const Vec<T> e = exp_of_sum<T>(high * high * T(-0.5), clamp<T>(low, T(-1), T(1)));
     const Vec<T> tail = e * t * sum * T(0.5);
-    const Vec<T> result = select<T>(x < Vec<T>{}, tail, T(1) - tail);
-    const Vec<T> infinity = broadcast(T(__builtin_inf()));
-    return select<T>(abs<T>(x) == infinity, select<T>(x > Vec<T>{}, broadcast(T(1)), Vec<T>{}), result);
+    return select<T>(x < Vec<T>{}, tail, T(1) - tail);
 }
 
 // The standard normal density.

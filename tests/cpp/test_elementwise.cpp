@@ -7,6 +7,7 @@
 
 #include "isas.h"
 #include "ranvier/activation.h"
+#include "ranvier/loss.h"
 #include "ranvier/pool2d.h"
 #include "ranvier/random.h"
 #include "ranvier/softmax.h"
@@ -58,6 +59,54 @@ TEST_P(Elementwise, SoftmaxRowsSumToOne) {
             for (index_t j = 0; j < cols; ++j) sum += y[static_cast<std::size_t>(i * cols + j)];
             EXPECT_NEAR(sum, 1, 1e-14);
         }
+    }
+}
+
+// Beyond 2^(max exponent) a sum of two halves of x overflows; GELU has its limits there all the same.
+template <class T>
+void expect_gelu_limits() {
+    for (T x : {T(39), std::ldexp(T(1), std::numeric_limits<T>::max_exponent - 1),
+                std::numeric_limits<T>::max(), std::numeric_limits<T>::infinity()}) {
+        const T in[2] = {x, -x}, one[2] = {1, 1};
+        T y[2], slope[2];
+        ranvier::activation<T>(Activation::gelu, 2, in, y, T{});
+        ranvier::activation_backward_kept<T>(Activation::gelu, 2, one, in, slope, T{});
+        EXPECT_EQ(y[0], x);
+        EXPECT_EQ(y[1], 0) << x;
+        EXPECT_EQ(slope[0], 1) << x;
+        EXPECT_EQ(slope[1], 0) << x;
+    }
+}
+
+TEST_P(Elementwise, GeluKeepsItsLimits) {
+    expect_gelu_limits<float>();
+    expect_gelu_limits<double>();
+}
+
+// Adding a number to all logits changes nothing: the logarithm of the sum must not be rounded beside it.
+template <class T>
+void expect_offset_is_lost(T offset) {
+    const double expected = std::log(3.0), tolerance = 4 * std::numeric_limits<T>::epsilon();
+    const std::vector<T> x(6, offset);
+    std::vector<T> y(6);
+    for (const bool columns : {false, true}) {
+        const index_t row = columns ? 1 : 3, col = columns ? 2 : 1;
+        ranvier::log_softmax<T>({x.data(), 2, 3, row, col}, {y.data(), 2, 3, row, col});
+        for (T value : y) EXPECT_NEAR(value, -expected, tolerance) << offset;
+    }
+    const std::int64_t labels[2] = {0, 2};
+    const T dense[6] = {1, 0, 0, 0, 0, 1};
+    const auto loss = ranvier::Loss::softmax_cross_entropy;
+    const auto labelled = ranvier::loss_with_labels<T>(loss, 2, 3, x.data(), labels, nullptr, 2);
+    const auto targeted = ranvier::loss_with_targets<T>(loss, 2, 3, x.data(), dense, nullptr, 2);
+    EXPECT_NEAR(labelled.loss, 2 * expected, 2 * tolerance) << offset;
+    EXPECT_NEAR(targeted.loss, 2 * expected, 2 * tolerance) << offset;
+}
+
+TEST_P(Elementwise, LogSoftmaxDoesNotSeeACommonOffset) {
+    for (double offset : {0.0, 100.0, -1e4, 1e6}) {
+        expect_offset_is_lost<float>(static_cast<float>(offset));
+        expect_offset_is_lost<double>(offset);
     }
 }
 

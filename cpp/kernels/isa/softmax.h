@@ -55,7 +55,7 @@ RANVIER_INLINE T scalar_log(T x) {
 }
 
 template <class T>
-T softmax_row(index_t n, const T* x, T* y) {
+LogSumExp<T> softmax_row(index_t n, const T* x, T* y) {
     const T most = row_max(n, x);
     const T sum = exponentials(n, x, most, y);
     if (y) {
@@ -64,15 +64,15 @@ T softmax_row(index_t n, const T* x, T* y) {
         for (; i + kLanes<T> <= n; i += kLanes<T>) store(y + i, load(y + i) * inverse);
         if (i < n) store_partial(y + i, load_partial(y + i, n - i) * inverse, n - i);
     }
-    return most + scalar_log(sum);
+    return {most, scalar_log(sum)};
 }
 
 template <class T>
-void subtract(index_t n, const T* x, T shift, T* y) {
-    const Vec<T> s = broadcast(shift);
+void subtract(index_t n, const T* x, LogSumExp<T> shift, T* y) {
+    const Vec<T> most = broadcast(shift.most), log_sum = broadcast(shift.log_sum);
     index_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>) store(y + i, load(x + i) - s);
-    if (i < n) store_partial(y + i, load_partial(x + i, n - i) - s, n - i);
+    for (; i + kLanes<T> <= n; i += kLanes<T>) store(y + i, load(x + i) - most - log_sum);
+    if (i < n) store_partial(y + i, load_partial(x + i, n - i) - most - log_sum, n - i);
 }
 
 template <class T>
@@ -115,9 +115,9 @@ RANVIER_INLINE void softmax_column_group(index_t count, index_t n, const T* x, i
         if (!logarithm) store_partial(y + j * y_stride, e, count);
         sum += e;
     }
-    const Vec<T> inverse = T(1) / sum, shift = most + log<T>(sum);
+    const Vec<T> inverse = T(1) / sum, log_sum = log<T>(sum);
     for (index_t j = 0; j < n; ++j) {
-        const Vec<T> result = logarithm ? load_partial(x + j * x_stride, count) - shift
+        const Vec<T> result = logarithm ? load_partial(x + j * x_stride, count) - most - log_sum
                                         : load_partial(y + j * y_stride, count) * inverse;
         store_partial(y + j * y_stride, result, count);
     }
