@@ -1,4 +1,7 @@
-// Threads by OpenMP: the only file that knows it.
+// How many threads a call may use, by the process's limits and OpenMP's, and the way to them.
+//
+// The only file that knows OpenMP: its settings say how many threads there may be, so that OMP_NUM_THREADS and
+// libraries that limit threads reach us too. The threads themselves are those of thread_pool.h.
 #include "ranvier/threads.h"
 
 #include <algorithm>
@@ -15,29 +18,38 @@
 #endif
 
 #include "cpu_features.h"
-#include "denormals.h"
+#include "thread_pool.h"
 
 namespace ranvier {
 namespace {
 
 std::atomic<int> requested{0};
-// The threads of an OpenMP team do not survive fork(), and libgomp waits for them forever.
+// Threads do not survive fork(): a child has none of its parent's workers.
 std::atomic<bool> forked{false};
+// This thread is running a task.
+thread_local bool in_task = false;
+
+#ifdef _OPENMP
+int openmp_threads() { return omp_get_max_threads(); }
+bool in_openmp_region() { return omp_in_parallel(); }
+#else
+int openmp_threads() {
+    const char* text = std::getenv("OMP_NUM_THREADS");
+    const int count = text ? std::atoi(text) : 0;
+    return count > 0 ? count : physical_cores();
+}
+bool in_openmp_region() { return false; }
+#endif
 
 struct Defaults {
-    int openmp_limit = 1;
-    int machine_limit = 1;
-    bool limit_is_users = false;  // OMP_NUM_THREADS is set
+    int openmp_limit = openmp_threads();
+    int machine_limit = physical_cores();
+    bool limit_is_users = std::getenv("OMP_NUM_THREADS") != nullptr;
 
     Defaults() {
 #if defined(__unix__) || defined(__APPLE__)
         pthread_atfork(nullptr, nullptr, [] { forked = true; });
 #endif
-#ifdef _OPENMP
-        openmp_limit = omp_get_max_threads();
-#endif
-        limit_is_users = std::getenv("OMP_NUM_THREADS") != nullptr;
-        machine_limit = physical_cores();
         if (const int quota = cgroup_quota()) machine_limit = std::min(machine_limit, quota);
     }
 };
@@ -58,17 +70,13 @@ bool has_openmp() {
 }
 
 int num_threads() {
-#ifdef _OPENMP
     const Defaults& start = defaults();
-    if (forked || omp_in_parallel()) return 1;
-    const int openmp_limit = omp_get_max_threads();  // of this thread: libgomp keeps one for each
+    if (forked || in_task || in_openmp_region()) return 1;
+    const int openmp_limit = openmp_threads();  // of this thread: libgomp keeps one for each
     const int request = requested;
     if (request > 0) return openmp_limit < start.openmp_limit ? std::min(request, openmp_limit) : request;
     if (start.limit_is_users) return openmp_limit;
     return std::max(1, std::min({openmp_limit, start.machine_limit, affinity_count()}));
-#else
-    return 1;
-#endif
 }
 
 void set_num_threads(int count) {
@@ -79,21 +87,23 @@ void set_num_threads(int count) {
 
 void detail::run_tasks(index_t tasks, int threads, TaskFunction function, void* body) {
     threads = static_cast<int>(std::min<index_t>(threads, tasks));
-#ifdef _OPENMP
-    if (threads > 1 && !forked && !omp_in_parallel()) {
-        const DenormalMode mode = denormal_mode();
-#pragma omp parallel num_threads(threads)
-        {
-            const DenormalMode own = denormal_mode();
-            set_denormal_mode(mode);
-#pragma omp for schedule(dynamic, 1)
-            for (index_t task = 0; task < tasks; ++task) function(body, task);
-            set_denormal_mode(own);
-        }
+    if (threads <= 1 || forked || in_task) {
+        for (index_t task = 0; task < tasks; ++task) function(body, task);
         return;
     }
-#endif
-    for (index_t task = 0; task < tasks; ++task) function(body, task);
+    struct Marked {
+        TaskFunction function;
+        void* body;
+    } marked = {function, body};
+    run_with_workers(
+        tasks, threads - 1,
+        [](void* opaque, index_t task) {
+            const auto& [inner, inner_body] = *static_cast<Marked*>(opaque);
+            in_task = true;
+            inner(inner_body, task);
+            in_task = false;
+        },
+        &marked);
 }
 
 }  // namespace ranvier

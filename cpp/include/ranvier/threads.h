@@ -17,7 +17,7 @@ int num_threads();
 // if it is negative.
 void set_num_threads(int count);
 
-// True if the build has OpenMP; without it everything runs on the calling thread.
+// True if the build asks OpenMP for its limits; without it OMP_NUM_THREADS alone is heeded.
 bool has_openmp();
 
 namespace detail {
@@ -37,7 +37,7 @@ void parallel_for(index_t tasks, int threads, Body&& body) {
 }
 
 // How many threads `work` can feed. Its unit is one element of a vectorised loop, about a tenth of a
-// nanosecond. A fork costs microseconds, so little work stays on the calling thread.
+// nanosecond. A fork costs a microsecond, so little work stays on the calling thread.
 inline constexpr double kWorkPerThread = 200e3;
 
 inline int threads_for(double work) {
