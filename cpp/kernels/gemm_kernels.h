@@ -49,7 +49,7 @@ struct GemmKernels {
 // every path adds in the same order. All blocks but the last are this long.
 template <class T>
 constexpr index_t depth_block(index_t k) {
-    constexpr index_t kMost = sizeof(T) == 4 ? 384 : 256;
+    constexpr index_t kMost = sizeof(T) == 4 ? 512 : 256;
     if (k <= kMost) return k;
     const index_t blocks = (k + kMost - 1) / kMost;
     const index_t length = (k + blocks - 1) / blocks;

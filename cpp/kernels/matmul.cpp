@@ -18,7 +18,7 @@ namespace {
 // Of a packed depth block: rows of A that stay in the second-level cache, and columns of B with which
 // they meet in one task.
 constexpr index_t kBlockRows = 192;
-constexpr index_t kBlockCols = 512;
+constexpr index_t kBlockCols = 128;
 // Bounds on what is packed at once, for the third-level cache.
 constexpr index_t kPackedRows = 4096;
 constexpr index_t kPackedCols = 4096;

@@ -5,12 +5,23 @@
 #include <new>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace ranvier {
 
+// Large buffers are asked of the system in pages of this size, for fewer misses of the translation cache.
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
 void* aligned_allocate(std::size_t bytes) {
-    const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    void* pointer = std::aligned_alloc(kAlignment, rounded ? rounded : kAlignment);
+    const std::size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
+    const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    void* pointer = std::aligned_alloc(alignment, rounded ? rounded : alignment);
     if (!pointer) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+    if (bytes >= kHugePage) madvise(pointer, rounded, MADV_HUGEPAGE);
+#endif
     return pointer;
 }
 

@@ -91,6 +91,12 @@ RANVIER_INLINE void add_products(const Operands<T>& o, Vec<T> (&sum)[ROWS][VECS]
 
 template <class T, int ROWS, int VECS, bool MASKED, Scheme SCHEME>
 void tile(const Operands<T>& o) {
+    if (SCHEME == Scheme::packed_a)  // c comes from afar, and is not needed before the depth has run by
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; ++i) {
+            __builtin_prefetch(o.c + i * o.c_row_stride);
+            __builtin_prefetch(o.c + i * o.c_row_stride + VECS * kLanes<T> - 1);
+        }
     Vec<T> sum[ROWS][VECS] = {};
     add_products<T, ROWS, VECS, MASKED, SCHEME>(o, sum);
 #pragma GCC unroll 16
