@@ -6,6 +6,7 @@
 #include "elementwise_kernels.h"
 #include "gemm_kernels.h"
 #include "pool_kernels.h"
+#include "winograd_kernels.h"
 
 namespace ranvier {
 
@@ -14,6 +15,7 @@ struct Kernels {
     const GemmKernels<T>* gemm;
     const ElementwiseKernels<T>* elementwise;
     const PoolKernels<T>* pool;
+    const WinogradKernels<T>* winograd;
 };
 
 struct KernelTable {

@@ -1,0 +1,241 @@
+// The forward pass by Winograd's algorithm, which is also the gradient to the input (planes and weights exchanged).
+//
+// For each of the points of a transformed tile, the outputs are a product of (tiles, input channels) by (input
+// channels, output channels). Every tile is summed by itself, so its bits depend neither on the batch nor on the way
+// in which tiles and channels are shared out.
+#include "winograd.h"
+
+#include "ranvier/threads.h"
+#include "winograd_tiles.h"
+
+namespace ranvier {
+namespace {
+
+// Output channels that are done at once, a multiple of every register tile's width.
+constexpr index_t kBlockChannels = 64;
+// Transformed tiles of images and outputs that one task holds, in elements: they should stay in the second-level
+// cache.
+constexpr index_t kHeld = 192 << 10;
+constexpr index_t kLeastTiles = 24;
+// Up to so many tiles in all, the transformed weights are used up block by block, and never meet in memory.
+constexpr index_t kFewTiles = 96;
+
+template <class T>
+class WinogradForward {
+public:
+    WinogradForward(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
+                    const Images<const T>& x, const Images<const T>& w, const T* bias, const Images<T>& y,
+                    Activation activation, T parameter)
+        : t_(transforms),
+          s_(shape),
+          w_(w),
+          y_(y),
+          activation_(activation),
+          parameter_(parameter),
+          grid_{t_.tile, t_.points(), (s_.out_height() + t_.tile - 1) / t_.tile,
+                (s_.out_width() + t_.tile - 1) / t_.tile},
+          source_{x,           s_.in_channels,    s_.in_height, s_.in_width,
+                  s_.padding_height, t_.points(), t_.image},
+          in_stride_(round_up_to(s_.in_channels, winograd_.lanes)),
+          biases_(round_up_to(s_.out_channels, kBlockChannels)) {
+        std::fill_n(biases_.data(), round_up_to(s_.out_channels, kBlockChannels), T{});
+        if (bias) std::copy_n(bias, s_.out_channels, biases_.data());
+    }
+
+    void run() const {
+        const index_t tiles = s_.batch * grid_.rows * grid_.cols;
+        const int threads = threads_for(static_cast<double>(tiles * grid_.squares()) *
+                                        static_cast<double>(s_.in_channels * s_.out_channels) / 6);
+        if (tiles <= kFewTiles)
+            run_by_channels(threads);
+        else
+            run_by_tiles(tiles, threads);
+    }
+
+private:
+    // Transformed weights of `width` output channels, for each point in panels as products take them, one block of
+    // the depth (the input channels) after the other.
+    struct PackedWeights {
+        T* data;
+        index_t plane, width;
+    };
+    // Where the column of the buffer's channel o begins in the block of the depth from k0 on.
+    index_t column(const PackedWeights& weights, index_t o, index_t k0) const {
+        const index_t depth = std::min(depth_block<T>(s_.in_channels), s_.in_channels - k0);
+        return k0 * weights.width + o / gemm_.tile_cols * gemm_.tile_cols * depth + o % gemm_.tile_cols;
+    }
+
+    // All tiles first; then a task is a block of output channels, from its weights to the image.
+    void run_by_channels(int threads) const {
+        const index_t rows = s_.batch * grid_.rows, tiles = rows * grid_.cols;
+        const index_t plane = apart<T>(tiles * in_stride_);
+        Scratch<T> memory(grid_.squares() * plane);
+        const TileMatrices<T> images = {memory.data(), plane, in_stride_};
+        parallel_for(in_stride_ / winograd_.lanes, threads, [&](index_t block) {
+            transform_tiles(winograd_, grid_, source_, 0, rows, block * winograd_.lanes, images);
+        });
+        const index_t width = gemm_.tile_cols, weights_plane = apart<T>(width * s_.in_channels);
+        parallel_for((s_.out_channels + width - 1) / width, threads, [&](index_t block) {
+            Scratch<T> weights_memory(grid_.squares() * weights_plane);
+            const PackedWeights weights = {weights_memory.data(), weights_plane, width};
+            for (index_t o = 0; o < width; o += winograd_.lanes)
+                transform_weights(block * width + o, weights, o);
+            outputs(images, 0, rows, block * width, width, weights, 0);
+        });
+    }
+
+    // All weights first; then a task is some rows of tiles, from the images to the outputs.
+    void run_by_tiles(index_t tiles, int threads) const {
+        const index_t out = round_up_to(s_.out_channels, gemm_.tile_cols);
+        const index_t plane = apart<T>(out * s_.in_channels);
+        Scratch<T> memory(grid_.squares() * plane);
+        const PackedWeights weights = {memory.data(), plane, out};
+        parallel_for(out / winograd_.lanes, threads, [&](index_t block) {
+            transform_weights(block * winograd_.lanes, weights, block * winograd_.lanes);
+        });
+        const index_t rows = s_.batch * grid_.rows;
+        const index_t held = kHeld / (grid_.squares() * (in_stride_ + std::min(kBlockChannels, out)));
+        const index_t shared = std::max(kLeastTiles, tiles / (4 * threads));
+        const index_t task_rows = std::max<index_t>(
+            1, std::clamp<index_t>(held, kLeastTiles, shared) / grid_.cols);
+        parallel_for((rows + task_rows - 1) / task_rows, threads, [&](index_t task) {
+            const index_t first = task * task_rows, count = std::min(task_rows, rows - first);
+            const index_t images_plane = apart<T>(count * grid_.cols * in_stride_);
+            Scratch<T> tile_memory(grid_.squares() * images_plane);
+            const TileMatrices<T> images = {tile_memory.data(), images_plane, in_stride_};
+            for (index_t c = 0; c < s_.in_channels; c += winograd_.lanes)
+                transform_tiles(winograd_, grid_, source_, first, count, c, images);
+            for (index_t o = 0; o < out; o += kBlockChannels)
+                outputs(images, first, count, o, std::min(kBlockChannels, out - o), weights, o);
+        });
+    }
+
+    // A vector's worth of output channels from o0 on, into the columns of `weights` from o on.
+    void transform_weights(index_t o0, const PackedWeights& weights, index_t o) const {
+        const index_t lanes = winograd_.lanes, taps = t_.kernel * t_.kernel;
+        const index_t length = depth_block<T>(s_.in_channels);
+        const index_t row = t_.kernel * lanes;
+        Scratch<T> memory(std::min(length, s_.in_channels) * taps * lanes);
+        for (index_t k0 = 0; k0 < s_.in_channels; k0 += length) {
+            const index_t depth = std::min(length, s_.in_channels - k0);
+            const bool reversed = gather_weights(o0, k0, depth, memory.data());
+            const index_t sign = reversed ? -1 : 1;
+            t_.weights(depth, memory.data() + (reversed ? (taps - 1) * lanes : 0), sign * row, sign * lanes,
+                       taps * lanes, weights.data + column(weights, o, k0), grid_.points * weights.plane,
+                       weights.plane, gemm_.tile_cols);
+        }
+    }
+
+    // [input channel][tap][lane]; returns whether the taps came out in reversed order.
+    bool gather_weights(index_t o0, index_t k0, index_t depth, T* to) const {
+        const index_t lanes = winograd_.lanes, taps = t_.kernel * t_.kernel;
+        const index_t channels = std::clamp<index_t>(s_.out_channels - o0, 0, lanes);
+        const auto [out, in, rows, cols] = w_.strides;
+        const T* from = w_.data + o0 * out + k0 * in;
+        if (channels > 0 && cols == 1 && rows == t_.kernel && in == taps) {
+            winograd_.gather_channels(channels, depth * taps, from, out, to);
+            return false;
+        }
+        const bool reversed = cols == -1 && rows == -t_.kernel;
+        if (channels > 0 && (reversed || (cols == 1 && rows == t_.kernel))) {
+            for (index_t c = 0; c < depth; ++c)
+                winograd_.gather_channels(channels, taps, from + c * in - (reversed ? taps - 1 : 0), out,
+                                          to + c * taps * lanes);
+            return reversed;
+        }
+        for (index_t c = 0; c < depth; ++c)
+            for (index_t i = 0; i < taps; ++i)
+                for (index_t lane = 0; lane < lanes; ++lane)
+                    *to++ = lane < channels
+                                ? from[lane * out + c * in + i / t_.kernel * rows + i % t_.kernel * cols]
+                                : T{};
+        return false;
+    }
+
+    // `count` rows of tiles from `first` on (whose tiles begin `images`), of the output channels from o0 on; their
+    // weights are `weights`' columns from `at` on.
+    void outputs(const TileMatrices<T>& images, index_t first, index_t count, index_t o0, index_t channels,
+                 const PackedWeights& weights, index_t at) const {
+        const index_t tiles = count * grid_.cols, plane = apart<T>(tiles * channels);
+        Scratch<T> memory(grid_.squares() * plane);
+        const index_t length = depth_block<T>(s_.in_channels);
+        for (index_t point = 0; point < grid_.squares(); ++point)
+            for (index_t k0 = 0; k0 < s_.in_channels; k0 += length)
+                gemm_.multiply_packed_b(tiles, channels, std::min(length, s_.in_channels - k0),
+                                        images.data + point * images.plane + k0, images.stride, 1,
+                                        weights.data + point * weights.plane + column(weights, at, k0),
+                                        memory.data() + point * plane, channels, k0 > 0);
+        for (index_t o = 0; o < channels && o0 + o < s_.out_channels; o += winograd_.lanes)
+            write_channels(memory.data() + o, plane, channels, first, count, o0 + o);
+    }
+
+    // A vector's worth of output channels of some rows of tiles, from their transforms to the images.
+    void write_channels(const T* products, index_t plane, index_t stride, index_t first, index_t count,
+                        index_t o) const {
+        const index_t lanes = winograd_.lanes, pitch = grid_.cols * t_.tile * lanes;
+        for_each_image(grid_, first, count, [&](index_t image, index_t row, index_t rows) {
+            Scratch<T> pixels(rows * t_.tile * pitch);
+            for (index_t i = 0; i < rows; ++i, products += grid_.cols * stride)
+                t_.output(grid_.cols, products, grid_.points * plane, plane, stride,
+                          pixels.data() + i * t_.tile * pitch, pitch, lanes, t_.tile * lanes);
+            const index_t y0 = row * t_.tile, height = std::min(rows * t_.tile, s_.out_height() - y0);
+            write_pixels(pixels.data(), pitch, o,
+                         y_.data + image * y_.strides[0] + o * y_.strides[1] + y0 * y_.strides[2], height);
+        });
+    }
+
+    void write_pixels(const T* pixels, index_t pitch, index_t o, T* to, index_t height) const {
+        const index_t lanes = winograd_.lanes, channels = std::min(lanes, s_.out_channels - o);
+        index_t width = s_.out_width(), step = y_.strides[2];
+        if (y_.strides[3] == 1 && step == width && pitch == width * lanes) {  // one long row
+            width *= height;
+            height = 1;
+        }
+        const bool contiguous = y_.strides[3] == 1;
+        Scratch<T> memory(contiguous ? 0 : lanes * width);
+        for (index_t i = 0; i < height; ++i, pixels += pitch, to += step) {
+            T* rows = contiguous ? to : memory.data();
+            const index_t stride = contiguous ? y_.strides[1] : width;
+            winograd_.scatter_channels(channels, width, pixels, biases_.data() + o, rows, stride);
+            for (index_t c = 0; c < channels; ++c) {
+                T* row = rows + c * stride;
+                if (activation_ != Activation::identity)
+                    kernels<T>().elementwise->activation[static_cast<int>(activation_)](width, row, row,
+                                                                                       parameter_);
+                for (index_t x = 0; !contiguous && x < width; ++x)
+                    to[c * y_.strides[1] + x * y_.strides[3]] = row[x];
+            }
+        }
+    }
+
+    const WinogradTransforms<T>& t_;
+    const Conv2dShape& s_;
+    const Images<const T>& w_;
+    const Images<T>& y_;
+    Activation activation_;
+    T parameter_;
+    const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
+    const WinogradKernels<T>& winograd_ = *kernels<T>().winograd;
+    TileGrid grid_;
+    TileSource<T> source_;
+    index_t in_stride_;
+    Scratch<T> biases_;
+};
+
+}  // namespace
+
+template <class T>
+void winograd_forward(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
+                      const Images<const T>& x, const Images<const T>& w, const T* bias, const Images<T>& y,
+                      Activation activation, T parameter) {
+    WinogradForward<T>(transforms, shape, x, w, bias, y, activation, parameter).run();
+}
+
+template void winograd_forward(const WinogradTransforms<float>&, const Conv2dShape&,
+                               const Images<const float>&, const Images<const float>&, const float*,
+                               const Images<float>&, Activation, float);
+template void winograd_forward(const WinogradTransforms<double>&, const Conv2dShape&,
+                               const Images<const double>&, const Images<const double>&, const double*,
+                               const Images<double>&, Activation, double);
+
+}  // namespace ranvier

@@ -1,0 +1,132 @@
+// The gradient to the weights by Winograd's algorithm: the tiles of the output's gradient are the kernels, and the
+// weights' gradient is the output.
+//
+// For each point, the transformed gradient is a product of (input channels, tiles) by (tiles, output channels): the
+// sum over tiles is taken before the transform back. Tiles are added up in portions whose size depends on the shape
+// of an image and on the channels alone.
+#include "ranvier/threads.h"
+#include "winograd.h"
+#include "winograd_tiles.h"
+
+namespace ranvier {
+namespace {
+
+// What the transformed tiles of a portion may take, in elements: they should stay in the third-level cache.
+constexpr index_t kHeld = 4 << 20;
+constexpr index_t kTaskChannels = 96;  // input channels of one product
+constexpr index_t kTaskTiles = 24;     // tiles that are transformed at once
+
+template <class T>
+class WinogradBackwardWeights {
+public:
+    WinogradBackwardWeights(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
+                            const Images<const T>& grad, const Images<const T>& x)
+        : t_(transforms),
+          s_(shape),
+          grid_{t_.tile, t_.points(), (s_.out_height() + t_.tile - 1) / t_.tile,
+                (s_.out_width() + t_.tile - 1) / t_.tile},
+          image_{x,           s_.in_channels,    s_.in_height, s_.in_width,
+                 s_.padding_height, t_.points(), t_.image},
+          gradient_{grad, s_.out_channels, s_.out_height(), s_.out_width(), 0, t_.tile, t_.gradient},
+          in_(round_up_to(s_.in_channels, winograd_.lanes)),
+          out_(round_up_to(s_.out_channels, winograd_.lanes)) {}
+
+    void run(const Images<T>& grad_w) const {
+        const index_t rows = s_.batch * grid_.rows, tiles = rows * grid_.cols;
+        const int threads = threads_for(static_cast<double>(tiles * grid_.squares()) *
+                                        static_cast<double>(s_.in_channels * s_.out_channels) / 6);
+        const index_t portion = std::max<index_t>(1, kHeld / (grid_.squares() * (in_ + out_) * grid_.cols));
+        const index_t most = std::min(portion, rows) * grid_.cols;
+        const index_t in_plane = apart<T>(most * in_), out_plane = apart<T>(most * out_);
+        const index_t sums_plane = apart<T>(in_ * out_);
+        Scratch<T> memory(grid_.squares() * (in_plane + out_plane)), sums(grid_.squares() * sums_plane);
+        const TileMatrices<T> images = {memory.data(), in_plane, in_};
+        const TileMatrices<T> gradients = {memory.data() + grid_.squares() * in_plane, out_plane, out_};
+        for (index_t first = 0; first < rows; first += portion) {
+            const index_t count = std::min(portion, rows - first);
+            lay_out(first, count, images, gradients, threads);
+            add_products(count * grid_.cols, images, gradients, {sums.data(), sums_plane, out_}, first > 0,
+                         threads);
+        }
+        parallel_for(out_ / winograd_.lanes, threads, [&](index_t block) {
+            write(block * winograd_.lanes, sums.data(), sums_plane, grad_w);
+        });
+    }
+
+private:
+    void lay_out(index_t first, index_t count, const TileMatrices<T>& images,
+                 const TileMatrices<T>& gradients, int threads) const {
+        const index_t task_rows = std::max<index_t>(1, kTaskTiles / grid_.cols);
+        parallel_for((count + task_rows - 1) / task_rows, threads, [&](index_t task) {
+            const index_t row = task * task_rows, now = std::min(task_rows, count - row);
+            const auto from_row = [&](TileMatrices<T> m) {
+                m.data += row * grid_.cols * m.stride;
+                return m;
+            };
+            for (index_t c = 0; c < in_; c += winograd_.lanes)
+                transform_tiles(winograd_, grid_, image_, first + row, now, c, from_row(images));
+            for (index_t o = 0; o < out_; o += winograd_.lanes)
+                transform_tiles(winograd_, grid_, gradient_, first + row, now, o, from_row(gradients));
+        });
+    }
+
+    void add_products(index_t tiles, const TileMatrices<T>& images, const TileMatrices<T>& gradients,
+                      const TileMatrices<T>& sums, bool accumulate, int threads) const {
+        const index_t blocks = (in_ + kTaskChannels - 1) / kTaskChannels, length = depth_block<T>(tiles);
+        parallel_for(grid_.squares() * blocks, threads, [&](index_t task) {
+            const index_t point = task / blocks, c = task % blocks * kTaskChannels;
+            for (index_t k0 = 0; k0 < tiles; k0 += length)
+                gemm_.multiply_unpacked(std::min(kTaskChannels, in_ - c), out_, std::min(length, tiles - k0),
+                                        images.data + point * images.plane + k0 * in_ + c, 1, in_,
+                                        gradients.data + point * gradients.plane + k0 * out_, out_,
+                                        sums.data + point * sums.plane + c * out_, out_,
+                                        accumulate || k0 > 0);
+        });
+    }
+
+    // A vector's worth of output channels from o on.
+    void write(index_t o, const T* sums, index_t plane, const Images<T>& w) const {
+        const index_t lanes = winograd_.lanes, taps = t_.kernel * t_.kernel;
+        const index_t channels = std::min(lanes, s_.out_channels - o);
+        Scratch<T> memory((s_.in_channels * taps + 1) * lanes);
+        T *weights = memory.data(), *zeros = weights + s_.in_channels * taps * lanes;
+        t_.weight_gradient(s_.in_channels, sums + o, grid_.points * plane, plane, out_, weights,
+                           t_.kernel * lanes, lanes, taps * lanes);
+        const auto [out, in, rows, cols] = w.strides;
+        T* to = w.data + o * out;
+        if (cols == 1 && rows == t_.kernel && in == taps) {
+            std::fill_n(zeros, lanes, T{});
+            return winograd_.scatter_channels(channels, s_.in_channels * taps, weights, zeros, to, out);
+        }
+        for (index_t c = 0; c < s_.in_channels; ++c)
+            for (index_t i = 0; i < taps; ++i, weights += lanes)
+                for (index_t lane = 0; lane < channels; ++lane)
+                    to[lane * out + c * in + i / t_.kernel * rows + i % t_.kernel * cols] = weights[lane];
+    }
+
+    const WinogradTransforms<T>& t_;
+    const Conv2dShape& s_;
+    const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
+    const WinogradKernels<T>& winograd_ = *kernels<T>().winograd;
+    TileGrid grid_;
+    TileSource<T> image_, gradient_;
+    index_t in_, out_;  // channels, in whole vectors
+};
+
+}  // namespace
+
+template <class T>
+void winograd_backward_weights(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
+                               const Images<const T>& grad, const Images<const T>& x,
+                               const Images<T>& grad_w) {
+    WinogradBackwardWeights<T>(transforms, shape, grad, x).run(grad_w);
+}
+
+template void winograd_backward_weights(const WinogradTransforms<float>&, const Conv2dShape&,
+                                        const Images<const float>&, const Images<const float>&,
+                                        const Images<float>&);
+template void winograd_backward_weights(const WinogradTransforms<double>&, const Conv2dShape&,
+                                        const Images<const double>&, const Images<const double>&,
+                                        const Images<double>&);
+
+}  // namespace ranvier

@@ -1,0 +1,107 @@
+// The tiles of a batch of images: cut out, padded with zeros, with channels in vectors' lanes, and transformed.
+//
+// Transformed tiles lie as [point][tile][channel], so that each point's are a matrix. The tiles of all images are
+// numbered in rows: row r of tiles is row r % rows of image r / rows.
+#pragma once
+
+#include <algorithm>
+
+#include "kernel_table.h"
+#include "ranvier/memory.h"
+
+namespace ranvier {
+
+inline index_t round_up_to(index_t n, index_t unit) { return (n + unit - 1) / unit * unit; }
+
+struct TileGrid {
+    index_t tile;        // pixels of an edge that a tile yields
+    index_t points;      // of an edge of a transformed tile
+    index_t rows, cols;  // of tiles in an image
+
+    index_t squares() const { return points * points; }
+};
+
+// Matrices at an odd number of cache lines from one another, so that a tile's values, which are written to all of
+// them, do not meet in one set of the cache.
+template <class T>
+index_t apart(index_t elements) {
+    constexpr index_t kLine = static_cast<index_t>(kAlignment / sizeof(T));
+    return (round_up_to(elements, kLine) / kLine | 1) * kLine;
+}
+
+// Where the transformed tiles go: element (point, tile, channel) at point * plane + tile * stride + channel.
+template <class T>
+struct TileMatrices {
+    T* data;
+    index_t plane, stride;
+};
+
+// Images, and what of them a tile takes.
+template <class T>
+struct TileSource {
+    const Images<const T>& images;
+    index_t channels, height, width;
+    index_t before;  // zeros above the first row and to the left of the first column
+    index_t extent;  // pixels of an edge that a tile reads
+    TileTransform<T> transform;
+};
+
+// `count` rows of tiles from `first` on, that lie in one image, as (image, row in it, count) for body.
+template <class Body>
+void for_each_image(const TileGrid& grid, index_t first, index_t count, Body&& body) {
+    while (count > 0) {
+        const index_t row = first % grid.rows, now = std::min(count, grid.rows - row);
+        body(first / grid.rows, row, now);
+        first += now;
+        count -= now;
+    }
+}
+
+namespace detail {
+
+// `pixels` pixels of up to a vector's worth of channels, the images' columns of any stride.
+template <class T>
+void gather_row(const WinogradKernels<T>& kernels, index_t channels, index_t pixels, const T* from,
+                index_t channel_stride, index_t col_stride, T* to) {
+    if (col_stride == 1) return kernels.gather_channels(channels, pixels, from, channel_stride, to);
+    for (index_t p = 0; p < pixels; ++p)
+        for (index_t c = 0; c < kernels.lanes; ++c)
+            to[p * kernels.lanes + c] = c < channels ? from[c * channel_stride + p * col_stride] : T{};
+}
+
+}  // namespace detail
+
+// The tiles of `count` rows from `first` on, of the channels from c0 on that fill a vector. Tile 0 is the first one
+// of row `first`.
+template <class T>
+void transform_tiles(const WinogradKernels<T>& kernels, const TileGrid& grid, const TileSource<T>& source,
+                     index_t first, index_t count, index_t c0, const TileMatrices<T>& to) {
+    const index_t lanes = kernels.lanes, channels = std::min(lanes, source.channels - c0);
+    const index_t pitch = ((grid.cols - 1) * grid.tile + source.extent) * lanes;
+    const index_t left = source.before, right = pitch / lanes - left;  // the image's part of a row, if that wide
+    const index_t valid = std::min(source.width, right);
+    T* tile = to.data + c0;
+    for_each_image(grid, first, count, [&](index_t image, index_t row, index_t rows) {
+        const index_t height = (rows - 1) * grid.tile + source.extent;
+        Scratch<T> memory(height * pitch);
+        const T* plane =
+            source.images.data + image * source.images.strides[0] + c0 * source.images.strides[1];
+        for (index_t i = 0; i < height; ++i) {
+            T* line = memory.data() + i * pitch;
+            const index_t y = row * grid.tile + i - source.before;
+            if (y < 0 || y >= source.height) {
+                std::fill_n(line, pitch, T{});
+                continue;
+            }
+            std::fill_n(line, left * lanes, T{});
+            detail::gather_row(kernels, channels, valid, plane + y * source.images.strides[2],
+                               source.images.strides[1], source.images.strides[3], line + left * lanes);
+            std::fill(line + (left + valid) * lanes, line + pitch, T{});
+        }
+        for (index_t i = 0; i < rows; ++i, tile += grid.cols * to.stride)
+            source.transform(grid.cols, memory.data() + i * grid.tile * pitch, pitch, lanes,
+                             grid.tile * lanes, tile, grid.points * to.plane, to.plane, to.stride);
+    });
+}
+
+}  // namespace ranvier
