@@ -5,10 +5,11 @@
 #include <string>
 
 #include "../platform/denormals.h"
-#include "kernel_table.h"
+#include "conv2d_algorithm.h"
 #include "planes.h"
 #include "ranvier/memory.h"
 #include "ranvier/threads.h"
+#include "winograd.h"
 
 namespace ranvier {
 namespace {
@@ -179,6 +180,8 @@ void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<con
             const Images<T>& y, Activation activation, T parameter) {
     if (shape.batch == 0 || shape.out_channels == 0) return;
     FlushDenormals flush;
+    if (const auto* transforms = winograd_for_outputs<T>(shape))
+        return winograd_forward(*transforms, shape, x, w, bias, y, activation, parameter);
     Scratch<T> memory(shape.out_channels * (shape.in_channels / shape.groups) * shape.kernel_height *
                       shape.kernel_width);
     Forward<T>(shape, x, contiguous_weights(shape, w, memory.data()), bias, y, activation, parameter).run();

@@ -4,11 +4,12 @@
 // In the terms of planes.h: phase (r, c) of the padded input's gradient is
 // G[U][V] = sum over output channels o and taps (i, j) of that phase of w[o][.][i][j] grad[o][U - a][V - b].
 #include "../platform/denormals.h"
-#include "kernel_table.h"
+#include "conv2d_algorithm.h"
 #include "planes.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/memory.h"
 #include "ranvier/threads.h"
+#include "winograd.h"
 
 namespace ranvier {
 namespace {
@@ -218,6 +219,15 @@ void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad
                            const Images<T>& grad_x) {
     if (shape.batch == 0 || shape.in_channels == 0 || shape.in_height == 0 || shape.in_width == 0) return;
     FlushDenormals flush;
+    const Conv2dShape reverse = reversed(shape);
+    if (const auto* transforms = winograd_for_outputs<T>(reverse)) {
+        const index_t last =
+            (shape.kernel_height - 1) * w.strides[2] + (shape.kernel_width - 1) * w.strides[3];
+        return winograd_forward<T>(
+            *transforms, reverse, grad,
+            {w.data + last, {w.strides[1], w.strides[0], -w.strides[2], -w.strides[3]}}, nullptr, grad_x,
+            Activation::identity, T{});
+    }
     BackwardInput<T> pass(shape, grad, w, grad_x);
     Scratch<T> weights(pass.weights_size());
     pass.run(weights.data());

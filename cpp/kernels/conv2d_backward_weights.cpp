@@ -4,11 +4,12 @@
 // rows, one at each tap's offset, with the transposed gradient of the output, laid out at the planes' pitch
 // with zeros where pixels were dropped. Images are summed in chunks whose number depends on the batch alone.
 #include "../platform/denormals.h"
-#include "kernel_table.h"
+#include "conv2d_algorithm.h"
 #include "planes.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/memory.h"
 #include "ranvier/threads.h"
+#include "winograd.h"
 
 namespace ranvier {
 namespace {
@@ -208,6 +209,26 @@ private:
     index_t chunk_, chunks_, size_;
 };
 
+// The bias's gradient by itself.
+template <class T>
+void sum_planes(const Conv2dShape& s, const Images<const T>& grad, T* sums) {
+    const index_t height = s.out_height(), width = s.out_width();
+    const double elements = static_cast<double>(s.batch * s.out_channels * height * width);
+    parallel_for(s.out_channels, threads_for(elements), [&](index_t o) {
+        T sum{};
+        for (index_t image = 0; image < s.batch; ++image) {
+            const T* row = grad.data + image * grad.strides[0] + o * grad.strides[1];
+            if (grad.strides[3] == 1 && grad.strides[2] == width) {
+                sum += kernels<T>().gemm->sum(height * width, row);
+                continue;
+            }
+            for (index_t y = 0; y < height; ++y, row += grad.strides[2])
+                for (index_t x = 0; x < width; ++x) sum += row[x * grad.strides[3]];
+        }
+        sums[o] = sum;
+    });
+}
+
 // The gradient of nothing.
 template <class T>
 void clear(const Conv2dShape& s, const Images<T>& w, T* grad_bias) {
@@ -228,7 +249,12 @@ void conv2d_backward_weights(const Conv2dShape& shape, const Images<const T>& gr
     if (shape.batch == 0) return clear(shape, grad_w, grad_bias);
     if (shape.out_channels == 0) return;
     FlushDenormals flush;
-    BackwardWeights<T>(shape, grad, x).run(grad_w, grad_bias);
+    if (const auto* transforms = winograd_for_weights<T>(shape)) {
+        winograd_backward_weights(*transforms, shape, grad, x, grad_w);
+        if (grad_bias) sum_planes(shape, grad, grad_bias);
+    } else {
+        BackwardWeights<T>(shape, grad, x).run(grad_w, grad_bias);
+    }
 }
 
 template void conv2d_backward_weights(const Conv2dShape&, const Images<const float>&,

@@ -1,8 +1,9 @@
-// The forward pass by Winograd's algorithm, which is also the gradient to the input (planes and weights exchanged).
+// The forward pass by Winograd's algorithm, which is also the gradient to the input (planes and weights
+// exchanged).
 //
-// For each of the points of a transformed tile, the outputs are a product of (tiles, input channels) by (input
-// channels, output channels). Every tile is summed by itself, so its bits depend neither on the batch nor on the way
-// in which tiles and channels are shared out.
+// For each of the points of a transformed tile, the outputs are a product of (tiles, input channels) by
+// (input channels, output channels). Every tile is summed by itself, so its bits depend neither on the batch
+// nor on the way in which tiles and channels are shared out.
 #include "winograd.h"
 
 #include "ranvier/threads.h"
@@ -13,8 +14,8 @@ namespace {
 
 // Output channels that are done at once, a multiple of every register tile's width.
 constexpr index_t kBlockChannels = 64;
-// Transformed tiles of images and outputs that one task holds, in elements: they should stay in the second-level
-// cache.
+// Transformed tiles of images and outputs that one task holds, in elements: they should stay in the
+// second-level cache.
 constexpr index_t kHeld = 192 << 10;
 constexpr index_t kLeastTiles = 24;
 // Up to so many tiles in all, the transformed weights are used up block by block, and never meet in memory.
@@ -34,8 +35,7 @@ public:
           parameter_(parameter),
           grid_{t_.tile, t_.points(), (s_.out_height() + t_.tile - 1) / t_.tile,
                 (s_.out_width() + t_.tile - 1) / t_.tile},
-          source_{x,           s_.in_channels,    s_.in_height, s_.in_width,
-                  s_.padding_height, t_.points(), t_.image},
+          source_{x, s_.in_channels, s_.in_height, s_.in_width, s_.padding_height, t_.points(), t_.image},
           in_stride_(round_up_to(s_.in_channels, winograd_.lanes)),
           biases_(round_up_to(s_.out_channels, kBlockChannels)) {
         std::fill_n(biases_.data(), round_up_to(s_.out_channels, kBlockChannels), T{});
@@ -53,8 +53,8 @@ public:
     }
 
 private:
-    // Transformed weights of `width` output channels, for each point in panels as products take them, one block of
-    // the depth (the input channels) after the other.
+    // Transformed weights of `width` output channels, for each point in panels as products take them, one
+    // block of the depth (the input channels) after the other.
     struct PackedWeights {
         T* data;
         index_t plane, width;
@@ -96,8 +96,8 @@ private:
         const index_t rows = s_.batch * grid_.rows;
         const index_t held = kHeld / (grid_.squares() * (in_stride_ + std::min(kBlockChannels, out)));
         const index_t shared = std::max(kLeastTiles, tiles / (4 * threads));
-        const index_t task_rows = std::max<index_t>(
-            1, std::clamp<index_t>(held, kLeastTiles, shared) / grid_.cols);
+        const index_t task_rows =
+            std::max<index_t>(1, std::clamp<index_t>(held, kLeastTiles, shared) / grid_.cols);
         parallel_for((rows + task_rows - 1) / task_rows, threads, [&](index_t task) {
             const index_t first = task * task_rows, count = std::min(task_rows, rows - first);
             const index_t images_plane = apart<T>(count * grid_.cols * in_stride_);
@@ -152,8 +152,8 @@ private:
         return false;
     }
 
-    // `count` rows of tiles from `first` on (whose tiles begin `images`), of the output channels from o0 on; their
-    // weights are `weights`' columns from `at` on.
+    // `count` rows of tiles from `first` on (whose tiles begin `images`), of the output channels from o0 on;
+    // their weights are `weights`' columns from `at` on.
     void outputs(const TileMatrices<T>& images, index_t first, index_t count, index_t o0, index_t channels,
                  const PackedWeights& weights, index_t at) const {
         const index_t tiles = count * grid_.cols, plane = apart<T>(tiles * channels);
@@ -201,7 +201,7 @@ private:
                 T* row = rows + c * stride;
                 if (activation_ != Activation::identity)
                     kernels<T>().elementwise->activation[static_cast<int>(activation_)](width, row, row,
-                                                                                       parameter_);
+                                                                                        parameter_);
                 for (index_t x = 0; !contiguous && x < width; ++x)
                     to[c * y_.strides[1] + x * y_.strides[3]] = row[x];
             }

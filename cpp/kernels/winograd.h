@@ -1,7 +1,7 @@
 // Winograd's convolutions: fewer multiplications, for tiles that are transformed before and after.
 //
-// Only for kernels of 3 x 3 or 5 x 5 with stride and dilation 1 in one group. `transforms` is one of the active
-// instruction set's whose kernel is the shape's.
+// Only for kernels of 3 x 3 or 5 x 5 with stride and dilation 1 in one group. `transforms` is one of the
+// active instruction set's whose kernel is the shape's.
 #pragma once
 
 #include "kernel_table.h"
@@ -9,7 +9,8 @@
 
 namespace ranvier {
 
-// The weights' taps are contiguous (in either direction, if both kernel strides are negative) or not: any strides do.
+// The weights' taps are contiguous (in either direction, if both kernel strides are negative) or not: any
+// strides do.
 template <class T>
 void winograd_forward(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
                       const Images<const T>& x, const Images<const T>& w, const T* bias, const Images<T>& y,

@@ -1,9 +1,9 @@
-// The gradient to the weights by Winograd's algorithm: the tiles of the output's gradient are the kernels, and the
-// weights' gradient is the output.
+// The gradient to the weights by Winograd's algorithm: the tiles of the output's gradient are the kernels,
+// and the weights' gradient is the output.
 //
-// For each point, the transformed gradient is a product of (input channels, tiles) by (tiles, output channels): the
-// sum over tiles is taken before the transform back. Tiles are added up in portions whose size depends on the shape
-// of an image and on the channels alone.
+// For each point, the transformed gradient is a product of (input channels, tiles) by (tiles, output
+// channels): the sum over tiles is taken before the transform back. Tiles are added up in portions whose size
+// depends on the shape of an image and on the channels alone.
 #include "ranvier/threads.h"
 #include "winograd.h"
 #include "winograd_tiles.h"
@@ -11,10 +11,16 @@
 namespace ranvier {
 namespace {
 
-// What the transformed tiles of a portion may take, in elements: they should stay in the third-level cache.
+// Sums of up to so many elements are kept apart for groups of tiles, so that what a thread transforms no
+// other needs.
+constexpr index_t kMostSummedApart = 256 << 10;
+constexpr index_t kMostGroups = 16;
+constexpr index_t kLeastTilesOfGroup = 192;
+// What the transformed tiles of a portion may take, in elements: of one thread, and of all together.
+constexpr index_t kHeldByTask = 512 << 10;
 constexpr index_t kHeld = 4 << 20;
 constexpr index_t kTaskChannels = 96;  // input channels of one product
-constexpr index_t kTaskTiles = 24;     // tiles that are transformed at once
+constexpr index_t kTaskTiles = 64;     // tiles that are transformed at once
 
 template <class T>
 class WinogradBackwardWeights {
@@ -25,35 +31,63 @@ public:
           s_(shape),
           grid_{t_.tile, t_.points(), (s_.out_height() + t_.tile - 1) / t_.tile,
                 (s_.out_width() + t_.tile - 1) / t_.tile},
-          image_{x,           s_.in_channels,    s_.in_height, s_.in_width,
-                 s_.padding_height, t_.points(), t_.image},
+          image_{x, s_.in_channels, s_.in_height, s_.in_width, s_.padding_height, t_.points(), t_.image},
           gradient_{grad, s_.out_channels, s_.out_height(), s_.out_width(), 0, t_.tile, t_.gradient},
           in_(round_up_to(s_.in_channels, winograd_.lanes)),
-          out_(round_up_to(s_.out_channels, winograd_.lanes)) {}
+          out_(round_up_to(s_.out_channels, winograd_.lanes)),
+          sums_plane_(apart<T>(in_ * out_)) {}
 
     void run(const Images<T>& grad_w) const {
-        const index_t rows = s_.batch * grid_.rows, tiles = rows * grid_.cols;
-        const int threads = threads_for(static_cast<double>(tiles * grid_.squares()) *
-                                        static_cast<double>(s_.in_channels * s_.out_channels) / 6);
-        const index_t portion = std::max<index_t>(1, kHeld / (grid_.squares() * (in_ + out_) * grid_.cols));
-        const index_t most = std::min(portion, rows) * grid_.cols;
-        const index_t in_plane = apart<T>(most * in_), out_plane = apart<T>(most * out_);
-        const index_t sums_plane = apart<T>(in_ * out_);
-        Scratch<T> memory(grid_.squares() * (in_plane + out_plane)), sums(grid_.squares() * sums_plane);
-        const TileMatrices<T> images = {memory.data(), in_plane, in_};
-        const TileMatrices<T> gradients = {memory.data() + grid_.squares() * in_plane, out_plane, out_};
-        for (index_t first = 0; first < rows; first += portion) {
-            const index_t count = std::min(portion, rows - first);
-            lay_out(first, count, images, gradients, threads);
-            add_products(count * grid_.cols, images, gradients, {sums.data(), sums_plane, out_}, first > 0,
-                         threads);
-        }
+        const double tiles = static_cast<double>(rows() * grid_.cols * grid_.squares());
+        const int threads = threads_for(tiles * static_cast<double>(s_.in_channels * s_.out_channels) / 6);
+        const index_t size = grid_.squares() * sums_plane_;
+        const index_t least_rows = std::max<index_t>(1, kLeastTilesOfGroup / grid_.cols);
+        const index_t groups =
+            size > kMostSummedApart ? 1 : std::clamp<index_t>(rows() / least_rows, 1, kMostGroups);
+        const index_t group_rows = (rows() + groups - 1) / groups;
+        const index_t held = groups > 1 ? kHeldByTask : kHeld;
+        Scratch<T> memory(groups * size);
+        T* sums = memory.data();
+        // With one group this is a loop, and the parallel one is within.
+        parallel_for(groups, groups > 1 ? threads : 1, [&](index_t group) {
+            const index_t first = group * group_rows;
+            add_rows(first, std::min(group_rows, rows() - first), held, sums + group * size, threads);
+        });
         parallel_for(out_ / winograd_.lanes, threads, [&](index_t block) {
-            write(block * winograd_.lanes, sums.data(), sums_plane, grad_w);
+            const index_t o = block * winograd_.lanes;
+            for (index_t group = 1; group < groups; ++group)
+                if (group * group_rows < rows()) add_sums(sums + group * size + o, sums + o);
+            write(o, sums, grad_w);
         });
     }
 
 private:
+    index_t rows() const { return s_.batch * grid_.rows; }
+
+    // The sums over `count` rows of tiles from `first` on, which are none if count is not positive.
+    void add_rows(index_t first, index_t count, index_t held, T* sums, int threads) const {
+        const index_t portion = std::max<index_t>(1, held / (grid_.squares() * (in_ + out_) * grid_.cols));
+        const index_t most = std::max<index_t>(0, std::min(portion, count)) * grid_.cols;
+        const index_t in_plane = apart<T>(most * in_), out_plane = apart<T>(most * out_);
+        Scratch<T> memory(grid_.squares() * (in_plane + out_plane));
+        const TileMatrices<T> images = {memory.data(), in_plane, in_};
+        const TileMatrices<T> gradients = {memory.data() + grid_.squares() * in_plane, out_plane, out_};
+        for (index_t done = 0; done < count; done += portion) {
+            const index_t now = std::min(portion, count - done);
+            lay_out(first + done, now, images, gradients, threads);
+            add_products(now * grid_.cols, images, gradients, sums, done > 0, threads);
+        }
+    }
+
+    // A vector's worth of output channels of one group's sums.
+    void add_sums(const T* from, T* to) const {
+        for (index_t point = 0; point < grid_.squares(); ++point)
+            for (index_t c = 0; c < in_; ++c) {
+                const index_t at = point * sums_plane_ + c * out_;
+                gemm_.add_row(winograd_.lanes, from + at, to + at);
+            }
+    }
+
     void lay_out(index_t first, index_t count, const TileMatrices<T>& images,
                  const TileMatrices<T>& gradients, int threads) const {
         const index_t task_rows = std::max<index_t>(1, kTaskTiles / grid_.cols);
@@ -70,8 +104,8 @@ private:
         });
     }
 
-    void add_products(index_t tiles, const TileMatrices<T>& images, const TileMatrices<T>& gradients,
-                      const TileMatrices<T>& sums, bool accumulate, int threads) const {
+    void add_products(index_t tiles, const TileMatrices<T>& images, const TileMatrices<T>& gradients, T* sums,
+                      bool accumulate, int threads) const {
         const index_t blocks = (in_ + kTaskChannels - 1) / kTaskChannels, length = depth_block<T>(tiles);
         parallel_for(grid_.squares() * blocks, threads, [&](index_t task) {
             const index_t point = task / blocks, c = task % blocks * kTaskChannels;
@@ -79,18 +113,17 @@ private:
                 gemm_.multiply_unpacked(std::min(kTaskChannels, in_ - c), out_, std::min(length, tiles - k0),
                                         images.data + point * images.plane + k0 * in_ + c, 1, in_,
                                         gradients.data + point * gradients.plane + k0 * out_, out_,
-                                        sums.data + point * sums.plane + c * out_, out_,
-                                        accumulate || k0 > 0);
+                                        sums + point * sums_plane_ + c * out_, out_, accumulate || k0 > 0);
         });
     }
 
     // A vector's worth of output channels from o on.
-    void write(index_t o, const T* sums, index_t plane, const Images<T>& w) const {
+    void write(index_t o, const T* sums, const Images<T>& w) const {
         const index_t lanes = winograd_.lanes, taps = t_.kernel * t_.kernel;
         const index_t channels = std::min(lanes, s_.out_channels - o);
         Scratch<T> memory((s_.in_channels * taps + 1) * lanes);
         T *weights = memory.data(), *zeros = weights + s_.in_channels * taps * lanes;
-        t_.weight_gradient(s_.in_channels, sums + o, grid_.points * plane, plane, out_, weights,
+        t_.weight_gradient(s_.in_channels, sums + o, grid_.points * sums_plane_, sums_plane_, out_, weights,
                            t_.kernel * lanes, lanes, taps * lanes);
         const auto [out, in, rows, cols] = w.strides;
         T* to = w.data + o * out;
@@ -110,7 +143,8 @@ private:
     const WinogradKernels<T>& winograd_ = *kernels<T>().winograd;
     TileGrid grid_;
     TileSource<T> image_, gradient_;
-    index_t in_, out_;  // channels, in whole vectors
+    index_t in_, out_;    // channels, in whole vectors
+    index_t sums_plane_;  // from one point's sums, (input channels, output channels), to the next
 };
 
 }  // namespace

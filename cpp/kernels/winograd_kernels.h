@@ -1,13 +1,13 @@
-// What each instruction set provides for Winograd's convolutions: transforms of tiles, and the exchange between
-// planes of pixels and vectors of channels.
+// What each instruction set provides for Winograd's convolutions: transforms of tiles, and the exchange
+// between planes of pixels and vectors of channels.
 #pragma once
 
 #include "ranvier/array.h"
 
 namespace ranvier {
 
-// Transforms `count` square tiles of vectors. Element (i, j) of a tile lies at i * row + j * col, the next tile a
-// step further on.
+// Transforms `count` square tiles of vectors. Element (i, j) of a tile lies at i * row + j * col, the next
+// tile a step further on.
 template <class T>
 using TileTransform = void (*)(index_t count, const T* from, index_t from_row, index_t from_col,
                                index_t from_step, T* to, index_t to_row, index_t to_col, index_t to_step);
@@ -25,7 +25,7 @@ struct WinogradTransforms {
     index_t points() const { return tile + kernel - 1; }
 };
 
-inline constexpr int kWinogradCount = 5;
+inline constexpr int kWinogradCount = 3;
 
 template <class T>
 struct WinogradKernels {
@@ -34,7 +34,8 @@ struct WinogradKernels {
 
     // to[pixel][lane] = from[lane * stride + pixel], zero for the lanes from `channels` on.
     void (*gather_channels)(index_t channels, index_t pixels, const T* from, index_t stride, T* to);
-    // to[lane * stride + pixel] = from[pixel][lane] + bias[lane] for the first `channels` lanes; `bias` has all.
+    // to[lane * stride + pixel] = from[pixel][lane] + bias[lane] for the first `channels` lanes; `bias` has
+    // all.
     void (*scatter_channels)(index_t channels, index_t pixels, const T* from, const T* bias, T* to,
                              index_t stride);
 };

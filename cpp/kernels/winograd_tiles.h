@@ -1,7 +1,8 @@
-// The tiles of a batch of images: cut out, padded with zeros, with channels in vectors' lanes, and transformed.
+// The tiles of a batch of images: cut out, padded with zeros, with channels in vectors' lanes, and
+// transformed.
 //
-// Transformed tiles lie as [point][tile][channel], so that each point's are a matrix. The tiles of all images are
-// numbered in rows: row r of tiles is row r % rows of image r / rows.
+// Transformed tiles lie as [point][tile][channel], so that each point's are a matrix. The tiles of all images
+// are numbered in rows: row r of tiles is row r % rows of image r / rows.
 #pragma once
 
 #include <algorithm>
@@ -21,8 +22,8 @@ struct TileGrid {
     index_t squares() const { return points * points; }
 };
 
-// Matrices at an odd number of cache lines from one another, so that a tile's values, which are written to all of
-// them, do not meet in one set of the cache.
+// Matrices at an odd number of cache lines from one another, so that a tile's values, which are written to
+// all of them, do not meet in one set of the cache.
 template <class T>
 index_t apart(index_t elements) {
     constexpr index_t kLine = static_cast<index_t>(kAlignment / sizeof(T));
@@ -71,14 +72,15 @@ void gather_row(const WinogradKernels<T>& kernels, index_t channels, index_t pix
 
 }  // namespace detail
 
-// The tiles of `count` rows from `first` on, of the channels from c0 on that fill a vector. Tile 0 is the first one
-// of row `first`.
+// The tiles of `count` rows from `first` on, of the channels from c0 on that fill a vector. Tile 0 is the
+// first one of row `first`.
 template <class T>
 void transform_tiles(const WinogradKernels<T>& kernels, const TileGrid& grid, const TileSource<T>& source,
                      index_t first, index_t count, index_t c0, const TileMatrices<T>& to) {
     const index_t lanes = kernels.lanes, channels = std::min(lanes, source.channels - c0);
     const index_t pitch = ((grid.cols - 1) * grid.tile + source.extent) * lanes;
-    const index_t left = source.before, right = pitch / lanes - left;  // the image's part of a row, if that wide
+    const index_t left = source.before,
+                  right = pitch / lanes - left;  // the image's part of a row, if that wide
     const index_t valid = std::min(source.width, right);
     T* tile = to.data + c0;
     for_each_image(grid, first, count, [&](index_t image, index_t row, index_t rows) {

@@ -84,8 +84,8 @@ private:
     void work() {
         for (std::uint32_t seen = 0;;) {
             seen = next_job(seen);
-            // The caller closes a job and then looks who is inside; a worker enters and then looks whether the job
-            // is still open. In one order of these, so one of the two sees the other.
+            // The caller closes a job and then looks who is inside; a worker enters and then looks whether
+            // the job is still open. In one order of these, so one of the two sees the other.
             const int others = inside_.fetch_add(1);
             if (job_.load() == seen && others < helpers_) {
                 set_denormal_mode(mode_);

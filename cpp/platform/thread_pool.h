@@ -7,7 +7,8 @@ namespace ranvier {
 
 // Runs function(body, task) for each task in [0, tasks), on the calling thread and up to `helpers` workers.
 // The caller waits for tasks that a worker has begun, but never for a worker to wake up: what nobody else has
-// taken it does itself. While one caller has the workers, others run their tasks alone. Not for a child of fork().
+// taken it does itself. While one caller has the workers, others run their tasks alone. Not for a child of
+// fork().
 void run_with_workers(index_t tasks, int helpers, detail::TaskFunction function, void* body);
 
 }  // namespace ranvier

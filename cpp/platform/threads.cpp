@@ -1,7 +1,7 @@
 // How many threads a call may use, by the process's limits and OpenMP's, and the way to them.
 //
-// The only file that knows OpenMP: its settings say how many threads there may be, so that OMP_NUM_THREADS and
-// libraries that limit threads reach us too. The threads themselves are those of thread_pool.h.
+// The only file that knows OpenMP: its settings say how many threads there may be, so that OMP_NUM_THREADS
+// and libraries that limit threads reach us too. The threads themselves are those of thread_pool.h.
 #include "ranvier/threads.h"
 
 #include <algorithm>

@@ -23,6 +23,16 @@ struct Conv2dShape {
 // group count is below 1, the channels do not divide by groups, or the kernel exceeds the padded image.
 void check(const Conv2dShape& shape);
 
+// How convolutions are computed. `automatic` estimates what is fastest for the shape (whatever its batch) in
+// single precision, and is `direct` in double; the others hold wherever they apply, and else `direct` does.
+// Winograd's algorithm (Lavin and Gray 2016) computes tiles of 2 x 2 or 4 x 4 outputs at once, for kernels of
+// 3 x 3 or (4 x 4 only) 5 x 5 with stride and dilation 1 in one group. It rounds more (docs/accuracy.md), and
+// a NaN or infinity spreads over its tile.
+enum class Conv2dAlgorithm { automatic, direct, winograd_2, winograd_4 };
+
+// For the whole process. Meant for tests and benchmarks.
+void set_conv2d_algorithm(Conv2dAlgorithm algorithm);
+
 // y = x * w + bias, then the activation. bias may be nullptr, else is contiguous and out_channels long.
 template <class T>
 void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<const T>& w, const T* bias,

@@ -211,8 +211,7 @@ RANVIER_INLINE void panel_times_panel(Operands<T>& o, index_t rows, index_t cols
         if (cols <= kLanes<T>) return tile<T, kTileRows, 1, true, Scheme::packed_a>(o);
         return tile<T, kTileRows, kTileVecs, true, Scheme::packed_a>(o);
     }
-    kTilesByRows<T, Scheme::strides>.at[(rows < kTileRows ? rows : kTileRows) - 1](
-        o, cols < kTileCols<T> ? cols : kTileCols<T>);
+    kTilesByRows<T, Scheme::strides>.at[rows - 1](o, cols < kTileCols<T> ? cols : kTileCols<T>);
 }
 
 // For each panel of B (which stays in the first-level cache), all panels of A.
@@ -220,11 +219,11 @@ template <class T, bool PACKED_A>
 RANVIER_INLINE void multiply_panels(index_t rows, index_t cols, index_t depth, const T* a,
                                     index_t a_row_stride, index_t a_col_stride, const T* packed_b, T* c,
                                     index_t c_row_stride, bool accumulate) {
-    const index_t a_panel = PACKED_A ? depth * kTileRows : kTileRows * a_row_stride;
     for (index_t j = 0; j < cols; j += kTileCols<T>) {
-        for (index_t i = 0; i < rows; i += kTileRows) {
+        for (index_t i = 0, now; i < rows; i += now) {
+            now = PACKED_A ? kTileRows : next_rows(rows - i);
             Operands<T> o = {depth,
-                             a + i / kTileRows * a_panel,
+                             PACKED_A ? a + i * depth : a + i * a_row_stride,
                              a_row_stride,
                              a_col_stride,
                              packed_b + j * depth,
@@ -235,7 +234,7 @@ RANVIER_INLINE void multiply_panels(index_t rows, index_t cols, index_t depth, c
                              0,
                              0,
                              accumulate};
-            panel_times_panel<T, PACKED_A>(o, rows - i, cols - j);
+            panel_times_panel<T, PACKED_A>(o, PACKED_A ? rows - i : now, cols - j);
         }
     }
 }

@@ -1,8 +1,8 @@
 // Winograd's transforms of one instruction set, a vector of channels at a time.
 //
-// F(m, r) computes m outputs of a convolution with r weights from m + r - 1 products: the values of two polynomials
-// at as many points, the last of them infinity (Winograd 1980; Lavin and Gray 2016). With points in pairs a, -a, the
-// even and the odd terms of a polynomial serve both.
+// F(m, r) computes m outputs of a convolution with r weights from m + r - 1 products: the values of two
+// polynomials at as many points, the last of them infinity (Winograd 1980; Lavin and Gray 2016). With points
+// in pairs a, -a, the even and the odd terms of a polynomial serve both.
 #include "../../platform/simd.h"
 #include "../../platform/simd_transpose.h"
 #include "isa.h"
@@ -24,8 +24,7 @@ consteval Polynomial product_of_pairs(int pairs, int without, int lift) {
     p.at[lift] = 1;
     for (int q = 0; q < pairs; ++q) {
         if (q == without) continue;
-        for (int k = 7; k >= 0; --k)
-            p.at[k] = (k >= 2 ? p.at[k - 2] : 0) - kPairs[q] * kPairs[q] * p.at[k];
+        for (int k = 7; k >= 0; --k) p.at[k] = (k >= 2 ? p.at[k - 2] : 0) - kPairs[q] * kPairs[q] * p.at[k];
     }
     return p;
 }
@@ -223,7 +222,8 @@ void scatter_channels(index_t channels, index_t pixels, const T* from, const T* 
         }
         const index_t now = pixels < kLanes<T> ? pixels : kLanes<T>;
 #pragma GCC unroll 16
-        for (int k = 0; k < kLanes<T>; ++k) square[k] = k < now ? load(from + k * kLanes<T>) + addend : Vec<T>{};
+        for (int k = 0; k < kLanes<T>; ++k)
+            square[k] = k < now ? load(from + k * kLanes<T>) + addend : Vec<T>{};
         transpose<T>(square);
 #pragma GCC unroll 16
         for (int k = 0; k < kLanes<T>; ++k)
@@ -233,12 +233,10 @@ void scatter_channels(index_t channels, index_t pixels, const T* from, const T* 
 
 }  // namespace
 
-#define RANVIER_WINOGRAD_KERNELS(T)                                                                     \
-    {                                                                                                   \
-        kLanes<T>,                                                                                      \
-            {transforms_of<T, 2, 3>(), transforms_of<T, 4, 3>(), transforms_of<T, 6, 3>(),              \
-             transforms_of<T, 2, 5>(), transforms_of<T, 4, 5>()},                                       \
-            gather_channels<T>, scatter_channels<T>                                                     \
+#define RANVIER_WINOGRAD_KERNELS(T)                                                                \
+    {                                                                                              \
+        kLanes<T>, {transforms_of<T, 2, 3>(), transforms_of<T, 4, 3>(), transforms_of<T, 4, 5>()}, \
+            gather_channels<T>, scatter_channels<T>                                                \
     }
 
 constinit const WinogradKernels<float> winograd_float32 = RANVIER_WINOGRAD_KERNELS(float);
