@@ -15,7 +15,7 @@ constexpr double kOutputTransform = 5;  // of the outputs, or their gradient
 constexpr double kWeightTransform = 5;
 constexpr double kSumTraffic =
     16;                       // of the weights' gradient before its transform: it goes to memory and back
-constexpr double kBatch = 4;  // images that share the weights' transform
+constexpr double kBatch = 4;  // images that are taken to share the weights' transform
 constexpr double kProductsPerCycle = 1.6;
 constexpr double kDirectProductsPerCycle = 1.7;
 
@@ -39,18 +39,18 @@ double direct_cost(const Conv2dShape& s) {
 
 // `weights` is what one vector of weights costs for each point of a tile.
 template <class T>
-double winograd_cost(const WinogradTransforms<T>& t, const Conv2dShape& s, double weights) {
+double winograd_cost(const WinogradTransforms<T>& t, const Conv2dShape& s, double weights, double batch) {
     const index_t lanes = kernels<T>().winograd->lanes;
     const double tiles = static_cast<double>(((s.out_height() + t.tile - 1) / t.tile) *
                                              ((s.out_width() + t.tile - 1) / t.tile));
     const double in = static_cast<double>(s.in_channels), out = vectors(s.out_channels, lanes);
     const double of_tile = in * out / kProductsPerCycle + vectors(s.in_channels, lanes) * kImageTransform +
                            out * kOutputTransform;
-    return static_cast<double>(t.points() * t.points()) * (tiles * of_tile + in * out * weights / kBatch);
+    return static_cast<double>(t.points() * t.points()) * (tiles * of_tile + in * out * weights / batch);
 }
 
 template <class T>
-const WinogradTransforms<T>* choose(const Conv2dShape& s, double weights) {
+const WinogradTransforms<T>* choose(const Conv2dShape& s, double weights, double batch) {
     const Conv2dAlgorithm request = requested;
     if (request == Conv2dAlgorithm::direct) return nullptr;
     // Who asks for double precision wants the digits.
@@ -63,7 +63,7 @@ const WinogradTransforms<T>* choose(const Conv2dShape& s, double weights) {
     for (const auto& t : kernels<T>().winograd->transforms) {
         if (!applies(t, s)) continue;
         if (tile == t.tile) return &t;
-        const double cost = winograd_cost(t, s, weights);
+        const double cost = winograd_cost(t, s, weights, batch);
         if (tile == 0 && cost < least) {
             best = &t;
             least = cost;
@@ -78,12 +78,12 @@ void set_conv2d_algorithm(Conv2dAlgorithm algorithm) { requested = algorithm; }
 
 template <class T>
 const WinogradTransforms<T>* winograd_for_outputs(const Conv2dShape& shape) {
-    return choose<T>(shape, kWeightTransform);
+    return choose<T>(shape, kWeightTransform, kBatch);
 }
 
 template <class T>
 const WinogradTransforms<T>* winograd_for_weights(const Conv2dShape& shape) {
-    return choose<T>(shape, kSumTraffic);
+    return choose<T>(shape, kSumTraffic, static_cast<double>(shape.batch));
 }
 
 Conv2dShape reversed(const Conv2dShape& shape) {

@@ -11,7 +11,7 @@ namespace ranvier {
 template <class T>
 const WinogradTransforms<T>* winograd_for_outputs(const Conv2dShape& shape);
 
-// The same for the gradient to the weights.
+// The same for the gradient to the weights, which is a sum over the batch, and may depend on it.
 template <class T>
 const WinogradTransforms<T>* winograd_for_weights(const Conv2dShape& shape);
 

@@ -18,8 +18,11 @@ constexpr index_t kBlockChannels = 64;
 // second-level cache.
 constexpr index_t kHeld = 192 << 10;
 constexpr index_t kLeastTiles = 24;
-// Up to so many tiles in all, the transformed weights are used up block by block, and never meet in memory.
+// For few tiles, or weights that would not stay in the third-level cache, transformed weights are used up
+// block by block, and never meet in memory.
 constexpr index_t kFewTiles = 96;
+constexpr index_t kManyWeights = 3 << 20;
+constexpr index_t kAhead = 4;  // input channels whose weights are fetched before their turn
 
 template <class T>
 class WinogradForward {
@@ -46,10 +49,11 @@ public:
         const index_t tiles = s_.batch * grid_.rows * grid_.cols;
         const int threads = threads_for(static_cast<double>(tiles * grid_.squares()) *
                                         static_cast<double>(s_.in_channels * s_.out_channels) / 6);
-        if (tiles <= kFewTiles)
-            run_by_channels(threads);
-        else
-            run_by_tiles(tiles, threads);
+        const bool many_weights = grid_.squares() * s_.in_channels * s_.out_channels > kManyWeights;
+        if (tiles > kFewTiles && !many_weights) return run_by_tiles(tiles, threads);
+        const index_t rows = s_.batch * grid_.rows, portion = std::max<index_t>(1, kFewTiles / grid_.cols);
+        for (index_t first = 0; first < rows; first += portion)
+            run_by_channels(first, std::min(portion, rows - first), threads);
     }
 
 private:
@@ -65,14 +69,13 @@ private:
         return k0 * weights.width + o / gemm_.tile_cols * gemm_.tile_cols * depth + o % gemm_.tile_cols;
     }
 
-    // All tiles first; then a task is a block of output channels, from its weights to the image.
-    void run_by_channels(int threads) const {
-        const index_t rows = s_.batch * grid_.rows, tiles = rows * grid_.cols;
-        const index_t plane = apart<T>(tiles * in_stride_);
+    // All tiles of some rows first; then a task is a block of output channels, from its weights to the image.
+    void run_by_channels(index_t first, index_t rows, int threads) const {
+        const index_t plane = apart<T>(rows * grid_.cols * in_stride_);
         Scratch<T> memory(grid_.squares() * plane);
         const TileMatrices<T> images = {memory.data(), plane, in_stride_};
         parallel_for(in_stride_ / winograd_.lanes, threads, [&](index_t block) {
-            transform_tiles(winograd_, grid_, source_, 0, rows, block * winograd_.lanes, images);
+            transform_tiles(winograd_, grid_, source_, first, rows, block * winograd_.lanes, images);
         });
         const index_t width = gemm_.tile_cols, weights_plane = apart<T>(width * s_.in_channels);
         parallel_for((s_.out_channels + width - 1) / width, threads, [&](index_t block) {
@@ -80,7 +83,7 @@ private:
             const PackedWeights weights = {weights_memory.data(), weights_plane, width};
             for (index_t o = 0; o < width; o += winograd_.lanes)
                 transform_weights(block * width + o, weights, o);
-            outputs(images, 0, rows, block * width, width, weights, 0);
+            outputs(images, first, rows, block * width, width, weights, 0);
         });
     }
 
@@ -126,6 +129,11 @@ private:
         }
     }
 
+    // For the gradient to the input, each input channel's weights lie far from the last one's.
+    static void prefetch_weights(const T* from, index_t elements) {
+        for (index_t i = 0; i < elements; i += kAlignment / sizeof(T)) __builtin_prefetch(from + i);
+    }
+
     // [input channel][tap][lane]; returns whether the taps came out in reversed order.
     bool gather_weights(index_t o0, index_t k0, index_t depth, T* to) const {
         const index_t lanes = winograd_.lanes, taps = t_.kernel * t_.kernel;
@@ -138,9 +146,11 @@ private:
         }
         const bool reversed = cols == -1 && rows == -t_.kernel;
         if (channels > 0 && (reversed || (cols == 1 && rows == t_.kernel))) {
-            for (index_t c = 0; c < depth; ++c)
+            for (index_t c = 0; c < depth; ++c) {
+                prefetch_weights(from + (c + kAhead) * in - (reversed ? taps - 1 : 0), channels * taps);
                 winograd_.gather_channels(channels, taps, from + c * in - (reversed ? taps - 1 : 0), out,
                                           to + c * taps * lanes);
+            }
             return reversed;
         }
         for (index_t c = 0; c < depth; ++c)

@@ -19,8 +19,8 @@ constexpr index_t kLeastTilesOfGroup = 192;
 // What the transformed tiles of a portion may take, in elements: of one thread, and of all together.
 constexpr index_t kHeldByTask = 512 << 10;
 constexpr index_t kHeld = 4 << 20;
-constexpr index_t kTaskChannels = 96;  // input channels of one product
-constexpr index_t kTaskTiles = 64;     // tiles that are transformed at once
+constexpr index_t kBlockIn = 48, kBlockOut = 64;  // channels of one product
+constexpr index_t kTaskTiles = 64;                // tiles that are transformed at once
 
 template <class T>
 class WinogradBackwardWeights {
@@ -46,6 +46,7 @@ public:
             size > kMostSummedApart ? 1 : std::clamp<index_t>(rows() / least_rows, 1, kMostGroups);
         const index_t group_rows = (rows() + groups - 1) / groups;
         const index_t held = groups > 1 ? kHeldByTask : kHeld;
+        if (groups == 1 && rows() <= portion_of(held)) return run_by_blocks(grad_w, threads);
         Scratch<T> memory(groups * size);
         T* sums = memory.data();
         // With one group this is a loop, and the parallel one is within.
@@ -57,16 +58,55 @@ public:
             const index_t o = block * winograd_.lanes;
             for (index_t group = 1; group < groups; ++group)
                 if (group * group_rows < rows()) add_sums(sums + group * size + o, sums + o);
-            write(o, sums, grad_w);
+            write({sums + o, sums_plane_, out_}, 0, s_.in_channels, o, grad_w);
         });
     }
 
 private:
     index_t rows() const { return s_.batch * grid_.rows; }
+    // Rows of tiles whose transforms have up to `held` elements.
+    index_t portion_of(index_t held) const {
+        return std::max<index_t>(1, held / (grid_.squares() * (in_ + out_) * grid_.cols));
+    }
+
+    // All tiles first; then a task is a block of input channels by a block of output channels, from the
+    // products to the gradient, and no sums meet in memory.
+    void run_by_blocks(const Images<T>& grad_w, int threads) const {
+        const index_t tiles = rows() * grid_.cols;
+        const index_t in_plane = apart<T>(tiles * in_), out_plane = apart<T>(tiles * out_);
+        Scratch<T> memory(grid_.squares() * (in_plane + out_plane));
+        const TileMatrices<T> images = {memory.data(), in_plane, in_};
+        const TileMatrices<T> gradients = {memory.data() + grid_.squares() * in_plane, out_plane, out_};
+        lay_out(0, rows(), images, gradients, threads);
+        const index_t in_blocks = (s_.in_channels + kBlockIn - 1) / kBlockIn;
+        const index_t out_blocks = (out_ + kBlockOut - 1) / kBlockOut;
+        parallel_for(in_blocks * out_blocks, threads, [&](index_t task) {
+            const index_t c = task % in_blocks * kBlockIn, o = task / in_blocks * kBlockOut;
+            const index_t in = std::min(kBlockIn, s_.in_channels - c), out = std::min(kBlockOut, out_ - o);
+            const index_t plane = apart<T>(in * out);
+            Scratch<T> sums(grid_.squares() * plane);
+            for (index_t point = 0; point < grid_.squares(); ++point)
+                multiply(tiles, {images.data + point * in_plane + c, 0, in_}, in,
+                         {gradients.data + point * out_plane + o, 0, out_}, out, sums.data() + point * plane,
+                         out, false);
+            for (index_t from = 0; from < out; from += winograd_.lanes)
+                write({sums.data() + from, plane, out}, c, in, o + from, grad_w);
+        });
+    }
+
+    // sums (+)= the products of one point's matrices over all tiles.
+    void multiply(index_t tiles, const TileMatrices<T>& images, index_t in, const TileMatrices<T>& gradients,
+                  index_t out, T* sums, index_t sums_stride, bool accumulate) const {
+        const index_t length = depth_block<T>(tiles);
+        for (index_t k0 = 0; k0 < tiles; k0 += length)
+            gemm_.multiply_unpacked(in, out, std::min(length, tiles - k0), images.data + k0 * images.stride,
+                                    1, images.stride, gradients.data + k0 * gradients.stride,
+                                    gradients.stride, sums, sums_stride, accumulate || k0 > 0);
+    }
 
     // The sums over `count` rows of tiles from `first` on, which are none if count is not positive.
     void add_rows(index_t first, index_t count, index_t held, T* sums, int threads) const {
-        const index_t portion = std::max<index_t>(1, held / (grid_.squares() * (in_ + out_) * grid_.cols));
+        const index_t portion = portion_of(held);
         const index_t most = std::max<index_t>(0, std::min(portion, count)) * grid_.cols;
         const index_t in_plane = apart<T>(most * in_), out_plane = apart<T>(most * out_);
         Scratch<T> memory(grid_.squares() * (in_plane + out_plane));
@@ -106,32 +146,30 @@ private:
 
     void add_products(index_t tiles, const TileMatrices<T>& images, const TileMatrices<T>& gradients, T* sums,
                       bool accumulate, int threads) const {
-        const index_t blocks = (in_ + kTaskChannels - 1) / kTaskChannels, length = depth_block<T>(tiles);
+        const index_t blocks = (in_ + kBlockIn - 1) / kBlockIn;
         parallel_for(grid_.squares() * blocks, threads, [&](index_t task) {
-            const index_t point = task / blocks, c = task % blocks * kTaskChannels;
-            for (index_t k0 = 0; k0 < tiles; k0 += length)
-                gemm_.multiply_unpacked(std::min(kTaskChannels, in_ - c), out_, std::min(length, tiles - k0),
-                                        images.data + point * images.plane + k0 * in_ + c, 1, in_,
-                                        gradients.data + point * gradients.plane + k0 * out_, out_,
-                                        sums + point * sums_plane_ + c * out_, out_, accumulate || k0 > 0);
+            const index_t point = task / blocks, c = task % blocks * kBlockIn;
+            multiply(tiles, {images.data + point * images.plane + c, 0, in_}, std::min(kBlockIn, in_ - c),
+                     {gradients.data + point * gradients.plane, 0, out_}, out_,
+                     sums + point * sums_plane_ + c * out_, out_, accumulate);
         });
     }
 
-    // A vector's worth of output channels from o on.
-    void write(index_t o, const T* sums, const Images<T>& w) const {
+    // `count` input channels from c0 on, of a vector's worth of output channels from o on; both begin `sums`.
+    void write(const TileMatrices<T>& sums, index_t c0, index_t count, index_t o, const Images<T>& w) const {
         const index_t lanes = winograd_.lanes, taps = t_.kernel * t_.kernel;
         const index_t channels = std::min(lanes, s_.out_channels - o);
-        Scratch<T> memory((s_.in_channels * taps + 1) * lanes);
-        T *weights = memory.data(), *zeros = weights + s_.in_channels * taps * lanes;
-        t_.weight_gradient(s_.in_channels, sums + o, grid_.points * sums_plane_, sums_plane_, out_, weights,
+        Scratch<T> memory((count * taps + 1) * lanes);
+        T *weights = memory.data(), *zeros = weights + count * taps * lanes;
+        t_.weight_gradient(count, sums.data, grid_.points * sums.plane, sums.plane, sums.stride, weights,
                            t_.kernel * lanes, lanes, taps * lanes);
         const auto [out, in, rows, cols] = w.strides;
-        T* to = w.data + o * out;
+        T* to = w.data + o * out + c0 * in;
         if (cols == 1 && rows == t_.kernel && in == taps) {
             std::fill_n(zeros, lanes, T{});
-            return winograd_.scatter_channels(channels, s_.in_channels * taps, weights, zeros, to, out);
+            return winograd_.scatter_channels(channels, count * taps, weights, zeros, to, out);
         }
-        for (index_t c = 0; c < s_.in_channels; ++c)
+        for (index_t c = 0; c < count; ++c)
             for (index_t i = 0; i < taps; ++i, weights += lanes)
                 for (index_t lane = 0; lane < channels; ++lane)
                     to[lane * out + c * in + i / t_.kernel * rows + i % t_.kernel * cols] = weights[lane];
