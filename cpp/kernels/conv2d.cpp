@@ -54,6 +54,7 @@ public:
           group_in_(shape.in_channels / shape.groups),
           group_out_(shape.out_channels / shape.groups),
           depth_(group_in_ * shape.kernel_height * shape.kernel_width),
+          block_rows_(std::clamp<index_t>(kBlockPixels / layout_.pitch, 1, layout_.rows.out)),
           offsets_(depth_) {
         layout_.write_offsets(group_in_, offsets_.data());
     }
@@ -63,7 +64,7 @@ public:
     void run() const {
         const int threads = threads_for(convolution_work(s_));
         const index_t size = layout_.copied ? s_.in_channels * layout_.channel : 0;
-        const index_t blocks = (layout_.pixels + kBlockPixels - 1) / kBlockPixels;
+        const index_t blocks = (layout_.rows.out + block_rows_ - 1) / block_rows_;
         if (s_.batch >= threads) {
             parallel_for(s_.batch, threads, [&](index_t image) {
                 Scratch<T> planes(size);
@@ -93,50 +94,45 @@ private:
     void multiply(index_t image, index_t group, index_t block, const T* planes) const {
         const T* source = layout_.copied ? planes : x_.data + image * x_.strides[0];
         source += group * group_in_ * layout_.channel;
-        const index_t q0 = block * kBlockPixels, pixels = std::min(kBlockPixels, layout_.pixels - q0);
+        const index_t y0 = block * block_rows_, rows = std::min(block_rows_, layout_.rows.out - y0);
+        const index_t q0 = y0 * layout_.pitch, pixels = (rows - 1) * layout_.pitch + layout_.cols.out;
+        T* to = y_.data + image * y_.strides[0] + group * group_out_ * y_.strides[1] + y0 * y_.strides[2];
         // The result is the output as it lies if there are no pixels to drop.
         const bool direct =
             layout_.pitch == layout_.cols.out && y_.strides[3] == 1 && y_.strides[2] == layout_.pitch;
         Scratch<T> memory(direct ? 0 : group_out_ * pixels);
-        T* c = memory.data();
-        index_t c_stride = pixels;
-        if (direct) {
-            c = y_.data + image * y_.strides[0] + group * group_out_ * y_.strides[1] + q0;
-            c_stride = y_.strides[1];
-        }
+        T* c = direct ? to : memory.data();
+        const index_t c_stride = direct ? y_.strides[1] : pixels;
         for (index_t o = 0; depth_ == 0 && o < group_out_; ++o) std::fill_n(c + o * c_stride, pixels, T{});
         const index_t length = depth_block<T>(depth_);
         for (index_t k0 = 0; k0 < depth_; k0 += length)
             gemm_.multiply_b_by_offsets(group_out_, pixels, std::min(length, depth_ - k0),
                                         w_ + group * group_out_ * depth_ + k0, depth_, 1, source + q0,
                                         offsets_.data() + k0, c, c_stride, k0 > 0);
-        for (index_t o = 0; o < group_out_; ++o) {
-            T* row = c + o * c_stride;
-            finish(group * group_out_ + o, pixels, row);
-            if (!direct) scatter(image, group * group_out_ + o, q0, pixels, row);
-        }
+        for (index_t o = 0; o < group_out_; ++o)
+            finish(group * group_out_ + o, rows, c + o * c_stride, to + o * y_.strides[1]);
     }
 
-    void finish(index_t channel, index_t pixels, T* row) const {
-        if (bias_) gemm_.add_scalar(pixels, bias_[channel], row);
-        if (activation_ != Activation::identity)
-            kernels<T>().elementwise->activation[static_cast<int>(activation_)](pixels, row, row, parameter_);
-    }
-
-    // Pixels q0 .. q0 + pixels of one channel, without those beyond the output's width.
-    void scatter(index_t image, index_t channel, index_t q0, index_t pixels, const T* row) const {
-        T* plane = y_.data + image * y_.strides[0] + channel * y_.strides[1];
-        for (index_t q = q0; q < q0 + pixels;) {
-            const index_t y = q / layout_.pitch, x = q % layout_.pitch;
-            const index_t now = std::min(layout_.pitch - x, q0 + pixels - q);
-            const index_t valid = std::min(now, layout_.cols.out - x);
-            T* to = plane + y * y_.strides[2] + x * y_.strides[3];
-            if (y_.strides[3] == 1)
-                for (index_t i = 0; i < valid; ++i) to[i] = row[q - q0 + i];
-            else
-                for (index_t i = 0; i < valid; ++i) to[i * y_.strides[3]] = row[q - q0 + i];
-            q += now;
+    // Bias and activation of some rows of one channel, from the products (which may be the rows themselves).
+    void finish(index_t channel, index_t rows, T* products, T* to) const {
+        const index_t width = layout_.cols.out;
+        const bool contiguous = y_.strides[3] == 1;
+        const T bias = bias_ ? bias_[channel] : T{};
+        T* result = contiguous ? to : products;
+        const index_t stride = contiguous ? y_.strides[2] : layout_.pitch;
+        if (bias_ || result != products)
+            kernels<T>().plane->add_bias(rows, width, products, layout_.pitch, bias, result, stride);
+        if (activation_ != Activation::identity) {
+            const auto activate = kernels<T>().elementwise->activation[static_cast<int>(activation_)];
+            const bool one_run = stride == width;
+            for (index_t i = 0; i < (one_run ? 1 : rows); ++i)
+                activate(one_run ? rows * width : width, result + i * stride, result + i * stride,
+                         parameter_);
         }
+        if (contiguous) return;
+        for (index_t i = 0; i < rows; ++i)
+            for (index_t j = 0; j < width; ++j)
+                to[i * y_.strides[2] + j * y_.strides[3]] = result[i * stride + j];
     }
 
     const Conv2dShape& s_;
@@ -149,6 +145,7 @@ private:
     const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
     PlaneLayout layout_;
     index_t group_in_, group_out_, depth_;
+    index_t block_rows_;  // of output pixels in one task
     Scratch<index_t> offsets_;
 };
 

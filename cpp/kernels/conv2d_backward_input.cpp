@@ -155,6 +155,14 @@ private:
     void copy(index_t image, index_t o, T* padded) const {
         T* to = padded + o * plane_;
         const T* from = grad_.data + image * grad_.strides[0] + o * grad_.strides[1];
+        if (grad_.strides[3] == 1) {
+            const index_t pitch = padded_cols_.size, top = padded_rows_.before * pitch;
+            std::fill_n(to, top, T{});
+            kernels<T>().plane->pad_rows(rows_.out, cols_.out, from, grad_.strides[2], padded_cols_.before,
+                                         pitch - padded_cols_.before - cols_.out, to + top);
+            std::fill(to + top + rows_.out * pitch, to + plane_, T{});
+            return;
+        }
         std::fill_n(to, plane_, T{});
         to += padded_rows_.before * padded_cols_.size + padded_cols_.before;
         for (index_t y = 0; y < rows_.out; ++y)
@@ -188,13 +196,13 @@ private:
                 row0 * grad_x_.strides[2] + col0 * grad_x_.strides[3];
         const index_t row_step = rows_.stride * grad_x_.strides[2],
                       col_step = cols_.stride * grad_x_.strides[3];
+        if (col_step == 1)
+            return kernels<T>().plane->add_bias(rows, phase.cols.count, values, padded_cols_.size, T{}, to,
+                                                row_step);
         for (index_t U = 0; U < rows; ++U) {
             const T* from = values + U * padded_cols_.size;
             T* line = to + U * row_step;
-            if (col_step == 1)
-                std::copy_n(from, phase.cols.count, line);
-            else
-                for (index_t V = 0; V < phase.cols.count; ++V) line[V * col_step] = from[V];
+            for (index_t V = 0; V < phase.cols.count; ++V) line[V * col_step] = from[V];
         }
     }
 

@@ -140,11 +140,14 @@ private:
     void copy_gradient(index_t image, index_t o, T* row) const {
         const T* from = grad_.data + image * grad_.strides[0] + o * grad_.strides[1];
         const index_t width = layout_.cols.out;
+        if (grad_.strides[3] == 1) {
+            const index_t last = layout_.rows.out - 1, gap = layout_.pitch - width;
+            kernels<T>().plane->pad_rows(last, width, from, grad_.strides[2], 0, gap, row);
+            return kernels<T>().plane->pad_rows(1, width, from + last * grad_.strides[2], 0, 0, 0,
+                                                row + last * layout_.pitch);
+        }
         for (index_t y = 0; y < layout_.rows.out; ++y, from += grad_.strides[2], row += layout_.pitch) {
-            if (grad_.strides[3] == 1)
-                std::copy_n(from, width, row);
-            else
-                for (index_t x = 0; x < width; ++x) row[x] = from[x * grad_.strides[3]];
+            for (index_t x = 0; x < width; ++x) row[x] = from[x * grad_.strides[3]];
             if (y + 1 < layout_.rows.out) std::fill(row + width, row + layout_.pitch, T{});
         }
     }

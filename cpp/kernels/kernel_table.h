@@ -5,6 +5,7 @@
 
 #include "elementwise_kernels.h"
 #include "gemm_kernels.h"
+#include "plane_kernels.h"
 #include "pool_kernels.h"
 #include "winograd_kernels.h"
 
@@ -15,6 +16,7 @@ struct Kernels {
     const GemmKernels<T>* gemm;
     const ElementwiseKernels<T>* elementwise;
     const PoolKernels<T>* pool;
+    const PlaneKernels<T>* plane;
     const WinogradKernels<T>* winograd;
 };
 

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 
+#include "kernel_table.h"
 #include "ranvier/array.h"
 #include "ranvier/conv2d.h"
 
@@ -77,6 +78,7 @@ struct PlaneLayout {
     // One channel of one image, into `to` of `channel` elements.
     template <class T>
     void copy_channel(const T* from, index_t row_stride, index_t col_stride, T* to) const {
+        if (rows.stride == 1 && cols.stride == 1 && col_stride == 1) return pad(from, row_stride, to);
         for (index_t r = 0; r < rows.phases(); ++r)
             for (index_t c = 0; c < cols.phases(); ++c, to += plane)
                 for (index_t U = 0; U < plane / pitch; ++U) {
@@ -90,6 +92,19 @@ struct PlaneLayout {
     }
 
 private:
+    // The only plane of stride 1, of an image with contiguous rows.
+    template <class T>
+    void pad(const T* from, index_t row_stride, T* to) const {
+        const index_t lines = plane / pitch, top = std::min(rows.padding, lines);
+        const index_t inside = std::clamp<index_t>(rows.size, 0, lines - top);
+        const index_t before = std::min(cols.padding, pitch);
+        const index_t width = std::clamp<index_t>(cols.size, 0, pitch - before);
+        std::fill_n(to, top * pitch, T{});
+        kernels<T>().plane->pad_rows(inside, width, from, row_stride, before, pitch - before - width,
+                                     to + top * pitch);
+        std::fill(to + (top + inside) * pitch, to + plane, T{});
+    }
+
     // line[V] = from[V stride + phase - padding], zero outside of the image.
     template <class T>
     void copy_line(const T* from, index_t col_stride, index_t phase, T* line) const {

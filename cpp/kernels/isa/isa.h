@@ -17,6 +17,8 @@ extern const ElementwiseKernels<float> elementwise_float32;
 extern const ElementwiseKernels<double> elementwise_float64;
 extern const PoolKernels<float> pool_float32;
 extern const PoolKernels<double> pool_float64;
+extern const PlaneKernels<float> plane_float32;
+extern const PlaneKernels<double> plane_float64;
 extern const WinogradKernels<float> winograd_float32;
 extern const WinogradKernels<double> winograd_float64;
 

@@ -1,0 +1,19 @@
+// What each instruction set provides for moving rows of images.
+#pragma once
+
+#include "ranvier/array.h"
+
+namespace ranvier {
+
+template <class T>
+struct PlaneKernels {
+    // Each of the rows, `cols` long, goes to a line of before + cols + after elements, with zeros around it.
+    // Lines follow one another without gaps.
+    void (*pad_rows)(index_t rows, index_t cols, const T* from, index_t row_stride, index_t before,
+                     index_t after, T* to);
+    // to[i][j] = from[i][j] + bias.
+    void (*add_bias)(index_t rows, index_t cols, const T* from, index_t from_stride, T bias, T* to,
+                     index_t to_stride);
+};
+
+}  // namespace ranvier
