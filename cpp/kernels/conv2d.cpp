@@ -6,6 +6,7 @@
 
 #include "../platform/denormals.h"
 #include "conv2d_algorithm.h"
+#include "conv2d_pointwise.h"
 #include "planes.h"
 #include "ranvier/memory.h"
 #include "ranvier/threads.h"
@@ -177,6 +178,8 @@ void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<con
             const Images<T>& y, Activation activation, T parameter) {
     if (shape.batch == 0 || shape.out_channels == 0) return;
     FlushDenormals flush;
+    if (is_pointwise(shape) && is_matrix(x, shape.in_width) && is_matrix(y, shape.in_width))
+        return pointwise_forward(shape, x, w, bias, y, activation, parameter);
     if (const auto* transforms = winograd_for_outputs<T>(shape))
         return winograd_forward(*transforms, shape, x, w, bias, y, activation, parameter);
     Scratch<T> memory(shape.out_channels * (shape.in_channels / shape.groups) * shape.kernel_height *

@@ -5,6 +5,7 @@
 // G[U][V] = sum over output channels o and taps (i, j) of that phase of w[o][.][i][j] grad[o][U - a][V - b].
 #include "../platform/denormals.h"
 #include "conv2d_algorithm.h"
+#include "conv2d_pointwise.h"
 #include "planes.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/memory.h"
@@ -227,6 +228,8 @@ void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad
                            const Images<T>& grad_x) {
     if (shape.batch == 0 || shape.in_channels == 0 || shape.in_height == 0 || shape.in_width == 0) return;
     FlushDenormals flush;
+    if (is_pointwise(shape) && is_matrix(grad, shape.in_width) && is_matrix(grad_x, shape.in_width))
+        return pointwise_backward_input(shape, grad, w, grad_x);
     const Conv2dShape reverse = reversed(shape);
     if (const auto* transforms = winograd_for_outputs<T>(reverse)) {
         const index_t last =

@@ -11,6 +11,8 @@ struct PlaneKernels {
     // Lines follow one another without gaps.
     void (*pad_rows)(index_t rows, index_t cols, const T* from, index_t row_stride, index_t before,
                      index_t after, T* to);
+    // to[j] = from[j * step].
+    void (*copy_every)(index_t n, const T* from, index_t step, T* to);
     // to[i][j] = from[i][j] + bias.
     void (*add_bias)(index_t rows, index_t cols, const T* from, index_t from_stride, T bias, T* to,
                      index_t to_stride);

@@ -114,10 +114,7 @@ private:
             cols.size + before > 0 ? (cols.size + before + step - 1) / step : 0, first, pitch);
         std::fill(line, line + first, T{});
         from += (first * step - before) * col_stride;
-        if (step * col_stride == 1)
-            std::copy_n(from, last - first, line + first);
-        else
-            for (index_t V = first; V < last; ++V, from += step * col_stride) line[V] = *from;
+        kernels<T>().plane->copy_every(last - first, from, step * col_stride, line + first);
         std::fill(line + last, line + pitch, T{});
     }
 };

@@ -1,5 +1,5 @@
 // Rows of images of one instruction set: copied with zeros around them, or with a bias added.
-#include "../../platform/simd.h"
+#include "../../platform/simd_strided.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
@@ -25,6 +25,14 @@ void pad_rows(index_t rows, index_t cols, const T* from, index_t row_stride, ind
 }
 
 template <class T>
+void copy_every(index_t n, const T* from, index_t step, T* to) {
+    for (index_t j = 0; j < n; j += kLanes<T>) {
+        const index_t count = n - j < kLanes<T> ? n - j : kLanes<T>;
+        store_partial(to + j, load_every(from + j * step, step, count), count);
+    }
+}
+
+template <class T>
 void add_bias(index_t rows, index_t cols, const T* from, index_t from_stride, T bias, T* to,
               index_t to_stride) {
     const Vec<T> addend = broadcast(bias);
@@ -37,7 +45,7 @@ void add_bias(index_t rows, index_t cols, const T* from, index_t from_stride, T 
 
 }  // namespace
 
-constinit const PlaneKernels<float> plane_float32 = {pad_rows<float>, add_bias<float>};
-constinit const PlaneKernels<double> plane_float64 = {pad_rows<double>, add_bias<double>};
+constinit const PlaneKernels<float> plane_float32 = {pad_rows<float>, copy_every<float>, add_bias<float>};
+constinit const PlaneKernels<double> plane_float64 = {pad_rows<double>, copy_every<double>, add_bias<double>};
 
 }  // namespace ranvier::RANVIER_ISA

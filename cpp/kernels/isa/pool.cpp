@@ -1,43 +1,10 @@
 // Pooling kernels of one instruction set: a vector of neighbouring windows at a time.
 #include "../../platform/simd.h"
-#include "../../platform/simd_transpose.h"
+#include "../../platform/simd_strided.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
 namespace {
-
-// Lanes x[0], x[step], x[2 step] ..., of which `count` are there.
-template <class T>
-RANVIER_INLINE Vec<T> load_every(const T* x, index_t step, index_t count) {
-    if (step == 1) return count == kLanes<T> ? load(x) : load_partial(x, count);
-    Vec<T> v = {};
-    for (int i = 0; i < kLanes<T>; ++i)
-        if (i < count) v[i] = x[i * step];
-    return v;
-}
-
-// The same for step 2 from two loads; the last element read is x[2 * kLanes - 2].
-template <class T>
-RANVIER_INLINE Vec<T> load_every_second(const T* x) {
-    const Vec<T> low = load(x), high = load(x + kLanes<T> - 1);
-#if defined(__clang__)
-    return [&]<std::size_t... I>(std::index_sequence<I...>) {
-        constexpr int kHalf = kLanes<T> / 2;
-        return __builtin_shufflevector(low, high, (I < kHalf ? 2 * I : kLanes<T> + 2 * I + 1 - kLanes<T>)...);
-    }
-    (std::make_index_sequence<kLanes<T>>{});
-#else
-    MaskOf<T> lanes = {};
-    for (int i = 0; i < kLanes<T>; ++i) lanes[i] = i < kLanes<T> / 2 ? 2 * i : 2 * i + 1;
-    return __builtin_shuffle(low, high, lanes);
-#endif
-}
-
-template <class T>
-RANVIER_INLINE Vec<T> window_column(const T* x, index_t step, index_t count) {
-    if (step == 2 && count == kLanes<T>) return load_every_second(x);
-    return load_every(x, step, count);
-}
 
 template <class T>
 void max_row(index_t n, const T* x, index_t row_stride, index_t kernel_height, index_t kernel_width,
@@ -49,11 +16,11 @@ void max_row(index_t n, const T* x, index_t row_stride, index_t kernel_height, i
         const index_t count = n - i < kLanes<T> ? n - i : kLanes<T>;
         const T* corner = x + i * step;
         const MaskOf<T> start = lane_start + static_cast<Int>(first + i * step);
-        Vec<T> most = window_column(corner, step, count);
+        Vec<T> most = load_every<T>(corner, step, count);
         MaskOf<T> at = start;
         for (index_t k = 0; k < kernel_height; ++k)
             for (index_t j = 0; j < kernel_width; ++j) {
-                const Vec<T> v = window_column(corner + k * row_stride + j, step, count);
+                const Vec<T> v = load_every<T>(corner + k * row_stride + j, step, count);
                 // Greater, or the first NaN.
                 const MaskOf<T> better = (v > most) | ((v != v) & (most == most));
                 most = select<T>(better, v, most);
@@ -75,7 +42,7 @@ void average_row(index_t n, const T* x, index_t row_stride, index_t kernel_heigh
         Vec<T> sum = {};
         for (index_t k = 0; k < kernel_height; ++k)
             for (index_t j = 0; j < kernel_width; ++j)
-                sum += window_column(corner + k * row_stride + j, step, count);
+                sum += load_every<T>(corner + k * row_stride + j, step, count);
         store_partial(y + i, sum * scale, count);
     }
 }

@@ -1,0 +1,47 @@
+// Loads of every step-th element.
+#pragma once
+
+#include <utility>
+
+#include "simd.h"
+
+namespace ranvier::RANVIER_ISA {
+
+// Lanes x[0], x[2], x[4] ... of two vectors that begin at x[0] and at x[kLanes - 1].
+#if defined(__clang__)
+template <class T, std::size_t... I>
+RANVIER_INLINE Vec<T> even_lanes_of(Vec<T> low, Vec<T> high, std::index_sequence<I...>) {
+    return __builtin_shufflevector(low, high, (I < kLanes<T> / 2 ? 2 * I : 2 * I + 1)...);
+}
+template <class T>
+RANVIER_INLINE Vec<T> even_lanes(Vec<T> low, Vec<T> high) {
+    return even_lanes_of<T>(low, high, std::make_index_sequence<kLanes<T>>{});
+}
+#else
+template <class T>
+RANVIER_INLINE Vec<T> even_lanes(Vec<T> low, Vec<T> high) {
+    MaskOf<T> lanes = {};
+    for (int i = 0; i < kLanes<T>; ++i) lanes[i] = i < kLanes<T> / 2 ? 2 * i : 2 * i + 1;
+    return __builtin_shuffle(low, high, lanes);
+}
+#endif
+
+// Lanes x[0], x[step], x[2 step] ..., of which 1 <= count <= kLanes<T> are there; the others are zero.
+// Nothing beyond the last of them is read.
+template <class T>
+RANVIER_INLINE Vec<T> load_every(const T* x, index_t step, index_t count) {
+    if (step == 1) return count == kLanes<T> ? load(x) : load_partial(x, count);
+    if (step == 2) {
+        if (count == kLanes<T>) return even_lanes<T>(load(x), load(x + kLanes<T> - 1));
+        const index_t last = 2 * count - 1, low = last < kLanes<T> ? last : kLanes<T>;
+        const index_t high = last - (kLanes<T> - 1);
+        return even_lanes<T>(load_partial(x, low),
+                             high > 0 ? load_partial(x + kLanes<T> - 1, high) : Vec<T>{});
+    }
+    Vec<T> v = {};
+    for (int i = 0; i < kLanes<T>; ++i)
+        if (i < count) v[i] = x[i * step];
+    return v;
+}
+
+}  // namespace ranvier::RANVIER_ISA
