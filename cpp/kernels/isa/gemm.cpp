@@ -263,23 +263,28 @@ void pack_panel_strided(index_t lines, index_t depth, const T* from, index_t lin
             packed[p * LINES + i] = i < lines ? from[i * line_stride + p * depth_stride] : T{};
 }
 
-// The same if lines lie side by side (line_stride 1): a copy of `lines` elements for each p.
+// All panels if lines lie side by side (line_stride 1): for each p a walk along the memory, a piece for each panel.
 template <class T, int LINES>
-void pack_panel_copied(index_t lines, index_t depth, const T* from, index_t depth_stride, T* packed) {
+void pack_panels_copied(index_t lines, index_t depth, const T* from, index_t depth_stride, T* packed) {
     for (index_t p = 0; p < depth; ++p, from += depth_stride, packed += LINES) {
-        for (index_t i = 0; i < LINES; i += kLanes<T>) {
-            const index_t wanted = LINES - i < kLanes<T> ? LINES - i : kLanes<T>;
-            const index_t there = lines - i < 0 ? 0 : lines - i < wanted ? lines - i : wanted;
-            const Vec<T> v = there == kLanes<T> ? load(from + i) : load_partial(from + i, there);
-            if (wanted == kLanes<T>)
-                store(packed + i, v);
-            else
-                store_partial(packed + i, v, wanted);
+        T* to = packed;
+        for (index_t first = 0; first < lines; first += LINES, to += depth * LINES) {
+            for (index_t i = 0; i < LINES; i += kLanes<T>) {
+                const index_t wanted = LINES - i < kLanes<T> ? LINES - i : kLanes<T>;
+                const index_t left = lines - first - i;
+                const index_t there = left < 0 ? 0 : left < wanted ? left : wanted;
+                const T* line = from + first + i;
+                const Vec<T> v = there == kLanes<T> ? load(line) : load_partial(line, there);
+                if (wanted == kLanes<T>)
+                    store(to + i, v);
+                else
+                    store_partial(to + i, v, wanted);
+            }
         }
     }
 }
 
-// The same if each line is contiguous (depth_stride 1): squares of lanes transposed in registers.
+// One panel if each line is contiguous (depth_stride 1): squares of lanes transposed in registers.
 template <class T, int LINES>
 void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t line_stride, T* packed) {
     for (index_t p = 0; p < depth; p += kLanes<T>) {
@@ -311,11 +316,10 @@ void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t 
 template <class T, int LINES>
 RANVIER_INLINE void pack_panels(index_t lines, index_t depth, const T* from, index_t line_stride,
                                 index_t depth_stride, T* packed) {
+    if (line_stride == 1) return pack_panels_copied<T, LINES>(lines, depth, from, depth_stride, packed);
     for (; lines > 0; lines -= LINES, from += LINES * line_stride, packed += LINES * depth) {
         const index_t now = lines < LINES ? lines : LINES;
-        if (line_stride == 1)
-            pack_panel_copied<T, LINES>(now, depth, from, depth_stride, packed);
-        else if (depth_stride == 1)
+        if (depth_stride == 1)
             pack_panel_transposed<T, LINES>(now, depth, from, line_stride, packed);
         else
             pack_panel_strided<T, LINES>(now, depth, from, line_stride, depth_stride, packed);
