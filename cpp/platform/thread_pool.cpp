@@ -2,8 +2,12 @@
 //
 // An OpenMP team would do, but its barriers wait for every member, asleep or not, and to wake a thread takes
 // microseconds to milliseconds. Here a worker that comes late finds the work done.
+//
+// Tasks are dealt out in runs, the same ones to the same threads at every call, so that what a thread wrote
+// last time is still in its caches; who has finished takes from the others' runs.
 #include "thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -24,6 +28,7 @@ namespace {
 // of a training step.
 constexpr std::chrono::microseconds kAlert{1000};
 constexpr int kLooks = 64;  // between two looks at the clock
+constexpr int kMostThreads = 256;
 
 inline void pause() {
 #if defined(__SSE2__)
@@ -41,17 +46,20 @@ public:
             for (index_t task = 0; task < tasks; ++task) function(body, task);
             return;
         }
+        helpers = std::min(helpers, kMostThreads - 1);
         start_workers(helpers);
         function_ = function;
         body_ = body;
-        tasks_ = tasks;
         helpers_ = helpers;
         mode_ = denormal_mode();
-        next_.store(0, std::memory_order_relaxed);
+        for (index_t thread = 0; thread <= helpers; ++thread) {
+            shares_[thread].next.store(thread * tasks / (helpers + 1), std::memory_order_relaxed);
+            shares_[thread].end = (thread + 1) * tasks / (helpers + 1);
+        }
         const std::uint32_t job = job_.load(std::memory_order_relaxed) + 1;  // odd: open
         job_.store(job);
         if (asleep_.load() > 0) job_.notify_all();
-        take_tasks();
+        take_tasks(0);
         job_.store(job + 1);
         wait_for_workers();
     }
@@ -60,16 +68,20 @@ private:
     void start_workers(int wanted) {
         for (; started_ < wanted; ++started_) {
             try {
-                std::thread([this] { work(); }).detach();
+                std::thread([this, thread = started_ + 1] { work(thread); }).detach();
             } catch (const std::system_error&) {
                 return;  // the machine gives no more threads: fewer will do
             }
         }
     }
 
-    void take_tasks() {
-        for (index_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_;)
-            function_(body_, task);
+    // First one's own, then the others'.
+    void take_tasks(int thread) {
+        for (int k = 0; k <= helpers_; ++k) {
+            Share& share = shares_[(thread + k) % (helpers_ + 1)];
+            for (index_t task; (task = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;)
+                function_(body_, task);
+        }
     }
 
     // A worker that shares the caller's processor must be let in to finish.
@@ -81,15 +93,15 @@ private:
                 std::this_thread::yield();
     }
 
-    void work() {
+    void work(int thread) {
         for (std::uint32_t seen = 0;;) {
             seen = next_job(seen);
             // The caller closes a job and then looks who is inside; a worker enters and then looks whether
             // the job is still open. In one order of these, so one of the two sees the other.
-            const int others = inside_.fetch_add(1);
-            if (job_.load() == seen && others < helpers_) {
+            inside_.fetch_add(1);
+            if (job_.load() == seen && thread <= helpers_) {
                 set_denormal_mode(mode_);
-                take_tasks();
+                take_tasks(thread);
             }
             inside_.fetch_sub(1);
         }
@@ -111,19 +123,24 @@ private:
         }
     }
 
+    // What is left of a thread's tasks; on a cache line of its own.
+    struct alignas(64) Share {
+        std::atomic<index_t> next{0};
+        index_t end = 0;
+    };
+
     std::mutex one_caller_;
     int started_ = 0;
 
     // The job: written by the caller while no worker is inside, read by workers inside.
     detail::TaskFunction function_ = nullptr;
     void* body_ = nullptr;
-    index_t tasks_ = 0;
     int helpers_ = 0;
     DenormalMode mode_ = 0;
+    Share shares_[kMostThreads];  // the caller's first
 
     // Each on a cache line of its own.
     alignas(64) std::atomic<std::uint32_t> job_{0};
-    alignas(64) std::atomic<index_t> next_{0};
     alignas(64) std::atomic<int> inside_{0};
     std::atomic<int> asleep_{0};
 };

@@ -38,7 +38,7 @@ void parallel_for(index_t tasks, int threads, Body&& body) {
 
 // How many threads `work` can feed. Its unit is one element of a vectorised loop, about a tenth of a
 // nanosecond. A fork costs a microsecond, so little work stays on the calling thread.
-inline constexpr double kWorkPerThread = 200e3;
+inline constexpr double kWorkPerThread = 40e3;
 
 inline int threads_for(double work) {
     if (work < 2 * kWorkPerThread) return 1;
