@@ -111,7 +111,7 @@ py::tuple max_pool2d_arrays(const py::handle& x_object, const py::handle& kernel
     require_ndim(x, "x", 4, kNchw);
     const Pool2dShape s = pool_shape(shape_of(x), kernel, stride, padding);
     const py::array y = new_array(out_shape(s), x);
-    py::array_t<std::int32_t> indices(out_shape(s));
+    py::array_t<std::int32_t> indices = new_array<std::int32_t>(out_shape(s));
     std::int32_t* at = indices.mutable_data();
     with_element_of(x, [&](auto element) {
         using T = decltype(element);

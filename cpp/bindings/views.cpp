@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <memory>
+
+#include "ranvier/memory.h"
 
 namespace ranvier {
 namespace {
@@ -137,9 +140,40 @@ void require_shape(const py::array& array, const char* name, const Shape& shape)
                               shape_text(shape_of(array)));
 }
 
+namespace {
+
+// From so many bytes on, results are in recycled memory.
+constexpr std::size_t kLarge = 64 << 10;
+
+struct Recycled {
+    void* memory;
+    std::size_t bytes;
+};
+
+}  // namespace
+
+template <class T>
+py::array_t<T> new_array(const Shape& shape) {
+    std::size_t bytes = sizeof(T);
+    for (const index_t size : shape)
+        if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(size), &bytes))
+            return py::array_t<T>(shape);  // NumPy says what is wrong
+    if (bytes < kLarge) return py::array_t<T>(shape);
+    auto block = std::make_unique<Recycled>(Recycled{recycled_allocate(bytes), bytes});
+    void* memory = block->memory;
+    const py::capsule owner(block.release(), [](void* pointer) {
+        const std::unique_ptr<Recycled> released(static_cast<Recycled*>(pointer));
+        recycled_release(released->memory, released->bytes);
+    });
+    return py::array_t<T>(shape, static_cast<T*>(memory), owner);
+}
+template py::array_t<float> new_array(const Shape& shape);
+template py::array_t<double> new_array(const Shape& shape);
+template py::array_t<std::int32_t> new_array(const Shape& shape);
+
 py::array new_array(const Shape& shape, const py::array& like) {
-    if (is_float32(like)) return py::array_t<float>(shape);
-    return py::array_t<double>(shape);
+    if (is_float32(like)) return new_array<float>(shape);
+    return new_array<double>(shape);
 }
 
 py::array output(const py::object& out, const Shape& shape, const py::array& like,

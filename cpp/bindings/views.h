@@ -38,6 +38,10 @@ void require_shape(const py::array& array, const char* name, const Shape& shape)
 py::array output(const py::object& out, const Shape& shape, const py::array& like,
                  std::initializer_list<py::array> inputs, bool in_place = false);
 
+// An uninitialised array in C order, of float, double or std::int32_t.
+template <class T>
+py::array_t<T> new_array(const Shape& shape);
+// The same in the dtype of `like`.
 py::array new_array(const Shape& shape, const py::array& like);
 
 template <class T>

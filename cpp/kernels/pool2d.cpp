@@ -107,7 +107,7 @@ public:
         : s_(shape),
           y_(y),
           copy_(x.strides[3] == 1 ? 0 : shape.in_height * shape.in_width),
-          row_(shape.out_width()),
+          row_(y.strides[3] == 1 ? 0 : shape.out_width()),
           out_(plane_of(y, shape, plane)) {
         in_ = contiguous_rows(plane_of(x, shape, plane), x.strides, shape.in_height, shape.in_width,
                               copy_.data(), row_stride_);
@@ -123,7 +123,7 @@ public:
                 kernels<T>().pool->max_row(n, in_ + top * row_stride_ + left, row_stride_, s_.kernel_height,
                                            s_.kernel_width, s_.stride_width,
                                            static_cast<std::int32_t>(top * s_.in_width + left),
-                                           static_cast<std::int32_t>(s_.in_width), row_.data(),
+                                           static_cast<std::int32_t>(s_.in_width), row_of(y, x),
                                            indices ? indices + y * width + x : nullptr);
                 write(y, x, n);
             },
@@ -143,7 +143,7 @@ public:
                 const index_t left = x * s_.stride_width - s_.padding_width;
                 kernels<T>().pool->average_row(n, in_ + top * row_stride_ + left, row_stride_,
                                                s_.kernel_height, s_.kernel_width, s_.stride_width, scale,
-                                               row_.data());
+                                               row_of(y, x));
                 write(y, x, n);
             },
             [&](index_t y, index_t x) {
@@ -156,7 +156,13 @@ public:
     }
 
 private:
+    // Where the kernels write the row from (y, x) on: the output itself, if its columns are contiguous.
+    T* row_of(index_t y, index_t x) const {
+        return y_.strides[3] == 1 ? out_ + y * y_.strides[2] + x : row_.data();
+    }
+
     void write(index_t y, index_t x, index_t n) const {
+        if (y_.strides[3] == 1) return;
         T* to = out_ + y * y_.strides[2] + x * y_.strides[3];
         for (index_t i = 0; i < n; ++i) to[i * y_.strides[3]] = row_.data()[i];
     }

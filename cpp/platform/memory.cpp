@@ -1,7 +1,10 @@
 // Aligned memory, and the lists of scratch blocks that each thread keeps.
 #include "ranvier/memory.h"
 
+#include <algorithm>
+#include <bit>
 #include <cstdlib>
+#include <mutex>
 #include <new>
 #include <vector>
 
@@ -26,6 +29,75 @@ void* aligned_allocate(std::size_t bytes) {
 }
 
 void aligned_release(void* pointer) noexcept { std::free(pointer); }
+
+namespace {
+
+// Free blocks, the oldest first.
+class Recycler {
+public:
+    void* take(std::size_t bytes) {
+        // Who forks while another thread is in here must not wait for that thread in the child.
+        if (const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock); lock)
+            for (std::size_t i = free_.size(); i-- > 0;)
+                if (free_[i].bytes == bytes) {
+                    void* memory = free_[i].memory;
+                    remove(i);
+                    return memory;
+                }
+        return aligned_allocate(bytes);
+    }
+
+    void give_back(void* memory, std::size_t bytes) noexcept {
+        const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+        if (!lock || bytes > kMost || free_.size() == kMostBlocks) return aligned_release(memory);
+        while (total_ + bytes > kMost) {
+            aligned_release(free_[0].memory);
+            remove(0);
+        }
+        free_.push_back({memory, bytes});
+        total_ += bytes;
+    }
+
+private:
+    static constexpr std::size_t kMost = std::size_t{64} << 20, kMostBlocks = 256;
+    struct Free {
+        void* memory;
+        std::size_t bytes;
+    };
+
+    void remove(std::size_t i) noexcept {
+        total_ -= free_[i].bytes;
+        free_.erase(free_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+
+    std::mutex mutex_;
+    std::vector<Free> free_ = [] {
+        std::vector<Free> blocks;
+        blocks.reserve(kMostBlocks);
+        return blocks;
+    }();
+    std::size_t total_ = 0;
+};
+
+// Never destroyed: arrays may outlive main().
+Recycler& recycler() {
+    static Recycler& only = *new Recycler;
+    return only;
+}
+
+// Sizes are rounded up by an eighth at most, so that results of about one size share blocks.
+std::size_t recycled_size(std::size_t bytes) {
+    const std::size_t unit = std::max<std::size_t>(kAlignment, std::bit_floor(bytes) / 8);
+    return (bytes + unit - 1) / unit * unit;
+}
+
+}  // namespace
+
+void* recycled_allocate(std::size_t bytes) { return recycler().take(recycled_size(bytes)); }
+
+void recycled_release(void* pointer, std::size_t bytes) noexcept {
+    recycler().give_back(pointer, recycled_size(bytes));
+}
 
 namespace {
 

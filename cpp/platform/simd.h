@@ -80,6 +80,25 @@ RANVIER_INLINE Vec<T> from_bits(MaskOf<T> v) {
     return reinterpret_cast<Vec<T>>(v);
 }
 
+// Whether any lane is a NaN.
+template <class T>
+RANVIER_INLINE bool any_nan(Vec<T> v) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+        return _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q) != 0;
+    else
+        return _mm512_cmp_pd_mask((__m512d)v, (__m512d)v, _CMP_UNORD_Q) != 0;
+#elif defined(__AVX__)
+    return _mm256_movemask_ps((__m256)(v != v)) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)(v != v)) != 0;
+#else
+    bool any = false;
+    for (int i = 0; i < kLanes<T>; ++i) any |= v[i] != v[i];
+    return any;
+#endif
+}
+
 // a * b + c with one rounding, where the instruction set has it; with two where it has not (v2).
 RANVIER_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
 #if defined(__AVX512F__)

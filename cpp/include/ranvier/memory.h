@@ -14,6 +14,12 @@ inline constexpr std::size_t kAlignment = 64;
 void* aligned_allocate(std::size_t bytes);  // throws std::bad_alloc
 void aligned_release(void* pointer) noexcept;
 
+// Aligned memory for large results. What is released is kept, up to 64 MiB, and serves again: the system
+// would hand out pages that it must first clear, which costs more than many a kernel. For any thread; `bytes`
+// is the same in both.
+void* recycled_allocate(std::size_t bytes);  // throws std::bad_alloc
+void recycled_release(void* pointer, std::size_t bytes) noexcept;
+
 // A zero-filled, aligned, fixed-size buffer.
 template <class T>
 class Buffer {
