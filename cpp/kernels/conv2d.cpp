@@ -56,84 +56,121 @@ public:
           group_out_(shape.out_channels / shape.groups),
           depth_(group_in_ * shape.kernel_height * shape.kernel_width),
           block_rows_(std::clamp<index_t>(kBlockPixels / layout_.pitch, 1, layout_.rows.out)),
+          one_channel_(is_depthwise(shape) && y.strides[3] == 1),
+          rows_apart_(rows_apart()),
           offsets_(depth_) {
         layout_.write_offsets(group_in_, offsets_.data());
     }
 
-    // Whole images at once if there are enough of them; else the channels to be copied, and then the blocks
-    // of pixels, are shared out.
+    // The groups of all images if there are enough of them; else, one after the other, its channels to be
+    // copied, and then its blocks of pixels, are shared out.
     void run() const {
         const int threads = threads_for(convolution_work(s_));
-        const index_t size = layout_.copied ? s_.in_channels * layout_.channel : 0;
+        const index_t size = layout_.copied ? group_in_ * layout_.channel : 0;
+        const index_t units = s_.batch * s_.groups, copies = layout_.copied ? group_in_ : 0;
         const index_t blocks = (layout_.rows.out + block_rows_ - 1) / block_rows_;
-        if (s_.batch >= threads) {
-            parallel_for(s_.batch, threads, [&](index_t image) {
+        if (units >= threads) {
+            parallel_for(units, threads, [&](index_t unit) {
                 Scratch<T> planes(size);
-                for (index_t c = 0; layout_.copied && c < s_.in_channels; ++c) copy(image, c, planes.data());
-                for (index_t group = 0; group < s_.groups; ++group)
-                    for (index_t block = 0; block < blocks; ++block)
-                        multiply(image, group, block, planes.data());
+                for (index_t c = 0; c < copies; ++c) copy(unit, c, planes.data());
+                for (index_t block = 0; block < blocks; ++block) multiply(unit, block, planes.data());
             });
             return;
         }
         Scratch<T> planes(size);
         T* shared = planes.data();
-        for (index_t image = 0; image < s_.batch; ++image) {
-            if (layout_.copied)
-                parallel_for(s_.in_channels, threads, [&](index_t c) { copy(image, c, shared); });
-            parallel_for(s_.groups * blocks, threads,
-                         [&](index_t task) { multiply(image, task / blocks, task % blocks, shared); });
+        for (index_t unit = 0; unit < units; ++unit) {
+            parallel_for(copies, threads, [&](index_t c) { copy(unit, c, shared); });
+            parallel_for(blocks, threads, [&](index_t block) { multiply(unit, block, shared); });
         }
     }
 
 private:
-    void copy(index_t image, index_t c, T* planes) const {
-        layout_.copy_channel(x_.data + image * x_.strides[0] + c * x_.strides[1], x_.strides[2],
-                             x_.strides[3], planes + c * layout_.channel);
+    // Channel c of a unit, which is a group of an image.
+    void copy(index_t unit, index_t c, T* planes) const {
+        const index_t channel = unit % s_.groups * group_in_ + c;
+        layout_.copy_channel(x_.data + unit / s_.groups * x_.strides[0] + channel * x_.strides[1],
+                             x_.strides[2], x_.strides[3], planes + c * layout_.channel);
     }
 
-    void multiply(index_t image, index_t group, index_t block, const T* planes) const {
-        const T* source = layout_.copied ? planes : x_.data + image * x_.strides[0];
-        source += group * group_in_ * layout_.channel;
+    void multiply(index_t unit, index_t block, const T* planes) const {
+        const index_t image = unit / s_.groups, group = unit % s_.groups;
         const index_t y0 = block * block_rows_, rows = std::min(block_rows_, layout_.rows.out - y0);
-        const index_t q0 = y0 * layout_.pitch, pixels = (rows - 1) * layout_.pitch + layout_.cols.out;
+        const T* source =
+            (layout_.copied ? planes
+                            : x_.data + image * x_.strides[0] + group * group_in_ * layout_.channel) +
+            y0 * layout_.pitch;
         T* to = y_.data + image * y_.strides[0] + group * group_out_ * y_.strides[1] + y0 * y_.strides[2];
-        // The result is the output as it lies if there are no pixels to drop.
-        const bool direct =
-            layout_.pitch == layout_.cols.out && y_.strides[3] == 1 && y_.strides[2] == layout_.pitch;
-        Scratch<T> memory(direct ? 0 : group_out_ * pixels);
-        T* c = direct ? to : memory.data();
-        const index_t c_stride = direct ? y_.strides[1] : pixels;
-        for (index_t o = 0; depth_ == 0 && o < group_out_; ++o) std::fill_n(c + o * c_stride, pixels, T{});
-        const index_t length = depth_block<T>(depth_);
-        for (index_t k0 = 0; k0 < depth_; k0 += length)
-            gemm_.multiply_b_by_offsets(group_out_, pixels, std::min(length, depth_ - k0),
-                                        w_ + group * group_out_ * depth_ + k0, depth_, 1, source + q0,
-                                        offsets_.data() + k0, c, c_stride, k0 > 0);
-        for (index_t o = 0; o < group_out_; ++o)
-            finish(group * group_out_ + o, rows, c + o * c_stride, to + o * y_.strides[1]);
+        if (one_channel_)
+            correlate(group, source, rows, to);
+        else if (rows_apart_)
+            for (index_t i = 0; i < rows; ++i)
+                multiply_run(group, source + i * layout_.pitch, layout_.cols.out, to + i * y_.strides[2],
+                             y_.strides[1]);
+        else
+            return multiply_through_copy(group, source, rows, to);
+        for (index_t o = 0; o < group_out_; ++o) activate(rows, to + o * y_.strides[1], y_.strides[2]);
     }
 
-    // Bias and activation of some rows of one channel, from the products (which may be the rows themselves).
-    void finish(index_t channel, index_t rows, T* products, T* to) const {
-        const index_t width = layout_.cols.out;
-        const bool contiguous = y_.strides[3] == 1;
-        const T bias = bias_ ? bias_[channel] : T{};
-        T* result = contiguous ? to : products;
-        const index_t stride = contiguous ? y_.strides[2] : layout_.pitch;
-        if (bias_ || result != products)
-            kernels<T>().plane->add_bias(rows, width, products, layout_.pitch, bias, result, stride);
-        if (activation_ != Activation::identity) {
-            const auto activate = kernels<T>().elementwise->activation[static_cast<int>(activation_)];
-            const bool one_run = stride == width;
-            for (index_t i = 0; i < (one_run ? 1 : rows); ++i)
-                activate(one_run ? rows * width : width, result + i * stride, result + i * stride,
-                         parameter_);
+    // A group of one input and one output channel, with stride and dilation 1: no product, but sums along the
+    // rows.
+    void correlate(index_t group, const T* source, index_t rows, T* to) const {
+        kernels<T>().plane->correlate(rows, layout_.cols.out, s_.kernel_height, s_.kernel_width,
+                                      w_ + group * depth_, source, layout_.pitch,
+                                      bias_ ? bias_ + group : nullptr, to, y_.strides[2]);
+    }
+
+    // All output channels of a group at `pixels` neighbouring pixels, without the activation.
+    void multiply_run(index_t group, const T* source, index_t pixels, T* c, index_t c_stride) const {
+        const index_t length = depth_block<T>(depth_), first = group * group_out_;
+        for (index_t k0 = 0; k0 < depth_; k0 += length) {
+            const bool last = k0 + length >= depth_;
+            gemm_.multiply_b_by_offsets(group_out_, pixels, std::min(length, depth_ - k0),
+                                        w_ + first * depth_ + k0, depth_, 1, source, offsets_.data() + k0, c,
+                                        c_stride, k0 > 0, last && bias_ ? bias_ + first : nullptr);
         }
-        if (contiguous) return;
-        for (index_t i = 0; i < rows; ++i)
-            for (index_t j = 0; j < width; ++j)
-                to[i * y_.strides[2] + j * y_.strides[3]] = result[i * stride + j];
+        for (index_t o = 0; depth_ == 0 && o < group_out_; ++o)
+            std::fill_n(c + o * c_stride, pixels, bias_ ? bias_[first + o] : T{});
+    }
+
+    // Some rows with the pixels between them, of which the valid ones are then copied to the output.
+    void multiply_through_copy(index_t group, const T* source, index_t rows, T* to) const {
+        const index_t pixels = (rows - 1) * layout_.pitch + layout_.cols.out;
+        Scratch<T> memory(group_out_ * pixels);
+        multiply_run(group, source, pixels, memory.data(), pixels);
+        for (index_t o = 0; o < group_out_; ++o, to += y_.strides[1]) {
+            T* products = memory.data() + o * pixels;
+            if (y_.strides[3] == 1) {
+                kernels<T>().plane->copy_rows(rows, layout_.cols.out, products, layout_.pitch, to,
+                                              y_.strides[2]);
+                activate(rows, to, y_.strides[2]);
+                continue;
+            }
+            activate(rows, products, layout_.pitch);
+            for (index_t i = 0; i < rows; ++i)
+                for (index_t j = 0; j < layout_.cols.out; ++j)
+                    to[i * y_.strides[2] + j * y_.strides[3]] = products[i * layout_.pitch + j];
+        }
+    }
+
+    // Some rows of one channel, of unit column stride.
+    void activate(index_t rows, T* to, index_t stride) const {
+        if (activation_ == Activation::identity) return;
+        const auto f = kernels<T>().elementwise->activation[static_cast<int>(activation_)];
+        const index_t width = layout_.cols.out;
+        if (stride == width) return f(rows * width, to, to, parameter_);
+        for (index_t i = 0; i < rows; ++i, to += stride) f(width, to, to, parameter_);
+    }
+
+    // Whether it is best to compute each row of the output by itself, where it lies: if no more is lost in
+    // the last, partial vector of each than by the pixels between rows, and their copy.
+    bool rows_apart() const {
+        if (y_.strides[3] != 1) return false;
+        if (layout_.pitch == layout_.cols.out && y_.strides[2] == layout_.pitch && block_rows_ == 1)
+            return true;
+        const index_t lanes = gemm_.tile_cols / 2, vectors = (layout_.cols.out + lanes - 1) / lanes;
+        constexpr double kCopy = 1.1;
+        return static_cast<double>(vectors * lanes) <= kCopy * static_cast<double>(layout_.pitch);
     }
 
     const Conv2dShape& s_;
@@ -147,6 +184,7 @@ private:
     PlaneLayout layout_;
     index_t group_in_, group_out_, depth_;
     index_t block_rows_;  // of output pixels in one task
+    bool one_channel_, rows_apart_;
     Scratch<index_t> offsets_;
 };
 

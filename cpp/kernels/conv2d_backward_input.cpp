@@ -184,7 +184,7 @@ private:
         for (index_t k0 = 0; k0 < phase.depth; k0 += length)
             gemm_.multiply_b_by_offsets(group_in_, pixels, std::min(length, phase.depth - k0), weights + k0,
                                         phase.depth, 1, source, phase.offsets + k0, memory.data(), pixels,
-                                        k0 > 0);
+                                        k0 > 0, nullptr);
         for (index_t c = 0; c < group_in_; ++c)
             scatter(image, group * group_in_ + c, phase, U0, rows, memory.data() + c * pixels);
     }
@@ -198,8 +198,8 @@ private:
         const index_t row_step = rows_.stride * grad_x_.strides[2],
                       col_step = cols_.stride * grad_x_.strides[3];
         if (col_step == 1)
-            return kernels<T>().plane->add_bias(rows, phase.cols.count, values, padded_cols_.size, T{}, to,
-                                                row_step);
+            return kernels<T>().plane->copy_rows(rows, phase.cols.count, values, padded_cols_.size, to,
+                                                 row_step);
         for (index_t U = 0; U < rows; ++U) {
             const T* from = values + U * padded_cols_.size;
             T* line = to + U * row_step;
@@ -231,14 +231,16 @@ void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad
     if (is_pointwise(shape) && is_matrix(grad, shape.in_width) && is_matrix(grad_x, shape.in_width))
         return pointwise_backward_input(shape, grad, w, grad_x);
     const Conv2dShape reverse = reversed(shape);
-    if (const auto* transforms = winograd_for_outputs<T>(reverse)) {
-        const index_t last =
-            (shape.kernel_height - 1) * w.strides[2] + (shape.kernel_width - 1) * w.strides[3];
+    const index_t last = (shape.kernel_height - 1) * w.strides[2] + (shape.kernel_width - 1) * w.strides[3];
+    if (const auto* transforms = winograd_for_outputs<T>(reverse))
         return winograd_forward<T>(
             *transforms, reverse, grad,
             {w.data + last, {w.strides[1], w.strides[0], -w.strides[2], -w.strides[3]}}, nullptr, grad_x,
             Activation::identity, T{});
-    }
+    if (is_depthwise(reverse))
+        return conv2d<T>(reverse, grad,
+                         {w.data + last, {w.strides[0], w.strides[1], -w.strides[2], -w.strides[3]}}, nullptr,
+                         grad_x);
     BackwardInput<T> pass(shape, grad, w, grad_x);
     Scratch<T> weights(pass.weights_size());
     pass.run(weights.data());

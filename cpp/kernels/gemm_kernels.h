@@ -29,10 +29,11 @@ struct GemmKernels {
                               index_t a_col_stride, const T* b, index_t b_row_stride, T* c,
                               index_t c_row_stride, bool accumulate);
 
-    // Convolutions: row p of B begins at b + b_offsets[p].
+    // Convolutions: row p of B begins at b + b_offsets[p]. Unless it is nullptr, row_bias[i] is added to row
+    // i of c at the end.
     void (*multiply_b_by_offsets)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                                   index_t a_col_stride, const T* b, const index_t* b_offsets, T* c,
-                                  index_t c_row_stride, bool accumulate);
+                                  index_t c_row_stride, bool accumulate, const T* row_bias);
     // Row i of A begins at a + a_offsets[i], with unit column stride; B packed.
     void (*multiply_a_by_offsets)(index_t rows, index_t cols, index_t depth, const T* a,
                                   const index_t* a_offsets, const T* packed_b, T* c, index_t c_row_stride,

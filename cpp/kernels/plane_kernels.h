@@ -13,9 +13,12 @@ struct PlaneKernels {
                      index_t after, T* to);
     // to[j] = from[j * step].
     void (*copy_every)(index_t n, const T* from, index_t step, T* to);
-    // to[i][j] = from[i][j] + bias.
-    void (*add_bias)(index_t rows, index_t cols, const T* from, index_t from_stride, T bias, T* to,
-                     index_t to_stride);
+    // to[i][j] = from[i][j].
+    void (*copy_rows)(index_t rows, index_t cols, const T* from, index_t from_stride, T* to,
+                      index_t to_stride);
+    // to[i][j] = sum over the taps (k, l) of w[k][l] * from[i + k][j + l], and *bias if it is not nullptr.
+    void (*correlate)(index_t rows, index_t cols, index_t kernel_height, index_t kernel_width, const T* w,
+                      const T* from, index_t from_stride, const T* bias, T* to, index_t to_stride);
 };
 
 }  // namespace ranvier

@@ -37,6 +37,7 @@ struct Operands {
     index_t last_cols;       // of the last vector, if the tile is masked
     index_t stored_rows;     // of the tile, if A is packed (its panels are padded)
     bool accumulate;
+    const T* row_bias = nullptr;  // if rows of B are at offsets
 };
 
 // Where the operands lie: A in panels; both with strides; or the rows of one of them at offsets from a table.
@@ -107,9 +108,11 @@ void tile(const Operands<T>& o) {
         for (int v = 0; v < VECS; ++v, c += kLanes<T>) {
             if (MASKED && v == VECS - 1) {
                 if (o.accumulate) sum[i][v] = load_partial(c, o.last_cols) + sum[i][v];
+                if (SCHEME == Scheme::b_offsets && o.row_bias) sum[i][v] += broadcast(o.row_bias[i]);
                 store_partial(c, sum[i][v], o.last_cols);
             } else {
                 if (o.accumulate) sum[i][v] = load(c) + sum[i][v];
+                if (SCHEME == Scheme::b_offsets && o.row_bias) sum[i][v] += broadcast(o.row_bias[i]);
                 store(c, sum[i][v]);
             }
         }
@@ -167,6 +170,7 @@ RANVIER_INLINE void multiply_rows(Operands<T> o, index_t rows, index_t cols) {
         o.a += now * o.a_row_stride;
         o.c += now * o.c_row_stride;
         if (SCHEME == Scheme::a_offsets) o.offsets += now;
+        if (SCHEME == Scheme::b_offsets && o.row_bias) o.row_bias += now;
         rows -= now;
     }
 }
@@ -185,11 +189,11 @@ void multiply_unpacked(index_t rows, index_t cols, index_t depth, const T* a, in
 template <class T>
 void multiply_b_by_offsets(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                            index_t a_col_stride, const T* b, const index_t* b_offsets, T* c,
-                           index_t c_row_stride, bool accumulate) {
+                           index_t c_row_stride, bool accumulate, const T* row_bias) {
     const index_t width = rows <= 4 ? cols : kTileCols<T>;
     for (index_t j = 0; j < cols; j += width)
         multiply_rows<T, Scheme::b_offsets>({depth, a, a_row_stride, a_col_stride, b + j, 0, c + j,
-                                             c_row_stride, b_offsets, 0, 0, accumulate},
+                                             c_row_stride, b_offsets, 0, 0, accumulate, row_bias},
                                             rows, cols - j < width ? cols - j : width);
 }
 
@@ -263,7 +267,8 @@ void pack_panel_strided(index_t lines, index_t depth, const T* from, index_t lin
             packed[p * LINES + i] = i < lines ? from[i * line_stride + p * depth_stride] : T{};
 }
 
-// All panels if lines lie side by side (line_stride 1): for each p a walk along the memory, a piece for each panel.
+// All panels if lines lie side by side (line_stride 1): for each p a walk along the memory, a piece for each
+// panel.
 template <class T, int LINES>
 void pack_panels_copied(index_t lines, index_t depth, const T* from, index_t depth_stride, T* packed) {
     for (index_t p = 0; p < depth; ++p, from += depth_stride, packed += LINES) {
