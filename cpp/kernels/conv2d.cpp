@@ -168,9 +168,12 @@ private:
         if (y_.strides[3] != 1) return false;
         if (layout_.pitch == layout_.cols.out && y_.strides[2] == layout_.pitch && block_rows_ == 1)
             return true;
+        // In vectors: those of a row, where a single last one costs more than half of two; and those of a row
+        // with the pixels up to the next, and the copy.
         const index_t lanes = gemm_.tile_cols / 2, vectors = (layout_.cols.out + lanes - 1) / lanes;
-        constexpr double kCopy = 1.1;
-        return static_cast<double>(vectors * lanes) <= kCopy * static_cast<double>(layout_.pitch);
+        constexpr double kSingle = 1.3, kCopy = 1.1;
+        const double apart = static_cast<double>(vectors) + (vectors % 2 ? kSingle - 1 : 0);
+        return apart <= kCopy * static_cast<double>(layout_.pitch) / static_cast<double>(lanes);
     }
 
     const Conv2dShape& s_;

@@ -184,17 +184,13 @@ void multiply_unpacked(index_t rows, index_t cols, index_t depth, const T* a, in
         rows, cols);
 }
 
-// Columns a tile's width at a time, so that what a tile reads of B stays in the first-level cache for all
-// rows.
 template <class T>
 void multiply_b_by_offsets(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                            index_t a_col_stride, const T* b, const index_t* b_offsets, T* c,
                            index_t c_row_stride, bool accumulate, const T* row_bias) {
-    const index_t width = rows <= 4 ? cols : kTileCols<T>;
-    for (index_t j = 0; j < cols; j += width)
-        multiply_rows<T, Scheme::b_offsets>({depth, a, a_row_stride, a_col_stride, b + j, 0, c + j,
-                                             c_row_stride, b_offsets, 0, 0, accumulate, row_bias},
-                                            rows, cols - j < width ? cols - j : width);
+    multiply_rows<T, Scheme::b_offsets>(
+        {depth, a, a_row_stride, a_col_stride, b, 0, c, c_row_stride, b_offsets, 0, 0, accumulate, row_bias},
+        rows, cols);
 }
 
 template <class T>
