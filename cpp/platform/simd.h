@@ -80,6 +80,53 @@ RANVIER_INLINE Vec<T> from_bits(MaskOf<T> v) {
     return reinterpret_cast<Vec<T>>(v);
 }
 
+// x, but no less or no more than a bound that is no NaN; a NaN stays. The processors' minimum and maximum
+// give their second operand if either is a NaN.
+RANVIER_INLINE Vec<float> at_least(Vec<float> bound, Vec<float> x) {
+#if defined(__AVX512F__)
+    return (Vec<float>)_mm512_max_ps((__m512)bound, (__m512)x);
+#elif defined(__AVX__)
+    return (Vec<float>)_mm256_max_ps((__m256)bound, (__m256)x);
+#elif defined(__SSE2__)
+    return (Vec<float>)_mm_max_ps((__m128)bound, (__m128)x);
+#else
+    return x < bound ? bound : x;
+#endif
+}
+RANVIER_INLINE Vec<double> at_least(Vec<double> bound, Vec<double> x) {
+#if defined(__AVX512F__)
+    return (Vec<double>)_mm512_max_pd((__m512d)bound, (__m512d)x);
+#elif defined(__AVX__)
+    return (Vec<double>)_mm256_max_pd((__m256d)bound, (__m256d)x);
+#elif defined(__SSE2__)
+    return (Vec<double>)_mm_max_pd((__m128d)bound, (__m128d)x);
+#else
+    return x < bound ? bound : x;
+#endif
+}
+RANVIER_INLINE Vec<float> at_most(Vec<float> bound, Vec<float> x) {
+#if defined(__AVX512F__)
+    return (Vec<float>)_mm512_min_ps((__m512)bound, (__m512)x);
+#elif defined(__AVX__)
+    return (Vec<float>)_mm256_min_ps((__m256)bound, (__m256)x);
+#elif defined(__SSE2__)
+    return (Vec<float>)_mm_min_ps((__m128)bound, (__m128)x);
+#else
+    return x > bound ? bound : x;
+#endif
+}
+RANVIER_INLINE Vec<double> at_most(Vec<double> bound, Vec<double> x) {
+#if defined(__AVX512F__)
+    return (Vec<double>)_mm512_min_pd((__m512d)bound, (__m512d)x);
+#elif defined(__AVX__)
+    return (Vec<double>)_mm256_min_pd((__m256d)bound, (__m256d)x);
+#elif defined(__SSE2__)
+    return (Vec<double>)_mm_min_pd((__m128d)bound, (__m128d)x);
+#else
+    return x > bound ? bound : x;
+#endif
+}
+
 // Whether any lane is a NaN.
 template <class T>
 RANVIER_INLINE bool any_nan(Vec<T> v) {

@@ -17,7 +17,7 @@ struct Constants<float> {
     static constexpr float kExpLeast = -104.0f, kExpGreatest = 89.0f;           // below 0, above infinity
     static constexpr float kRounder = 0x1.8p23f;  // adding it rounds to an integer in the low bits
     static constexpr int kExponentBias = 127, kFractionBits = 23;
-    static constexpr int kExpTerms = 7, kLogTerms = 5;  // relative truncation below 2^-27
+    static constexpr int kExpTerms = 7, kLogTerms = 5, kLog1pTerms = 7;  // relative truncation below 2^-27
     static constexpr float kTanhIsOne = 10.0f;
     static constexpr std::int32_t kHalfFraction = ~std::int32_t{0xfff};  // keeps 12 bits of the fraction
 };
@@ -27,7 +27,7 @@ struct Constants<double> {
     static constexpr double kExpLeast = -746.0, kExpGreatest = 710.0;
     static constexpr double kRounder = 0x1.8p52;
     static constexpr int kExponentBias = 1023, kFractionBits = 52;
-    static constexpr int kExpTerms = 13, kLogTerms = 10;  // relative truncation below 2^-55
+    static constexpr int kExpTerms = 13, kLogTerms = 10, kLog1pTerms = 15;  // relative truncation below 2^-55
     static constexpr double kTanhIsOne = 20.0;
     static constexpr std::int64_t kHalfFraction = ~std::int64_t{0x7ffffff};
 };
@@ -40,8 +40,7 @@ RANVIER_INLINE MaskOf<T> integers(typename LaneInt<T>::type value) {
 // x limited to [low, high]; NaN stays.
 template <class T>
 RANVIER_INLINE Vec<T> clamp(Vec<T> x, T low, T high) {
-    x = select<T>(x < broadcast(low), broadcast(low), x);
-    return select<T>(x > broadcast(high), broadcast(high), x);
+    return at_most(broadcast(high), at_least(broadcast(low), x));
 }
 
 // v * 2^n for any n for which the result or zero or infinity is meant; `whole` is n as a number.
@@ -62,21 +61,21 @@ RANVIER_INLINE Vec<T> scale_by_power(Vec<T> v, [[maybe_unused]] MaskOf<T> n, [[m
 #endif
 }
 
-// x + low = n ln 2 + r with |r| <= ln2 / 2.
+// x = n ln 2 + r with |r| <= ln2 / 2.
 template <class T>
 struct Reduced {
     Vec<T> r, whole;
     MaskOf<T> n;
 };
 template <class T>
-RANVIER_INLINE Reduced<T> reduce(Vec<T> x, Vec<T> low) {
+RANVIER_INLINE Reduced<T> reduce(Vec<T> x) {
     using C = Constants<T>;
     constexpr T kLog2E = T(1.44269504088896340736);
     const Vec<T> rounder = broadcast(C::kRounder);
     const Vec<T> shifted = fma(x, broadcast(kLog2E), rounder);
     const Vec<T> whole = shifted - rounder;
     const Vec<T> r = fma(whole, broadcast(-C::kLn2High), x);
-    return {fma(whole, broadcast(-C::kLn2Low), r) + low, whole, bits<T>(shifted) - bits<T>(rounder)};
+    return {fma(whole, broadcast(-C::kLn2Low), r), whole, bits<T>(shifted) - bits<T>(rounder)};
 }
 
 // (exp(r) - 1 - r) / r^2 for |r| <= ln2 / 2.
@@ -93,18 +92,25 @@ RANVIER_INLINE Vec<T> exp_tail(Vec<T> r) {
     return sum;
 }
 
-// exp(x + low), for a low that is small beside 1.
+// exp of a sum of which one part has been reduced.
 template <class T>
-RANVIER_INLINE Vec<T> exp_of_sum(Vec<T> x, Vec<T> low) {
-    using C = Constants<T>;
-    const auto [r, whole, n] = reduce<T>(clamp<T>(x, C::kExpLeast, C::kExpGreatest), low);
-    const Vec<T> e = fma(r * r, exp_tail<T>(r), r) + T(1);
-    return scale_by_power<T>(e, n, whole);
+RANVIER_INLINE Vec<T> exp_of_reduced(const Reduced<T>& x, Vec<T> r) {
+    return scale_by_power<T>(fma(r * r, exp_tail<T>(r), r) + T(1), x.n, x.whole);
 }
 
 template <class T>
 RANVIER_INLINE Vec<T> exp(Vec<T> x) {
-    return exp_of_sum<T>(x, Vec<T>{});
+    using C = Constants<T>;
+    const Reduced<T> reduced = reduce<T>(clamp<T>(x, C::kExpLeast, C::kExpGreatest));
+    return exp_of_reduced<T>(reduced, reduced.r);
+}
+
+// exp(x + low), for a low that is small beside 1.
+template <class T>
+RANVIER_INLINE Vec<T> exp_of_sum(Vec<T> x, Vec<T> low) {
+    using C = Constants<T>;
+    const Reduced<T> reduced = reduce<T>(clamp<T>(x, C::kExpLeast, C::kExpGreatest));
+    return exp_of_reduced<T>(reduced, reduced.r + low);
 }
 
 // exp(x) - 1 for x up to about 40, exact near zero.
@@ -112,46 +118,46 @@ template <class T>
 RANVIER_INLINE Vec<T> expm1(Vec<T> x) {
     constexpr T kIsMinusOne = T(-40);
     const Vec<T> zero = {};
-    const auto [r, whole, n] = reduce<T>(clamp<T>(x, kIsMinusOne, T(50)), zero);
+    const auto [r, whole, n] = reduce<T>(clamp<T>(x, kIsMinusOne, T(50)));
     const Vec<T> m = fma(r * r, exp_tail<T>(r), r);
     const Vec<T> power = scale_by_power<T>(broadcast(T(1)), n, whole);
     const Vec<T> result = fma(power, m, power - T(1));
     return select<T>(x == zero, x, result);  // the sign of zero
 }
 
-// Natural logarithm of x + low for a normal x > 0 and a low that is at most half a unit in its last place.
+// 2 atanh(s) = 2 s + 2 s (s^2 / 3 + s^4 / 5 + ...), with TERMS terms in brackets.
+template <class T, int TERMS>
+RANVIER_INLINE Vec<T> twice_atanh_tail(Vec<T> s) {
+    const Vec<T> square = s * s;
+    Vec<T> sum = broadcast(T(1) / T(2 * TERMS + 1));
+#pragma GCC unroll 16
+    for (int i = TERMS - 1; i >= 1; --i) sum = fma(sum, square, broadcast(T(1) / T(2 * i + 1)));
+    return (s + s) * square * sum;
+}
+
+// Natural logarithm; of a negative number NaN, of zero (and denormals) minus infinity.
 template <class T>
-RANVIER_INLINE Vec<T> log_of_sum(Vec<T> x, Vec<T> low) {
+RANVIER_INLINE Vec<T> log(Vec<T> x) {
     using C = Constants<T>;
     // Exponent so that the fraction m is in [sqrt(1/2), sqrt(2)).
     const MaskOf<T> root = bits<T>(broadcast(T(0.70710678118654752440)));
     const MaskOf<T> n = (bits<T>(x) - root) >> C::kFractionBits;
     const Vec<T> m = from_bits<T>(bits<T>(x) - (n << C::kFractionBits));
     const Vec<T> whole = __builtin_convertvector(n, Vec<T>);
-    const Vec<T> s = (m - T(1)) / (m + T(1)), square = s * s;
-    Vec<T> sum = broadcast(T(1) / T(2 * C::kLogTerms + 1));
-#pragma GCC unroll 16
-    for (int i = C::kLogTerms - 1; i >= 1; --i) sum = fma(sum, square, broadcast(T(1) / T(2 * i + 1)));
-    const Vec<T> twice = s + s;
-    const Vec<T> rest = fma(twice * square, sum, fma(whole, broadcast(C::kLn2Low), low / x));
-    return fma(whole, broadcast(C::kLn2High), twice + rest);
-}
-
-// Natural logarithm; of a negative number NaN, of zero (and denormals) minus infinity.
-template <class T>
-RANVIER_INLINE Vec<T> log(Vec<T> x) {
+    const Vec<T> s = (m - T(1)) / (m + T(1));
+    const Vec<T> rest = fma(whole, broadcast(C::kLn2Low), twice_atanh_tail<T, C::kLogTerms>(s));
+    const Vec<T> result = fma(whole, broadcast(C::kLn2High), s + s + rest);
     const Vec<T> infinity = broadcast(T(__builtin_inf())), zero = {};
-    const Vec<T> result = log_of_sum<T>(x, zero);
     const Vec<T> smallest = broadcast(sizeof(T) == 4 ? T(__FLT_MIN__) : T(__DBL_MIN__));
     const Vec<T> special = select<T>(x < zero, infinity - infinity, select<T>(x < smallest, -infinity, x));
     return select<T>((x >= smallest) & (x < infinity), result, special);
 }
 
-// log(1 + x) for x in [0, 1].
+// log(1 + x) = 2 atanh(x / (2 + x)) for x in [0, 1].
 template <class T>
 RANVIER_INLINE Vec<T> log1p_of_fraction(Vec<T> x) {
-    const Vec<T> sum = x + T(1);
-    return log_of_sum<T>(sum, x - (sum - T(1)));
+    const Vec<T> s = x / (x + T(2));
+    return s + s + twice_atanh_tail<T, Constants<T>::kLog1pTerms>(s);
 }
 
 template <class T>
@@ -161,12 +167,10 @@ RANVIER_INLINE Vec<T> tanh(Vec<T> x) {
     return copy_sign<T>(m / (m + T(2)), x);
 }
 
-// 1 / (1 + exp(-x)).
+// 1 / (1 + exp(-x)). Where exp(-x) overflows the result is zero, for less than the least normal number.
 template <class T>
 RANVIER_INLINE Vec<T> sigmoid(Vec<T> x) {
-    const Vec<T> e = exp<T>(-abs<T>(x));
-    const Vec<T> upper = T(1) / (e + T(1));
-    return select<T>(x < Vec<T>{}, e * upper, upper);
+    return T(1) / (exp<T>(-x) + T(1));
 }
 
 // Coefficients of exp(z^2) erfc(z) / t as a polynomial in 2t - 1, where t = 2 / (2 + z): Chebyshev

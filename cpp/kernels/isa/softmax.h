@@ -17,17 +17,21 @@ RANVIER_INLINE Vec<T> load_or_least(const T* x, index_t count) {
 
 template <class T>
 RANVIER_INLINE T row_max(index_t n, const T* x) {
-    Vec<T> most = broadcast(-T(__builtin_inf()));
+    // Four maxima side by side, for the processor takes longer over one than it waits for the next.
+    Vec<T> most[4];
+    for (Vec<T>& part : most) part = broadcast(-T(__builtin_inf()));
     index_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>) {
-        const Vec<T> v = load(x + i);
-        most = select<T>(v > most, v, most);
+    for (; i + 4 * kLanes<T> <= n; i += 4 * kLanes<T>)
+        for (int k = 0; k < 4; ++k) {
+            const Vec<T> v = load(x + i + k * kLanes<T>);
+            most[k] = select<T>(v > most[k], v, most[k]);
+        }
+    for (; i < n; i += kLanes<T>) {
+        const Vec<T> v = n - i >= kLanes<T> ? load(x + i) : load_or_least(x + i, n - i);
+        most[0] = select<T>(v > most[0], v, most[0]);
     }
-    if (i < n) {
-        const Vec<T> v = load_or_least(x + i, n - i);
-        most = select<T>(v > most, v, most);
-    }
-    return max_lanes<T>(most);
+    for (int k = 1; k < 4; ++k) most[0] = select<T>(most[k] > most[0], most[k], most[0]);
+    return max_lanes<T>(most[0]);
 }
 
 // exp(x - shift) into y (unless it is nullptr), and its sum.
