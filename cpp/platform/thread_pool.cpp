@@ -18,6 +18,11 @@
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "denormals.h"
 
@@ -28,6 +33,9 @@ namespace {
 // of a training step.
 constexpr std::chrono::microseconds kAlert{1000};
 constexpr int kLooks = 64;  // between two looks at the clock
+// After so long a worker offers its processor to others, while it holds no task: were it taken in the middle
+// of one, all would wait for some milliseconds until it is back.
+constexpr std::chrono::microseconds kTurn{1000};
 constexpr int kMostThreads = 256;
 
 inline void pause() {
@@ -58,13 +66,24 @@ public:
         }
         const std::uint32_t job = job_.load(std::memory_order_relaxed) + 1;  // odd: open
         job_.store(job);
-        if (asleep_.load() > 0) job_.notify_all();
-        take_tasks(0);
+        if (asleep_.load() > 0) wake_workers();
+        take_tasks(0, [] { return false; });
         job_.store(job + 1);
         wait_for_workers();
     }
 
 private:
+    using Clock = std::chrono::steady_clock;
+
+    struct Worker {
+        std::atomic<bool> asleep{false};
+        Clock::time_point turn_began;
+#if defined(__linux__)
+        std::atomic<pid_t> id{0};
+        cpu_set_t affinity;  // that it began with
+#endif
+    };
+
     void start_workers(int wanted) {
         for (; started_ < wanted; ++started_) {
             try {
@@ -75,13 +94,49 @@ private:
         }
     }
 
-    // First one's own, then the others'.
-    void take_tasks(int thread) {
+    void wake_workers() {
+#if defined(__linux__)
+        spread_workers();
+#endif
+        job_.notify_all();
+    }
+
+#if defined(__linux__)
+    // Systems like to put a woken thread on its waker's processor, which has better to do, and to leave it
+    // there for milliseconds. So each sleeper may wake up on another processor only, one for each; awake, it
+    // is free again.
+    void spread_workers() {
+        cpu_set_t allowed, one;
+        const int here = sched_getcpu();
+        if (here < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+        if (CPU_ISSET(here, &allowed)) CPU_CLR(here, &allowed);
+        int cpu = -1;
+        for (int thread = 1; thread <= helpers_ && CPU_COUNT(&allowed) > 0; ++thread) {
+            do cpu = (cpu + 1) % CPU_SETSIZE;
+            while (!CPU_ISSET(cpu, &allowed));
+            const pid_t id = workers_[thread].id.load();
+            if (id == 0 || !workers_[thread].asleep.load()) continue;
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            sched_setaffinity(id, sizeof one, &one);
+        }
+    }
+#endif
+
+    // First one's own, then the others', until there are none or leave() says so; returns whether none are
+    // left.
+    template <class Leave>
+    bool take_tasks(int thread, Leave&& leave) {
         for (int k = 0; k <= helpers_; ++k) {
             Share& share = shares_[(thread + k) % (helpers_ + 1)];
-            for (index_t task; (task = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;)
+            while (true) {
+                if (leave()) return false;
+                const index_t task = share.next.fetch_add(1, std::memory_order_relaxed);
+                if (task >= share.end) break;
                 function_(body_, task);
+            }
         }
+        return true;
     }
 
     // A worker that shares the caller's processor must be let in to finish.
@@ -94,33 +149,56 @@ private:
     }
 
     void work(int thread) {
+        Worker& self = workers_[thread];
+#if defined(__linux__)
+        sched_getaffinity(0, sizeof self.affinity, &self.affinity);
+        self.id.store(static_cast<pid_t>(syscall(SYS_gettid)));
+#endif
         for (std::uint32_t seen = 0;;) {
-            seen = next_job(seen);
+            seen = next_job(seen, self);
             // The caller closes a job and then looks who is inside; a worker enters and then looks whether
             // the job is still open. In one order of these, so one of the two sees the other.
             inside_.fetch_add(1);
+            bool finished = true;
             if (job_.load() == seen && thread <= helpers_) {
                 set_denormal_mode(mode_);
-                take_tasks(thread);
+                finished = take_tasks(thread, [&] { return Clock::now() - self.turn_began > kTurn; });
             }
             inside_.fetch_sub(1);
+            if (!finished) {
+                end_turn(self);
+                seen = 0;  // to go on with the same job
+            }
         }
     }
 
     // Waits for an open job other than `seen`.
-    std::uint32_t next_job(std::uint32_t seen) {
-        using Clock = std::chrono::steady_clock;
+    std::uint32_t next_job(std::uint32_t seen, Worker& self) {
         const auto bedtime = Clock::now() + kAlert;
         for (int look = 1;; ++look) {
             const std::uint32_t job = job_.load();
             if (job % 2 == 1 && job != seen) return job;
             pause();
-            if (look % kLooks == 0 && Clock::now() > bedtime) {
+            if (look % kLooks != 0) continue;
+            const auto now = Clock::now();
+            if (now - self.turn_began > kTurn) end_turn(self);
+            if (now > bedtime) {
+                self.asleep.store(true);
                 asleep_.fetch_add(1);
                 job_.wait(job);
                 asleep_.fetch_sub(1);
+                self.asleep.store(false);
+#if defined(__linux__)
+                sched_setaffinity(0, sizeof self.affinity, &self.affinity);
+#endif
+                self.turn_began = Clock::now();
             }
         }
+    }
+
+    static void end_turn(Worker& self) {
+        std::this_thread::yield();
+        self.turn_began = Clock::now();
     }
 
     // What is left of a thread's tasks; on a cache line of its own.
@@ -131,6 +209,7 @@ private:
 
     std::mutex one_caller_;
     int started_ = 0;
+    Worker workers_[kMostThreads];  // but the first, which stands for the caller
 
     // The job: written by the caller while no worker is inside, read by workers inside.
     detail::TaskFunction function_ = nullptr;
