@@ -119,12 +119,23 @@ void tile(const Operands<T>& o) {
     }
 }
 
+// The last columns of one row, up to eight vectors, in one tile: its loads then walk along the rows of B, and enough
+// sums are under way.
+template <class T, Scheme SCHEME, int VECS = 8>
+RANVIER_INLINE void end_of_row(Operands<T>& o, index_t cols) {
+    if constexpr (VECS > 1)
+        if (cols <= (VECS - 1) * kLanes<T>) return end_of_row<T, SCHEME, VECS - 1>(o, cols);
+    o.last_cols = cols - (VECS - 1) * kLanes<T>;
+    tile<T, 1, VECS, true, SCHEME>(o);
+}
+
 // All columns of ROWS rows, by tiles as wide as the registers allow, the last one masked.
 template <class T, int ROWS, int VECS, Scheme SCHEME>
 void row_of_tiles(Operands<T> o, index_t cols) {
     constexpr index_t kCols = VECS * kLanes<T>;
     for (; cols >= kCols; cols -= kCols, o.b += kCols, o.c += kCols) tile<T, ROWS, VECS, false, SCHEME>(o);
     if (cols == 0) return;
+    if constexpr (ROWS == 1 && VECS == 8) return end_of_row<T, SCHEME>(o, cols);
     if constexpr (VECS > 1) {
         if (cols <= kCols / 2) return row_of_tiles<T, ROWS, VECS / 2, SCHEME>(o, cols);
         // More than half: one masked tile, after the whole vectors that VECS / 2 leaves out.
