@@ -13,6 +13,14 @@ def isa(request):
     _core._testing.set_active_isa(before)
 
 
+@pytest.fixture
+def algorithm(request):
+    """Compute convolutions by the algorithm that the test is parametrized with, indirectly."""
+    _core._testing.set_conv2d_algorithm(request.param)
+    yield request.param
+    _core._testing.set_conv2d_algorithm("automatic")
+
+
 @pytest.fixture(autouse=True)
 def usual_threads():
     """Undo what a test does to the number of threads."""

@@ -64,16 +64,36 @@ Shape broadcast_stacks(const Shape& a, const Shape& b) {
     return stack;
 }
 
+void require_common(index_t columns, index_t rows, const py::array& a, const py::array& b) {
+    if (columns != rows)
+        throw py::value_error("b: expected " + std::to_string(columns) +
+                              " rows to match the columns of a, got shapes " + shape_text(shape_of(a)) +
+                              " and " + shape_text(shape_of(b)));
+}
+
+// Two matrices, as most calls have them: without the bookkeeping of stacks, which takes longer than a small
+// product.
+py::array multiply_matrices(const py::array& a, const py::array& b, const py::object& out) {
+    const index_t m = a.shape(0), n = b.shape(1), k = a.shape(1);
+    require_common(k, b.shape(0), a, b);
+    const py::array c = output(out, {m, n}, a, {a, b});
+    with_element_of(a, [&](auto element) {
+        using T = decltype(element);
+        const Matrix<const T> left = matrix_view<const T>(a), right = matrix_view<const T>(b);
+        const Matrix<T> product = matrix_view<T>(c);
+        run_kernel(work_of(m, n, k), [&] { matmul<T>(left, right, product); });
+    });
+    return c;
+}
+
 py::array matmul_arrays(const py::handle& a_object, const py::handle& b_object, const py::object& out) {
     const py::array a = float_array(a_object, "a"), b = array_like(b_object, "b", a, "a");
+    if (a.ndim() == 2 && b.ndim() == 2) return multiply_matrices(a, b, out);
     if (a.ndim() == 0) throw py::value_error("a: expected at least 1 dimension, got shape ()");
     if (b.ndim() == 0) throw py::value_error("b: expected at least 1 dimension, got shape ()");
     const Shape a_shape = shape_of(a), b_shape = shape_of(b);
     const index_t k = a_shape.back(), kb = b_shape[b_shape.size() > 1 ? b_shape.size() - 2 : 0];
-    if (k != kb)
-        throw py::value_error("b: expected " + std::to_string(k) +
-                              " rows to match the columns of a, got shapes " + shape_text(a_shape) + " and " +
-                              shape_text(b_shape));
+    require_common(k, kb, a, b);
     const Shape stack = broadcast_stacks(a_shape, b_shape);
     Shape shape = stack;
     if (a.ndim() > 1) shape.push_back(a_shape[a_shape.size() - 2]);

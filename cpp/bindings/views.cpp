@@ -135,7 +135,7 @@ void require_ndim(const py::array& array, const char* name, py::ssize_t ndim, co
 }
 
 void require_shape(const py::array& array, const char* name, const Shape& shape) {
-    if (shape_of(array) != shape)
+    if (!std::equal(shape.begin(), shape.end(), array.shape(), array.shape() + array.ndim()))
         throw py::value_error(std::string(name) + ": expected shape " + shape_text(shape) + ", got " +
                               shape_text(shape_of(array)));
 }

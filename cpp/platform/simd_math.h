@@ -19,6 +19,7 @@ struct Constants<float> {
     static constexpr int kExponentBias = 127, kFractionBits = 23;
     static constexpr int kExpTerms = 7, kLogTerms = 5, kLog1pTerms = 7;  // relative truncation below 2^-27
     static constexpr float kTanhIsOne = 10.0f;
+    static constexpr int kRaised = 48;
     static constexpr std::int32_t kHalfFraction = ~std::int32_t{0xfff};  // keeps 12 bits of the fraction
 };
 template <>
@@ -29,6 +30,7 @@ struct Constants<double> {
     static constexpr int kExponentBias = 1023, kFractionBits = 52;
     static constexpr int kExpTerms = 13, kLogTerms = 10, kLog1pTerms = 15;  // relative truncation below 2^-55
     static constexpr double kTanhIsOne = 20.0;
+    static constexpr int kRaised = 60;
     static constexpr std::int64_t kHalfFraction = ~std::int64_t{0x7ffffff};
 };
 
@@ -105,14 +107,6 @@ RANVIER_INLINE Vec<T> exp(Vec<T> x) {
     return exp_of_reduced<T>(reduced, reduced.r);
 }
 
-// exp(x + low), for a low that is small beside 1.
-template <class T>
-RANVIER_INLINE Vec<T> exp_of_sum(Vec<T> x, Vec<T> low) {
-    using C = Constants<T>;
-    const Reduced<T> reduced = reduce<T>(clamp<T>(x, C::kExpLeast, C::kExpGreatest));
-    return exp_of_reduced<T>(reduced, reduced.r + low);
-}
-
 // exp(x) - 1 for x up to about 40, exact near zero.
 template <class T>
 RANVIER_INLINE Vec<T> expm1(Vec<T> x) {
@@ -167,10 +161,11 @@ RANVIER_INLINE Vec<T> tanh(Vec<T> x) {
     return copy_sign<T>(m / (m + T(2)), x);
 }
 
-// 1 / (1 + exp(-x)). Where exp(-x) overflows the result is zero, for less than the least normal number.
+// 1 / (1 + exp(-x)), by way of exp(-|x|), which does not overflow.
 template <class T>
 RANVIER_INLINE Vec<T> sigmoid(Vec<T> x) {
-    return T(1) / (exp<T>(-x) + T(1));
+    const Vec<T> e = exp<T>(-abs<T>(x));
+    return select<T>(x < Vec<T>{}, e, broadcast(T(1))) / (e + T(1));
 }
 
 // Coefficients of exp(z^2) erfc(z) / t as a polynomial in 2t - 1, where t = 2 / (2 + z): Chebyshev
@@ -198,13 +193,33 @@ struct ErfcSeries<double> {
         -2.9274204617822454186e-9};
 };
 
-// The standard normal distribution function, (1 + erf(x / sqrt 2)) / 2, accurate in the lower tail too.
+// Coefficients of (Phi(x) - 1/2) / x as a polynomial in x^2, for |x| <= 1.
 template <class T>
-RANVIER_INLINE Vec<T> normal_cdf(Vec<T> x) {
+struct CentralSeries {
+    static constexpr int kTerms = sizeof(T) == 4 ? 9 : 15;
+    T at[kTerms] = {};
+};
+template <class T>
+consteval CentralSeries<T> central_series() {
+    CentralSeries<T> series;
+    double power = 0.39894228040143267794;  // (-1/2)^k / k! / sqrt(2 pi)
+    for (int k = 0; k < series.kTerms; ++k, power *= -0.5 / k) series.at[k] = T(power / (2 * k + 1));
+    return series;
+}
+
+// x times the standard normal distribution function, (1 + erf(x / sqrt 2)) / 2, accurate in the lower tail
+// too.
+template <class T>
+RANVIER_INLINE Vec<T> times_normal_cdf(Vec<T> factor, Vec<T> x) {
+    using C = Constants<T>;
     x = clamp<T>(x, T(-39), T(39));  // beyond it exp(-x^2 / 2) is zero, and sums of large x would overflow
-    const Vec<T> z = abs<T>(x) * T(0.70710678118654752440);
-    const Vec<T> t = T(2) / (z + T(2));
-    const Vec<T> u = t + t - T(1);
+    // t = 2 / (z + 2) and what is lost in rounding z, z + 2 and t: an error here would count more than twice.
+    constexpr T kRootHalf = T(0.70710678118654752440);
+    const Vec<T> size = abs<T>(x), z = size * kRootHalf, sum_z = z + T(2);
+    const Vec<T> z_low = fma(size, broadcast(kRootHalf), -z) + size * T(0.70710678118654752440L - kRootHalf);
+    const Vec<T> t = T(2) / sum_z, lost = (z - (sum_z - T(2))) + z_low;
+    const Vec<T> t_low = (fma(-t, sum_z, broadcast(T(2))) - t * lost) * t * T(0.5);
+    const Vec<T> u = (t + t - T(1)) + (t_low + t_low);
     constexpr int kLast = static_cast<int>(sizeof(ErfcSeries<T>::kTerms) / sizeof(T)) - 1;
     Vec<T> sum = broadcast(ErfcSeries<T>::kTerms[kLast]);
 #pragma GCC unroll 32
@@ -213,9 +228,23 @@ RANVIER_INLINE Vec<T> normal_cdf(Vec<T> x) {
     // the upper part is exact (as in fdlibm's erf).
     const Vec<T> high = from_bits<T>(bits<T>(x) & integers<T>(Constants<T>::kHalfFraction));
     const Vec<T> low = (high - x) * (high + x) * T(0.5);
-    const Vec<T> e = exp_of_sum<T>(high * high * T(-0.5), clamp<T>(low, T(-1), T(1)));
-    const Vec<T> tail = e * t * sum * T(0.5);
-    return select<T>(x < Vec<T>{}, tail, T(1) - tail);
+    const Vec<T> square = clamp<T>(high * high * T(-0.5), C::kExpLeast - T(C::kRaised), T(0));
+    Reduced<T> reduced = reduce<T>(square);
+    // Times 2^kRaised, so that a product that ends below the normal numbers is rounded there once, at the
+    // end.
+    reduced.n += integers<T>(C::kRaised);
+    reduced.whole += T(C::kRaised);
+    const Vec<T> e = exp_of_reduced<T>(reduced, reduced.r + clamp<T>(low, T(-1), T(1)));
+    const Vec<T> lowered = broadcast(T(1) / T(std::int64_t{1} << C::kRaised));
+    const Vec<T> half = e * sum * T(0.5), tail = fma(half, t_low, half * t);
+    constexpr auto kCentral = central_series<T>();
+    const Vec<T> x_square = x * x;
+    Vec<T> centre = broadcast(kCentral.at[kCentral.kTerms - 1]);
+#pragma GCC unroll 16
+    for (int i = kCentral.kTerms - 2; i >= 0; --i) centre = fma(centre, x_square, broadcast(kCentral.at[i]));
+    const Vec<T> upper =
+        select<T>(abs<T>(x) < broadcast(T(1)), fma(x, centre, broadcast(T(0.5))), T(1) - tail * lowered);
+    return select<T>(x <= broadcast(T(-1)), factor * tail * lowered, factor * upper);
 }
 
 // The standard normal density.

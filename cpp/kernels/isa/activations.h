@@ -139,14 +139,13 @@ struct Softplus {
 struct Gelu {
     template <class T>
     RANVIER_INLINE static Vec<T> value(Vec<T> x, Vec<T>) {
-        const Vec<T> lowest = broadcast(-T(__builtin_inf()));
-        return select<T>(x == lowest, Vec<T>{}, x * normal_cdf<T>(x));
+        return times_normal_cdf<T>(at_least(broadcast(T(-39)), x), x);  // no infinity times zero
     }
     template <class T>
     RANVIER_INLINE static Vec<T> slope(Vec<T> x, Vec<T>) {
         const Vec<T> infinity = broadcast(T(__builtin_inf()));
         const Vec<T> density = select<T>(abs<T>(x) == infinity, Vec<T>{}, x * normal_density<T>(x));
-        return normal_cdf<T>(x) + density;
+        return times_normal_cdf<T>(broadcast(T(1)), x) + density;
     }
 };
 

@@ -119,8 +119,8 @@ void tile(const Operands<T>& o) {
     }
 }
 
-// The last columns of one row, up to eight vectors, in one tile: its loads then walk along the rows of B, and enough
-// sums are under way.
+// The last columns of one row, up to eight vectors, in one tile: its loads then walk along the rows of B, and
+// enough sums are under way.
 template <class T, Scheme SCHEME, int VECS = 8>
 RANVIER_INLINE void end_of_row(Operands<T>& o, index_t cols) {
     if constexpr (VECS > 1)

@@ -1,0 +1,120 @@
+"""Winograd's convolutions: exact but for rounding, within the published bound, and the same bits in any company."""
+
+import numpy as np
+import pytest
+from arrays import DTYPES, LAYOUTS, laid_out
+from ranvier import _core, set_num_threads
+from ranvier import kernels as K
+from test_conv2d import reference, reference_backward
+
+# Of the largest output, on standard normal data: the error that docs/accuracy.md allows, and in float64 what a wrong
+# coefficient could not hide in.
+BOUND = {np.float32: 1e-4, np.float64: 1e-12}
+OPTIONS = dict(stride=1, dilation=1, groups=1)
+
+
+def problem(seed, dtype, batch, in_channels, out_channels, image, kernel):
+    rng = np.random.default_rng(seed)
+
+    def new(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    return new(batch, in_channels, *image), new(out_channels, in_channels, kernel, kernel), new(out_channels), rng
+
+
+def largest_error(got, expected):
+    return np.max(np.abs(got.astype(np.float64) - expected)) / np.max(np.abs(expected))
+
+
+def check(x, w, b, padding, rng, bound):
+    y = K.conv2d(x, w, b, padding=padding)
+    assert largest_error(y, reference(x, w, b, padding=padding, **OPTIONS)) <= bound
+    grad = rng.standard_normal(y.shape).astype(x.dtype)
+    got = K.conv2d_backward(grad, x, w, padding=padding)
+    expected = reference_backward(grad, x, w, padding=padding, **OPTIONS)
+    for value, wanted in zip(got, expected, strict=True):
+        assert largest_error(value, wanted) <= bound
+
+
+@pytest.mark.parametrize("algorithm", ["winograd_2", "winograd_4"], indirect=True)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("seed", range(6))
+def test_agrees_with_float64(isa, algorithm, dtype, kernel, seed):
+    rng = np.random.default_rng(seed)
+    padding = int(rng.integers(0, kernel))
+    image = tuple(int(size) for size in kernel + rng.integers(0, 20, 2))
+    batch, in_channels, out_channels = (int(size) for size in rng.integers(1, (5, 40, 70)))
+    x, w, b, rng = problem(seed, dtype, batch, in_channels, out_channels, image, kernel)
+    check(x, w, b, padding, rng, BOUND[dtype])
+
+
+@pytest.mark.parametrize("algorithm", ["winograd_2", "winograd_4"], indirect=True)
+@pytest.mark.parametrize("image", [(1, 1), (1, 9), (4, 4), (5, 3), (8, 7)])
+@pytest.mark.parametrize("channels", [(1, 1), (16, 32), (17, 33), (15, 31)])
+def test_awkward_sizes(isa, algorithm, image, channels):
+    x, w, b, rng = problem(0, np.float64, 3, *channels, image, 3)
+    check(x, w, b, 1, rng, 1e-12)
+    x, w, b, rng = problem(0, np.float64, 3, *channels, image, 5)
+    check(x, w, b, 2, rng, 1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["winograd_4"], indirect=True)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_takes_any_layout(algorithm, layout):
+    x, w, b, rng = problem(1, np.float64, 2, 5, 6, (9, 11), 3)
+    expected = reference(x, w, b, padding=1, **OPTIONS)
+    out = laid_out(np.zeros(expected.shape), layout)
+    x_there, w_there = laid_out(x, layout), laid_out(w, layout)
+    assert K.conv2d(x_there, w_there, b, padding=1, out=out) is out
+    assert largest_error(out, expected) < 1e-12
+    grad = rng.standard_normal(expected.shape)
+    got = K.conv2d_backward(laid_out(grad, layout), x_there, w_there, padding=1)
+    for value, wanted in zip(got, reference_backward(grad, x, w, padding=1, **OPTIONS), strict=True):
+        assert largest_error(value, wanted) < 1e-12
+
+
+# One for each way through: few tiles; many; weights that are not kept; sums by groups, by blocks, by points.
+WAYS = {
+    "few tiles": (2, 32, 64, (12, 12), 3),
+    "many tiles": (9, 32, 64, (28, 28), 3),
+    "many weights": (3, 300, 300, (30, 10), 3),
+    "many sums": (40, 96, 96, (30, 30), 3),
+    "five by five": (30, 16, 32, (14, 14), 5),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_same_bits_at_any_thread_count_and_in_any_batch(isa, way):
+    x, w, b, rng = problem(2, np.float32, *WAYS[way])
+    options = dict(padding=w.shape[2] // 2)
+    set_num_threads(1)
+    y = K.conv2d(x, w, b, **options)
+    grad = rng.standard_normal(y.shape).astype(np.float32)
+    gradients = K.conv2d_backward(grad, x, w, **options)
+    for threads in (2, 3, 4, 7):
+        set_num_threads(threads)
+        np.testing.assert_array_equal(K.conv2d(x, w, b, **options), y)
+        for got, expected in zip(K.conv2d_backward(grad, x, w, **options), gradients, strict=True):
+            np.testing.assert_array_equal(got, expected)
+    for i in (0, len(x) - 1):
+        np.testing.assert_array_equal(K.conv2d(x[i : i + 1], w, b, **options)[0], y[i])
+        part = K.conv2d_backward(grad[i : i + 1], x[i : i + 1], w, **options)
+        np.testing.assert_array_equal(part[0][0], gradients[0][i])
+
+
+def test_is_chosen_in_single_precision_only():
+    for dtype, chosen in ((np.float32, "winograd_4"), (np.float64, "direct")):
+        x, w, b, _ = problem(3, dtype, 2, 32, 32, (28, 28), 3)
+        usual = K.conv2d(x, w, b, padding=1)
+        results = {}
+        for name in ("winograd_4", "direct"):
+            _core._testing.set_conv2d_algorithm(name)
+            results[name] = K.conv2d(x, w, b, padding=1)
+        _core._testing.set_conv2d_algorithm("automatic")
+        assert [name for name, result in results.items() if np.array_equal(result, usual)] == [chosen]
+
+
+def test_an_unknown_algorithm_is_refused():
+    with pytest.raises(ValueError, match="name: expected automatic, direct"):
+        _core._testing.set_conv2d_algorithm("fft")
