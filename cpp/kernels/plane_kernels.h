@@ -19,6 +19,12 @@ struct PlaneKernels {
     // to[i][j] = sum over the taps (k, l) of w[k][l] * from[i + k][j + l], and *bias if it is not nullptr.
     void (*correlate)(index_t rows, index_t cols, index_t kernel_height, index_t kernel_width, const T* w,
                       const T* from, index_t from_stride, const T* bias, T* to, index_t to_stride);
+
+    // Lines of n elements, up to a vector's lanes of them, become vectors of their i-th elements, and back
+    // again. to[i][lane] = from[lane * stride + i], zero for the lanes from `lines` on.
+    void (*gather_lanes)(index_t lines, index_t n, const T* from, index_t stride, T* to);
+    // to[lane * stride + i] = from[i][lane] + addends[lane] for the first `lines` lanes; `addends` has all.
+    void (*scatter_lanes)(index_t lines, index_t n, const T* from, const T* addends, T* to, index_t stride);
 };
 
 }  // namespace ranvier

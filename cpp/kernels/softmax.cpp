@@ -11,7 +11,8 @@
 namespace ranvier {
 namespace {
 
-constexpr double kCost = 4;  // of an element, in units of threads_for
+constexpr double kCost = 4;     // of an element, in units of threads_for
+constexpr index_t kShort = 32;  // columns of rows that are short
 
 // body(first, count) over groups of rows.
 template <class Body>
@@ -50,11 +51,32 @@ void normalise_row(index_t n, const T* x, T* y, bool logarithm) {
         table.softmax_row(n, x, y);
 }
 
+// A vector of rows at a time, for the tail of each short row would leave most lanes idle.
+template <class T>
+void normalise_short_rows(const Matrix<const T>& x, const Matrix<T>& y, index_t first, index_t count,
+                          bool logarithm) {
+    const index_t lanes = kernels<T>().winograd->lanes;
+    const auto& plane = *kernels<T>().plane;
+    Scratch<T> memory((kShort + 1) * lanes);
+    T *columns = memory.data(), *zeros = columns + kShort * lanes;
+    std::fill_n(zeros, lanes, T{});
+    for (index_t i = first; i < first + count; i += lanes) {
+        const index_t rows = std::min(lanes, first + count - i);
+        plane.gather_lanes(rows, x.cols, row_of(x, i), x.row_stride, columns);
+        kernels<T>().elementwise->softmax_columns(lanes, x.cols, columns, lanes, columns, lanes, logarithm);
+        plane.scatter_lanes(rows, x.cols, columns, zeros, row_of(y, i), y.row_stride);
+    }
+}
+
 template <class T>
 void normalise(const Matrix<const T>& x, const Matrix<T>& y, bool logarithm) {
     if (x.rows == 0 || x.cols == 0) return;
     const auto& table = *kernels<T>().elementwise;
-    if (x.col_stride == 1 && y.col_stride == 1) {
+    if (x.col_stride == 1 && y.col_stride == 1 && x.cols <= kShort) {
+        for_each_rows(x.rows, x.cols, [&](index_t first, index_t count) {
+            normalise_short_rows(x, y, first, count, logarithm);
+        });
+    } else if (x.col_stride == 1 && y.col_stride == 1) {
         for_each_rows(x.rows, x.cols, [&](index_t first, index_t count) {
             for (index_t i = first; i < first + count; ++i)
                 normalise_row(x.cols, row_of(x, i), row_of(y, i), logarithm);

@@ -141,15 +141,15 @@ private:
         const auto [out, in, rows, cols] = w_.strides;
         const T* from = w_.data + o0 * out + k0 * in;
         if (channels > 0 && cols == 1 && rows == t_.kernel && in == taps) {
-            winograd_.gather_channels(channels, depth * taps, from, out, to);
+            plane_.gather_lanes(channels, depth * taps, from, out, to);
             return false;
         }
         const bool reversed = cols == -1 && rows == -t_.kernel;
         if (channels > 0 && (reversed || (cols == 1 && rows == t_.kernel))) {
             for (index_t c = 0; c < depth; ++c) {
                 prefetch_weights(from + (c + kAhead) * in - (reversed ? taps - 1 : 0), channels * taps);
-                winograd_.gather_channels(channels, taps, from + c * in - (reversed ? taps - 1 : 0), out,
-                                          to + c * taps * lanes);
+                plane_.gather_lanes(channels, taps, from + c * in - (reversed ? taps - 1 : 0), out,
+                                    to + c * taps * lanes);
             }
             return reversed;
         }
@@ -206,7 +206,7 @@ private:
         for (index_t i = 0; i < height; ++i, pixels += pitch, to += step) {
             T* rows = contiguous ? to : memory.data();
             const index_t stride = contiguous ? y_.strides[1] : width;
-            winograd_.scatter_channels(channels, width, pixels, biases_.data() + o, rows, stride);
+            plane_.scatter_lanes(channels, width, pixels, biases_.data() + o, rows, stride);
             for (index_t c = 0; c < channels; ++c) {
                 T* row = rows + c * stride;
                 if (activation_ != Activation::identity)
@@ -226,6 +226,7 @@ private:
     T parameter_;
     const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
     const WinogradKernels<T>& winograd_ = *kernels<T>().winograd;
+    const PlaneKernels<T>& plane_ = *kernels<T>().plane;
     TileGrid grid_;
     TileSource<T> source_;
     index_t in_stride_;

@@ -167,7 +167,7 @@ private:
         T* to = w.data + o * out + c0 * in;
         if (cols == 1 && rows == t_.kernel && in == taps) {
             std::fill_n(zeros, lanes, T{});
-            return winograd_.scatter_channels(channels, count * taps, weights, zeros, to, out);
+            return plane_.scatter_lanes(channels, count * taps, weights, zeros, to, out);
         }
         for (index_t c = 0; c < count; ++c)
             for (index_t i = 0; i < taps; ++i, weights += lanes)
@@ -179,6 +179,7 @@ private:
     const Conv2dShape& s_;
     const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
     const WinogradKernels<T>& winograd_ = *kernels<T>().winograd;
+    const PlaneKernels<T>& plane_ = *kernels<T>().plane;
     TileGrid grid_;
     TileSource<T> image_, gradient_;
     index_t in_, out_;    // channels, in whole vectors

@@ -31,13 +31,6 @@ template <class T>
 struct WinogradKernels {
     index_t lanes;  // channels of a vector
     WinogradTransforms<T> transforms[kWinogradCount];
-
-    // to[pixel][lane] = from[lane * stride + pixel], zero for the lanes from `channels` on.
-    void (*gather_channels)(index_t channels, index_t pixels, const T* from, index_t stride, T* to);
-    // to[lane * stride + pixel] = from[pixel][lane] + bias[lane] for the first `channels` lanes; `bias` has
-    // all.
-    void (*scatter_channels)(index_t channels, index_t pixels, const T* from, const T* bias, T* to,
-                             index_t stride);
 };
 
 }  // namespace ranvier

@@ -64,7 +64,8 @@ namespace detail {
 template <class T>
 void gather_row(const WinogradKernels<T>& kernels, index_t channels, index_t pixels, const T* from,
                 index_t channel_stride, index_t col_stride, T* to) {
-    if (col_stride == 1) return kernels.gather_channels(channels, pixels, from, channel_stride, to);
+    if (col_stride == 1)
+        return ranvier::kernels<T>().plane->gather_lanes(channels, pixels, from, channel_stride, to);
     for (index_t p = 0; p < pixels; ++p)
         for (index_t c = 0; c < kernels.lanes; ++c)
             to[p * kernels.lanes + c] = c < channels ? from[c * channel_stride + p * col_stride] : T{};

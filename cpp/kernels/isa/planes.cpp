@@ -1,6 +1,7 @@
 // Rows of images of one instruction set: copied, with zeros around them or without, and correlated with a
 // small kernel.
 #include "../../platform/simd_strided.h"
+#include "../../platform/simd_transpose.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
@@ -97,11 +98,60 @@ void correlate(index_t rows, index_t cols, index_t height, index_t width, const 
     plane(rows, cols, height, width, w, from, from_stride, bias, to, to_stride);
 }
 
+template <class T>
+void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to) {
+    for (; n > 0; n -= kLanes<T>, from += kLanes<T>, to += kLanes<T> * kLanes<T>) {
+        Vec<T> square[kLanes<T>];
+        if (n >= kLanes<T> && lines == kLanes<T>) {
+#pragma GCC unroll 16
+            for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * stride);
+            transpose<T>(square);
+#pragma GCC unroll 16
+            for (int k = 0; k < kLanes<T>; ++k) store(to + k * kLanes<T>, square[k]);
+            continue;
+        }
+        const index_t now = n < kLanes<T> ? n : kLanes<T>;
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k)
+            square[k] = k < lines ? load_partial(from + k * stride, now) : Vec<T>{};
+        transpose<T>(square);
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k)
+            if (k < now) store(to + k * kLanes<T>, square[k]);
+    }
+}
+
+template <class T>
+void scatter_lanes(index_t lines, index_t n, const T* from, const T* addends, T* to, index_t stride) {
+    const Vec<T> addend = load(addends);
+    for (; n > 0; n -= kLanes<T>, from += kLanes<T> * kLanes<T>, to += kLanes<T>) {
+        Vec<T> square[kLanes<T>];
+        if (n >= kLanes<T> && lines == kLanes<T>) {
+#pragma GCC unroll 16
+            for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * kLanes<T>) + addend;
+            transpose<T>(square);
+#pragma GCC unroll 16
+            for (int k = 0; k < kLanes<T>; ++k) store(to + k * stride, square[k]);
+            continue;
+        }
+        const index_t now = n < kLanes<T> ? n : kLanes<T>;
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k)
+            square[k] = k < now ? load(from + k * kLanes<T>) + addend : Vec<T>{};
+        transpose<T>(square);
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k)
+            if (k < lines) store_partial(to + k * stride, square[k], now);
+    }
+}
+
 }  // namespace
 
-constinit const PlaneKernels<float> plane_float32 = {pad_rows<float>, copy_every<float>, copy_rows<float>,
-                                                     correlate<float>};
-constinit const PlaneKernels<double> plane_float64 = {pad_rows<double>, copy_every<double>, copy_rows<double>,
-                                                      correlate<double>};
+constinit const PlaneKernels<float> plane_float32 = {pad_rows<float>,     copy_every<float>,
+                                                     copy_rows<float>,    correlate<float>,
+                                                     gather_lanes<float>, scatter_lanes<float>};
+constinit const PlaneKernels<double> plane_float64 = {pad_rows<double>,     copy_every<double>,
+                                                      copy_rows<double>,    correlate<double>,
+                                                      gather_lanes<double>, scatter_lanes<double>};
 
 }  // namespace ranvier::RANVIER_ISA

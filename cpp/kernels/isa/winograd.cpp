@@ -4,7 +4,6 @@
 // polynomials at as many points, the last of them infinity (Winograd 1980; Lavin and Gray 2016). With points
 // in pairs a, -a, the even and the odd terms of a polynomial serve both.
 #include "../../platform/simd.h"
-#include "../../platform/simd_transpose.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
@@ -184,59 +183,11 @@ constexpr WinogradTransforms<T> transforms_of() {
             transform<T, FromPoints<T, kPoints, KERNEL>>};
 }
 
-template <class T>
-void gather_channels(index_t channels, index_t pixels, const T* from, index_t stride, T* to) {
-    for (; pixels > 0; pixels -= kLanes<T>, from += kLanes<T>, to += kLanes<T> * kLanes<T>) {
-        Vec<T> square[kLanes<T>];
-        if (pixels >= kLanes<T> && channels == kLanes<T>) {
-#pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * stride);
-            transpose<T>(square);
-#pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) store(to + k * kLanes<T>, square[k]);
-            continue;
-        }
-        const index_t now = pixels < kLanes<T> ? pixels : kLanes<T>;
-#pragma GCC unroll 16
-        for (int k = 0; k < kLanes<T>; ++k)
-            square[k] = k < channels ? load_partial(from + k * stride, now) : Vec<T>{};
-        transpose<T>(square);
-#pragma GCC unroll 16
-        for (int k = 0; k < kLanes<T>; ++k)
-            if (k < now) store(to + k * kLanes<T>, square[k]);
-    }
-}
-
-template <class T>
-void scatter_channels(index_t channels, index_t pixels, const T* from, const T* bias, T* to, index_t stride) {
-    const Vec<T> addend = load(bias);
-    for (; pixels > 0; pixels -= kLanes<T>, from += kLanes<T> * kLanes<T>, to += kLanes<T>) {
-        Vec<T> square[kLanes<T>];
-        if (pixels >= kLanes<T> && channels == kLanes<T>) {
-#pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * kLanes<T>) + addend;
-            transpose<T>(square);
-#pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) store(to + k * stride, square[k]);
-            continue;
-        }
-        const index_t now = pixels < kLanes<T> ? pixels : kLanes<T>;
-#pragma GCC unroll 16
-        for (int k = 0; k < kLanes<T>; ++k)
-            square[k] = k < now ? load(from + k * kLanes<T>) + addend : Vec<T>{};
-        transpose<T>(square);
-#pragma GCC unroll 16
-        for (int k = 0; k < kLanes<T>; ++k)
-            if (k < channels) store_partial(to + k * stride, square[k], now);
-    }
-}
-
 }  // namespace
 
-#define RANVIER_WINOGRAD_KERNELS(T)                                                                \
-    {                                                                                              \
-        kLanes<T>, {transforms_of<T, 2, 3>(), transforms_of<T, 4, 3>(), transforms_of<T, 4, 5>()}, \
-            gather_channels<T>, scatter_channels<T>                                                \
+#define RANVIER_WINOGRAD_KERNELS(T)                                                                 \
+    {                                                                                               \
+        kLanes<T>, { transforms_of<T, 2, 3>(), transforms_of<T, 4, 3>(), transforms_of<T, 4, 5>() } \
     }
 
 constinit const WinogradKernels<float> winograd_float32 = RANVIER_WINOGRAD_KERNELS(float);
