@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Time Ranvier beside NumPy and PyTorch on the same arrays.
 
-    python bench/compare.py [--threads N] [--match TEXT] [--rounds N]
+    python bench/compare.py [--threads N] [--match TEXT] [--rounds N] [--figure FILE]
 
 Each system runs in a process of its own, so that no two thread pools spin against each other, and the
 processes take turns, round by round. A row has each system's median in milliseconds and, last, the fastest
 peer's time over Ranvier's: above 1, Ranvier is faster. A system that is not installed is left out, and so is
-one that has no such call.
+one that has no such call. With ``--figure`` the ratios are drawn (that needs matplotlib).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 SECONDS_PER_ROUND = 0.03
 
 # name: (kind, sizes). The sizes of matmul are (m, k, n); of conv2d (batch, in channels, side, out channels,
-# kernel, padding); of an activation its shape; of train (hidden units, batch size) of a 784-hidden-10 net.
+# kernel, padding); of a pooling (batch, channels, side, kernel, stride); of an activation its shape; of train (hidden units, batch size) of a 784-hidden-10 net.
 CASES: dict[str, tuple[str, tuple[int, ...]]] = {
     "matmul 64": ("matmul", (64, 64, 64)),
     "matmul 512": ("matmul", (512, 512, 512)),
@@ -41,6 +41,10 @@ CASES: dict[str, tuple[str, tuple[int, ...]]] = {
     "sigmoid 1 M": ("sigmoid", (1000, 1000)),
     "softmax 128x10": ("softmax", (128, 10)),
     "softmax 1000x1000": ("softmax", (1000, 1000)),
+    "tanh 1 M": ("tanh", (1000, 1000)),
+    "max_pool2d 50x16x28 2/2": ("max_pool2d", (50, 16, 28, 2, 2)),
+    "max_pool2d 8x64x112 3/2": ("max_pool2d", (8, 64, 112, 3, 2)),
+    "avg_pool2d 8x64x112 3/2": ("avg_pool2d", (8, 64, 112, 3, 2)),
     "train 784-100-10, epoch": ("train", (100, 128)),
 }
 
@@ -64,6 +68,9 @@ def arrays(kind: str, sizes: tuple[int, ...]) -> list[np.ndarray]:
         ]
     if kind == "train":
         return [new(12_800, 784), rng.integers(0, 10, 12_800)]
+    if kind.endswith("pool2d"):
+        batch, channels, side, _, _ = sizes
+        return [new(batch, channels, side, side)]
     return [new(*sizes), np.empty(sizes, np.float32)]
 
 
@@ -86,6 +93,10 @@ def torch_call(kind: str, sizes: tuple[int, ...]) -> Callable[[], Any]:
     torch.set_grad_enabled(False)
     if kind == "conv2d":
         return lambda: torch.nn.functional.conv2d(*operands, padding=sizes[-1])
+    if kind == "max_pool2d":
+        return lambda: torch.nn.functional.max_pool2d(*operands, *sizes[-2:], return_indices=True)
+    if kind == "avg_pool2d":
+        return lambda: torch.nn.functional.avg_pool2d(*operands, *sizes[-2:])
     *inputs, out = operands
     if kind == "relu":
         return lambda: torch.clamp_min(*inputs, 0, out=out)
@@ -125,6 +136,10 @@ def ranvier_call(kind: str, sizes: tuple[int, ...]) -> Callable[[], Any]:
     if kind == "conv2d":
         x, w, b = arrays(kind, sizes)
         return lambda: kernels.conv2d(x, w, b, padding=sizes[-1])
+    if kind.endswith("pool2d"):
+        (x,) = arrays(kind, sizes)
+        pool, (kernel, stride) = getattr(kernels, kind), sizes[-2:]
+        return lambda: pool(x, kernel, stride=stride)
     *inputs, out = arrays(kind, sizes)
     function = getattr(kernels, kind)
     return lambda: function(*inputs, out=out)
@@ -174,11 +189,34 @@ def compare(name: str, rounds: int, processes: dict[str, ProcessPoolExecutor]) -
     return ratio
 
 
+def draw(ratios: dict[str, float], path: str, threads: int | None) -> None:
+    """Draw how many times faster than its fastest peer Ranvier is in each case."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    known = {name: ratio for name, ratio in ratios.items() if not math.isnan(ratio)}
+    figure, axes = pyplot.subplots(figsize=(7.5, 0.32 * len(known) + 1.2), layout="constrained")
+    bars = axes.barh(list(known), list(known.values()), color="#0072B2")
+    axes.bar_label(bars, fmt=" %.2f", fontsize=9)
+    axes.axvline(1, color="#D55E00", linewidth=1.5)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(0.5, 2 * max(known.values()))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.invert_yaxis()
+    axes.set_xlabel("the fastest peer's time over Ranvier's (above 1 Ranvier is faster; logarithmic)")
+    axes.set_title(f"float32, {threads or 'default'} threads", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, help="of each system; default: each system's own")
     parser.add_argument("--match", default="", help="only the cases whose name contains this")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--figure", help="a file for the picture, its format by the name's ending")
     arguments = parser.parse_args()
     if arguments.threads:
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -189,12 +227,14 @@ def main() -> None:
         parser.error("ranvier is not installed: pip install .")
     processes = {system: ProcessPoolExecutor(1, mp_context=context) for system in systems}
     print(f"{'ms':26}" + "".join(f"{system:>12}" for system in systems) + f"{'ratio':>9}")
-    ratios = [compare(name, arguments.rounds, processes) for name in CASES if arguments.match in name]
-    known = [ratio for ratio in ratios if not math.isnan(ratio)]
+    ratios = {name: compare(name, arguments.rounds, processes) for name in CASES if arguments.match in name}
+    known = [ratio for ratio in ratios.values() if not math.isnan(ratio)]
     if known:
         print(f"geometric mean of the ratios {statistics.geometric_mean(known):.2f}, least {min(known):.2f}")
     for process in processes.values():
         process.shutdown()
+    if arguments.figure and known:
+        draw(ratios, arguments.figure, arguments.threads)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-// Convolutions, forward and backward, in GFLOP/s for the instruction set in use.
+// Convolutions, forward and backward, for the instruction set in use: operations of the direct algorithm, so
+// that a better one may exceed the peak.
 #include <benchmark/benchmark.h>
 
 #include <vector>
 
+#include "peak.h"
 #include "ranvier/conv2d.h"
 
 namespace {
@@ -48,10 +50,8 @@ struct Problem {
     Images<float> weights() { return images(w, s.in_channels / s.groups, s.kernel_height, s.kernel_width); }
 
     void report(benchmark::State& state) const {
-        const double flops =
-            2e-9 * static_cast<double>(y.size()) * static_cast<double>(w.size() / s.out_channels);
-        state.counters["GFLOP/s"] =
-            benchmark::Counter(flops * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+        peak::report_flops(
+            state, 2.0 * static_cast<double>(y.size()) * static_cast<double>(w.size() / s.out_channels));
     }
 };
 

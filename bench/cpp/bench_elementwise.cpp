@@ -1,10 +1,13 @@
-// Activations in billions of elements per second, and training of a small network in samples per second.
+// Activations, softmax and pooling, against a copy of the same bytes.
 #include <benchmark/benchmark.h>
 
+#include <cstdint>
 #include <vector>
 
+#include "peak.h"
 #include "ranvier/activation.h"
-#include "ranvier/plan.h"
+#include "ranvier/pool2d.h"
+#include "ranvier/softmax.h"
 
 namespace {
 
@@ -15,44 +18,72 @@ void activation_forward(benchmark::State& state, Activation f) {
     std::vector<float> x(n), y(n);
     for (index_t i = 0; i < n; ++i) x[i] = static_cast<float>(i % 17) - 8;
     for (auto _ : state) activation<float>(f, n, x.data(), y.data(), 0.5f);
-    state.SetItemsProcessed(state.iterations() * n);
+    peak::report_bytes(state, 2.0 * sizeof(float) * static_cast<double>(n));
 }
 
-void relu(benchmark::State& state) { activation_forward(state, Activation::relu); }
-void sigmoid(benchmark::State& state) { activation_forward(state, Activation::sigmoid); }
-void tanh(benchmark::State& state) { activation_forward(state, Activation::tanh); }
-void elu(benchmark::State& state) { activation_forward(state, Activation::elu); }
-void softplus(benchmark::State& state) { activation_forward(state, Activation::softplus); }
-void gelu(benchmark::State& state) { activation_forward(state, Activation::gelu); }
+BENCHMARK_CAPTURE(activation_forward, relu, Activation::relu)
+    ->Arg(1000)
+    ->Arg(100000)
+    ->Arg(4000000)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(activation_forward, elu, Activation::elu)
+    ->Arg(1000)
+    ->Arg(100000)
+    ->Arg(4000000)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(activation_forward, sigmoid, Activation::sigmoid)
+    ->Arg(1000)
+    ->Arg(100000)
+    ->Arg(4000000)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(activation_forward, tanh, Activation::tanh)
+    ->Arg(1000)
+    ->Arg(100000)
+    ->Arg(4000000)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(activation_forward, softplus, Activation::softplus)
+    ->Arg(1000)
+    ->Arg(100000)
+    ->Arg(4000000)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(activation_forward, gelu, Activation::gelu)
+    ->Arg(1000)
+    ->Arg(100000)
+    ->Arg(4000000)
+    ->UseRealTime();
 
-BENCHMARK(relu)->Arg(1000)->Arg(1000000)->UseRealTime();
-BENCHMARK(sigmoid)->Arg(1000)->Arg(1000000)->UseRealTime();
-BENCHMARK(tanh)->Arg(1000)->Arg(1000000)->UseRealTime();
-BENCHMARK(elu)->Arg(1000)->Arg(1000000)->UseRealTime();
-BENCHMARK(softplus)->Arg(1000)->Arg(1000000)->UseRealTime();
-BENCHMARK(gelu)->Arg(1000)->Arg(1000000)->UseRealTime();
-
-// One epoch of an MLP with `hidden` units on 2000 samples of 784 numbers, in batches.
-void mlp_epoch(benchmark::State& state) {
-    constexpr index_t kSamples = 2000;
-    const index_t hidden = state.range(0), batch = state.range(1);
-    const std::vector<LayerSpec> layers = {LinearSpec{784, hidden, true}, ActivationSpec{Activation::sigmoid},
-                                           LinearSpec{hidden, 10, true}};
-    const auto parameters = std::make_shared<Parameters<float>>(layers);
-    Plan<float> plan(parameters, {784}, batch, 0);
-    const auto sgd = make_sgd<float>({0.1, 0, 0, false}, parameters->size());
-    std::vector<float> x(kSamples * 784, 0.5f);
-    std::vector<std::int64_t> labels(kSamples), order(kSamples);
-    for (index_t i = 0; i < kSamples; ++i) {
-        labels[i] = i % 10;
-        order[i] = i * 7 % kSamples;
-    }
+void softmax_rows(benchmark::State& state) {
+    const index_t rows = state.range(0), cols = state.range(1);
+    std::vector<float> x(rows * cols, 1), y(rows * cols);
     for (auto _ : state)
-        plan.train_epoch(kSamples, x.data(), {nullptr, labels.data()}, order.data(), batch,
-                         Loss::softmax_cross_entropy, *sgd, {});
-    state.SetItemsProcessed(state.iterations() * kSamples);
+        softmax<float>(row_major<const float>(x.data(), rows, cols), row_major(y.data(), rows, cols));
+    peak::report_bytes(state, 2.0 * sizeof(float) * static_cast<double>(rows * cols));
 }
 
-BENCHMARK(mlp_epoch)->Args({30, 10})->Args({100, 128})->UseRealTime();
+BENCHMARK(softmax_rows)->Args({50, 10})->Args({10000, 10})->Args({4096, 1000})->UseRealTime();
+
+// Batch, channels, side, edge of the windows, stride.
+void pool(benchmark::State& state, bool maximum) {
+    const index_t size = state.range(3), stride = state.range(4), side = state.range(2);
+    const Pool2dShape s = {state.range(0), state.range(1), side, side, size, size, stride, stride, 0, 0};
+    const index_t planes = s.batch * s.channels, in = side * side, out = s.out_height() * s.out_width();
+    std::vector<float> x(planes * in, 1), y(planes * out);
+    std::vector<std::int32_t> indices(y.size());
+    const Images<const float> from = {x.data(), {s.channels * in, in, side, 1}};
+    const Images<float> to = {y.data(), {s.channels * out, out, s.out_width(), 1}};
+    for (auto _ : state) {
+        if (maximum)
+            max_pool2d<float>(s, from, to, indices.data());
+        else
+            avg_pool2d<float>(s, from, to);
+    }
+    peak::report_bytes(state, sizeof(float) * static_cast<double>(planes * (in + out * (maximum ? 2 : 1))));
+}
+
+void pools(benchmark::internal::Benchmark* b) {
+    b->Args({50, 16, 28, 2, 2})->Args({50, 32, 14, 2, 2})->Args({8, 64, 112, 3, 2})->UseRealTime();
+}
+BENCHMARK_CAPTURE(pool, maximum, true)->Apply(pools);
+BENCHMARK_CAPTURE(pool, average, false)->Apply(pools);
 
 }  // namespace

@@ -1,8 +1,9 @@
-// Products of float32 matrices, in GFLOP/s, for the instruction set in use (RANVIER_ISA forces one).
+// Matrix products, for the instruction set in use (RANVIER_ISA forces one).
 #include <benchmark/benchmark.h>
 
 #include <vector>
 
+#include "peak.h"
 #include "ranvier/matmul.h"
 
 namespace {
@@ -16,8 +17,8 @@ void product(benchmark::State& state, bool b_transposed) {
     for (auto _ : state)
         ranvier::matmul<T>(ranvier::row_major<const T>(a.data(), m, k), right,
                            ranvier::row_major(c.data(), m, n));
-    state.counters["GFLOP/s"] = benchmark::Counter(2e-9 * m * n * k * static_cast<double>(state.iterations()),
-                                                   benchmark::Counter::kIsRate);
+    peak::report_flops(state, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),
+                       sizeof(T) == sizeof(double));
 }
 
 void shapes(benchmark::internal::Benchmark* b) {

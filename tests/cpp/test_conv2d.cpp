@@ -114,6 +114,21 @@ TEST_P(Conv2d, AgreesWithTheReference) {
     }
 }
 
+TEST_P(Conv2d, AgreesWithTheReferenceByWinograd) {
+    for (const auto algorithm :
+         {ranvier::Conv2dAlgorithm::winograd_2, ranvier::Conv2dAlgorithm::winograd_4}) {
+        ranvier::set_conv2d_algorithm(algorithm);
+        for (const Conv2dShape& shape :
+             {shape_of(2, 1, 16, 9, 28, 5, 1, 2, 1, 1), shape_of(1, 16, 32, 14, 14, 5, 1, 2, 1, 1),
+              shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1), shape_of(1, 17, 70, 8, 3, 3, 1, 2, 1, 1),
+              shape_of(30, 20, 40, 13, 7, 3, 1, 0, 1, 1), shape_of(1, 1, 1, 1, 1, 3, 1, 1, 1, 1)}) {
+            expect_convolution<float>(shape, 5e-3);
+            expect_convolution<double>(shape, 1e-10);
+        }
+    }
+    ranvier::set_conv2d_algorithm(ranvier::Conv2dAlgorithm::automatic);
+}
+
 TEST_P(Conv2d, GivesTheSameBitsAtAnyThreadCount) {
     const Conv2dShape shape = shape_of(3, 16, 24, 40, 40, 3, 1, 1, 1, 1);
     Problem<float> p(shape);
