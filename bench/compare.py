@@ -26,8 +26,9 @@ import numpy as np
 
 SECONDS_PER_ROUND = 0.03
 
-# name: (kind, sizes). The sizes of matmul are (m, k, n); of conv2d (batch, in channels, side, out channels,
-# kernel, padding); of a pooling (batch, channels, side, kernel, stride); of an activation its shape; of train (hidden units, batch size) of a 784-hidden-10 net.
+# name: (kind, sizes). The sizes of matmul are (m, k, n); of conv2d (batch, in channels, side, out channels, kernel,
+# padding); of a pooling (batch, channels, side, kernel, stride); of an activation its shape; of train (hidden units,
+# batch size) of a 784-hidden-10 net.
 CASES: dict[str, tuple[str, tuple[int, ...]]] = {
     "matmul 64": ("matmul", (64, 64, 64)),
     "matmul 512": ("matmul", (512, 512, 512)),

@@ -52,8 +52,8 @@ def sgd(parameters):
     return torch.optim.SGD(parameters, 0.1, 0.9, weight_decay=1e-3)
 
 
-# Adam's first steps have the length of the learning rate however small a gradient is, so that a gradient of mere rounding
-# errors moves its weight as far as any other: the comparison is of the update, and both convolve in the same way.
+# Adam's first steps have the length of the learning rate however small a gradient is, so that a gradient of mere
+# rounding errors moves its weight as far as any other: the comparison is of the update, and both convolve alike.
 @pytest.mark.parametrize(
     ("algorithm", "ours", "theirs"),
     [

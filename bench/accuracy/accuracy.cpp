@@ -33,7 +33,9 @@ namespace {
 using ranvier::Activation;
 using ranvier::index_t;
 
-double gelu(double x) { return std::isinf(x) ? (x > 0 ? x : -0.0) : x * 0.5 * std::erfc(-x / std::sqrt(2.0)); }
+double gelu(double x) {
+    return std::isinf(x) ? (x > 0 ? x : -0.0) : x * 0.5 * std::erfc(-x / std::sqrt(2.0));
+}
 double softplus(double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }
 double sigmoid(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
 

@@ -228,6 +228,12 @@ TypeError
     If an array is of another dtype than float32 or float64, or of another one than x.
 ValueError
     If the shapes do not match, the kernel exceeds the padded image, or ``out`` is unfit.
+
+Notes
+-----
+In float32, kernels of 3 x 3 and 5 x 5 may be computed by Winograd's algorithm (Lavin and Gray 2016), where it is faster:
+errors are then about 1e-5 of the largest output, and a NaN or infinity spreads to pixels near those it belongs to. In
+float64 the sums are always those of the definition.
 )");
     m.def("conv2d_backward", &conv2d_backward, py::arg("grad"), py::arg("x"), py::arg("w"), py::kw_only(),
           py::arg("stride") = 1, py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1,
