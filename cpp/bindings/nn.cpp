@@ -121,11 +121,19 @@ struct PyPlan {
     std::recursive_mutex
         busy;  // a Plan serves one caller at a time; recursive, for a report may call it again
 
+    double work_of_sample = 0;  // at most: multiplications, if each parameter met each pixel of an image
+
     PyPlan(const PyParameters& parameters, const Shape& input_shape, index_t capacity, std::uint64_t seed) {
         std::visit(
             [&](const auto& p) {
                 using T = std::remove_reference_t<decltype(*p->values())>;
-                any = std::make_unique<Plan<T>>(p, input_shape, capacity, seed);
+                auto plan = std::make_unique<Plan<T>>(p, input_shape, capacity, seed);
+                index_t pixels = 1;
+                for (const Shape& shape : plan->shapes())
+                    if (shape.size() > 1)
+                        pixels = std::max(pixels, element_count(shape) / std::max<index_t>(1, shape[0]));
+                work_of_sample = static_cast<double>(p->size()) * static_cast<double>(pixels);
+                any = std::move(plan);
             },
             parameters.any);
     }
@@ -198,6 +206,33 @@ py::array predict(PyPlan& self, const py::handle& x) {
         Interruption interruption;
         self.alone([&] { plan.predict(n, from, to, [&] { return interruption.proceed(); }); });
         interruption.rethrow();
+        return y;
+    });
+}
+
+// The outputs of a few samples that are ready to be used, or None if they are not, or are too many, or the
+// plan is busy: a short way for a small network, whose arithmetic takes less time than what else a call does.
+// The GIL is kept.
+py::object predict_few(PyPlan& self, const py::handle& x) {
+    constexpr double kLittle = 400e3;
+    if (!py::isinstance<py::array>(x)) return py::none();
+    const auto array = py::reinterpret_borrow<py::array>(x);
+    if (!(array.flags() & py::array::c_style)) return py::none();
+    return self.visit([&](auto& plan, auto element) -> py::object {
+        using T = decltype(element);
+        const Shape& sample = plan.input_shape();
+        const auto* sizes = array.shape();
+        const auto ndim = static_cast<std::size_t>(array.ndim());
+        if (!py::isinstance<py::array_t<T>>(x) || ndim != sample.size() + 1 ||
+            !std::equal(sample.begin(), sample.end(), sizes + 1))
+            return py::none();
+        const index_t n = sizes[0];
+        if (n < 1 || n > plan.capacity() || static_cast<double>(n) * self.work_of_sample > kLittle)
+            return py::none();
+        const std::unique_lock lock(self.busy, std::try_to_lock);
+        if (!lock) return py::none();
+        py::array_t<T> y(batch_shape(n, plan.output_shape()));
+        plan.predict(n, static_cast<const T*>(array.data()), y.mutable_data());
         return y;
     });
 }
@@ -410,6 +445,7 @@ void bind_plan(py::module_& m) {
                 self.visit([&](auto& p, auto) { p.training_passes() = passes; });
             })
         .def("predict", &predict, py::arg("x"))
+        .def("predict_few", &predict_few, py::arg("x"))
         .def("forward", &forward, py::arg("x"), py::arg("training"))
         .def("backward", &backward, py::arg("x"), py::arg("grad"), py::arg("need_grad_x"))
         .def("gradients", &gradients, py::arg("x"), py::arg("target"), py::arg("loss"))

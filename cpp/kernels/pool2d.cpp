@@ -192,6 +192,10 @@ private:
 
 template <class T>
 void clear_plane(const Images<T>& images, const Pool2dShape& s, T* plane) {
+    if (images.strides[3] == 1 && images.strides[2] == s.in_width) {
+        std::fill_n(plane, s.in_height * s.in_width, T{});
+        return;
+    }
     for (index_t i = 0; i < s.in_height; ++i)
         for (index_t j = 0; j < s.in_width; ++j) plane[i * images.strides[2] + j * images.strides[3]] = T{};
 }
@@ -232,7 +236,10 @@ void max_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
         const T* from = plane_of(grad, shape, plane);
         const std::int32_t* at = indices + plane * height * width;
         clear_plane(grad_x, shape, to);
-        for (index_t y = 0; y < height; ++y)
+        const bool in_order = grad_x.strides[3] == 1 && grad_x.strides[2] == shape.in_width &&
+                              grad.strides[3] == 1 && grad.strides[2] == width;
+        for (index_t i = 0; in_order && i < height * width; ++i) to[at[i]] += from[i];
+        for (index_t y = 0; !in_order && y < height; ++y)
             for (index_t x = 0; x < width; ++x, ++at)
                 to[*at / shape.in_width * grad_x.strides[2] + *at % shape.in_width * grad_x.strides[3]] +=
                     from[y * grad.strides[2] + x * grad.strides[3]];

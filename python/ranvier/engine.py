@@ -25,15 +25,15 @@ class _Stack:
         self.first = first  # position of the first layer in the network
         self.parameters = _core.Parameters([layer.spec() for layer in layers], dtype)
         self._seed = seed
-        self._plan: _core.Plan | None = None
+        self.latest_plan: _core.Plan | None = None
 
     def plan(self, sample_shape: tuple[int, ...], capacity: int) -> _core.Plan:
-        if self._plan is None or self._plan.input_shape != sample_shape or self._plan.capacity < capacity:
+        if self.latest_plan is None or self.latest_plan.input_shape != sample_shape or self.latest_plan.capacity < capacity:
             plan = _core.Plan(self.parameters, sample_shape, capacity, self._seed + self.first)
-            if self._plan is not None:
-                plan.training_passes = self._plan.training_passes  # no mask comes twice
-            self._plan = plan
-        return self._plan
+            if self.latest_plan is not None:
+                plan.training_passes = self.latest_plan.training_passes  # no mask comes twice
+            self.latest_plan = plan
+        return self.latest_plan
 
     def forward(self, x: Array, training: bool) -> Array:
         return self.plan(x.shape[1:], len(x)).forward(x, training)
@@ -70,17 +70,14 @@ class Engine:
             self.parts.append(layer)
         if run:
             self.parts.append(_Stack(run, len(layers) - len(run), dtype, seed))
+        # The only part, if the core can run the whole network.
+        only = self.parts[0] if len(self.parts) == 1 else None
+        self.single = only if isinstance(only, _Stack) else None
 
     @property
     def stacks(self) -> list[_Stack]:
         """The parts that have parameters."""
         return [part for part in self.parts if isinstance(part, _Stack)]
-
-    @property
-    def single(self) -> _Stack | None:
-        """The only part, if the core can run the whole network."""
-        part = self.parts[0]
-        return part if len(self.parts) == 1 and isinstance(part, _Stack) else None
 
     def parameters(self) -> Iterator[tuple[str, Array]]:
         """Yield each parameter's name, by the layer's position in the network, and a view of it."""
