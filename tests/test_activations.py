@@ -241,3 +241,13 @@ def test_rrelu(isa):
     np.testing.assert_array_equal(K.rrelu_backward(x, x, lower=0.1, upper=0.5, training=True, seed=3), -slopes)
     np.testing.assert_allclose(K.rrelu(x, lower=0.1, upper=0.5), -0.3)
     np.testing.assert_array_equal(K.rrelu(-x, lower=0.1, upper=0.5, training=True), -x)
+
+
+@pytest.mark.parametrize("cols", [1, 5, 10, 16, 32, 33, 100])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_a_row_of_softmax_does_not_depend_on_its_batch(isa, name, cols):
+    x = np.random.default_rng(3).standard_normal((37, cols)).astype(np.float32)
+    whole = getattr(K, name)(x)
+    for i in (0, 1, 20, 36):
+        np.testing.assert_array_equal(getattr(K, name)(x[i : i + 1])[0], whole[i])
+    np.testing.assert_array_equal(getattr(K, name)(x[5:30]), whole[5:30])

@@ -28,7 +28,11 @@ class _Stack:
         self.latest_plan: _core.Plan | None = None
 
     def plan(self, sample_shape: tuple[int, ...], capacity: int) -> _core.Plan:
-        if self.latest_plan is None or self.latest_plan.input_shape != sample_shape or self.latest_plan.capacity < capacity:
+        if (
+            self.latest_plan is None
+            or self.latest_plan.input_shape != sample_shape
+            or self.latest_plan.capacity < capacity
+        ):
             plan = _core.Plan(self.parameters, sample_shape, capacity, self._seed + self.first)
             if self.latest_plan is not None:
                 plan.training_passes = self.latest_plan.training_passes  # no mask comes twice
