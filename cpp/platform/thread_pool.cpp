@@ -11,9 +11,11 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -70,6 +72,10 @@ public:
         take_tasks(0, [] { return false; });
         job_.store(job + 1);
         wait_for_workers();
+        if (const std::exception_ptr error = std::exchange(error_, nullptr)) {
+            failed_.store(false);
+            std::rethrow_exception(error);
+        }
     }
 
 private:
@@ -133,10 +139,19 @@ private:
                 if (leave()) return false;
                 const index_t task = share.next.fetch_add(1, std::memory_order_relaxed);
                 if (task >= share.end) break;
-                function_(body_, task);
+                run_task(task);
             }
         }
         return true;
+    }
+
+    // Keeps the first exception for the caller.
+    void run_task(index_t task) {
+        try {
+            function_(body_, task);
+        } catch (...) {
+            if (!failed_.exchange(true)) error_ = std::current_exception();
+        }
     }
 
     // A worker that shares the caller's processor must be let in to finish.
@@ -216,6 +231,8 @@ private:
     void* body_ = nullptr;
     int helpers_ = 0;
     DenormalMode mode_ = 0;
+    std::exception_ptr error_;  // read by the caller when no worker is inside
+    std::atomic<bool> failed_{false};
     Share shares_[kMostThreads];  // the caller's first
 
     // Each on a cache line of its own.

@@ -28,6 +28,10 @@ std::atomic<int> requested{0};
 std::atomic<bool> forked{false};
 // This thread is running a task.
 thread_local bool in_task = false;
+struct InTask {
+    InTask() { in_task = true; }
+    ~InTask() { in_task = false; }
+};
 
 #ifdef _OPENMP
 int openmp_threads() { return omp_get_max_threads(); }
@@ -99,9 +103,8 @@ void detail::run_tasks(index_t tasks, int threads, TaskFunction function, void* 
         tasks, threads - 1,
         [](void* opaque, index_t task) {
             const auto& [inner, inner_body] = *static_cast<Marked*>(opaque);
-            in_task = true;
+            const InTask mark;
             inner(inner_body, task);
-            in_task = false;
         },
         &marked);
 }
