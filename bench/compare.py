@@ -200,8 +200,8 @@ def draw(ratios: dict[str, float], path: str, threads: int | None) -> None:
     known = {name: ratio for name, ratio in ratios.items() if not math.isnan(ratio)}
     figure, axes = pyplot.subplots(figsize=(7.5, 0.32 * len(known) + 1.2), layout="constrained")
     bars = axes.barh(list(known), list(known.values()), color="#0072B2")
-    axes.bar_label(bars, fmt=" %.2f", fontsize=9)
-    axes.axvline(1, color="#D55E00", linewidth=1.5)
+    axes.bar_label(bars, fmt=" %.2f", fontsize=9, backgroundcolor="white")
+    axes.axvline(1, color="#D55E00", linewidth=1.5, zorder=0)
     axes.set_xscale("log", base=2)
     axes.set_xlim(0.5, 2 * max(known.values()))
     axes.xaxis.set_major_formatter("{x:g}")
