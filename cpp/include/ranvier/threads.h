@@ -27,8 +27,8 @@ void run_tasks(index_t tasks, int threads, TaskFunction function, void* body);
 
 // Calls body(task) once for each task in [0, tasks), in any order, on up to `threads` threads.
 // What a task computes must not depend on the thread it runs on nor on how many there are: that
-// is what makes results the same bits at any thread count. What a body throws, the first if there are several, is
-// thrown again once no task runs; whether the other tasks have run is then open.
+// is what makes results the same bits at any thread count. What a body throws, the first if there are
+// several, is thrown again once no task runs; whether the other tasks have run is then open.
 template <class Body>
 void parallel_for(index_t tasks, int threads, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
