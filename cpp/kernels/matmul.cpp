@@ -22,6 +22,8 @@ constexpr index_t kBlockCols = 128;
 // Bounds on what is packed at once, for the third-level cache.
 constexpr index_t kPackedRows = 4096;
 constexpr index_t kPackedCols = 4096;
+// Of c for each thread, for rows to be shared out.
+constexpr index_t kLeastRows = 32;
 // An operand up to this many bytes is read fast enough where it lies.
 constexpr index_t kUnpackedBytes = 256 << 10;
 
@@ -97,11 +99,55 @@ void multiply_in_place(const Product<T>& p) {
     });
 }
 
-// B packed as a whole, A where it lies: for few rows, or a B whose columns are not contiguous.
+// Columns of B in one block of the depth.
+template <class T>
+void pack_columns(const Product<T>& p, index_t k0, index_t j0, index_t cols, T* packed) {
+    const index_t depth = std::min(depth_block<T>(p.k()), p.k() - k0);
+    kernels<T>().gemm->pack_b(depth, cols, p.b.data + k0 * p.b.row_stride + j0 * p.b.col_stride,
+                              p.b.row_stride, p.b.col_stride, packed);
+}
+
+// Rows of c by such columns.
+template <class T>
+void multiply_rows(const Product<T>& p, index_t k0, index_t i0, index_t rows, index_t j0, index_t cols,
+                   const T* packed) {
+    const index_t depth = std::min(depth_block<T>(p.k()), p.k() - k0);
+    kernels<T>().gemm->multiply_packed_b(rows, cols, depth,
+                                         p.a.data + i0 * p.a.row_stride + k0 * p.a.col_stride, p.a.row_stride,
+                                         p.a.col_stride, packed, p.c.data + i0 * p.c.row_stride + j0,
+                                         p.c.row_stride, k0 > 0 || p.epilogue.accumulate);
+}
+
+// The same as the next for a narrow B, that would give too few tasks: it is packed as a whole, and rows are
+// shared out.
+template <class T>
+void multiply_sharing_b(const Product<T>& p, int threads) {
+    const index_t unit = kernels<T>().gemm->tile_cols, panels = ceil_div(p.n(), unit);
+    const index_t length = depth_block<T>(p.k()), blocks = ceil_div(p.k(), length);
+    Scratch<T> memory(blocks * length * panels * unit);
+    T* packed = memory.data();
+    parallel_for(blocks * panels, threads, [&](index_t task) {
+        const index_t k0 = task / panels * length, j0 = task % panels * unit;
+        const index_t depth = std::min(length, p.k() - k0);
+        pack_columns(p, k0, j0, std::min(unit, p.n() - j0), packed + k0 * panels * unit + j0 * depth);
+    });
+    const index_t piece = ceil_div(p.m(), 2 * threads);
+    parallel_for(ceil_div(p.m(), piece), threads, [&](index_t task) {
+        const index_t i0 = task * piece, rows = std::min(piece, p.m() - i0);
+        for (index_t k0 = 0; k0 < p.k(); k0 += length)
+            multiply_rows(p, k0, i0, rows, index_t{0}, p.n(), packed + k0 * panels * unit);
+        finish(p, i0, index_t{0}, rows, p.n());
+    });
+}
+
+// B packed, A where it lies, for few rows or a B whose columns are not contiguous. Each task packs its own
+// columns.
 template <class T>
 void multiply_packing_b(const Product<T>& p) {
     const auto& gemm = *kernels<T>().gemm;
     const int threads = threads_for(work_of(p.m(), p.n(), p.k()));
+    if (threads > 1 && ceil_div(p.n(), gemm.tile_cols) < 4 * threads && p.m() >= kLeastRows * threads)
+        return multiply_sharing_b(p, threads);
     const index_t length = depth_block<T>(p.k());
     const index_t piece = threads == 1
                               ? kBlockCols
@@ -110,12 +156,8 @@ void multiply_packing_b(const Product<T>& p) {
         const index_t j0 = task * piece, cols = std::min(piece, p.n() - j0);
         Scratch<T> packed(length * round_up(cols, gemm.tile_cols));
         for (index_t k0 = 0; k0 < p.k(); k0 += length) {
-            const index_t depth = std::min(length, p.k() - k0);
-            gemm.pack_b(depth, cols, p.b.data + k0 * p.b.row_stride + j0 * p.b.col_stride, p.b.row_stride,
-                        p.b.col_stride, packed.data());
-            gemm.multiply_packed_b(p.m(), cols, depth, p.a.data + k0 * p.a.col_stride, p.a.row_stride,
-                                   p.a.col_stride, packed.data(), p.c.data + j0, p.c.row_stride,
-                                   k0 > 0 || p.epilogue.accumulate);
+            pack_columns(p, k0, j0, cols, packed.data());
+            multiply_rows(p, k0, index_t{0}, p.m(), j0, cols, packed.data());
         }
         finish(p, index_t{0}, j0, p.m(), cols);
     });
@@ -127,9 +169,9 @@ class PackedProduct {
 public:
     PackedProduct(const Product<T>& product, index_t i0, index_t j0, index_t rows, index_t cols, int threads)
         : p_(product), i0_(i0), j0_(j0), rows_(rows), cols_(cols), threads_(threads) {
-        // Enough blocks that the last round of tasks leaves no thread idle for long.
-        block_rows_ = std::min(kBlockRows, round_up(ceil_div(rows, threads), gemm_.tile_rows));
-        block_rows_ = block_rows_ / gemm_.tile_rows * gemm_.tile_rows;
+        // As many blocks for each thread, so that none is left idle.
+        const index_t blocks = round_up(ceil_div(rows, kBlockRows), threads);
+        block_rows_ = round_up(ceil_div(rows, blocks), gemm_.tile_rows);
         block_cols_ = round_up(std::min(kBlockCols, cols), gemm_.tile_cols);
         row_blocks_ = ceil_div(rows, block_rows_);
         col_blocks_ = ceil_div(cols, block_cols_);

@@ -200,7 +200,7 @@ struct CentralSeries {
     T at[kTerms] = {};
 };
 template <class T>
-consteval CentralSeries<T> central_series() {
+constexpr CentralSeries<T> central_series() {
     CentralSeries<T> series;
     double power = 0.39894228040143267794;  // (-1/2)^k / k! / sqrt(2 pi)
     for (int k = 0; k < series.kTerms; ++k, power *= -0.5 / k) series.at[k] = T(power / (2 * k + 1));

@@ -18,7 +18,7 @@ struct Polynomial {
 };
 
 // x^lift times the product of (x^2 - a^2) over the pairs, but for the pair `without`.
-consteval Polynomial product_of_pairs(int pairs, int without, int lift) {
+constexpr Polynomial product_of_pairs(int pairs, int without, int lift) {
     Polynomial p;
     p.at[lift] = 1;
     for (int q = 0; q < pairs; ++q) {
@@ -28,37 +28,38 @@ consteval Polynomial product_of_pairs(int pairs, int without, int lift) {
     return p;
 }
 
-consteval double power(double x, int n) { return n == 0 ? 1 : x * power(x, n - 1); }
+constexpr double power(double x, int n) { return n == 0 ? 1 : x * power(x, n - 1); }
 
-consteval double value(const Polynomial& p, double x) {
+constexpr double value(const Polynomial& p, double x) {
     double sum = 0;
     for (int k = 7; k >= 0; --k) sum = sum * x + p.at[k];
     return sum;
 }
 
-// What the matrices of Lavin and Gray hold, for POINTS points.
-template <int POINTS>
-struct Points {
-    static constexpr int kPairCount = POINTS / 2 - 1;
-    struct Table {
-        Polynomial zero, infinity, pair[3];  // of the image: pair a has (x + a) pair[] and (x - a) pair[]
-        double zero_scale, pair_scale[3];    // of the weights
-        double powers[3][8];
-    };
-    static consteval Table make() {
-        Table t = {};
-        t.zero = product_of_pairs(kPairCount, -1, 0);
-        t.infinity = product_of_pairs(kPairCount, -1, 1);
-        t.zero_scale = 1 / value(t.zero, 0);
-        for (int q = 0; q < kPairCount; ++q) {
-            t.pair[q] = product_of_pairs(kPairCount, q, 1);
-            t.pair_scale[q] = 1 / (value(t.pair[q], kPairs[q]) * 2 * kPairs[q]);
-            for (int k = 0; k < 8; ++k) t.powers[q][k] = power(kPairs[q], k);
-        }
-        return t;
-    }
-    static constexpr Table kTable = make();
+// What the matrices of Lavin and Gray hold.
+struct PointTable {
+    Polynomial zero, infinity, pair[3];  // of the image: pair a has (x + a) pair[] and (x - a) pair[]
+    double zero_scale, pair_scale[3];    // of the weights
+    double powers[3][8];
 };
+
+constexpr PointTable point_table(int pairs) {
+    PointTable t = {};
+    t.zero = product_of_pairs(pairs, -1, 0);
+    t.infinity = product_of_pairs(pairs, -1, 1);
+    t.zero_scale = 1 / value(t.zero, 0);
+    for (int q = 0; q < pairs; ++q) {
+        t.pair[q] = product_of_pairs(pairs, q, 1);
+        t.pair_scale[q] = 1 / (value(t.pair[q], kPairs[q]) * 2 * kPairs[q]);
+        for (int k = 0; k < 8; ++k) t.powers[q][k] = power(kPairs[q], k);
+    }
+    return t;
+}
+
+template <int POINTS>
+constexpr int kPairCount = POINTS / 2 - 1;
+template <int POINTS>
+constexpr PointTable kPointTable = point_table(POINTS / 2 - 1);
 
 // sum += factor * x, without the operations that do nothing; the first term of a sum has `first` set.
 template <class T>
@@ -76,21 +77,20 @@ template <class T, int POINTS>
 struct ImageTransform {
     static constexpr int kIn = POINTS, kOut = POINTS;
     RANVIER_INLINE static void apply(const Vec<T> (&d)[kIn], Vec<T> (&out)[kOut]) {
-        using P = Points<POINTS>;
         bool first_zero = true, first_infinity = true;
 #pragma GCC unroll 8
         for (int k = 0; k < POINTS; ++k) {
-            add_term<T>(out[0], first_zero, P::kTable.zero.at[k], d[k]);
-            add_term<T>(out[POINTS - 1], first_infinity, P::kTable.infinity.at[k], d[k]);
+            add_term<T>(out[0], first_zero, kPointTable<POINTS>.zero.at[k], d[k]);
+            add_term<T>(out[POINTS - 1], first_infinity, kPointTable<POINTS>.infinity.at[k], d[k]);
         }
 #pragma GCC unroll 4
-        for (int q = 0; q < P::kPairCount; ++q) {
+        for (int q = 0; q < kPairCount<POINTS>; ++q) {
             Vec<T> even = {}, odd = {};
             bool first_even = true, first_odd = true;
 #pragma GCC unroll 8
             for (int k = 0; k + 1 < POINTS; ++k) {
-                add_term<T>(even, first_even, P::kTable.pair[q].at[k], d[k + 1]);
-                add_term<T>(odd, first_odd, P::kTable.pair[q].at[k] * kPairs[q], d[k]);
+                add_term<T>(even, first_even, kPointTable<POINTS>.pair[q].at[k], d[k + 1]);
+                add_term<T>(odd, first_odd, kPointTable<POINTS>.pair[q].at[k] * kPairs[q], d[k]);
             }
             out[2 * q + 1] = even + odd;
             out[2 * q + 2] = even - odd;
@@ -103,17 +103,16 @@ template <class T, int POINTS, int N>
 struct ToPoints {
     static constexpr int kIn = N, kOut = POINTS;
     RANVIER_INLINE static void apply(const Vec<T> (&g)[kIn], Vec<T> (&out)[kOut]) {
-        using P = Points<POINTS>;
         bool first_zero = true;
-        add_term<T>(out[0], first_zero, P::kTable.zero_scale, g[0]);
+        add_term<T>(out[0], first_zero, kPointTable<POINTS>.zero_scale, g[0]);
 #pragma GCC unroll 4
-        for (int q = 0; q < P::kPairCount; ++q) {
+        for (int q = 0; q < kPairCount<POINTS>; ++q) {
             Vec<T> part[2] = {};
             bool first[2] = {true, true};
 #pragma GCC unroll 8
             for (int k = 0; k < N; ++k)
-                add_term<T>(part[k % 2], first[k % 2], P::kTable.powers[q][k] * P::kTable.pair_scale[q],
-                            g[k]);
+                add_term<T>(part[k % 2], first[k % 2],
+                            kPointTable<POINTS>.powers[q][k] * kPointTable<POINTS>.pair_scale[q], g[k]);
             out[2 * q + 1] = part[0] + part[1];
             out[2 * q + 2] = part[0] - part[1];
         }
@@ -126,10 +125,9 @@ template <class T, int POINTS, int N>
 struct FromPoints {
     static constexpr int kIn = POINTS, kOut = N;
     RANVIER_INLINE static void apply(const Vec<T> (&m)[kIn], Vec<T> (&out)[kOut]) {
-        using P = Points<POINTS>;
-        Vec<T> parts[P::kPairCount][2];
+        Vec<T> parts[kPairCount<POINTS>][2];
 #pragma GCC unroll 4
-        for (int q = 0; q < P::kPairCount; ++q) {
+        for (int q = 0; q < kPairCount<POINTS>; ++q) {
             parts[q][0] = m[2 * q + 1] + m[2 * q + 2];
             parts[q][1] = m[2 * q + 1] - m[2 * q + 2];
         }
@@ -139,8 +137,8 @@ struct FromPoints {
             if (k == 0) add_term<T>(out[k], first, 1, m[0]);
             if (k == N - 1) add_term<T>(out[k], first, 1, m[POINTS - 1]);
 #pragma GCC unroll 4
-            for (int q = 0; q < P::kPairCount; ++q)
-                add_term<T>(out[k], first, P::kTable.powers[q][k], parts[q][k % 2]);
+            for (int q = 0; q < kPairCount<POINTS>; ++q)
+                add_term<T>(out[k], first, kPointTable<POINTS>.powers[q][k], parts[q][k % 2]);
         }
     }
 };
