@@ -22,8 +22,6 @@ constexpr index_t kBlockCols = 128;
 // Bounds on what is packed at once, for the third-level cache.
 constexpr index_t kPackedRows = 4096;
 constexpr index_t kPackedCols = 4096;
-// Of c for each thread, for rows to be shared out.
-constexpr index_t kLeastRows = 32;
 // An operand up to this many bytes is read fast enough where it lies.
 constexpr index_t kUnpackedBytes = 256 << 10;
 
@@ -118,36 +116,12 @@ void multiply_rows(const Product<T>& p, index_t k0, index_t i0, index_t rows, in
                                          p.c.row_stride, k0 > 0 || p.epilogue.accumulate);
 }
 
-// The same as the next for a narrow B, that would give too few tasks: it is packed as a whole, and rows are
-// shared out.
-template <class T>
-void multiply_sharing_b(const Product<T>& p, int threads) {
-    const index_t unit = kernels<T>().gemm->tile_cols, panels = ceil_div(p.n(), unit);
-    const index_t length = depth_block<T>(p.k()), blocks = ceil_div(p.k(), length);
-    Scratch<T> memory(blocks * length * panels * unit);
-    T* packed = memory.data();
-    parallel_for(blocks * panels, threads, [&](index_t task) {
-        const index_t k0 = task / panels * length, j0 = task % panels * unit;
-        const index_t depth = std::min(length, p.k() - k0);
-        pack_columns(p, k0, j0, std::min(unit, p.n() - j0), packed + k0 * panels * unit + j0 * depth);
-    });
-    const index_t piece = ceil_div(p.m(), 2 * threads);
-    parallel_for(ceil_div(p.m(), piece), threads, [&](index_t task) {
-        const index_t i0 = task * piece, rows = std::min(piece, p.m() - i0);
-        for (index_t k0 = 0; k0 < p.k(); k0 += length)
-            multiply_rows(p, k0, i0, rows, index_t{0}, p.n(), packed + k0 * panels * unit);
-        finish(p, i0, index_t{0}, rows, p.n());
-    });
-}
-
 // B packed, A where it lies, for few rows or a B whose columns are not contiguous. Each task packs its own
 // columns.
 template <class T>
 void multiply_packing_b(const Product<T>& p) {
     const auto& gemm = *kernels<T>().gemm;
     const int threads = threads_for(work_of(p.m(), p.n(), p.k()));
-    if (threads > 1 && ceil_div(p.n(), gemm.tile_cols) < 4 * threads && p.m() >= kLeastRows * threads)
-        return multiply_sharing_b(p, threads);
     const index_t length = depth_block<T>(p.k());
     const index_t piece = threads == 1
                               ? kBlockCols
