@@ -7,9 +7,9 @@ import pytest
 from ranvier import _core
 
 LAYERS = [
-    ("linear", {"in_features": 3, "out_features": 4, "bias": True}),
+    ("linear", {"in_features": 3, "out_features": 4, "bias": True, "l1": 0.0, "l2": 0.0}),
     ("tanh", {}),
-    ("linear", {"in_features": 4, "out_features": 2, "bias": False}),
+    ("linear", {"in_features": 4, "out_features": 2, "bias": False, "l1": 0.0, "l2": 0.0}),
 ]
 X = np.random.default_rng(0).standard_normal((10, 3))
 Y = np.arange(10) % 2
@@ -21,6 +21,14 @@ def make(dtype="float64", capacity=4):
     parameters = _core.Parameters(LAYERS, dtype)
     parameters.flat_values[...] = np.random.default_rng(1).standard_normal(parameters.flat_values.size)
     return parameters, _core.Plan(parameters, (3,), capacity, 0)
+
+
+def sgd(parameters, momentum=0.0):
+    return _core.Optimizer(parameters, "sgd", {"learning_rate": 0.1, "momentum": momentum})
+
+
+def train(plan, batch_size, optimizer):
+    return plan.train_epoch(X, Y, ORDER, batch_size, LOSS, optimizer, None, "raise", None)
 
 
 def test_parameters_are_views_of_one_buffer():
@@ -55,9 +63,9 @@ def test_forward_and_backward_are_the_formulas():
     x, grad = X[:4], np.random.default_rng(2).standard_normal((4, 2))
     hidden = np.tanh(x @ w0.T + b0)
     np.testing.assert_allclose(plan.forward(x, True), hidden @ w1.T, atol=1e-14)
-    np.testing.assert_allclose(plan.predict(X), np.tanh(X @ w0.T + b0) @ w1.T, atol=1e-14)
+    np.testing.assert_allclose(plan.predict(X, None), np.tanh(X @ w0.T + b0) @ w1.T, atol=1e-14)
     plan.forward(x, True)
-    grad_x = plan.backward(x, grad, True)
+    grad_x = plan.backward(grad, True)
     delta = grad @ w1 * (1 - hidden**2)
     np.testing.assert_allclose(grad_x, delta @ w0, atol=1e-13)
     np.testing.assert_allclose(parameters.gradient("2.weight"), grad.T @ hidden, atol=1e-13)
@@ -69,32 +77,32 @@ def test_an_epoch_is_its_batches():
     parameters, plan = make()
     other, other_plan = make()
     order = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5])
-    optimizer = _core.sgd(parameters, 0.1, 0.9, 0.0, False)
-    total, hits, done = plan.train_epoch(X, Y, order, 4, LOSS, optimizer, None)
-    by_hand = _core.sgd(other, 0.1, 0.9, 0.0, False)
+    optimizer = sgd(parameters, momentum=0.9)
+    total, hits, done, skipped, fault = plan.train_epoch(X, Y, order, 4, LOSS, optimizer, None, "raise", None)
+    by_hand = sgd(other, momentum=0.9)
     sums = np.zeros(2)
     for start in range(0, 9, 4):
         batch = order[start : start + 4]
         sums += other_plan.gradients(X[batch], Y[batch], LOSS)
         by_hand.step()
     np.testing.assert_array_equal(parameters.flat_values, other.flat_values)
-    assert (total, hits, done) == (sums[0], sums[1], 9)
+    assert (total, hits, done, skipped, fault) == (sums[0], sums[1], 9, 0, "")
     assert optimizer.steps == by_hand.steps == 3
     np.testing.assert_array_equal(optimizer.state["velocity"], by_hand.state["velocity"])
 
 
 def test_an_error_in_the_report_ends_after_a_whole_batch():
     parameters, plan = make()
-    optimizer = _core.adam(parameters, 1e-3, 0.9, 0.999, 1e-8, 0.0)
+    optimizer = _core.Optimizer(parameters, "adam", {"learning_rate": 1e-3})
     seen = []
 
-    def report(loss, hits, done):
+    def report(loss, hits, used, done):
         seen.append(done)
         raise RuntimeError("enough")
 
     order = np.tile(ORDER, 1_000_000)
     with pytest.raises(RuntimeError, match="enough"):
-        plan.train_epoch(X, Y, order, 4, LOSS, optimizer, report)
+        plan.train_epoch(X, Y, order, 4, LOSS, optimizer, None, "raise", report)
     assert len(seen) == 1
     assert seen[0] == 4 * optimizer.steps < len(order)
 
@@ -102,27 +110,35 @@ def test_an_error_in_the_report_ends_after_a_whole_batch():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda p, plan, o: plan.predict(X.astype(np.float32)), TypeError, "x: expected an array of float64"),
-        (lambda p, plan, o: plan.predict(X[:, ::-1]), ValueError, "x: expected a C-contiguous array"),
-        (lambda p, plan, o: plan.predict(X[:, :2].copy()), ValueError, r"x: expected samples of shape \(3,\)"),
+        (lambda p, plan, o: plan.predict(X.astype(np.float32), None), TypeError, "x: expected an array of float64"),
+        (lambda p, plan, o: plan.predict(X[:, ::-1], None), ValueError, "x: expected a C-contiguous array"),
+        (lambda p, plan, o: plan.predict(X[:, :2].copy(), None), ValueError, r"x: expected samples of shape \(3,\)"),
         (lambda p, plan, o: plan.forward(X, True), ValueError, "x: expected 1 to 4 samples, got 10"),
         (lambda p, plan, o: plan.gradients(X[:4], Y[:3], LOSS), ValueError, "target: expected one target"),
         (lambda p, plan, o: plan.gradients(X[:4], Y[:4] + 1, LOSS), ValueError, "target: expected labels from 0 to 1"),
         (lambda p, plan, o: plan.gradients(X[:4], Y[:4], "mse"), ValueError, "loss: expected one of"),
         (lambda p, plan, o: plan.evaluate(X, np.full((10, 2), np.nan), LOSS), ValueError, "target: contains NaN"),
         (
-            lambda p, plan, o: plan.train_epoch(X, Y, ORDER + 1, 4, LOSS, o, None),
+            lambda p, plan, o: plan.train_epoch(X, Y, ORDER + 1, 4, LOSS, o, None, "raise", None),
             ValueError,
             "order: expected",
         ),
-        (lambda p, plan, o: plan.train_epoch(X, Y, ORDER, 0, LOSS, o, None), ValueError, "batch_size: expected 1 to 4"),
-        (lambda p, plan, o: plan.train_epoch(X, Y, ORDER, 5, LOSS, o, None), ValueError, "batch_size: expected 1 to 4"),
         (
-            lambda p, plan, o: plan.train_epoch(X, Y, ORDER, 4, LOSS, _core.sgd(make()[0], 0.1, 0.0, 0.0, False), None),
+            lambda p, plan, o: plan.train_epoch(X, Y, ORDER, 0, LOSS, o, None, "raise", None),
+            ValueError,
+            "batch_size: expected 1 to 4",
+        ),
+        (
+            lambda p, plan, o: plan.train_epoch(X, Y, ORDER, 5, LOSS, o, None, "raise", None),
+            ValueError,
+            "batch_size: expected 1 to 4",
+        ),
+        (
+            lambda p, plan, o: plan.train_epoch(X, Y, ORDER, 4, LOSS, sgd(make()[0]), None, "raise", None),
             ValueError,
             "optimizer: belongs to other parameters",
         ),
-        (lambda p, plan, o: plan.backward(X[:3], np.zeros((3, 2)), False), ValueError, "grad: expected the 4 samples"),
+        (lambda p, plan, o: plan.backward(np.zeros((3, 2)), False), ValueError, "grad: expected the 4 samples"),
         (lambda p, plan, o: _core.Plan(p, (5,), 4, 0), ValueError, r"layer 0 \(Linear\)"),
         (lambda p, plan, o: _core.Plan(p, (3,), 0, 0), ValueError, "capacity"),
         (lambda p, plan, o: _core.Parameters(LAYERS, "int8"), ValueError, "dtype"),
@@ -132,7 +148,7 @@ def test_an_error_in_the_report_ends_after_a_whole_batch():
 )
 def test_bad_calls_name_the_argument_and_change_nothing(call, error, message):
     parameters, plan = make()
-    optimizer = _core.sgd(parameters, 0.1, 0.0, 0.0, False)
+    optimizer = sgd(parameters)
     plan.forward(X[:4], True)
     before = parameters.flat_values.copy()
     with pytest.raises(error, match=message):

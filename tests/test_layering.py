@@ -16,7 +16,7 @@ MODULES = [
     ["plot"],
     ["__init__"],
     ["checkpoint", "network"],  # load makes networks, networks save themselves
-    ["training", "notes", "summary"],
+    ["training", "notes", "profiling", "summary"],
     ["engine", "data"],
     ["datasets", "kernels", "layers", "losses", "optimizers", "history"],
     ["types", "checks"],
@@ -63,8 +63,19 @@ def test_python_imports_go_down():
 STOREYS = {"platform": 1, "kernels": 2, "nn": 3, "bindings": 4}
 HEADERS = {
     1: {"array", "cpu", "memory", "random", "threads"},
-    2: {"activation", "conv2d", "loss", "matmul", "optimizer", "pool2d", "softmax"},
-    3: {"layers", "parameters", "plan"},
+    2: {
+        "activation",
+        "conv2d",
+        "elementwise",
+        "loss",
+        "matmul",
+        "normalization",
+        "optimizer",
+        "peak",
+        "pool2d",
+        "softmax",
+    },
+    3: {"layers", "parameters", "plan", "profile"},
 }
 HEADER_STOREY = {name: storey for storey, names in HEADERS.items() for name in names}
 

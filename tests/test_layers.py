@@ -29,6 +29,32 @@ CASES = {
     "Maxout": (IMAGE, [rv.Conv2d(4, 6, 1), rv.Maxout(2), rv.Flatten(), rv.Linear(126, 6), rv.Maxout(3)]),
     "Softmax": ((6,), [rv.Linear(6, 5), rv.Softmax(), rv.Linear(5, 3)]),
     "Softmax on channels": (IMAGE, [rv.Conv2d(4, 3, 1), rv.Softmax(), rv.Flatten()]),
+    "BatchNorm1d": ((6,), [rv.Linear(6, 5), rv.BatchNorm1d(5), rv.Tanh(), rv.Linear(5, 3)]),
+    "BatchNorm1d first": ((6,), [rv.BatchNorm1d(6, affine=False), rv.Linear(6, 3)]),
+    "BatchNorm2d": (IMAGE, [rv.Conv2d(4, 3, 3), rv.BatchNorm2d(3), rv.Flatten(), rv.Linear(60, 3)]),
+    "LayerNorm": ((6,), [rv.Linear(6, 5), rv.LayerNorm(5), rv.Linear(5, 3)]),
+    "LayerNorm of images": (IMAGE, [rv.Conv2d(4, 3, 3), rv.LayerNorm((5, 4)), rv.Flatten(), rv.Linear(60, 3)]),
+    "GlobalAvgPool2d": (IMAGE, [rv.Conv2d(4, 3, 3), rv.GlobalAvgPool2d()]),
+    "Residual": ((6,), [rv.Linear(6, 5), rv.Residual([rv.Linear(5, 5), rv.Tanh(), rv.Linear(5, 5)]), rv.Linear(5, 3)]),
+    "Residual first": ((6,), [rv.Residual([rv.Linear(6, 5), rv.Tanh()], [rv.Linear(6, 5, bias=False)])]),
+    "Residual in Residual": (
+        IMAGE,
+        [
+            rv.Residual(
+                [rv.Conv2d(4, 3, 3, padding=1), rv.Residual([rv.Tanh()]), rv.BatchNorm2d(3)], [rv.Conv2d(4, 3, 1)]
+            ),
+            rv.GlobalAvgPool2d(),
+        ],
+    ),
+    "Parallel": (
+        IMAGE,
+        [
+            rv.Conv2d(4, 2, 1),
+            rv.Parallel([[rv.Conv2d(2, 1, 1)], [], [rv.Conv2d(2, 3, 3, padding=1), rv.Tanh()]]),
+            rv.GlobalAvgPool2d(),
+        ],
+    ),
+    "Parallel first": ((6,), [rv.Parallel([[rv.Linear(6, 2), rv.Tanh()], [rv.Dropout(0.4), rv.Linear(6, 3)]])]),
     "LogSoftmax": ((6,), [rv.Linear(6, 5), rv.LogSoftmax(), rv.Linear(5, 3)]),
 }
 ACTIVATIONS = [
@@ -59,9 +85,8 @@ def loss_of(layers, state, x, y, loss):
     """Return the mean loss of a first training pass, with the masks of a first pass."""
     net = fresh(layers, state)
     net.gradients(x, y, loss=loss)
-    stack = net.engine.single
-    plan = stack.plan(x.shape[1:], len(x))
-    total, _ = fresh(layers, state).engine.single.plan(x.shape[1:], len(x)).gradients(x, y, loss.kind)
+    plan = net.engine.plan(x.shape[1:], len(x))
+    total, _ = fresh(layers, state).engine.plan(x.shape[1:], len(x)).gradients(x, y, loss.kind)
     return total / rv._core.loss_divisor(loss.kind, len(x), int(np.prod(plan.output_shape)))
 
 
@@ -188,7 +213,18 @@ def test_fields_become_plain_values():
     layer = rv.Conv2d(np.int64(1), np.prod((4, 4)), [3, np.int32(5)], bias=np.bool_(False))
     assert layer == rv.Conv2d(1, 16, (3, 5), bias=False)
     assert hash(layer) == hash(rv.Conv2d(1, 16, (3, 5), bias=False))
-    assert [type(value) for value in layer.config().values()] == [int, int, tuple, int, int, int, int, bool]
+    assert [type(value) for value in layer.config().values()] == [
+        int,
+        int,
+        tuple,
+        int,
+        int,
+        int,
+        int,
+        bool,
+        float,
+        float,
+    ]
     assert type(rv.LeakyReLU(np.float32(0.25)).negative_slope) is float
     assert rv.SGD(np.float64(0.5)) == rv.SGD(0.5)
 

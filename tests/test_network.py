@@ -74,9 +74,9 @@ def test_updates_follow_their_formulas(isa, decay):
         net = rv.Network([rv.Linear(37, 40, bias=False)], dtype="float64", seed=0)
         weight = net.parameters()["0.weight"]
         weight[...] = start
-        state = optimizer.create(net.engine.stacks[0].parameters)
+        state = optimizer.create(net.engine.parameters)
         for _ in range(5):
-            net.engine.gradient(0, "weight")[...] = weight - target
+            net.engine.parameters.gradient("0.weight")[...] = weight - target
             state.step()
         return np.array(weight)
 
@@ -159,7 +159,7 @@ def test_order_without_shuffle_is_the_given_one():
     x, y = blobs(40)
     net, by_hand = small(dtype="float64"), small(dtype="float64")
     net.fit(x, y, batch_size=16, shuffle=False, optimizer=rv.SGD(0.1), progress=False)
-    state = rv.SGD(0.1).create(by_hand.engine.stacks[0].parameters)
+    state = rv.SGD(0.1).create(by_hand.engine.parameters)
     for start in (0, 16, 32):
         by_hand.gradients(x[start : start + 16], y[start : start + 16])
         state.step()

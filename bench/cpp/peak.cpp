@@ -1,4 +1,4 @@
-// The machine's peak by measurement. Compiled for the processor at hand.
+// The machine's peak by measurement.
 #include "peak.h"
 
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include <map>
 #include <vector>
 
+#include "ranvier/peak.h"
 #include "ranvier/threads.h"
 
 namespace peak {
@@ -24,40 +25,6 @@ double best_time(Body&& body) {
         best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
     }
     return best;
-}
-
-#if defined(__AVX512F__)
-constexpr int kBytes = 64;
-#elif defined(__AVX__)
-constexpr int kBytes = 32;
-#else
-constexpr int kBytes = 16;
-#endif
-
-// Chains of multiply-adds, enough of them that none waits for another.
-template <class T>
-double multiply_adds(long steps) {
-    typedef T Vector __attribute__((vector_size(kBytes)));
-    constexpr int kChains = 12;
-    Vector sum[kChains] = {};
-    Vector factor = Vector{} + T(0.5), addend = Vector{} + T(1);
-    asm volatile("" : "+x"(factor), "+x"(addend));
-    for (long i = 0; i < steps; ++i)
-#pragma GCC unroll 12
-        for (int k = 0; k < kChains; ++k) sum[k] = sum[k] * factor + addend;
-    for (Vector& chain : sum) benchmark::DoNotOptimize(chain);
-    return 2.0 * static_cast<double>(steps) * kChains * kBytes / sizeof(T);
-}
-
-template <class T>
-double measure_gflops() {
-    const int threads = ranvier::num_threads();
-    constexpr long kSteps = 100000;
-    double flops = 0;
-    const double time = best_time([&] {
-        ranvier::parallel_for(threads, threads, [&](ranvier::index_t) { flops = multiply_adds<T>(kSteps); });
-    });
-    return flops * threads / time / 1e9;
 }
 
 double measure_gigabytes(std::size_t bytes) {
@@ -87,8 +54,8 @@ void report(benchmark::State& state, const char* rate, const char* fraction, dou
 }  // namespace
 
 double gflops(bool double_precision) {
-    static const double single = measure_gflops<float>(), twice = measure_gflops<double>();
-    return double_precision ? twice : single;
+    static const double single = ranvier::peak_flops<float>(), twice = ranvier::peak_flops<double>();
+    return (double_precision ? twice : single) / 1e9;
 }
 
 double gigabytes(std::size_t bytes) {

@@ -11,5 +11,6 @@ void bind_images(pybind11::module_& m);
 void bind_elementwise(pybind11::module_& m);
 void bind_loss(pybind11::module_& m);
 void bind_nn(pybind11::module_& m);
+void bind_plan(pybind11::module_& m);
 
 }  // namespace ranvier

@@ -12,4 +12,5 @@ PYBIND11_MODULE(_core, m) {
     ranvier::bind_elementwise(m);
     ranvier::bind_loss(m);
     ranvier::bind_nn(m);
+    ranvier::bind_plan(m);
 }

@@ -7,6 +7,7 @@
 #include "bindings.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/cpu.h"
+#include "ranvier/peak.h"
 #include "ranvier/threads.h"
 
 namespace py = pybind11;
@@ -71,6 +72,15 @@ Raises
 ValueError
     If it is negative.
 )");
+
+    m.def(
+        "peak_flops",
+        [](const std::string& dtype) {
+            const py::gil_scoped_release release;
+            return dtype == "float64" ? peak_flops<double>() : peak_flops<float>();
+        },
+        py::arg("dtype"),
+        "Multiplications and additions a second that the processor reaches on registers, measured.");
 
     py::module_ testing = m.def_submodule("_testing", "Switches that only tests and benchmarks need.");
     testing.def("set_active_isa", &set_active_isa, py::arg("name"));

@@ -17,6 +17,14 @@ struct LogSumExp {
     T log_sum;
 };
 
+// An update with the numbers that are the same for all its parameters: 1 - beta^t, and what clipping by norm
+// gives.
+struct UpdateStep {
+    UpdateOptions options;
+    double correction1 = 1, correction2 = 1;
+    double gradient_scale = 1;
+};
+
 template <class T>
 struct ElementwiseKernels {
     using Map = void (*)(index_t n, const T* x, T* y, T parameter);
@@ -49,9 +57,15 @@ struct ElementwiseKernels {
     void (*softmax_columns)(index_t rows, index_t n, const T* x, index_t x_stride, T* y, index_t y_stride,
                             bool logarithm);
 
-    void (*sgd)(const SgdOptions& options, index_t n, T* w, const T* grad, T* velocity);
-    void (*adam)(const AdamOptions& options, double correction1, double correction2, index_t n, T* w,
-                 const T* grad, T* first_moment, T* second_moment);
+    // As in ranvier/optimizer.h, on one run.
+    void (*update)(const UpdateStep& step, index_t n, T* w, const T* grad, T* velocity, T* first_moment,
+                   T* second_moment);
+    double (*sum_of_squares)(index_t n, const T* x);
+    bool (*all_finite)(index_t n, const T* x);
+    void (*add_penalty_gradient)(T l1, T l2, index_t n, const T* w, T* grad);
+
+    // to[i] = from[i] / 255.
+    void (*bytes_to_fractions)(index_t n, const std::uint8_t* from, T* to);
 };
 
 }  // namespace ranvier

@@ -28,6 +28,14 @@ struct GemmKernels {
     void (*multiply_unpacked)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                               index_t a_col_stride, const T* b, index_t b_row_stride, T* c,
                               index_t c_row_stride, bool accumulate);
+    // The same where row i of A begins at a + a_offsets[i], or column p of A at a + a_offsets[p], with unit
+    // stride along it.
+    void (*multiply_a_rows_apart)(index_t rows, index_t cols, index_t depth, const T* a,
+                                  const index_t* a_offsets, const T* b, index_t b_row_stride, T* c,
+                                  index_t c_row_stride, bool accumulate);
+    void (*multiply_a_columns_apart)(index_t rows, index_t cols, index_t depth, const T* a,
+                                     const index_t* a_offsets, const T* b, index_t b_row_stride, T* c,
+                                     index_t c_row_stride, bool accumulate);
 
     // Convolutions: row p of B begins at b + b_offsets[p]. Unless it is nullptr, row_bias[i] is added to row
     // i of c at the end.
@@ -44,6 +52,10 @@ struct GemmKernels {
     void (*add_row)(index_t n, const T* addend, T* row);
     T (*sum)(index_t n, const T* row);
     T (*dot)(index_t n, const T* x, const T* y);
+
+    // As many multiply-adds on registers as go at once, `steps` times; returns how many multiplications and
+    // additions these were.
+    double (*multiply_adds)(index_t steps);
 };
 
 // The lengths of the blocks that a depth of k is cut into: a function of k and the type alone, so that

@@ -5,6 +5,7 @@
 
 #include "elementwise_kernels.h"
 #include "gemm_kernels.h"
+#include "normalization_kernels.h"
 #include "plane_kernels.h"
 #include "pool_kernels.h"
 #include "winograd_kernels.h"
@@ -18,6 +19,7 @@ struct Kernels {
     const PoolKernels<T>* pool;
     const PlaneKernels<T>* plane;
     const WinogradKernels<T>* winograd;
+    const NormalizationKernels<T>* normalization;
 };
 
 struct KernelTable {

@@ -23,7 +23,7 @@ constexpr index_t kBlockCols = 128;
 constexpr index_t kPackedRows = 4096;
 constexpr index_t kPackedCols = 4096;
 // An operand up to this many bytes is read fast enough where it lies.
-constexpr index_t kUnpackedBytes = 256 << 10;
+constexpr index_t kUnpackedBytes = 512 << 10;
 
 index_t round_up(index_t n, index_t unit) { return (n + unit - 1) / unit * unit; }
 index_t ceil_div(index_t n, index_t unit) { return (n + unit - 1) / unit; }
@@ -38,6 +38,10 @@ struct Product {
     Matrix<const T> a, b;
     Matrix<T> c;  // unit column stride
     Epilogue<T> epilogue;
+    // If not nullptr, row i of A, or column p of A, begins at a.data + offsets[i or p]; its strides say
+    // nothing.
+    const index_t* a_row_offsets = nullptr;
+    const index_t* a_column_offsets = nullptr;
 
     index_t m() const { return c.rows; }
     index_t n() const { return c.cols; }
@@ -71,15 +75,27 @@ template <class T>
 void block_unpacked(const Product<T>& p, index_t i0, index_t j0, index_t rows, index_t cols) {
     const auto& gemm = *kernels<T>().gemm;
     const index_t length = depth_block<T>(p.k());
-    for (index_t k0 = 0; k0 < p.k(); k0 += length)
-        gemm.multiply_unpacked(
-            rows, cols, std::min(length, p.k() - k0), p.a.data + i0 * p.a.row_stride + k0 * p.a.col_stride,
-            p.a.row_stride, p.a.col_stride, p.b.data + k0 * p.b.row_stride + j0, p.b.row_stride,
-            p.c.data + i0 * p.c.row_stride + j0, p.c.row_stride, k0 > 0 || p.epilogue.accumulate);
+    T* c = p.c.data + i0 * p.c.row_stride + j0;
+    for (index_t k0 = 0; k0 < p.k(); k0 += length) {
+        const index_t depth = std::min(length, p.k() - k0);
+        const T* b = p.b.data + k0 * p.b.row_stride + j0;
+        const bool accumulate = k0 > 0 || p.epilogue.accumulate;
+        if (p.a_row_offsets)
+            gemm.multiply_a_rows_apart(rows, cols, depth, p.a.data + k0, p.a_row_offsets + i0, b,
+                                       p.b.row_stride, c, p.c.row_stride, accumulate);
+        else if (p.a_column_offsets)
+            gemm.multiply_a_columns_apart(rows, cols, depth, p.a.data + i0, p.a_column_offsets + k0, b,
+                                          p.b.row_stride, c, p.c.row_stride, accumulate);
+        else
+            gemm.multiply_unpacked(rows, cols, depth, p.a.data + i0 * p.a.row_stride + k0 * p.a.col_stride,
+                                   p.a.row_stride, p.a.col_stride, b, p.b.row_stride, c, p.c.row_stride,
+                                   accumulate);
+    }
     finish(p, i0, j0, rows, cols);
 }
 
-// Cuts c into about `tasks` blocks along its longer side, in whole tiles.
+// Cuts c into blocks along its longer side: columns in whole tiles, rows evenly, since tiles of fewer rows
+// lose little.
 template <class T>
 void multiply_in_place(const Product<T>& p) {
     const auto& gemm = *kernels<T>().gemm;
@@ -87,7 +103,8 @@ void multiply_in_place(const Product<T>& p) {
     if (threads == 1) return block_unpacked(p, 0, 0, p.m(), p.n());
     const bool by_rows = p.m() >= p.n();
     const index_t whole = by_rows ? p.m() : p.n();
-    const index_t piece = round_up(ceil_div(whole, 2 * threads), by_rows ? gemm.tile_rows : gemm.tile_cols);
+    const index_t even = ceil_div(whole, 2 * threads);
+    const index_t piece = by_rows ? even : round_up(even, gemm.tile_cols);
     parallel_for(ceil_div(whole, piece), threads, [&](index_t task) {
         const index_t from = task * piece, size = std::min(piece, whole - from);
         if (by_rows)
@@ -301,6 +318,25 @@ void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>&
 }
 
 template <class T>
+void matmul(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c,
+            const Epilogue<T>& epilogue) {
+    if (c.rows == 0 || c.cols == 0) return;
+    FlushDenormals flush;
+    Product<T> p = {{a.data, a.rows, a.cols}, b, c, epilogue};
+    p.a_row_offsets = a.offsets;
+    multiply_in_place(p);
+}
+
+template <class T>
+void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c) {
+    if (c.rows == 0 || c.cols == 0) return;
+    FlushDenormals flush;
+    Product<T> p = {{a.data, a.cols, a.rows}, b, c, {}};
+    p.a_column_offsets = a.offsets;
+    multiply_in_place(p);
+}
+
+template <class T>
 void column_sums(const Matrix<const T>& a, T* sums) {
     std::fill_n(sums, a.cols, T{});
     if (a.cols == 0) return;
@@ -318,6 +354,14 @@ template void matmul(const Matrix<const float>&, const Matrix<const float>&, con
                      const Epilogue<float>&);
 template void matmul(const Matrix<const double>&, const Matrix<const double>&, const Matrix<double>&,
                      const Epilogue<double>&);
+template void matmul(const ScatteredRows<float>&, const Matrix<const float>&, const Matrix<float>&,
+                     const Epilogue<float>&);
+template void matmul(const ScatteredRows<double>&, const Matrix<const double>&, const Matrix<double>&,
+                     const Epilogue<double>&);
+template void matmul_transposed(const ScatteredRows<float>&, const Matrix<const float>&,
+                                const Matrix<float>&);
+template void matmul_transposed(const ScatteredRows<double>&, const Matrix<const double>&,
+                                const Matrix<double>&);
 template void column_sums(const Matrix<const float>&, float*);
 template void column_sums(const Matrix<const double>&, double*);
 

@@ -1,40 +1,85 @@
 // Parameter updates in blocks, on several threads if there is enough to do.
 #include "ranvier/optimizer.h"
 
+#include <atomic>
 #include <cmath>
+#include <limits>
 
 #include "../platform/denormals.h"
 #include "kernel_table.h"
+#include "ranvier/memory.h"
 #include "strided.h"
 
 namespace ranvier {
+namespace {
+
+// The work of one element in units of threads_for(), whatever the rule: its reads and writes count, and most
+// of them go to gradients that several threads have just written.
+constexpr double kUpdateCost = 2.5;
+
+}  // namespace
+
+UpdateState update_state(const UpdateOptions& options) {
+    const bool adam = options.rule == UpdateRule::adam;
+    return {!adam && options.momentum != 0, adam, options.rule != UpdateRule::sgd};
+}
 
 template <class T>
-void sgd_update(const SgdOptions& options, index_t n, T* w, const T* grad, T* velocity) {
+void update(const UpdateOptions& options, std::int64_t step, index_t n, T* w, const T* grad, T* velocity,
+            T* first_moment, T* second_moment) {
     FlushDenormals flush;
+    const auto& table = *kernels<T>().elementwise;
+    UpdateStep now;
+    now.options = options;
+    now.correction1 = 1 - std::pow(options.beta1, static_cast<double>(step));
+    now.correction2 = 1 - std::pow(options.beta2, static_cast<double>(step));
+    if (options.clip_norm > 0) {
+        const double norm = std::sqrt(sum_of_squares(n, grad));
+        if (norm > options.clip_norm) now.gradient_scale = options.clip_norm / norm;
+    }
+    const auto at = [](T* state, index_t i) { return state ? state + i : nullptr; };
+    for_each_block(n, kUpdateCost, [&](index_t i, index_t count) {
+        table.update(now, count, w + i, grad + i, at(velocity, i), at(first_moment, i), at(second_moment, i));
+    });
+}
+
+template <class T>
+double sum_of_squares(index_t n, const T* x) {
+    const auto& table = *kernels<T>().elementwise;
+    const index_t blocks = (n + kElementsPerTask - 1) / kElementsPerTask;
+    Scratch<double> sums(blocks);
+    for_each_block(n, 1, [&](index_t i, index_t count) {
+        sums.data()[i / kElementsPerTask] = table.sum_of_squares(count, x + i);
+    });
+    double total = 0;
+    for (index_t block = 0; block < blocks; ++block) total += sums.data()[block];
+    return total;
+}
+
+template <class T>
+bool all_finite(index_t n, const T* x) {
+    const auto& table = *kernels<T>().elementwise;
+    std::atomic<bool> finite{true};
+    for_each_block(n, 1, [&](index_t i, index_t count) {
+        if (!table.all_finite(count, x + i)) finite.store(false, std::memory_order_relaxed);
+    });
+    return finite.load(std::memory_order_relaxed);
+}
+
+template <class T>
+void add_penalty_gradient(double l1, double l2, index_t n, const T* w, T* grad) {
     const auto& table = *kernels<T>().elementwise;
     for_each_block(n, 1, [&](index_t i, index_t count) {
-        table.sgd(options, count, w + i, grad + i, velocity ? velocity + i : nullptr);
+        table.add_penalty_gradient(static_cast<T>(l1), static_cast<T>(l2), count, w + i, grad + i);
     });
 }
 
-template <class T>
-void adam_update(const AdamOptions& options, std::int64_t step, index_t n, T* w, const T* grad,
-                 T* first_moment, T* second_moment) {
-    FlushDenormals flush;
-    const auto& table = *kernels<T>().elementwise;
-    const double correction1 = 1 - std::pow(options.beta1, static_cast<double>(step));
-    const double correction2 = 1 - std::pow(options.beta2, static_cast<double>(step));
-    for_each_block(n, 4, [&](index_t i, index_t count) {
-        table.adam(options, correction1, correction2, count, w + i, grad + i, first_moment + i,
-                   second_moment + i);
-    });
-}
-
-template void sgd_update(const SgdOptions&, index_t, float*, const float*, float*);
-template void sgd_update(const SgdOptions&, index_t, double*, const double*, double*);
-template void adam_update(const AdamOptions&, std::int64_t, index_t, float*, const float*, float*, float*);
-template void adam_update(const AdamOptions&, std::int64_t, index_t, double*, const double*, double*,
-                          double*);
+#define RANVIER_INSTANTIATE(T)                                                                   \
+    template void update(const UpdateOptions&, std::int64_t, index_t, T*, const T*, T*, T*, T*); \
+    template double sum_of_squares(index_t, const T*);                                           \
+    template bool all_finite(index_t, const T*);                                                 \
+    template void add_penalty_gradient(double, double, index_t, const T*, T*);
+RANVIER_INSTANTIATE(float)
+RANVIER_INSTANTIATE(double)
 
 }  // namespace ranvier

@@ -19,18 +19,24 @@ public:
           bias_gradient_(site.gradient("bias")),
           fused_(fused) {}
 
-    void forward(const Pass& pass, const T* x, T* y) override {
+    void forward(const Pass<T>& pass, const T* x, T* y) override {
         shape_.batch = pass.n;
         conv2d<T>(shape_, input(x), weights(weight_), bias_, output(y), fused_.kind, fused_.parameter);
     }
 
-    void backward(const Pass& pass, const T* x, const T* y, T* grad, T* grad_x) override {
+    void backward(const Pass<T>& pass, const T* x, const T* y, T* grad, T* grad_x) override {
         shape_.batch = pass.n;
         backward_through(fused_, pass.n * shape_.out_channels * shape_.out_height() * shape_.out_width(), y,
                          grad);
         const Images<const T> g = output<const T>(grad);
         conv2d_backward_weights<T>(shape_, g, input(x), weights(weight_gradient_), bias_gradient_);
         if (grad_x) conv2d_backward_input<T>(shape_, g, weights(weight_), input(grad_x));
+    }
+
+    double flops() const override {
+        const index_t taps = shape_.in_channels / shape_.groups * shape_.kernel_height * shape_.kernel_width;
+        return 2.0 *
+               static_cast<double>(shape_.out_channels * shape_.out_height() * shape_.out_width() * taps);
     }
 
 private:

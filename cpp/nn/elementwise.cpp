@@ -6,8 +6,9 @@ namespace ranvier {
 namespace {
 
 // Each training pass and each layer has its own numbers.
-std::uint64_t stream_of(const Pass& pass, std::size_t position) {
-    return (static_cast<std::uint64_t>(position) << 48) | pass.step;
+template <class T>
+std::uint64_t stream_of(const Pass<T>& pass, std::uint64_t layer) {
+    return (layer << 48) | pass.step;
 }
 
 template <class T>
@@ -19,10 +20,10 @@ public:
           reads_output_(activation_backward_reads_output(spec.kind, spec.parameter)),
           size_(size) {}
 
-    void forward(const Pass& pass, const T* x, T* y) override {
+    void forward(const Pass<T>& pass, const T* x, T* y) override {
         activation<T>(kind_, pass.n * size_, x, y, parameter_);
     }
-    void backward(const Pass& pass, const T* x, const T* y, T* grad, T* grad_x) override {
+    void backward(const Pass<T>& pass, const T* x, const T* y, T* grad, T* grad_x) override {
         if (grad_x)
             activation_backward_kept<T>(kind_, pass.n * size_, grad, reads_output_ ? y : x, grad_x,
                                         parameter_);
@@ -45,10 +46,10 @@ public:
           slopes_(site.value("weight")),
           slopes_gradient_(site.gradient("weight")) {}
 
-    void forward(const Pass& pass, const T* x, T* y) override {
+    void forward(const Pass<T>& pass, const T* x, T* y) override {
         prelu<T>(pass.n, channels_, inner_, x, slopes_, count_, y);
     }
-    void backward(const Pass& pass, const T* x, const T*, T* grad, T* grad_x) override {
+    void backward(const Pass<T>& pass, const T* x, const T*, T* grad, T* grad_x) override {
         prelu_backward<T>(pass.n, channels_, inner_, grad, x, slopes_, count_, grad_x ? grad_x : grad,
                           slopes_gradient_);
     }
@@ -63,15 +64,15 @@ template <class T>
 class RReLULayer final : public Layer<T> {
 public:
     RReLULayer(const RReLUSpec& spec, const Site<T>& site)
-        : spec_(spec), position_(site.position), size_(element_count(site.input)) {}
+        : spec_(spec), layer_(site.compilation.layers), size_(element_count(site.input)) {}
 
-    void forward(const Pass& pass, const T* x, T* y) override {
+    void forward(const Pass<T>& pass, const T* x, T* y) override {
         if (pass.training)
             rrelu<T>(slopes(pass), pass.n * size_, x, y);
         else
             activation<T>(Activation::leaky_relu, pass.n * size_, x, y, mean_slope());
     }
-    void backward(const Pass& pass, const T* x, const T*, T* grad, T* grad_x) override {
+    void backward(const Pass<T>& pass, const T* x, const T*, T* grad, T* grad_x) override {
         if (!grad_x) return;
         if (pass.training)
             rrelu_backward<T>(slopes(pass), pass.n * size_, grad, x, grad_x);
@@ -82,12 +83,12 @@ public:
 
 private:
     T mean_slope() const { return static_cast<T>((spec_.lower + spec_.upper) / 2); }
-    RandomSlopes slopes(const Pass& pass) const {
-        return {spec_.lower, spec_.upper, pass.seed, stream_of(pass, position_)};
+    RandomSlopes slopes(const Pass<T>& pass) const {
+        return {spec_.lower, spec_.upper, pass.seed, stream_of(pass, layer_)};
     }
 
     RReLUSpec spec_;
-    std::size_t position_;
+    std::uint64_t layer_;  // its number
     index_t size_;
 };
 
@@ -95,21 +96,21 @@ template <class T>
 class DropoutLayer final : public Layer<T> {
 public:
     DropoutLayer(const DropoutSpec& spec, const Site<T>& site)
-        : p_(spec.p), position_(site.position), size_(element_count(site.input)) {}
+        : p_(spec.p), layer_(site.compilation.layers), size_(element_count(site.input)) {}
 
-    bool passes_through(const Pass& pass) const override { return !pass.training || p_ == 0; }
-    void forward(const Pass& pass, const T* x, T* y) override {
+    bool passes_through(const Pass<T>& pass) const override { return !pass.training || p_ == 0; }
+    void forward(const Pass<T>& pass, const T* x, T* y) override {
         dropout<T>(mask(pass), pass.n * size_, x, y);
     }
-    void backward(const Pass& pass, const T*, const T*, T* grad, T* grad_x) override {
+    void backward(const Pass<T>& pass, const T*, const T*, T* grad, T* grad_x) override {
         if (grad_x) dropout<T>(mask(pass), pass.n * size_, grad, grad_x);
     }
 
 private:
-    RandomMask mask(const Pass& pass) const { return {p_, pass.seed, stream_of(pass, position_)}; }
+    RandomMask mask(const Pass<T>& pass) const { return {p_, pass.seed, stream_of(pass, layer_)}; }
 
     double p_;
-    std::size_t position_;
+    std::uint64_t layer_;  // its number
     index_t size_;
 };
 
@@ -121,10 +122,10 @@ public:
           channels_(output[0]),
           inner_(output[0] ? element_count(output) / output[0] : 0) {}
 
-    void forward(const Pass& pass, const T* x, T* y) override {
+    void forward(const Pass<T>& pass, const T* x, T* y) override {
         maxout<T>(pass.n, channels_, pieces_, inner_, x, y);
     }
-    void backward(const Pass& pass, const T* x, const T*, T* grad, T* grad_x) override {
+    void backward(const Pass<T>& pass, const T* x, const T*, T* grad, T* grad_x) override {
         if (grad_x) maxout_backward<T>(pass.n, channels_, pieces_, inner_, grad, x, grad_x);
     }
 
@@ -139,11 +140,11 @@ public:
     SoftmaxLayer(const SoftmaxSpec& spec, const Shape& input)
         : logarithm_(spec.logarithm), channels_(input[0]), inner_(element_count(input) / input[0]) {}
 
-    void forward(const Pass& pass, const T* x, T* y) override {
+    void forward(const Pass<T>& pass, const T* x, T* y) override {
         const auto run = logarithm_ ? &log_softmax<T> : &softmax<T>;
         each(pass, [&](auto view) { run(view(x), view(y)); });
     }
-    void backward(const Pass& pass, const T*, const T* y, T* grad, T* grad_x) override {
+    void backward(const Pass<T>& pass, const T*, const T* y, T* grad, T* grad_x) override {
         if (!grad_x) return;
         const auto run = logarithm_ ? &log_softmax_backward<T> : &softmax_backward<T>;
         each(pass, [&](auto view) { run(view(static_cast<const T*>(grad)), view(y), view(grad_x)); });
@@ -153,7 +154,7 @@ private:
     // Calls body(view), where view(data) is the matrix whose rows are to be normalised: the whole batch at
     // once if a sample is one row, else sample by sample.
     template <class Body>
-    void each(const Pass& pass, Body&& body) const {
+    void each(const Pass<T>& pass, Body&& body) const {
         if (inner_ == 1) return body([&](auto* data) { return row_major(data, pass.n, channels_); });
         for (index_t i = 0; i < pass.n; ++i)
             body([&](auto* data) {

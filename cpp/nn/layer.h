@@ -3,18 +3,24 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "ranvier/layers.h"
+#include "ranvier/matmul.h"
 #include "ranvier/parameters.h"
+#include "ranvier/plan.h"
 
 namespace ranvier {
 
 // The circumstances of one forward and its backward pass.
+template <class T>
 struct Pass {
     index_t n = 0;  // samples
     bool training = false;
+    bool kept = false;  // a backward pass may follow, so outputs stay
     std::uint64_t seed = 0;
     std::uint64_t step = 0;  // counts the training passes: each draws fresh masks
+    Observer<T>* observer = nullptr;
 };
 
 template <class T>
@@ -23,21 +29,42 @@ public:
     virtual ~Layer() = default;
 
     // y = f(x), both (n, sample) without gaps.
-    virtual void forward(const Pass& pass, const T* x, T* y) = 0;
+    virtual void forward(const Pass<T>& pass, const T* x, T* y) = 0;
     // Writes the layer's parameter gradients, and grad_x unless it is nullptr. May overwrite grad.
-    virtual void backward(const Pass& pass, const T* x, const T* y, T* grad, T* grad_x) = 0;
+    virtual void backward(const Pass<T>& pass, const T* x, const T* y, T* grad, T* grad_x) = 0;
     // True if the layer does nothing in this pass, so that its input serves as its output.
-    virtual bool passes_through(const Pass&) const { return false; }
+    virtual bool passes_through(const Pass<T>&) const { return false; }
+    // After a training pass whose values were all finite: takes over what it has observed (running
+    // statistics).
+    virtual void commit(const Pass<T>&) {}
+
+    // A layer that can read samples where they lie in their table, without a gradient to them.
+    virtual bool reads_scattered_rows(index_t) const { return false; }
+    virtual void forward(const Pass<T>&, const ScatteredRows<T>&, T*) {}
+    virtual void backward(const Pass<T>&, const ScatteredRows<T>&, const T*, T*) {}
+
+    // Multiplications and additions of a sample's forward pass, and of its backward pass with and without a
+    // gradient to the input; 0 for layers that do less than some for each element.
+    virtual double flops() const { return 0; }
+};
+
+// What the layers of one Plan are compiled with.
+template <class T>
+struct Compilation {
+    Parameters<T>& parameters;
+    index_t capacity;
+    std::uint64_t layers = 0;  // compiled so far, which numbers them
 };
 
 // Where a layer stands in the network, for its parameters and its messages.
 template <class T>
 struct Site {
-    Parameters<T>& parameters;
-    std::size_t position;
+    Compilation<T>& compilation;
+    std::string path;  // "3", or "3.layers.0" within a branch
+    const LayerSpec& spec;
     const Shape& input;  // of a sample
-    index_t capacity;
 
+    index_t capacity() const { return compilation.capacity; }
     // Throws std::invalid_argument: "layer 3 (Linear): ..."
     [[noreturn]] void refuse(const std::string& why) const;
     // The place of a parameter's values or gradient; nullptr if the layer has no such parameter.
@@ -54,8 +81,7 @@ struct FusedActivation {
 
 // A layer for that place, and its output's shape. Layers without arithmetic (flatten) give nullptr.
 template <class T>
-std::unique_ptr<Layer<T>> compile_layer(const LayerSpec& layer, const Site<T>& site,
-                                        const FusedActivation<T>& fused, Shape& output);
+std::unique_ptr<Layer<T>> compile_layer(const Site<T>& site, const FusedActivation<T>& fused, Shape& output);
 
 // One for each family, in the file of that name.
 template <class T>
@@ -66,6 +92,8 @@ std::unique_ptr<Layer<T>> compile_convolution(const Conv2dSpec& spec, const Site
                                               const FusedActivation<T>& fused, Shape& output);
 template <class T>
 std::unique_ptr<Layer<T>> compile_pooling(const Pool2dSpec& spec, const Site<T>& site, Shape& output);
+template <class T>
+std::unique_ptr<Layer<T>> compile_global_pooling(const Site<T>& site, Shape& output);
 template <class T>
 std::unique_ptr<Layer<T>> compile_elementwise(const ActivationSpec& spec, const Site<T>& site);
 template <class T>
@@ -78,6 +106,16 @@ template <class T>
 std::unique_ptr<Layer<T>> compile_maxout(const MaxoutSpec& spec, const Site<T>& site, Shape& output);
 template <class T>
 std::unique_ptr<Layer<T>> compile_softmax(const SoftmaxSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_batch_norm(const BatchNormSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_layer_norm(const LayerNormSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_residual(const ResidualSpec& spec, const Site<T>& site, Shape& output);
+template <class T>
+std::unique_ptr<Layer<T>> compile_parallel(const ParallelSpec& spec, const Site<T>& site, Shape& output);
+template <class T>
+std::unique_ptr<Layer<T>> compile_foreign(const ForeignSpec& spec, const Site<T>& site, Shape& output);
 
 // The gradient through a fused activation, in place: grad = grad * f', from the layer's output y.
 template <class T>

@@ -44,18 +44,28 @@ const char* activation_name(Activation kind) {
 std::string layer_name(const LayerSpec& layer) {
     return std::visit(
         Overloaded{
-            [](const LinearSpec&) { return "Linear"; },
-            [](const Conv2dSpec&) { return "Conv2d"; },
-            [](const Pool2dSpec& pool) { return pool.maximum ? "MaxPool2d" : "AvgPool2d"; },
-            [](const FlattenSpec&) { return "Flatten"; },
-            [](const DropoutSpec&) { return "Dropout"; },
-            [](const ActivationSpec& activation) { return activation_name(activation.kind); },
-            [](const PReLUSpec&) { return "PReLU"; },
-            [](const RReLUSpec&) { return "RReLU"; },
-            [](const MaxoutSpec&) { return "Maxout"; },
-            [](const SoftmaxSpec& softmax) { return softmax.logarithm ? "LogSoftmax" : "Softmax"; },
+            [](const LinearSpec&) -> std::string { return "Linear"; },
+            [](const Conv2dSpec&) -> std::string { return "Conv2d"; },
+            [](const Pool2dSpec& pool) -> std::string { return pool.maximum ? "MaxPool2d" : "AvgPool2d"; },
+            [](const FlattenSpec&) -> std::string { return "Flatten"; },
+            [](const DropoutSpec&) -> std::string { return "Dropout"; },
+            [](const ActivationSpec& activation) -> std::string { return activation_name(activation.kind); },
+            [](const PReLUSpec&) -> std::string { return "PReLU"; },
+            [](const RReLUSpec&) -> std::string { return "RReLU"; },
+            [](const MaxoutSpec&) -> std::string { return "Maxout"; },
+            [](const SoftmaxSpec& softmax) -> std::string {
+                return softmax.logarithm ? "LogSoftmax" : "Softmax";
+            },
+            [](const BatchNormSpec& norm) -> std::string {
+                return norm.axes == 1 ? "BatchNorm1d" : "BatchNorm2d";
+            },
+            [](const LayerNormSpec&) -> std::string { return "LayerNorm"; },
+            [](const GlobalAvgPool2dSpec&) -> std::string { return "GlobalAvgPool2d"; },
+            [](const ResidualSpec&) -> std::string { return "Residual"; },
+            [](const ParallelSpec&) -> std::string { return "Parallel"; },
+            [](const ForeignSpec& foreign) -> std::string { return foreign.layer->name(); },
         },
-        layer);
+        static_cast<const LayerSpec::variant&>(layer));
 }
 
 std::string shape_text(const Shape& shape) {
@@ -72,25 +82,23 @@ index_t element_count(const Shape& shape) {
 
 template <class T>
 void Site<T>::refuse(const std::string& why) const {
-    throw std::invalid_argument("layer " + std::to_string(position) + " (" +
-                                layer_name(parameters.layers()[position]) + "): " + why);
+    throw std::invalid_argument("layer " + path + " (" + layer_name(spec) + "): " + why);
 }
 
 template <class T>
 T* Site<T>::value(const char* name) const {
-    const ParameterEntry* entry = parameters.find(position, name);
-    return entry ? parameters.values() + entry->offset : nullptr;
+    const ParameterEntry* entry = compilation.parameters.find(path, name);
+    return entry ? compilation.parameters.value(*entry) : nullptr;
 }
 
 template <class T>
 T* Site<T>::gradient(const char* name) const {
-    const ParameterEntry* entry = parameters.find(position, name);
-    return entry ? parameters.gradients() + entry->offset : nullptr;
+    const ParameterEntry* entry = compilation.parameters.find(path, name);
+    return entry ? compilation.parameters.gradient(*entry) : nullptr;
 }
 
 template <class T>
-std::unique_ptr<Layer<T>> compile_layer(const LayerSpec& layer, const Site<T>& site,
-                                        const FusedActivation<T>& fused, Shape& output) {
+std::unique_ptr<Layer<T>> compile_layer(const Site<T>& site, const FusedActivation<T>& fused, Shape& output) {
     using Result = std::unique_ptr<Layer<T>>;
     output = site.input;
     return std::visit(
@@ -98,6 +106,7 @@ std::unique_ptr<Layer<T>> compile_layer(const LayerSpec& layer, const Site<T>& s
             [&](const LinearSpec& spec) -> Result { return compile_linear(spec, site, fused, output); },
             [&](const Conv2dSpec& spec) -> Result { return compile_convolution(spec, site, fused, output); },
             [&](const Pool2dSpec& spec) -> Result { return compile_pooling(spec, site, output); },
+            [&](const GlobalAvgPool2dSpec&) -> Result { return compile_global_pooling(site, output); },
             [&](const FlattenSpec&) -> Result {
                 output = {element_count(site.input)};
                 return nullptr;
@@ -108,15 +117,20 @@ std::unique_ptr<Layer<T>> compile_layer(const LayerSpec& layer, const Site<T>& s
             [&](const RReLUSpec& spec) -> Result { return compile_rrelu(spec, site); },
             [&](const MaxoutSpec& spec) -> Result { return compile_maxout(spec, site, output); },
             [&](const SoftmaxSpec& spec) -> Result { return compile_softmax(spec, site); },
+            [&](const BatchNormSpec& spec) -> Result { return compile_batch_norm(spec, site); },
+            [&](const LayerNormSpec& spec) -> Result { return compile_layer_norm(spec, site); },
+            [&](const ResidualSpec& spec) -> Result { return compile_residual(spec, site, output); },
+            [&](const ParallelSpec& spec) -> Result { return compile_parallel(spec, site, output); },
+            [&](const ForeignSpec& spec) -> Result { return compile_foreign(spec, site, output); },
         },
-        layer);
+        static_cast<const LayerSpec::variant&>(site.spec));
 }
 
 template struct Site<float>;
 template struct Site<double>;
-template std::unique_ptr<Layer<float>> compile_layer(const LayerSpec&, const Site<float>&,
-                                                     const FusedActivation<float>&, Shape&);
-template std::unique_ptr<Layer<double>> compile_layer(const LayerSpec&, const Site<double>&,
-                                                      const FusedActivation<double>&, Shape&);
+template std::unique_ptr<Layer<float>> compile_layer(const Site<float>&, const FusedActivation<float>&,
+                                                     Shape&);
+template std::unique_ptr<Layer<double>> compile_layer(const Site<double>&, const FusedActivation<double>&,
+                                                      Shape&);
 
 }  // namespace ranvier

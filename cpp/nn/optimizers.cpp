@@ -2,65 +2,31 @@
 #include "ranvier/parameters.h"
 
 namespace ranvier {
-namespace {
 
 template <class T>
-class Sgd final : public Optimizer<T> {
-public:
-    Sgd(const SgdOptions& options, index_t count)
-        : options_(options), velocity_(options.momentum != 0 ? count : 0) {
-        this->learning_rate = options.learning_rate;
-    }
-    void step(Parameters<T>& parameters) override {
-        options_.learning_rate = this->learning_rate;
-        sgd_update<T>(options_, parameters.size(), parameters.values(), parameters.gradients(),
-                      velocity_.size() ? velocity_.data() : nullptr);
-        ++this->steps;
-    }
-    std::vector<std::pair<std::string, Buffer<T>*>> state() override {
-        if (!velocity_.size()) return {};
-        return {{"velocity", &velocity_}};
-    }
-
-private:
-    SgdOptions options_;
-    Buffer<T> velocity_;
-};
-
-template <class T>
-class Adam final : public Optimizer<T> {
-public:
-    Adam(const AdamOptions& options, index_t count) : options_(options), first_(count), second_(count) {
-        this->learning_rate = options.learning_rate;
-    }
-    void step(Parameters<T>& parameters) override {
-        options_.learning_rate = this->learning_rate;
-        adam_update<T>(options_, ++this->steps, parameters.size(), parameters.values(),
-                       parameters.gradients(), first_.data(), second_.data());
-    }
-    std::vector<std::pair<std::string, Buffer<T>*>> state() override {
-        return {{"first_moment", &first_}, {"second_moment", &second_}};
-    }
-
-private:
-    AdamOptions options_;
-    Buffer<T> first_, second_;
-};
-
-}  // namespace
-
-template <class T>
-std::unique_ptr<Optimizer<T>> make_sgd(const SgdOptions& options, index_t parameter_count) {
-    return std::make_unique<Sgd<T>>(options, parameter_count);
-}
-template <class T>
-std::unique_ptr<Optimizer<T>> make_adam(const AdamOptions& options, index_t parameter_count) {
-    return std::make_unique<Adam<T>>(options, parameter_count);
+Optimizer<T>::Optimizer(const UpdateOptions& given, index_t parameter_count) : options(given) {
+    const UpdateState needed = update_state(given);
+    if (needed.velocity) velocity_ = Buffer<T>(parameter_count);
+    if (needed.first_moment) first_moment_ = Buffer<T>(parameter_count);
+    if (needed.second_moment) second_moment_ = Buffer<T>(parameter_count);
 }
 
-template std::unique_ptr<Optimizer<float>> make_sgd(const SgdOptions&, index_t);
-template std::unique_ptr<Optimizer<double>> make_sgd(const SgdOptions&, index_t);
-template std::unique_ptr<Optimizer<float>> make_adam(const AdamOptions&, index_t);
-template std::unique_ptr<Optimizer<double>> make_adam(const AdamOptions&, index_t);
+template <class T>
+void Optimizer<T>::step(Parameters<T>& parameters) {
+    update<T>(options, ++steps, parameters.size(), parameters.values(), parameters.gradients(),
+              velocity_.data(), first_moment_.data(), second_moment_.data());
+}
+
+template <class T>
+std::vector<std::pair<std::string, Buffer<T>*>> Optimizer<T>::state() {
+    std::vector<std::pair<std::string, Buffer<T>*>> all;
+    if (velocity_.size()) all.emplace_back("velocity", &velocity_);
+    if (first_moment_.size()) all.emplace_back("first_moment", &first_moment_);
+    if (second_moment_.size()) all.emplace_back("second_moment", &second_moment_);
+    return all;
+}
+
+template class Optimizer<float>;
+template class Optimizer<double>;
 
 }  // namespace ranvier

@@ -1,4 +1,4 @@
-// The layout of a network's parameters in one flat buffer.
+// The layout of a network's parameters in flat buffers.
 #include "ranvier/parameters.h"
 
 #include <algorithm>
@@ -22,15 +22,23 @@ void require_positive(const char* field, index_t value) {
                                     std::to_string(value));
 }
 
-// Collects a layer's entries, each behind the one before.
+// Collects the layers' entries, each behind the one before of its buffer.
 class Layout {
 public:
-    Layout(std::vector<ParameterEntry>& entries, index_t& size) : entries_(entries), size_(size) {}
+    explicit Layout(std::vector<ParameterEntry>& entries) : entries_(entries) {}
+
+    void add_all(const std::vector<LayerSpec>& layers, const std::string& prefix) {
+        for (std::size_t i = 0; i < layers.size(); ++i) {
+            path_ = prefix + std::to_string(i);
+            std::visit(*this, static_cast<const LayerSpec::variant&>(layers[i]));
+        }
+    }
 
     void operator()(const LinearSpec& spec) {
         require_positive("in_features", spec.in_features);
         require_positive("out_features", spec.out_features);
         add("weight", {spec.out_features, spec.in_features}, {1, spec.out_features});
+        penalize(spec.l1, spec.l2);
         if (spec.bias) add("bias", {spec.out_features}, {1});
     }
     void operator()(const Conv2dSpec& spec) {
@@ -41,36 +49,74 @@ public:
         const Shape shape = {spec.out_channels, spec.in_channels / spec.groups, spec.kernel[0],
                              spec.kernel[1]};
         add("weight", shape, c_strides(shape));
+        penalize(spec.l1, spec.l2);
         if (spec.bias) add("bias", {spec.out_channels}, {1});
     }
     void operator()(const PReLUSpec& spec) {
         require_positive("num_parameters", spec.num_parameters);
         add("weight", {spec.num_parameters}, {1});
     }
+    void operator()(const BatchNormSpec& spec) {
+        require_positive("num_features", spec.num_features);
+        if (spec.affine) {
+            add("weight", {spec.num_features}, {1});
+            add("bias", {spec.num_features}, {1});
+        }
+        add("running_mean", {spec.num_features}, {1}, false);
+        add("running_var", {spec.num_features}, {1}, false);
+    }
+    void operator()(const LayerNormSpec& spec) {
+        for (index_t size : spec.normalized_shape) require_positive("normalized_shape", size);
+        if (!spec.affine) return;
+        add("weight", spec.normalized_shape, c_strides(spec.normalized_shape));
+        add("bias", spec.normalized_shape, c_strides(spec.normalized_shape));
+    }
+    void operator()(const ResidualSpec& spec) {
+        const std::string path = path_;
+        add_all(spec.layers, path + ".layers.");
+        add_all(spec.shortcut, path + ".shortcut.");
+    }
+    void operator()(const ParallelSpec& spec) {
+        const std::string path = path_;
+        for (std::size_t i = 0; i < spec.branches.size(); ++i)
+            add_all(spec.branches[i], path + ".branches." + std::to_string(i) + ".");
+    }
     template <class WithoutParameters>
     void operator()(const WithoutParameters&) {}
 
-    std::size_t position = 0;
+    index_t trained() const { return trained_; }
+    index_t statistics() const { return statistics_; }
 
 private:
-    void add(const char* name, const Shape& shape, const Shape& strides) {
-        entries_.push_back({std::to_string(position) + "." + name, shape, strides, size_});
-        size_ += (element_count(shape) + kEntryUnit - 1) / kEntryUnit * kEntryUnit;
+    void add(const char* name, const Shape& shape, const Shape& strides, bool trained = true) {
+        index_t& size = trained ? trained_ : statistics_;
+        entries_.push_back({path_ + "." + name, shape, strides, size, trained});
+        size += (element_count(shape) + kEntryUnit - 1) / kEntryUnit * kEntryUnit;
+    }
+
+    // The entry added last.
+    void penalize(double l1, double l2) {
+        entries_.back().l1 = l1;
+        entries_.back().l2 = l2;
     }
 
     std::vector<ParameterEntry>& entries_;
-    index_t& size_;
+    index_t trained_ = 0, statistics_ = 0;
+    std::string path_;  // of the layer at hand
 };
 
 }  // namespace
 
 template <class T>
 Parameters<T>::Parameters(const std::vector<LayerSpec>& layers) : layers_(layers) {
-    index_t size = 0;
-    Layout layout(entries_, size);
-    for (; layout.position < layers_.size(); ++layout.position) std::visit(layout, layers_[layout.position]);
-    values_ = Buffer<T>(size);
-    gradients_ = Buffer<T>(size);
+    Layout layout(entries_);
+    layout.add_all(layers_, "");
+    values_ = Buffer<T>(layout.trained());
+    gradients_ = Buffer<T>(layout.trained());
+    statistics_ = Buffer<T>(layout.statistics());
+    for (const ParameterEntry& entry : entries_)
+        if (!entry.trained && entry.name.ends_with("running_var"))
+            std::fill_n(value(entry), element_count(entry.shape), T(1));
 }
 
 template <class T>
@@ -81,8 +127,8 @@ const ParameterEntry& Parameters<T>::entry(const std::string& name) const {
 }
 
 template <class T>
-const ParameterEntry* Parameters<T>::find(std::size_t layer, const char* name) const {
-    const std::string full = std::to_string(layer) + "." + name;
+const ParameterEntry* Parameters<T>::find(const std::string& path, const char* name) const {
+    const std::string full = path + "." + name;
     for (const ParameterEntry& entry : entries_)
         if (entry.name == full) return &entry;
     return nullptr;

@@ -1,13 +1,17 @@
-// The Plan: layers compiled for a sample shape, the buffers between them, and the loops over batches.
+// The Plan: a compiled network, its batches, and the loops over them.
 #include "ranvier/plan.h"
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <stdexcept>
+#include <utility>
 
 #include "../platform/denormals.h"
-#include "layer.h"
+#include "ranvier/elementwise.h"
+#include "ranvier/optimizer.h"
 #include "ranvier/threads.h"
+#include "sequence.h"
 
 namespace ranvier {
 namespace {
@@ -48,127 +52,146 @@ const T* gather(const T* table, index_t width, const std::int64_t* order, index_
     return memory;
 }
 
+// Adds the time since its making to a sum, if there is one.
+class Stopwatch {
+public:
+    explicit Stopwatch(double* sum) : sum_(sum) {
+        if (sum_) start_ = Clock::now();
+    }
+    ~Stopwatch() {
+        if (sum_) *sum_ += std::chrono::duration<double>(Clock::now() - start_).count();
+    }
+    Stopwatch(const Stopwatch&) = delete;
+
+private:
+    double* sum_;
+    Clock::time_point start_;
+};
+
+// Finds the first layer of a pass that gives what is not finite.
+template <class T>
+class FaultFinder final : public Observer<T> {
+public:
+    explicit FaultFinder(Parameters<T>& parameters) : parameters_(parameters) {}
+
+    void end(const StageInfo& stage, Direction direction, const T* values, index_t n, index_t size) override {
+        if (!fault_.empty()) return;
+        const std::string layer = "layer " + stage.path + " (" + stage.name + ")";
+        if (direction == Direction::forward) {
+            if (const std::string own = parameter_fault(stage, false); !own.empty())
+                fault_ = "the " + own + " of " + layer + ", before the batch";
+            else if (!all_finite(n * size, values))
+                fault_ = "forward through " + layer;
+        } else if (!parameter_fault(stage, true).empty() || (values && !all_finite(n * size, values))) {
+            fault_ = "backward through " + layer;
+        }
+    }
+    const std::string& fault() const { return fault_; }
+
+private:
+    // The name of a parameter of the layer whose values, or gradients, are not finite.
+    std::string parameter_fault(const StageInfo& stage, bool gradients) const {
+        for (const ParameterEntry& entry : parameters_.entries()) {
+            const std::string prefix = stage.path + ".";
+            if (entry.name.compare(0, prefix.size(), prefix) != 0 ||
+                entry.name.find('.', prefix.size()) != std::string::npos)
+                continue;
+            const T* numbers = gradients ? parameters_.gradient(entry) : parameters_.value(entry);
+            if (numbers && !all_finite(element_count(entry.shape), numbers))
+                return entry.name.substr(prefix.size());
+        }
+        return "";
+    }
+
+    Parameters<T>& parameters_;
+    std::string fault_;
+};
+
 }  // namespace
 
 template <class T>
 struct Plan<T>::State {
-    struct Stage {
-        std::unique_ptr<Layer<T>> layer;
-        index_t size;  // of a sample of its output
-        T* output;
-        const T* y;  // of this pass: output, or the input if the layer passes it through
-    };
-
     std::shared_ptr<Parameters<T>> parameters;
-    Shape input_shape, output_shape;
-    std::vector<Shape> shapes;
-    index_t capacity, input_size, output_size;
-    std::vector<Stage> stages;
-    Buffer<T> activations;
-    Buffer<T> gradients[2];  // of the outputs of two neighbouring stages, in turn
+    Shape input_shape;
+    index_t capacity, input_size;
+    Compilation<T> compilation;
+    Sequence<T> layers;
+    index_t output_size;
+    Buffer<T> output_gradient;
     Buffer<T> batch_x, batch_dense;
     Buffer<std::int64_t> batch_labels;
-    Pass pass;
-    const T* x = nullptr;  // of the last forward
+    Buffer<index_t> batch_offsets;
+    Pass<T> pass;
+    Times times;
 
     State(std::shared_ptr<Parameters<T>> given, const Shape& sample_shape, index_t batch_capacity,
           std::uint64_t seed)
-        : parameters(std::move(given)), input_shape(sample_shape), capacity(batch_capacity) {
+        : parameters(std::move(given)),
+          input_shape(sample_shape),
+          capacity(checked(batch_capacity)),
+          input_size(element_count(sample_shape)),
+          compilation{*parameters, capacity},
+          layers(parameters->layers(), compilation, "", input_shape),
+          output_size(element_count(layers.output_shape())) {
+        pass.seed = seed;
+    }
+
+    static index_t checked(index_t capacity) {
         if (capacity < 1)
             throw std::invalid_argument("capacity: expected at least 1 sample, got " +
                                         std::to_string(capacity));
-        pass.seed = seed;
-        input_size = element_count(input_shape);
-        compile();
-        output_shape = shapes.empty() ? input_shape : shapes.back();
-        output_size = element_count(output_shape);
-        allocate();
+        return capacity;
     }
 
-    void compile() {
-        const std::vector<LayerSpec>& layers = parameters->layers();
-        Shape shape = input_shape;
-        for (std::size_t i = 0; i < layers.size(); ++i) {
-            const FusedActivation<T> fused = fusable_after(i);
-            Shape output;
-            auto layer = compile_layer<T>(layers[i], Site<T>{*parameters, i, shape, capacity}, fused, output);
-            if (layer) stages.push_back({std::move(layer), element_count(output), nullptr, nullptr});
-            shapes.push_back(output);
-            if (fused.kind != Activation::identity) {
-                shapes.push_back(output);
-                ++i;
-            }
-            shape = output;
-        }
+    double* timed(double& sum) { return pass.observer ? &sum : nullptr; }
+
+    const T* forward(index_t n, const BatchInput<T>& x, bool training, bool kept) {
+        pass.n = n;
+        pass.training = training;
+        pass.kept = kept;
+        pass.step += training;
+        return layers.forward(pass, x);
     }
 
-    // The activation that follows layer i, if i is a product and the derivative is a function of the output.
-    FusedActivation<T> fusable_after(std::size_t i) const {
-        const std::vector<LayerSpec>& layers = parameters->layers();
-        const bool product =
-            std::holds_alternative<LinearSpec>(layers[i]) || std::holds_alternative<Conv2dSpec>(layers[i]);
-        if (!product || i + 1 == layers.size()) return {};
-        const auto* next = std::get_if<ActivationSpec>(&layers[i + 1]);
-        if (!next || !activation_backward_reads_output(next->kind, next->parameter)) return {};
-        return {next->kind, static_cast<T>(next->parameter)};
-    }
-
-    void allocate() {
-        index_t total = 0, widest = output_size;
-        const auto padded = [](index_t n) { return (n + 15) / 16 * 16; };
-        for (const Stage& stage : stages) {
-            total += padded(capacity * stage.size);
-            widest = std::max(widest, stage.size);
-        }
-        activations = Buffer<T>(total);
-        T* next = activations.data();
-        for (Stage& stage : stages) {
-            stage.output = next;
-            next += padded(capacity * stage.size);
-        }
-        for (Buffer<T>& buffer : gradients) buffer = Buffer<T>(capacity * widest);
+    // Samples first to first + n as numbers, converted in batch_x if they are bytes.
+    const T* numbers(const Samples<T>& x, index_t first, index_t n) {
+        if (x.values) return x.values + first * input_size;
+        if (!batch_x.size()) batch_x = Buffer<T>(capacity * input_size);
+        bytes_to_fractions<T>(n * input_size, x.bytes + first * input_size, batch_x.data());
+        return batch_x.data();
     }
 
     // What only training needs, at its first call.
-    void prepare_batches(const Targets<T>& targets) {
-        if (!batch_x.size()) batch_x = Buffer<T>(capacity * input_size);
-        if (targets.dense && !batch_dense.size()) batch_dense = Buffer<T>(capacity * output_size);
-        if (targets.labels && !batch_labels.size()) batch_labels = Buffer<std::int64_t>(capacity);
+    void prepare_training(const Samples<T>& x, const Objective<T>& objective) {
+        if (!output_gradient.size()) output_gradient = Buffer<T>(capacity * output_size);
+        if (x.values && layers.reads_scattered_rows()) {
+            if (!batch_offsets.size()) batch_offsets = Buffer<index_t>(capacity);
+        } else if (!batch_x.size()) {
+            batch_x = Buffer<T>(capacity * input_size);
+        }
+        if (objective.targets.dense && !batch_dense.size()) batch_dense = Buffer<T>(capacity * output_size);
+        if (objective.targets.labels && !batch_labels.size()) batch_labels = Buffer<std::int64_t>(capacity);
     }
 
-    const T* forward(index_t n, const T* input, bool training) {
-        pass.n = n;
-        pass.training = training;
-        pass.step += training;
-        x = input;
-        for (Stage& stage : stages) {
-            if (stage.layer->passes_through(pass)) {
-                stage.y = input;
-            } else {
-                stage.layer->forward(pass, input, stage.output);
-                stage.y = stage.output;
-            }
-            input = stage.y;
+    // The samples of a batch: where they lie if the first layer can read them there.
+    BatchInput<T> gather_samples(const Samples<T>& x, const std::int64_t* order, index_t n) {
+        const Stopwatch watch(timed(times.gather));
+        if (x.bytes) {
+            for (index_t i = 0; i < n; ++i)
+                bytes_to_fractions<T>(input_size, x.bytes + order[i] * input_size,
+                                      batch_x.data() + i * input_size);
+            return {batch_x.data(), nullptr};
         }
-        return input;
+        if (is_consecutive(order, n)) return {x.values + order[0] * input_size, nullptr};
+        if (!batch_offsets.size()) return {gather(x.values, input_size, order, n, batch_x.data()), nullptr};
+        for (index_t i = 0; i < n; ++i) batch_offsets[i] = order[i] * input_size;
+        return {x.values, batch_offsets.data()};
     }
 
-    // The buffer where the gradient of the network's output is expected.
-    T* output_gradient() { return gradients[0].data(); }
-
-    // From what output_gradient() holds.
-    void backward(T* grad_x) {
-        T* grad = gradients[0].data();
-        T* other = gradients[1].data();
-        for (std::size_t i = stages.size(); i-- > 0;) {
-            Stage& stage = stages[i];
-            if (stage.layer->passes_through(pass)) continue;
-            const T* input = i ? stages[i - 1].y : x;
-            stage.layer->backward(pass, input, stage.y, grad, i ? other : grad_x);
-            if (i == 0) return;
-            std::swap(grad, other);
-        }
-        if (grad_x) std::copy_n(grad, pass.n * input_size, grad_x);
+    Targets<T> gather_targets(const Targets<T>& all, const std::int64_t* order, index_t n) {
+        if (all.labels) return {nullptr, gather(all.labels, index_t{1}, order, n, batch_labels.data())};
+        if (all.dense) return {gather(all.dense, output_size, order, n, batch_dense.data()), nullptr};
+        return {};
     }
 
     LossSums compare(index_t n, const T* prediction, const Targets<T>& targets, Loss loss, T* grad) {
@@ -178,16 +201,46 @@ struct Plan<T>::State {
         return loss_with_targets<T>(loss, n, output_size, prediction, targets.dense, grad, divisor);
     }
 
-    LossSums gradients_of(index_t n, const T* input, const Targets<T>& targets, Loss loss) {
-        const T* prediction = forward(n, input, true);
-        const LossSums sums = compare(n, prediction, targets, loss, output_gradient());
-        backward(nullptr);
+    // The gradients of a batch, whose samples have these numbers among all.
+    LossSums gradients_of(index_t n, const BatchInput<T>& x, const Objective<T>& objective,
+                          const Targets<T>& targets, const std::int64_t* samples) {
+        const T* prediction = forward(n, x, true, true);
+        LossSums sums;
+        {
+            const Stopwatch watch(timed(times.loss));
+            sums = objective.foreign
+                       ? objective.foreign(n, prediction, samples, output_gradient.data())
+                       : compare(n, prediction, targets, objective.loss, output_gradient.data());
+        }
+        layers.backward(pass, output_gradient.data(), nullptr);
+        add_penalties();
         return sums;
     }
 
-    Targets<T> gather_targets(const Targets<T>& all, const std::int64_t* order, index_t n) {
-        if (all.labels) return {nullptr, gather(all.labels, index_t{1}, order, n, batch_labels.data())};
-        return {gather(all.dense, output_size, order, n, batch_dense.data()), nullptr};
+    void add_penalties() {
+        for (const ParameterEntry& entry : parameters->entries())
+            if (entry.l1 != 0 || entry.l2 != 0)
+                add_penalty_gradient<T>(entry.l1, entry.l2, element_count(entry.shape),
+                                        parameters->value(entry), parameters->gradient(entry));
+    }
+
+    bool is_finite(const LossSums& sums) const {
+        return std::isfinite(sums.loss) && all_finite(parameters->size(), parameters->gradients());
+    }
+
+    // Goes through a batch that is not finite once more, to find where it went bad.
+    std::string find_fault(index_t n, const BatchInput<T>& x, const Objective<T>& objective,
+                           const Targets<T>& targets, const std::int64_t* samples) {
+        for (index_t i = 0; i < n; ++i)
+            if (!all_finite(input_size, x.values + (x.offsets ? x.offsets[i] : i * input_size)))
+                return "sample " + std::to_string(samples[i]) + " of the input";
+        FaultFinder<T> finder(*parameters);
+        Observer<T>* const before = std::exchange(pass.observer, &finder);
+        --pass.step;  // the same masks
+        const LossSums sums = gradients_of(n, x, objective, targets, samples);
+        pass.observer = before;
+        if (finder.fault().compare(0, 8, "backward") == 0 && !std::isfinite(sums.loss)) return "the loss";
+        return finder.fault().empty() ? "the loss" : finder.fault();
     }
 };
 
@@ -205,11 +258,11 @@ const Shape& Plan<T>::input_shape() const {
 }
 template <class T>
 const Shape& Plan<T>::output_shape() const {
-    return state_->output_shape;
+    return state_->layers.output_shape();
 }
 template <class T>
 const std::vector<Shape>& Plan<T>::shapes() const {
-    return state_->shapes;
+    return state_->layers.shapes();
 }
 template <class T>
 index_t Plan<T>::capacity() const {
@@ -219,49 +272,58 @@ template <class T>
 Parameters<T>& Plan<T>::parameters() const {
     return *state_->parameters;
 }
-
 template <class T>
 std::uint64_t& Plan<T>::training_passes() {
     return state_->pass.step;
 }
+template <class T>
+void Plan<T>::observe(Observer<T>* observer) {
+    state_->pass.observer = observer;
+}
+template <class T>
+typename Plan<T>::Times& Plan<T>::times() {
+    return state_->times;
+}
 
 template <class T>
-void Plan<T>::predict(index_t n, const T* x, T* y, const std::function<bool()>& proceed) {
+void Plan<T>::predict(index_t n, const Samples<T>& x, T* y, const std::function<bool()>& proceed) {
     FlushDenormals flush;
     Ticker ticker;
     for (index_t i = 0; i < n; i += state_->capacity) {
         const index_t now = std::min(state_->capacity, n - i);
-        const T* output = state_->forward(now, x + i * state_->input_size, false);
+        const T* output = state_->forward(now, {state_->numbers(x, i, now)}, false, false);
         std::copy_n(output, now * state_->output_size, y + i * state_->output_size);
         if (proceed && ticker.due() && !proceed()) return;
     }
 }
 
 template <class T>
-const T* Plan<T>::forward(index_t n, const T* x, bool training) {
+const T* Plan<T>::forward(index_t n, const Samples<T>& x, bool training) {
     FlushDenormals flush;
-    return state_->forward(n, x, training);
+    return state_->forward(n, {state_->numbers(x, 0, n)}, training, true);
 }
 
 template <class T>
-void Plan<T>::backward(index_t n, const T* x, const T* grad, T* grad_x) {
-    if (n != state_->pass.n)
-        throw std::invalid_argument("grad: expected the " + std::to_string(state_->pass.n) +
+void Plan<T>::backward(index_t n, const T* grad, T* grad_x) {
+    State& s = *state_;
+    if (n != s.pass.n || !s.pass.kept)
+        throw std::invalid_argument("grad: expected the " + std::to_string(s.pass.n) +
                                     " samples of the last forward pass, got " + std::to_string(n));
     FlushDenormals flush;
-    state_->x = x;
-    std::copy_n(grad, n * state_->output_size, state_->output_gradient());
-    state_->backward(grad_x);
+    if (!s.output_gradient.size()) s.output_gradient = Buffer<T>(s.capacity * s.output_size);
+    std::copy_n(grad, n * s.output_size, s.output_gradient.data());
+    s.layers.backward(s.pass, s.output_gradient.data(), grad_x);
 }
 
 template <class T>
-LossSums Plan<T>::gradients(index_t n, const T* x, const Targets<T>& targets, Loss loss) {
+LossSums Plan<T>::gradients(index_t n, const Samples<T>& x, const Objective<T>& objective) {
     FlushDenormals flush;
-    return state_->gradients_of(n, x, targets, loss);
+    state_->prepare_training(x, objective);
+    return state_->gradients_of(n, {state_->numbers(x, 0, n)}, objective, objective.targets, nullptr);
 }
 
 template <class T>
-LossSums Plan<T>::evaluate(index_t n, const T* x, const Targets<T>& targets, Loss loss,
+LossSums Plan<T>::evaluate(index_t n, const Samples<T>& x, const Targets<T>& targets, Loss loss,
                            const std::function<bool()>& proceed) {
     FlushDenormals flush;
     Ticker ticker;
@@ -270,7 +332,7 @@ LossSums Plan<T>::evaluate(index_t n, const T* x, const Targets<T>& targets, Los
         const index_t now = std::min(state_->capacity, n - i);
         const Targets<T> part = {targets.dense ? targets.dense + i * state_->output_size : nullptr,
                                  targets.labels ? targets.labels + i : nullptr};
-        const T* prediction = state_->forward(now, x + i * state_->input_size, false);
+        const T* prediction = state_->forward(now, {state_->numbers(x, i, now)}, false, false);
         const LossSums sums = state_->compare(now, prediction, part, loss, nullptr);
         total.loss += sums.loss;
         total.hits += sums.hits;
@@ -280,27 +342,39 @@ LossSums Plan<T>::evaluate(index_t n, const T* x, const Targets<T>& targets, Los
 }
 
 template <class T>
-EpochSums Plan<T>::train_epoch(index_t n, const T* x, const Targets<T>& targets, const std::int64_t* order,
-                               index_t batch_size, Loss loss, Optimizer<T>& optimizer,
-                               const std::function<bool(const EpochSums&)>& report) {
-    if (batch_size < 1 || batch_size > state_->capacity)
-        throw std::invalid_argument("batch_size: expected 1 to " + std::to_string(state_->capacity) +
-                                    ", got " + std::to_string(batch_size));
+EpochSums Plan<T>::train_epoch(index_t n, const Samples<T>& x, const Objective<T>& objective,
+                               const std::int64_t* order, Optimizer<T>& optimizer,
+                               const EpochOptions<T>& options) {
+    State& s = *state_;
+    if (options.batch_size < 1 || options.batch_size > s.capacity)
+        throw std::invalid_argument("batch_size: expected 1 to " + std::to_string(s.capacity) + ", got " +
+                                    std::to_string(options.batch_size));
     FlushDenormals flush;
     Ticker ticker;
-    state_->prepare_batches(targets);
+    s.prepare_training(x, objective);
     EpochSums total;
-    while (total.samples < n) {
-        const std::int64_t* batch = order + total.samples;
-        const index_t now = std::min(batch_size, n - total.samples);
-        const T* batch_x = gather(x, state_->input_size, batch, now, state_->batch_x.data());
-        const LossSums sums =
-            state_->gradients_of(now, batch_x, state_->gather_targets(targets, batch, now), loss);
-        optimizer.step(*state_->parameters);
-        total.loss += sums.loss;
-        total.hits += sums.hits;
+    for (index_t batch = 0; total.samples < n; ++batch) {
+        const std::int64_t* samples = order + total.samples;
+        const index_t now = std::min(options.batch_size, n - total.samples);
+        const BatchInput<T> input = s.gather_samples(x, samples, now);
+        const Targets<T> targets = s.gather_targets(objective.targets, samples, now);
+        const LossSums sums = s.gradients_of(now, input, objective, targets, samples);
+        if (options.on_nonfinite != OnNonFinite::ignore && !s.is_finite(sums)) {
+            if (total.fault.empty())
+                total.fault = "batch " + std::to_string(batch + 1) + ": " +
+                              s.find_fault(now, input, objective, targets, samples);
+            if (options.on_nonfinite == OnNonFinite::stop) break;
+            total.skipped += now;
+        } else {
+            const Stopwatch watch(s.timed(s.times.update));
+            s.layers.commit(s.pass);
+            if (options.learning_rates) optimizer.options.learning_rate = options.learning_rates[batch];
+            optimizer.step(*s.parameters);
+            total.loss += sums.loss;
+            total.hits += sums.hits;
+        }
         total.samples += now;
-        if (report && ticker.due() && !report(total)) break;
+        if (options.report && ticker.due() && !options.report(total)) break;
     }
     return total;
 }

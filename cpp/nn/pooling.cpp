@@ -4,6 +4,7 @@
 #include "images.h"
 #include "layer.h"
 #include "ranvier/memory.h"
+#include "ranvier/normalization.h"
 #include "ranvier/pool2d.h"
 
 namespace ranvier {
@@ -34,11 +35,11 @@ public:
         : PoolingLayer<T>(shape),
           indices_(capacity * shape.channels * shape.out_height() * shape.out_width()) {}
 
-    void forward(const Pass& pass, const T* x, T* y) override {
+    void forward(const Pass<T>& pass, const T* x, T* y) override {
         this->shape_.batch = pass.n;
         max_pool2d<T>(this->shape_, this->input(x), this->output(y), indices_.data());
     }
-    void backward(const Pass& pass, const T*, const T*, T* grad, T* grad_x) override {
+    void backward(const Pass<T>& pass, const T*, const T*, T* grad, T* grad_x) override {
         this->shape_.batch = pass.n;
         if (grad_x)
             max_pool2d_backward<T>(this->shape_, this->template output<const T>(grad), indices_.data(),
@@ -54,23 +55,45 @@ class AveragePoolingLayer final : public PoolingLayer<T> {
 public:
     using PoolingLayer<T>::PoolingLayer;
 
-    void forward(const Pass& pass, const T* x, T* y) override {
+    void forward(const Pass<T>& pass, const T* x, T* y) override {
         this->shape_.batch = pass.n;
         avg_pool2d<T>(this->shape_, this->input(x), this->output(y));
     }
-    void backward(const Pass& pass, const T*, const T*, T* grad, T* grad_x) override {
+    void backward(const Pass<T>& pass, const T*, const T*, T* grad, T* grad_x) override {
         this->shape_.batch = pass.n;
         if (grad_x)
             avg_pool2d_backward<T>(this->shape_, this->template output<const T>(grad), this->input(grad_x));
     }
 };
 
+template <class T>
+class GlobalAveragePoolingLayer final : public Layer<T> {
+public:
+    explicit GlobalAveragePoolingLayer(const Shape& input)
+        : channels_(input[0]), size_(input[1] * input[2]) {}
+
+    void forward(const Pass<T>& pass, const T* x, T* y) override {
+        plane_means<T>(pass.n * channels_, size_, x, y);
+    }
+    void backward(const Pass<T>& pass, const T*, const T*, T* grad, T* grad_x) override {
+        if (grad_x) plane_means_backward<T>(pass.n * channels_, size_, grad, grad_x);
+    }
+
+private:
+    index_t channels_, size_;
+};
+
+template <class T>
+void require_images(const Site<T>& site) {
+    if (site.input.size() != 3)
+        site.refuse("expected samples of shape (channels, height, width), got " + shape_text(site.input));
+}
+
 }  // namespace
 
 template <class T>
 std::unique_ptr<Layer<T>> compile_pooling(const Pool2dSpec& spec, const Site<T>& site, Shape& output) {
-    if (site.input.size() != 3)
-        site.refuse("expected samples of shape (channels, height, width), got " + shape_text(site.input));
+    require_images(site);
     Pool2dShape shape;
     shape.channels = site.input[0];
     shape.in_height = site.input[1];
@@ -87,10 +110,19 @@ std::unique_ptr<Layer<T>> compile_pooling(const Pool2dSpec& spec, const Site<T>&
         site.refuse(error.what());
     }
     output = {shape.channels, shape.out_height(), shape.out_width()};
-    if (spec.maximum) return std::make_unique<MaxPoolingLayer<T>>(shape, site.capacity);
+    if (spec.maximum) return std::make_unique<MaxPoolingLayer<T>>(shape, site.capacity());
     return std::make_unique<AveragePoolingLayer<T>>(shape);
 }
 
+template <class T>
+std::unique_ptr<Layer<T>> compile_global_pooling(const Site<T>& site, Shape& output) {
+    require_images(site);
+    output = {site.input[0]};
+    return std::make_unique<GlobalAveragePoolingLayer<T>>(site.input);
+}
+
+template std::unique_ptr<Layer<float>> compile_global_pooling(const Site<float>&, Shape&);
+template std::unique_ptr<Layer<double>> compile_global_pooling(const Site<double>&, Shape&);
 template std::unique_ptr<Layer<float>> compile_pooling(const Pool2dSpec&, const Site<float>&, Shape&);
 template std::unique_ptr<Layer<double>> compile_pooling(const Pool2dSpec&, const Site<double>&, Shape&);
 

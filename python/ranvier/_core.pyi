@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from ranvier.types import Array, Labels, LayerSpec, Pair
 
+Samples = Array | NDArray[np.uint8]
+
 __version__: str
 _testing: ModuleType
 
@@ -16,6 +18,7 @@ _testing: ModuleType
 def cpu_info() -> dict[str, Any]: ...
 def num_threads() -> int: ...
 def set_num_threads(count: int) -> None: ...
+def peak_flops(dtype: str) -> float: ...
 def random_permutation(seed: int, stream: int, count: int) -> Labels: ...
 
 # --- kernels ----------------------------------------------------------------------------------------------
@@ -111,12 +114,17 @@ def loss_divisor(loss: str, samples: int, outputs: int) -> float: ...
 
 # --- networks ---------------------------------------------------------------------------------------------
 # A layer's specification is its kind and its fields, all given:
-#   ("linear", {"in_features": int, "out_features": int, "bias": bool})
+#   ("linear", {"in_features": int, "out_features": int, "bias": bool, "l1": float, "l2": float})
 #   ("conv2d", {"in_channels", "out_channels", "kernel_size": (h, w), "stride": (h, w), "padding": (h, w),
 #               "dilation": (h, w), "groups": int, "bias": bool})
 #   ("max_pool2d" | "avg_pool2d", {"kernel_size": (h, w), "stride": (h, w), "padding": (h, w)})
 #   ("flatten" | "step" | "sigmoid" | "tanh" | "relu" | "softplus" | "gelu" | "softmax" | "log_softmax", {})
 #   ("leaky_relu", {"negative_slope": float}), ("elu", {"alpha": float}), ("dropout", {"p": float})
+#   ("batch_norm1d" | "batch_norm2d", {"num_features": int, "epsilon": float, "momentum": float, "affine": bool})
+#   ("layer_norm", {"normalized_shape": tuple, "epsilon": float, "affine": bool}), ("global_avg_pool2d", {})
+#   ("residual", {"layers": [...], "shortcut": [...]}), ("parallel", {"branches": [[...], ...]})
+#   ("python", {"name": str, "output_shape": f(sample shape) -> shape, "forward" and "backward": f(array, shape of the
+#     result) -> array})
 #   ("prelu", {"num_parameters": int}), ("rrelu", {"lower": float, "upper": float}), ("maxout", {"pieces": int})
 
 class Parameters:
@@ -125,6 +133,8 @@ class Parameters:
     def __init__(self, layers: Sequence[LayerSpec], dtype: str) -> None: ...  # "float32" or "float64"
     @property
     def names(self) -> list[str]: ...
+    @property
+    def statistics(self) -> list[str]: ...  # running means and variances: observed, not trained
     @property
     def flat_values(self) -> Array: ...
     @property
@@ -135,28 +145,20 @@ class Parameters:
 class Optimizer:
     """An optimizer's state over one Parameters."""
 
+    # rule: "sgd", "adam", "rmsprop", "adagrad"; settings: learning_rate, momentum, nesterov, beta1, beta2, epsilon,
+    # weight_decay, decoupled_decay, clip_norm, clip_value
+    def __init__(self, parameters: Parameters, rule: str, settings: dict[str, Any]) -> None: ...
     learning_rate: float
     @property
     def state(self) -> dict[str, Array]: ...  # named flat buffers, as views
     steps: int  # updates done so far
     def step(self) -> None: ...  # one update from the gradients that are there
 
-def sgd(
-    parameters: Parameters, learning_rate: float, momentum: float, weight_decay: float, nesterov: bool
-) -> Optimizer: ...
-def adam(
-    parameters: Parameters,
-    learning_rate: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    weight_decay: float,
-) -> Optimizer: ...
-
 class Plan:
     """A network compiled for a sample shape and a batch capacity.
 
-    Arrays must be C-contiguous, of the parameters' dtype, (n, *input_shape).
+    Arrays must be C-contiguous, of the parameters' dtype, (n, *input_shape); samples may be uint8, too, which
+    counts as fractions of 255.
     """
 
     def __init__(self, parameters: Parameters, input_shape: tuple[int, ...], capacity: int, seed: int) -> None: ...
@@ -169,25 +171,40 @@ class Plan:
     @property
     def capacity(self) -> int: ...
     training_passes: int  # so far; they number the masks of the random layers
-    def predict(self, x: Array) -> Array: ...
-    def predict_few(self, x: Any) -> Array | None: ...  # None: take the usual way
-    def forward(self, x: Array, training: bool) -> Array: ...
-    def backward(self, x: Array, grad: Array, need_grad_x: bool) -> Array | None: ...
-    def gradients(self, x: Array, target: Array | Labels, loss: str) -> tuple[float, int]: ...  # sum of losses, hits
-    def evaluate(self, x: Array, target: Array | Labels, loss: str) -> tuple[float, int]: ...
+    def predict(self, x: Samples, out: Array | None) -> Array: ...
+    def predict_few(self, x: Any, out: Any) -> Array | None: ...  # None: take the usual way
+    def forward(self, x: Samples, training: bool) -> Array: ...
+    def backward(self, grad: Array, need_grad_x: bool) -> Array | None: ...  # of the last forward
+    def gradients(self, x: Samples, target: Array | Labels, loss: str) -> tuple[float, int]: ...  # sum of losses, hits
+    def evaluate(self, x: Samples, target: Array | Labels, loss: str) -> tuple[float, int]: ...
     def train_epoch(
         self,
-        x: Array,
-        target: Array | Labels,
+        x: Samples,
+        target: Any,
         order: Labels,
         batch_size: int,
-        loss: str,
+        loss: str | Callable[[Array, Labels], tuple[float, int, Array]],
         optimizer: Optimizer,
-        report: Callable[[float, int, int], object] | None,
-    ) -> tuple[float, int, int]:
+        learning_rates: NDArray[np.float64] | None,
+        on_nonfinite: str,
+        report: Callable[[float, int, int, int], object] | None,
+    ) -> tuple[float, int, int, int, str]:
         """One pass over the samples in that order.
 
-        ``report(loss_sum, hits, samples)`` is called about every 100 ms. Whatever it raises, and
-        KeyboardInterrupt at a signal, ends the pass after a whole batch and is raised from here.
-        Returns the last such triple.
+        ``loss`` is the name of one, which gets the target; or a function of predictions and the numbers of their
+        samples that returns the sum of losses, the hits and the gradient, and the target is not looked at.
+        ``learning_rates``, if given, has one for each batch. ``on_nonfinite`` is "raise" (end), "warn" (leave the
+        batch out) or "ignore". ``report(loss_sum, hits, samples used, samples done)`` is called about every
+        100 ms. Whatever it raises, and KeyboardInterrupt at a signal, ends the pass after a whole batch and is
+        raised from here. Returns the sum of losses, the hits, the samples done, those of them in batches left
+        out, and where the first such batch went bad, or "".
+        """
+
+    def profile(
+        self, train: Callable[[], object]
+    ) -> tuple[list[tuple[str, str, float, float, float, int]], float, float, float]:
+        """Call ``train`` and return where the plan's time went.
+
+        Rows of path, name, flops of a sample's forward pass, forward seconds, backward seconds, samples; and the
+        seconds for gathering batches, for losses, and for updates.
         """

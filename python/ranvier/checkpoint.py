@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -16,7 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_tensors
 
 from ranvier import layers as layer_module
+from ranvier import optimizers as optimizer_module
+from ranvier.data import as_values
 from ranvier.layers import CustomLayer, Layer
+from ranvier.optimizers import Optimizer
 from ranvier.types import Array
 
 if TYPE_CHECKING:
@@ -26,19 +30,35 @@ __all__ = ["load", "save"]
 
 _FORMAT = 1
 _KEY = "ranvier"
+_OPTIMIZER = "optimizer."  # before the names of its state
 
 
-def _layer_to_json(layer: Layer | CustomLayer, position: int) -> dict[str, Any]:
+def _value_to_json(value: Any, path: str) -> Any:
+    if isinstance(value, tuple):
+        return [_value_to_json(item, f"{path}.{position}") for position, item in enumerate(value)]
+    if isinstance(value, Layer) or not isinstance(value, bool | int | float | str | None):
+        return _layer_to_json(value, path)
+    return value
+
+
+def _layer_to_json(layer: Layer | CustomLayer, position: int | str) -> dict[str, Any]:
     name = type(layer).__name__
     if isinstance(layer, Layer):
-        return {"layer": name, **layer.config()}
+        fields = layer.config().items()
+        return {"layer": name, **{field: _value_to_json(value, f"{position}.{field}") for field, value in fields}}
     raise ValueError(f"layer {position} ({name}): a layer of your own cannot be saved; save state_dict() instead")
+
+
+def _value_from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_value_from_json(item) for item in value)
+    return _layer_from_json(value) if isinstance(value, dict) else value
 
 
 def _layer_from_json(fields: Any) -> Layer:
     if not isinstance(fields, dict):
         raise TypeError(f"layers: expected objects, got {type(fields).__name__}")
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    fields = {name: _value_from_json(value) for name, value in fields.items()}
     name = str(fields.pop("layer"))
     kind = getattr(layer_module, name) if name in layer_module.__all__ else None
     if not (isinstance(kind, type) and issubclass(kind, Layer) and hasattr(kind, "kind")):
@@ -46,7 +66,34 @@ def _layer_from_json(fields: Any) -> Layer:
     return kind(**fields)
 
 
-def save(network: Network, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
+def _optimizer_to_json(network: Network) -> tuple[dict[str, Any] | None, dict[str, Array]]:
+    if network._optimizer is None:
+        return None, {}
+    settings, state = network._optimizer
+    config = {"optimizer": type(settings).__name__, **dataclasses.asdict(settings), "steps": state.steps}
+    return config, {_OPTIMIZER + name: value for name, value in state.state.items()}
+
+
+def _restore_optimizer(network: Network, config: dict[str, Any], tensors: dict[str, Array]) -> None:
+    name, steps = str(config.pop("optimizer")), int(config.pop("steps"))
+    kind = getattr(optimizer_module, name) if name in optimizer_module.__all__ else None
+    if not (isinstance(kind, type) and issubclass(kind, Optimizer) and hasattr(kind, "rule")):
+        raise ValueError(f"there is no optimizer {name!r}")
+    settings = kind(**{field: _value_from_json(value) for field, value in config.items()})
+    state = network._optimizer_state(settings)
+    state.steps = steps
+    if {_OPTIMIZER + part for part in state.state} != tensors.keys():
+        raise ValueError(f"expected the optimizer's {sorted(state.state)}, got {sorted(tensors)}")
+    for part, value in state.state.items():
+        value[...] = as_values(tensors[_OPTIMIZER + part], value.shape, value.dtype, part)
+
+
+def save(
+    network: Network,
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    training_state: bool = False,
+) -> None:
     """Write a network to a file, which either is complete or is not there."""
     config = {
         "format": _FORMAT,
@@ -57,11 +104,18 @@ def save(network: Network, path: str | os.PathLike[str], metadata: Mapping[str, 
         "epochs_trained": network.epochs_trained,
         "layers": [_layer_to_json(layer, position) for position, layer in enumerate(network.layers)],
     }
-    tensors = {name: np.ascontiguousarray(value) for name, value in network.parameters().items()}
+    tensors = {name: np.ascontiguousarray(value) for name, value in network.engine.values()}
+    if training_state:
+        config["training_passes"] = network.engine.training_passes
+        config["optimizer"], state = _optimizer_to_json(network)
+        tensors |= state
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
-        temporary.write_bytes(save_tensors(tensors, {_KEY: json.dumps(config), **(metadata or {})}))
+        with open(temporary, "wb") as file:
+            file.write(save_tensors(tensors, {_KEY: json.dumps(config), **(metadata or {})}))
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut could leave the new name with the old file's end missing
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -103,7 +157,11 @@ def load(path: str | os.PathLike[str]) -> Network:
             raise ValueError(f"format {config['format']}; this version reads format {_FORMAT}")
         layers = config["sizes"] or [_layer_from_json(fields) for fields in config["layers"]]
         network = Network(layers, seed=config["seed"], dtype=config["dtype"])
-        network.load_state_dict(tensors)
+        network.load_state_dict({name: value for name, value in tensors.items() if not name.startswith(_OPTIMIZER)})
+        network.engine.training_passes = int(config.get("training_passes", 0))
+        if config.get("optimizer") is not None:
+            state = {name: value for name, value in tensors.items() if name.startswith(_OPTIMIZER)}
+            _restore_optimizer(network, dict(config["optimizer"]), state)
         shape = config["input_shape"]
         network.input_shape = None if shape is None else tuple(int(size) for size in shape)
         network.epochs_trained = int(config["epochs_trained"])

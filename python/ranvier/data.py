@@ -12,8 +12,8 @@ from ranvier.types import Array
 __all__ = ["as_samples", "as_targets", "as_values", "pairs_to_arrays"]
 
 
-def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Array:
-    """Return x as a C-contiguous array of that dtype.
+def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Any:
+    """Return x as a C-contiguous array of that dtype, or of uint8 if it is: those are pixels.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Array:
         raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
     if array.ndim < 1:
         raise ValueError(f"{name}: expected an array of shape (samples, ...), got shape ()")
-    return np.ascontiguousarray(array, dtype=dtype)
+    return np.ascontiguousarray(array, dtype=array.dtype if array.dtype == np.uint8 else dtype)
 
 
 def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int, name: str = "y") -> Any:

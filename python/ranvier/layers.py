@@ -7,7 +7,9 @@ A layer holds no parameters; the network that it is put into does. A layer of yo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -20,24 +22,32 @@ __all__ = [
     "ELU",
     "GELU",
     "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv2d",
     "CustomLayer",
     "Dropout",
     "Flatten",
+    "GlobalAvgPool2d",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
     "MaxPool2d",
     "Maxout",
     "PReLU",
+    "Parallel",
     "RReLU",
     "ReLU",
+    "Residual",
     "Sigmoid",
     "Softmax",
     "Softplus",
     "Step",
     "Tanh",
+    "layer_spec",
+    "require_layers",
 ]
 
 
@@ -56,13 +66,25 @@ def _both(value: Pair) -> tuple[int, int]:
     return value if isinstance(value, tuple) else (value, value)
 
 
-@dataclass(frozen=True)
+Spec = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, repr=False)
 class Layer:
     """A layer of the library."""
 
     kind: ClassVar[str]
 
-    def spec(self) -> tuple[str, dict[str, Any]]:
+    def __repr__(self) -> str:
+        """Return the call that makes it, without fields that have their usual values."""
+        shown = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def spec(self) -> Spec:
         """Return the layer as the compiled core reads it: its kind and its fields."""
         return self.kind, self.config()
 
@@ -74,6 +96,24 @@ class Layer:
         """Draw the parameters' starting values, by name, in float64."""
         return {}
 
+    def inner(self) -> dict[str, tuple[Layer | CustomLayer, ...]]:
+        """Return the branches that the layer holds, by their names in paths of parameters."""
+        return {}
+
+
+def _positive(value: object, name: str) -> float:
+    number = real(value, name)
+    if number <= 0:
+        raise ValueError(f"{name}: expected a number above 0, got {value}")
+    return number
+
+
+def _penalty(value: object, name: str) -> float:
+    number = real(value, name)
+    if number < 0:
+        raise ValueError(f"{name}: expected a number from 0, got {value}")
+    return number
+
 
 def _uniform(rng: np.random.Generator, fan_in: int, **shapes: tuple[int, ...]) -> dict[str, Any]:
     # He et al. 2015 with a = sqrt(5), PyTorch's start: uniform in +-1 / sqrt(fan_in).
@@ -81,7 +121,7 @@ def _uniform(rng: np.random.Generator, fan_in: int, **shapes: tuple[int, ...]) -
     return {name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Linear(Layer):
     """Fully connected layer, ``x @ weight.T + bias``.
 
@@ -91,11 +131,16 @@ class Linear(Layer):
         Sizes of the last axis of input and output. ``weight`` is (out_features, in_features).
     bias : bool
         Whether there is a ``bias`` of (out_features,).
+    l1, l2 : float
+        Penalties on the weight: training adds l1 * sum(|weight|) + l2 / 2 * sum(weight**2) to the loss that it
+        makes small, though not to the loss that it reports.
     """
 
     in_features: int
     out_features: int
     bias: bool = True
+    l1: float = 0.0
+    l2: float = 0.0
     kind: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
@@ -104,6 +149,8 @@ class Linear(Layer):
             in_features=integer(self.in_features, "in_features", 1),
             out_features=integer(self.out_features, "out_features", 1),
             bias=boolean(self.bias, "bias"),
+            l1=_penalty(self.l1, "l1"),
+            l2=_penalty(self.l2, "l2"),
         )
 
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
@@ -114,7 +161,7 @@ class Linear(Layer):
         return _uniform(rng, self.in_features, **shapes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Conv2d(Layer):
     """Two-dimensional convolution (cross-correlation) of (in_channels, height, width) samples.
 
@@ -127,6 +174,8 @@ class Conv2d(Layer):
         Divides both channel counts. ``weight`` is (out_channels, in_channels / groups, *kernel_size).
     bias : bool
         Whether there is a ``bias`` of (out_channels,).
+    l1, l2 : float
+        Penalties on the weight, as in `Linear`.
     """
 
     in_channels: int
@@ -137,6 +186,8 @@ class Conv2d(Layer):
     dilation: Pair = 1
     groups: int = 1
     bias: bool = True
+    l1: float = 0.0
+    l2: float = 0.0
     kind: ClassVar[str] = "conv2d"
 
     def __post_init__(self) -> None:
@@ -150,12 +201,14 @@ class Conv2d(Layer):
             dilation=integers(self.dilation, "dilation", 1),
             groups=integer(self.groups, "groups", 1),
             bias=boolean(self.bias, "bias"),
+            l1=_penalty(self.l1, "l1"),
+            l2=_penalty(self.l2, "l2"),
         )
         for field in ("in_channels", "out_channels"):
             if getattr(self, field) % self.groups:
                 raise ValueError(f"groups: expected a divisor of {field} = {getattr(self, field)}, got {self.groups}")
 
-    def spec(self) -> tuple[str, dict[str, Any]]:
+    def spec(self) -> Spec:
         """Return the layer as the compiled core reads it, with all pairs written out."""
         fields = self.config()
         pairs = ("kernel_size", "stride", "padding", "dilation")
@@ -171,7 +224,7 @@ class Conv2d(Layer):
         return _uniform(rng, depth * height * width, **shapes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Pool2d(Layer):
     kernel_size: Pair
     stride: Pair | None = None
@@ -188,7 +241,7 @@ class _Pool2d(Layer):
         if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
             raise ValueError(f"padding: expected at most half the kernel size {kernel}, got {padding}")
 
-    def spec(self) -> tuple[str, dict[str, Any]]:
+    def spec(self) -> Spec:
         """Return the layer as the compiled core reads it, with all pairs written out."""
         stride = self.kernel_size if self.stride is None else self.stride
         return self.kind, {
@@ -198,7 +251,7 @@ class _Pool2d(Layer):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaxPool2d(_Pool2d):
     """Maximum over windows of (channels, height, width) samples.
 
@@ -211,7 +264,7 @@ class MaxPool2d(_Pool2d):
     kind: ClassVar[str] = "max_pool2d"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AvgPool2d(_Pool2d):
     """Mean over windows of (channels, height, width) samples; the padding counts as zeros.
 
@@ -224,14 +277,191 @@ class AvgPool2d(_Pool2d):
     kind: ClassVar[str] = "avg_pool2d"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
+class GlobalAvgPool2d(Layer):
+    """Mean of each channel: (channels, height, width) samples become (channels,)."""
+
+    kind: ClassVar[str] = "global_avg_pool2d"
+
+
+@dataclass(frozen=True, repr=False)
+class _BatchNorm(Layer):
+    num_features: int
+    epsilon: float = 1e-5
+    momentum: float = 0.1
+    affine: bool = True
+
+    def __post_init__(self) -> None:
+        set_fields(
+            self,
+            num_features=integer(self.num_features, "num_features", 1),
+            epsilon=_positive(self.epsilon, "epsilon"),
+            momentum=real(self.momentum, "momentum"),
+            affine=boolean(self.affine, "affine"),
+        )
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum: expected a number from 0 to 1, got {self.momentum}")
+
+    def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
+        """Start with weight 1 and bias 0."""
+        return {"weight": np.ones(self.num_features), "bias": np.zeros(self.num_features)} if self.affine else {}
+
+
+@dataclass(frozen=True, repr=False)
+class BatchNorm1d(_BatchNorm):
+    """Normalization of each feature of (features,) samples over the batch.
+
+    y = (x - mean) / sqrt(variance + epsilon) * weight + bias (Ioffe and Szegedy 2015). In training mean and
+    variance are the batch's; otherwise they are running ones, which each batch moves by ``momentum``.
+
+    Parameters
+    ----------
+    num_features : int
+        ``weight``, ``bias``, ``running_mean`` and ``running_var`` are of (num_features,); the latter two are
+        observed, not trained.
+    epsilon : float
+        Above 0.
+    momentum : float
+        The share of the present batch in the running values, from 0 to 1.
+    affine : bool
+        Whether there are ``weight`` and ``bias``.
+    """
+
+    kind: ClassVar[str] = "batch_norm1d"
+
+
+@dataclass(frozen=True, repr=False)
+class BatchNorm2d(_BatchNorm):
+    """Normalization of each channel of (channels, height, width) samples over batch and pixels.
+
+    As `BatchNorm1d`, with a mean and a variance for each channel.
+
+    Parameters
+    ----------
+    num_features : int
+        The number of channels.
+    epsilon, momentum, affine
+        As in `BatchNorm1d`.
+    """
+
+    kind: ClassVar[str] = "batch_norm2d"
+
+
+@dataclass(frozen=True, repr=False)
+class LayerNorm(Layer):
+    """Normalization of each sample over its last axes (Ba, Kiros and Hinton 2016).
+
+    y = (x - mean) / sqrt(variance + epsilon) * weight + bias.
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        The shape of the last axes of a sample, which ``weight`` and ``bias`` have, too.
+    epsilon : float
+        Above 0.
+    affine : bool
+        Whether there are ``weight`` and ``bias``.
+    """
+
+    normalized_shape: int | tuple[int, ...]
+    epsilon: float = 1e-5
+    affine: bool = True
+    kind: ClassVar[str] = "layer_norm"
+
+    def __post_init__(self) -> None:
+        shape = self.normalized_shape
+        sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+        if not sizes:
+            raise ValueError("normalized_shape: expected at least one size, got ()")
+        sizes = tuple(integer(size, "normalized_shape", 1) for size in sizes)
+        set_fields(
+            self,
+            normalized_shape=sizes if isinstance(shape, tuple | list) else sizes[0],
+            epsilon=_positive(self.epsilon, "epsilon"),
+            affine=boolean(self.affine, "affine"),
+        )
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.normalized_shape if isinstance(self.normalized_shape, tuple) else (self.normalized_shape,)
+
+    def spec(self) -> Spec:
+        """Return the layer as the compiled core reads it, with the shape written out."""
+        return self.kind, self.config() | {"normalized_shape": self._shape}
+
+    def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
+        """Start with weight 1 and bias 0."""
+        return {"weight": np.ones(self._shape), "bias": np.zeros(self._shape)} if self.affine else {}
+
+
+@dataclass(frozen=True, repr=False)
+class Residual(Layer):
+    """layers(x) + shortcut(x), the residual block (He et al. 2016).
+
+    Parameters
+    ----------
+    layers : sequence of layers
+        One behind the other.
+    shortcut : sequence of layers
+        Those of the other path; x itself if there are none. Both must give samples of one shape.
+    """
+
+    layers: tuple[Layer | CustomLayer, ...]
+    shortcut: tuple[Layer | CustomLayer, ...] = ()
+    kind: ClassVar[str] = "residual"
+
+    def __post_init__(self) -> None:
+        set_fields(
+            self,
+            layers=require_layers(self.layers, "layers"),
+            shortcut=require_layers(self.shortcut, "shortcut"),
+        )
+
+    def spec(self) -> Spec:
+        """Return the layer as the compiled core reads it."""
+        return self.kind, {name: [layer_spec(layer) for layer in path] for name, path in self.inner().items()}
+
+    def inner(self) -> dict[str, tuple[Layer | CustomLayer, ...]]:
+        """Return both paths."""
+        return {"layers": self.layers, "shortcut": self.shortcut}
+
+
+@dataclass(frozen=True, repr=False)
+class Parallel(Layer):
+    """Branches that all get x; their outputs stand one behind the other along a sample's first axis.
+
+    Parameters
+    ----------
+    branches : sequence of sequences of layers
+        A branch without layers gives x itself. Their outputs may differ in the first size of a sample only
+        (the channels, or the features).
+    """
+
+    branches: tuple[tuple[Layer | CustomLayer, ...], ...]
+    kind: ClassVar[str] = "parallel"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.branches, Layer) or not isinstance(self.branches, Sequence) or not self.branches:
+            raise ValueError(f"branches: expected at least one sequence of layers, got {self.branches!r}")
+        set_fields(self, branches=tuple(require_layers(branch, "branches") for branch in self.branches))
+
+    def spec(self) -> Spec:
+        """Return the layer as the compiled core reads it."""
+        return self.kind, {"branches": [[layer_spec(layer) for layer in branch] for branch in self.branches]}
+
+    def inner(self) -> dict[str, tuple[Layer | CustomLayer, ...]]:
+        """Return the branches."""
+        return {f"branches.{position}": branch for position, branch in enumerate(self.branches)}
+
+
+@dataclass(frozen=True, repr=False)
 class Flatten(Layer):
     """Each sample as one vector."""
 
     kind: ClassVar[str] = "flatten"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dropout(Layer):
     """In training, zero with probability p and else division by 1 - p; the identity otherwise.
 
@@ -250,35 +480,35 @@ class Dropout(Layer):
             raise ValueError(f"p: expected a probability from 0 to below 1, got {self.p}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Step(Layer):
     """0 for x <= 0, else 1. Its derivative is 0, so nothing before it learns."""
 
     kind: ClassVar[str] = "step"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sigmoid(Layer):
     """1 / (1 + exp(-x))."""
 
     kind: ClassVar[str] = "sigmoid"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tanh(Layer):
     """Hyperbolic tangent."""
 
     kind: ClassVar[str] = "tanh"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReLU(Layer):
     """max(x, 0)."""
 
     kind: ClassVar[str] = "relu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LeakyReLU(Layer):
     """Identity above zero, ``negative_slope * x`` below."""
 
@@ -289,7 +519,7 @@ class LeakyReLU(Layer):
         set_fields(self, negative_slope=real(self.negative_slope, "negative_slope"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PReLU(Layer):
     """Identity above zero, ``weight * x`` below, with a trained weight (He et al. 2015).
 
@@ -310,7 +540,7 @@ class PReLU(Layer):
         return {"weight": np.full(self.num_parameters, 0.25)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RReLU(Layer):
     """Identity above zero; below, a slope uniform in [lower, upper) in training, their mean otherwise."""
 
@@ -324,7 +554,7 @@ class RReLU(Layer):
             raise ValueError(f"lower: expected at most upper = {self.upper}, got {self.lower}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ELU(Layer):
     """Identity above zero, ``alpha * (exp(x) - 1)`` below."""
 
@@ -335,21 +565,21 @@ class ELU(Layer):
         set_fields(self, alpha=real(self.alpha, "alpha"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Softplus(Layer):
     """log(1 + exp(x))."""
 
     kind: ClassVar[str] = "softplus"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GELU(Layer):
     """X times the standard normal distribution function at x, exactly."""
 
     kind: ClassVar[str] = "gelu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Maxout(Layer):
     """Maximum of each ``pieces`` neighbouring channels (Goodfellow et al. 2013)."""
 
@@ -360,15 +590,63 @@ class Maxout(Layer):
         set_fields(self, pieces=integer(self.pieces, "pieces", 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Softmax(Layer):
     """exp(x) / sum(exp(x)) over the first axis of a sample."""
 
     kind: ClassVar[str] = "softmax"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LogSoftmax(Layer):
     """Logarithm of `Softmax`."""
 
     kind: ClassVar[str] = "log_softmax"
+
+
+def require_layers(layers: object, name: str) -> tuple[Layer | CustomLayer, ...]:
+    """Return a sequence of layers as a tuple.
+
+    Raises
+    ------
+    TypeError
+        If it is no sequence, or something in it is no layer.
+    """
+    if isinstance(layers, Layer) or not isinstance(layers, Sequence):
+        raise TypeError(f"{name}: expected a sequence of layers, got {layers!r}")
+    for position, layer in enumerate(layers):
+        if isinstance(layer, type) or not isinstance(layer, Layer | CustomLayer):
+            raise TypeError(f"{name}: expected layers, got {layer!r} at position {position}")
+    return tuple(layers)
+
+
+def layer_spec(layer: Layer | CustomLayer) -> Spec:
+    """Return a layer as the compiled core reads it; one of your own becomes functions from array to array."""
+    if isinstance(layer, Layer):
+        return layer.spec()
+    name = type(layer).__name__
+
+    def run(method: str, x: Array, expected: tuple[int, ...]) -> Array:
+        result: Any = getattr(layer, method)(x)
+        if not isinstance(result, np.ndarray) or result.shape != expected:
+            got = f"shape {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
+            raise ValueError(f"{name}.{method}: expected an array of shape {expected} back, got {got}")
+        return np.ascontiguousarray(result, dtype=x.dtype)
+
+    @functools.cache
+    def output_shape_of(sample: tuple[int, ...]) -> tuple[int, ...]:
+        result: Any = layer.forward(np.zeros((1, *sample), np.float32))
+        if not isinstance(result, np.ndarray) or result.ndim < 1 or len(result) != 1:
+            raise ValueError(f"{name}.forward: expected an array of 1 sample back")
+        return tuple(result.shape[1:])
+
+    def output_shape(sample: Sequence[int]) -> tuple[int, ...]:
+        return output_shape_of(tuple(sample))
+
+    def forward(x: Array, expected: Sequence[int]) -> Array:
+        return run("forward", x, tuple(expected))
+
+    def backward(grad: Array, expected: Sequence[int]) -> Array:
+        return run("backward", grad, tuple(expected))
+
+    return "python", {"name": name, "output_shape": output_shape, "forward": forward, "backward": backward}

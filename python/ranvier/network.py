@@ -8,15 +8,16 @@ from typing import Any, overload
 
 import numpy as np
 
-from ranvier import _core, checkpoint, training
+from ranvier import _core, checkpoint, profiling, training
 from ranvier.checks import integer
 from ranvier.data import as_samples, as_targets, as_values
 from ranvier.engine import Engine
 from ranvier.history import Evaluation, History
-from ranvier.layers import CustomLayer, Layer, Linear, Sigmoid
+from ranvier.layers import CustomLayer, Layer, Linear, Sigmoid, require_layers
 from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss
 from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer
+from ranvier.profiling import Profile
 from ranvier.summary import summary_text
 from ranvier.types import Array, Labels
 
@@ -81,17 +82,14 @@ class Network(LectureNotes):
             items = []
             for inputs, outputs in zip(self.sizes[:-1], self.sizes[1:], strict=True):
                 items += [Linear(inputs, outputs), Sigmoid()]
-        for position, item in enumerate(items):
-            if isinstance(item, type) or not isinstance(item, Layer | CustomLayer):
-                raise TypeError(f"layers: expected layers or sizes, got {item!r} at position {position}")
-        self.layers: tuple[Layer | CustomLayer, ...] = tuple(items)
+        self.layers = require_layers(items, "layers")
         self.seed = int(np.random.SeedSequence().entropy % 2**63) if seed is None else int(seed)  # type: ignore[operator]
         self.history: History | None = None
         self.input_shape: tuple[int, ...] | None = None if self.sizes is None else (self.sizes[0],)
         self.metadata: dict[str, str] = {}
         self.epochs_trained = 0
         self.engine = Engine(self.layers, self.dtype.name, self.seed)
-        self._optimizer: tuple[Optimizer, list[_core.Optimizer]] | None = None
+        self._optimizer: tuple[Optimizer, _core.Optimizer] | None = None
         self._initialise()
 
     def __repr__(self) -> str:
@@ -105,24 +103,34 @@ class Network(LectureNotes):
                 for value in values:
                     value[...] = rng.standard_normal(value.shape)
             return
-        parameters = self.parameters()
-        for position, layer in enumerate(self.layers):
-            if isinstance(layer, Layer):
-                for name, start in layer.initial(rng).items():
-                    parameters[f"{position}.{name}"][...] = start
+        self._draw(self.layers, "", self.parameters(), rng)
+
+    def _draw(
+        self, layers: Iterable[Layer | CustomLayer], path: str, parameters: dict[str, Array], rng: np.random.Generator
+    ) -> None:
+        for position, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                continue
+            for name, start in layer.initial(rng).items():
+                parameters[f"{path}{position}.{name}"][...] = start
+            for name, branch in layer.inner().items():
+                self._draw(branch, f"{path}{position}.{name}.", parameters, rng)
 
     # --- parameters -----------------------------------------------------------------------------------------
 
     def parameters(self) -> dict[str, Array]:
-        """Return writeable views of all parameters, named as PyTorch names them: "0.weight", "0.bias"."""
-        return dict(self.engine.parameters())
+        """Return writeable views of all trained parameters.
+
+        They are named as PyTorch names them, "0.weight"; within branches "3.layers.0.weight".
+        """
+        return {name: self.engine.parameters.value(name) for name in self.engine.parameters.names}
 
     def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters by name."""
-        return {name: np.array(value, order="C") for name, value in self.engine.parameters()}
+        """Return copies of all parameters, and of the running statistics of batch normalization, by name."""
+        return {name: np.array(value, order="C") for name, value in self.engine.values()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set all parameters.
+        """Set all parameters and running statistics.
 
         Parameters
         ----------
@@ -136,7 +144,7 @@ class Network(LectureNotes):
         ValueError
             If a name is missing or unknown or a shape differs. Nothing is changed then.
         """
-        parameters = self.parameters()
+        parameters = dict(self.engine.values())
         if missing := parameters.keys() - state.keys():
             raise ValueError(f"state: missing {sorted(missing)}")
         if unknown := state.keys() - parameters.keys():
@@ -150,13 +158,16 @@ class Network(LectureNotes):
 
     # --- use ------------------------------------------------------------------------------------------------
 
-    def predict(self, x: Any) -> Array:
-        """Return the network's outputs.
+    def predict(self, x: Any, out: Array | None = None) -> Array:
+        """Return the network's outputs. Any number of threads may call it at once.
 
         Parameters
         ----------
         x : array_like, shape (n, ...)
-            Real numbers; converted to the network's dtype if need be.
+            Real numbers; converted to the network's dtype if need be. Bytes (uint8) are pixels, which count as
+            fractions of 255, as in `fit`.
+        out : ndarray, optional
+            Of the outputs' shape and the network's dtype, C-contiguous; filled and returned. It must not overlap x.
 
         Returns
         -------
@@ -166,18 +177,23 @@ class Network(LectureNotes):
         Raises
         ------
         ValueError
-            If a layer does not fit the samples.
+            If a layer does not fit the samples, or ``out`` the outputs.
+        TypeError
+            If ``out`` is of another dtype.
         """
-        stack = self.engine.single
-        if stack is not None and stack.latest_plan is not None:
-            outputs = stack.latest_plan.predict_few(x)
+        plan = self.engine.latest_plan
+        if plan is not None:
+            outputs = plan.predict_few(x, out)
             if outputs is not None:
                 return outputs
         samples = self._samples(x, "x")
+        if out is not None and np.may_share_memory(samples, out):
+            raise ValueError("out: expected memory of its own, got some that may be that of x")
+        outputs = self.engine.predict(samples, out)
         self.input_shape = samples.shape[1:]
-        return self.engine.predict(samples)
+        return outputs
 
-    def _samples(self, x: Any, name: str) -> Array:
+    def _samples(self, x: Any, name: str) -> Any:
         samples = as_samples(x, self.dtype, name)
         self.engine.output_shape(samples.shape[1:])  # a misfit is told before anything happens
         return samples
@@ -251,16 +267,15 @@ class Network(LectureNotes):
         Parameters
         ----------
         x, y, loss
-            As in `fit`; the loss must be one of the library's, the network without layers of your own.
+            As in `fit`; the loss must be one of the library's. The penalties of layers count, too.
         """
         loss = loss or self._default_loss
-        stack = self.engine.single
-        if stack is None:
-            raise ValueError("gradients: a network with layers of your own is trained by fit only")
+        if not isinstance(loss, Loss):
+            raise TypeError(f"loss: expected a loss of the library, got {loss!r}")
         samples, targets = self._data(x, y, loss)
         self.input_shape = samples.shape[1:]
-        stack.plan(samples.shape[1:], len(samples)).gradients(samples, targets, loss.kind)
-        return {name: stack.parameters.gradient(name) for name in stack.parameters.names}
+        self.engine.plan(samples.shape[1:], len(samples)).gradients(samples, targets, loss.kind)
+        return {name: self.engine.parameters.gradient(name) for name in self.engine.parameters.names}
 
     # --- training -------------------------------------------------------------------------------------------
 
@@ -280,6 +295,7 @@ class Network(LectureNotes):
         validation_data: tuple[Any, Any] | None = None,
         callbacks: Iterable[training.Callback] = (),
         shuffle: bool = True,
+        on_nonfinite: str = "raise",
         progress: bool = True,
     ) -> History:
         """Train the network.
@@ -287,7 +303,8 @@ class Network(LectureNotes):
         Parameters
         ----------
         x : array_like, shape (n, ...)
-            Samples of real numbers; converted to the network's dtype once, if need be.
+            Samples of real numbers; converted to the network's dtype once, if need be. Bytes (uint8) are pixels:
+            they count as fractions of 255, and are converted batch by batch.
         y : array_like
             Integer labels of shape (n,), or rows of targets of the output's shape.
         epochs, batch_size : int
@@ -302,6 +319,10 @@ class Network(LectureNotes):
             when one returns True.
         shuffle : bool
             Whether each epoch takes the samples in a new random order.
+        on_nonfinite : {"raise", "warn", "ignore"}
+            What to do with a batch whose loss or gradients are infinite or NaN: raise an error that says where the
+            values went bad, with the parameters as they were before the batch; warn and leave the batch out; or
+            not even look.
         progress : bool
             Whether to show a progress bar.
 
@@ -314,6 +335,8 @@ class Network(LectureNotes):
         ------
         ValueError, TypeError
             If an argument is unfit; nothing has changed then.
+        FloatingPointError
+            See ``on_nonfinite``.
         KeyboardInterrupt
             On Ctrl-C, after a whole batch; what was trained stays.
         """
@@ -328,7 +351,9 @@ class Network(LectureNotes):
             if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
                 raise TypeError("validation_data: expected a pair (x, y)")
             validation = self._data(*validation_data, loss, "validation_data")
-        optimizers = self._optimizers(optimizer or Adam())
+        if on_nonfinite not in ("raise", "warn", "ignore"):
+            raise ValueError(f"on_nonfinite: expected 'raise', 'warn' or 'ignore', got {on_nonfinite!r}")
+        state = self._optimizer_state(optimizer or Adam())
         self.input_shape = samples.shape[1:]
         self.history = History()
         training.train(
@@ -338,30 +363,57 @@ class Network(LectureNotes):
             epochs=epochs,
             batch_size=batch_size,
             loss=loss,
-            optimizers=optimizers,
+            optimizer=state,
             validation=validation,
             callbacks=callbacks,
             shuffle=shuffle,
+            on_nonfinite=on_nonfinite,
             progress=progress,
             history=self.history,
         )
         return self.history
 
-    def _optimizers(self, optimizer: Optimizer) -> list[_core.Optimizer]:
+    def _optimizer_state(self, optimizer: Optimizer) -> _core.Optimizer:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected an optimizer, got {optimizer!r}")
         if self._optimizer is None or self._optimizer[0] != optimizer:
-            self._optimizer = optimizer, self.engine.optimizers(optimizer)
+            self._optimizer = optimizer, optimizer.create(self.engine.parameters)
         return self._optimizer[1]
+
+    def profile(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        batch_size: int = 32,
+        loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
+        seconds: float = 1.0,
+    ) -> Profile:
+        """Measure how long each layer takes in training, forward and backward, and against the machine's peak.
+
+        Parameters
+        ----------
+        x, y, batch_size, loss, optimizer
+            As in `fit`. The parameters, the random state and the optimizer's state stay as they are.
+        seconds : float
+            How long to train for the measurement, at least.
+
+        Returns
+        -------
+        Profile
+            Print it for a table.
+        """
+        loss = loss or self._default_loss
+        samples, targets = self._data(x, y, loss)
+        batch_size = min(integer(batch_size, "batch_size", 1), len(samples))
+        return profiling.profile(self, samples, targets, batch_size, loss, optimizer or Adam(), seconds)
 
     # --- description and files ------------------------------------------------------------------------------
 
     def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Return the shape of a sample after each layer."""
-        if self.engine.single:
-            return self.engine.single.plan(tuple(input_shape), 1).shapes
-        prefixes = [Engine(self.layers[: i + 1], self.dtype.name, self.seed) for i in range(len(self.layers))]
-        return [prefix.output_shape(tuple(input_shape)) for prefix in prefixes]
+        return self.engine.plan(tuple(input_shape), 1).shapes
 
     def summary(self, input_shape: tuple[int, ...] | None = None) -> None:
         """Print each layer with its output's shape and its number of parameters.
@@ -373,7 +425,13 @@ class Network(LectureNotes):
         """
         print(summary_text(self, input_shape if input_shape is not None else self.input_shape))
 
-    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        metadata: Mapping[str, str] | None = None,
+        *,
+        training_state: bool = False,
+    ) -> None:
         """Write the network to a safetensors file, from which `load` restores it.
 
         Parameters
@@ -382,10 +440,14 @@ class Network(LectureNotes):
             Replaced in one step if it exists.
         metadata : mapping of str to str, optional
             More entries for the file; `load` gives them back as ``network.metadata``.
+        training_state : bool
+            Whether to add what `fit` needs to go on as if it had never stopped: the optimizer's state and the
+            position of the random layers. Then `load`, and `fit` with an equal optimizer, give the very bits of
+            an uninterrupted training.
 
         Raises
         ------
         ValueError
             If the network has a layer of your own.
         """
-        checkpoint.save(self, path, metadata)
+        checkpoint.save(self, path, metadata, training_state)

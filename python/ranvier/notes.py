@@ -138,7 +138,7 @@ class LectureNotes:
         network = self._own()
         x, y = pairs_to_arrays(mini_batch, "mini_batch")
         network.gradients(x, y, loss=QuadraticLoss())
-        SGD(eta).create(network.engine.stacks[0].parameters).step()
+        SGD(eta).create(network.engine.parameters).step()
 
     def backprop(self, x: Any, y: Any) -> tuple[list[Array], list[Array]]:
         """Return the gradient of the cost of one sample.
@@ -157,11 +157,9 @@ class LectureNotes:
         network = self._own()
         target = np.asarray(y)
         target = target.reshape(1) if target.ndim == 0 else target.reshape(1, -1)
-        network.gradients(np.asarray(x).reshape(1, -1), target, loss=QuadraticLoss())
-        names = [name.split(".") for name in network.parameters()]
-        gradients = [(field, network.engine.gradient(int(layer), field)) for layer, field in names]
-        nabla_b = [np.array(grad)[:, None] for field, grad in gradients if field == "bias"]
-        nabla_w = [np.array(grad) for field, grad in gradients if field == "weight"]
+        gradients = network.gradients(np.asarray(x).reshape(1, -1), target, loss=QuadraticLoss())
+        nabla_b = [np.array(grad)[:, None] for name, grad in gradients.items() if name.endswith("bias")]
+        nabla_w = [np.array(grad) for name, grad in gradients.items() if name.endswith("weight")]
         return nabla_b, nabla_w
 
     def cost_derivative(self, output_activations: Any, y: Any) -> Array:

@@ -1,14 +1,20 @@
-"""Optimizers: how parameters follow their gradients. The values are settings; a network keeps the state."""
+"""Optimizers: how parameters follow their gradients. The values are settings; a network keeps the state.
+
+Each may clip gradients: ``clip_norm`` scales those of all parameters together to that Euclidean norm if theirs is
+larger (Pascanu, Mikolov and Bengio 2013), then ``clip_value`` cuts each to plus or minus that value.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from ranvier import _core
 from ranvier.checks import boolean, real, set_fields
 
-__all__ = ["SGD", "Adam", "Optimizer"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 
 def _number(value: object, field: str, below: float = math.inf) -> float:
@@ -19,13 +25,53 @@ def _number(value: object, field: str, below: float = math.inf) -> float:
     return number
 
 
+def _positive(value: object, field: str) -> float:
+    number = real(value, field)
+    if number <= 0:
+        raise ValueError(f"{field}: expected a number above 0, got {value}")
+    return number
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """An update rule."""
 
+    rule: ClassVar[str]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as the compiled core names them."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name in ("clip_norm", "clip_value"):
+            fields[name] = fields[name] or 0.0
+        return fields
+
     def create(self, parameters: _core.Parameters) -> _core.Optimizer:
         """Make the state for these parameters."""
-        raise NotImplementedError
+        return _core.Optimizer(parameters, self.rule, self.settings())
+
+    def _check(self) -> None:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        checked: dict[str, Any] = {}
+        for name, value in fields.items():
+            if name in ("clip_norm", "clip_value"):
+                checked[name] = None if value is None else _positive(value, name)
+            elif name == "nesterov":
+                checked[name] = boolean(value, name)
+            elif name == "betas":
+                checked[name] = _betas(value)
+            elif name == "epsilon":
+                checked[name] = _positive(value, name)
+            else:
+                checked[name] = _number(value, name, below=1 if name in ("momentum", "alpha") else math.inf)
+        set_fields(self, **checked)
+
+
+def _betas(value: Any) -> tuple[float, float]:
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"betas: expected a pair of numbers, got {type(value).__name__}")
+    if len(value) != 2:
+        raise ValueError(f"betas: expected a pair of numbers, got {len(value)} items")
+    return _number(value[0], "betas", below=1), _number(value[1], "betas", below=1)
 
 
 @dataclass(frozen=True)
@@ -40,21 +86,14 @@ class SGD(Optimizer):
     momentum: float = 0.0
     weight_decay: float = 0.0
     nesterov: bool = False
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    rule: ClassVar[str] = "sgd"
 
     def __post_init__(self) -> None:
-        set_fields(
-            self,
-            learning_rate=_number(self.learning_rate, "learning_rate"),
-            momentum=_number(self.momentum, "momentum", below=1),
-            weight_decay=_number(self.weight_decay, "weight_decay"),
-            nesterov=boolean(self.nesterov, "nesterov"),
-        )
+        self._check()
         if self.nesterov and self.momentum == 0:
             raise ValueError(f"nesterov: expected a momentum above 0 with it, got {self.momentum}")
-
-    def create(self, parameters: _core.Parameters) -> _core.Optimizer:
-        """Make the state for these parameters."""
-        return _core.sgd(parameters, self.learning_rate, self.momentum, self.weight_decay, self.nesterov)
 
 
 @dataclass(frozen=True)
@@ -65,22 +104,71 @@ class Adam(Optimizer):
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    rule: ClassVar[str] = "adam"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.betas, tuple | list):
-            raise TypeError(f"betas: expected a pair of numbers, got {type(self.betas).__name__}")
-        if len(self.betas) != 2:
-            raise ValueError(f"betas: expected a pair of numbers, got {len(self.betas)} items")
-        set_fields(
-            self,
-            learning_rate=_number(self.learning_rate, "learning_rate"),
-            betas=(_number(self.betas[0], "betas", below=1), _number(self.betas[1], "betas", below=1)),
-            epsilon=_number(self.epsilon, "epsilon"),
-            weight_decay=_number(self.weight_decay, "weight_decay"),
-        )
-        if self.epsilon == 0:
-            raise ValueError(f"epsilon: expected a number above 0, got {self.epsilon}")
+        self._check()
 
-    def create(self, parameters: _core.Parameters) -> _core.Optimizer:
-        """Make the state for these parameters."""
-        return _core.adam(parameters, self.learning_rate, *self.betas, self.epsilon, self.weight_decay)
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as the compiled core names them."""
+        fields = super().settings()
+        fields["beta1"], fields["beta2"] = fields.pop("betas")
+        return fields
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019): w -= learning_rate * weight_decay * w."""
+
+    weight_decay: float = 0.01
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as the compiled core names them."""
+        return super().settings() | {"decoupled_decay": True}
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """RMSProp (Tieleman and Hinton 2012) as in PyTorch.
+
+    s = alpha * s + (1 - alpha) * g**2; d = g / (sqrt(s) + epsilon); w -= learning_rate * d, or with momentum
+    v = momentum * v + d; w -= learning_rate * v. weight_decay * w is added to the gradient g.
+    """
+
+    learning_rate: float = 1e-2
+    alpha: float = 0.99
+    epsilon: float = 1e-8
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    rule: ClassVar[str] = "rmsprop"
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as the compiled core names them."""
+        fields = super().settings()
+        fields["beta2"] = fields.pop("alpha")
+        return fields
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan and Singer 2011): s = s + g**2; w -= learning_rate * g / (sqrt(s) + epsilon).
+
+    weight_decay * w is added to the gradient g.
+    """
+
+    learning_rate: float = 1e-2
+    epsilon: float = 1e-10
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    rule: ClassVar[str] = "adagrad"
+
+    def __post_init__(self) -> None:
+        self._check()

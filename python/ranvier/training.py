@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Callback", "evaluate", "run_epoch", "train"]
 
-Report = Callable[[float, int, int], object]
+Report = Callable[[float, int, int, int], object]  # sum of losses, hits, of how many samples, samples done
 
 
 class Callback(Protocol):
@@ -42,8 +43,27 @@ def _divisor(loss: Loss | CustomLoss, samples: int, outputs: int) -> float:
     return _core.loss_divisor(loss.kind, samples, outputs) if isinstance(loss, Loss) else samples
 
 
-def _gradient(loss: Loss | CustomLoss, target: Any, prediction: Array) -> Array:
-    return loss.gradient(prediction, target)
+def _in_core(loss: Loss | CustomLoss, y: Any) -> Any:
+    """Return the loss as a plan takes it: its name, or a function of predictions and the numbers of their samples."""
+    if isinstance(loss, Loss):
+        return loss.kind
+
+    def compare(prediction: Array, samples: Labels) -> tuple[float, int, Array]:
+        target = y[samples]
+        gradient: Any = np.ascontiguousarray(loss.gradient(prediction, target), dtype=prediction.dtype)
+        return float(loss(prediction, target)) * len(samples), hits(prediction, target), gradient
+
+    return compare
+
+
+class Sums(NamedTuple):
+    """What a pass over samples comes to."""
+
+    loss: float
+    hits: int
+    samples: int
+    skipped: int  # of these, in batches that made no update
+    fault: str  # where the first batch that is not finite went bad
 
 
 def run_epoch(
@@ -53,33 +73,20 @@ def run_epoch(
     order: Labels,
     batch_size: int,
     loss: Loss | CustomLoss,
-    optimizers: list[_core.Optimizer],
-    report: Report | None,
-) -> tuple[float, int, int]:
-    """Run one pass over the samples in that order; return the sum of losses, the hits and the samples done."""
-    stack = network.engine.single
-    if stack and isinstance(loss, Loss):
-        plan = stack.plan(x.shape[1:], min(batch_size, len(x)))
-        return plan.train_epoch(x, y, order, min(batch_size, len(x)), loss.kind, optimizers[0], report)
-    total, right, done = 0.0, 0, 0
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        target = y[batch]
-        output = network.engine.step(x[batch], partial(_gradient, loss, target), optimizers)
-        outputs = output[0].size
-        total += loss(output, target) * _divisor(loss, len(batch), outputs)
-        right += hits(output, target)
-        done += len(batch)
-        if report:
-            report(total, right, done)
-    return total, right, done
+    optimizer: _core.Optimizer,
+    on_nonfinite: str = "raise",
+    report: Report | None = None,
+) -> Sums:
+    """Run one pass over the samples in that order."""
+    batch_size = min(batch_size, len(x))
+    plan = network.engine.plan(x.shape[1:], batch_size)
+    return Sums(*plan.train_epoch(x, y, order, batch_size, _in_core(loss, y), optimizer, None, on_nonfinite, report))
 
 
 def evaluate(network: Network, x: Array, y: Any, loss: Loss | CustomLoss) -> Evaluation:
     """Return the mean loss and the accuracy of some samples in evaluation mode."""
-    stack = network.engine.single
-    if stack and isinstance(loss, Loss):
-        plan = stack.plan(x.shape[1:], min(len(x), 256))
+    if isinstance(loss, Loss):
+        plan = network.engine.plan(x.shape[1:], min(len(x), 256))
         total, right = plan.evaluate(x, y, loss.kind)
         outputs = int(np.prod(plan.output_shape))
         return Evaluation(total / _divisor(loss, len(x), outputs), right / len(x))
@@ -98,9 +105,9 @@ class _Progress:
         self._outputs = outputs
         self._text = ""
 
-    def report(self, loss_sum: float, right: int, done: int) -> None:
-        mean = loss_sum / _divisor(self._loss, done, self._outputs)
-        self._text = f"loss={mean:.4f}, accuracy={right / done:.4f}"
+    def report(self, loss_sum: float, right: int, used: int, done: int) -> None:
+        mean = loss_sum / _divisor(self._loss, max(used, 1), self._outputs)
+        self._text = f"loss={mean:.4f}, accuracy={right / max(used, 1):.4f}"
         self._bar.set_postfix_str(self._text, refresh=False)
         self._bar.update(done - self._bar.n)
 
@@ -111,6 +118,13 @@ class _Progress:
         self._bar.close()
 
 
+def _tell(fault: str, epoch: int, skipped: int, on_nonfinite: str) -> None:
+    where = f"epoch {epoch}, {fault} gave numbers that are infinite or NaN"
+    if on_nonfinite == "raise":
+        raise FloatingPointError(f"{where}; the parameters are those from before that batch")
+    warnings.warn(f"{where}; {skipped} samples in such batches were left out", RuntimeWarning, stacklevel=4)
+
+
 def train(
     network: Network,
     x: Array,
@@ -119,11 +133,12 @@ def train(
     epochs: int,
     batch_size: int,
     loss: Loss | CustomLoss,
-    optimizers: list[_core.Optimizer],
+    optimizer: _core.Optimizer,
     validation: tuple[Array, Any] | None,
     callbacks: Iterable[Callback],
     shuffle: bool,
     progress: bool,
+    on_nonfinite: str,
     history: History,
 ) -> None:
     """Train for a number of epochs, adding to the history."""
@@ -136,17 +151,20 @@ def train(
         evaluation = None
         started = time.perf_counter()
         try:
-            total, right, done = run_epoch(
-                network, x, y, order, batch_size, loss, optimizers, bar.report if progress else None
+            sums = run_epoch(
+                network, x, y, order, batch_size, loss, optimizer, on_nonfinite, bar.report if progress else None
             )
             seconds = time.perf_counter() - started
-            bar.report(total, right, done)
+            used = sums.samples - sums.skipped
+            bar.report(sums.loss, sums.hits, used, sums.samples)
+            if sums.fault:
+                _tell(sums.fault, network.epochs_trained, sums.skipped, on_nonfinite)
             if validation:
                 evaluation = evaluate(network, *validation, loss)
         finally:
             bar.close(evaluation)
-        history.loss.append(total / _divisor(loss, done, outputs))
-        history.accuracy.append(right / done)
+        history.loss.append(sums.loss / _divisor(loss, used, outputs) if used else math.nan)
+        history.accuracy.append(sums.hits / used if used else math.nan)
         history.seconds.append(seconds)
         if evaluation:
             history.val_loss.append(evaluation.loss)

@@ -2,6 +2,7 @@
 // values.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
@@ -16,12 +17,14 @@ using Shape = std::vector<index_t>;
 struct LinearSpec {
     index_t in_features, out_features;
     bool bias = true;
+    double l1 = 0, l2 = 0;  // of the weight
 };
 struct Conv2dSpec {
     index_t in_channels, out_channels;
     index_t kernel[2], stride[2], padding[2], dilation[2];
     index_t groups = 1;
     bool bias = true;
+    double l1 = 0, l2 = 0;  // of the weight
 };
 struct Pool2dSpec {
     bool maximum;  // else average
@@ -48,8 +51,56 @@ struct SoftmaxSpec {
     bool logarithm;
 };
 
-using LayerSpec = std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, FlattenSpec, DropoutSpec, ActivationSpec,
-                               PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec>;
+// Over the samples of a batch, and over the pixels too if a sample has `axes` = 3 of them rather than 1.
+// `momentum` is the new batch's share in the running mean and variance that evaluation uses.
+struct BatchNormSpec {
+    index_t num_features;
+    double epsilon, momentum;
+    bool affine;
+    int axes;
+};
+// Over the last axes of a sample, which have this shape.
+struct LayerNormSpec {
+    Shape normalized_shape;
+    double epsilon;
+    bool affine;
+};
+// The mean of each channel's plane.
+struct GlobalAvgPool2dSpec {};
+
+// A layer that the program around the library computes. It is called for one batch at a time, without gaps,
+// on the thread that runs the Plan; what it throws goes through to that thread's caller.
+class ForeignLayer {
+public:
+    virtual ~ForeignLayer() = default;
+    virtual std::string name() const = 0;
+    virtual Shape output_shape(const Shape& input) = 0;
+    virtual void forward(const Shape& batch_in, const float* x, const Shape& batch_out, float* y) = 0;
+    virtual void forward(const Shape& batch_in, const double* x, const Shape& batch_out, double* y) = 0;
+    virtual void backward(const Shape& batch_out, const float* grad, const Shape& batch_in,
+                          float* grad_x) = 0;
+    virtual void backward(const Shape& batch_out, const double* grad, const Shape& batch_in,
+                          double* grad_x) = 0;
+};
+struct ForeignSpec {
+    std::shared_ptr<ForeignLayer> layer;
+};
+
+struct LayerSpec;
+// layers(x) + shortcut(x), an empty shortcut being x itself (He et al. 2016).
+struct ResidualSpec {
+    std::vector<LayerSpec> layers, shortcut;
+};
+// The branches' outputs of the same x, one behind the other along the first axis (Szegedy et al. 2015).
+struct ParallelSpec {
+    std::vector<std::vector<LayerSpec>> branches;
+};
+
+struct LayerSpec : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec,
+                                DropoutSpec, ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec,
+                                BatchNormSpec, LayerNormSpec, ResidualSpec, ParallelSpec, ForeignSpec> {
+    using variant::variant;
+};
 
 // The layer's name in Python and in messages: "Linear", "ReLU".
 std::string layer_name(const LayerSpec& layer);

@@ -24,6 +24,24 @@ template <class T>
 void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
             const Epilogue<T>& epilogue = {});
 
+// A matrix whose rows lie apart, as those of a shuffled batch in its table: row i begins at data +
+// offsets[i].
+template <class T>
+struct ScatteredRows {
+    const T* data = nullptr;
+    const index_t* offsets = nullptr;
+    index_t rows = 0;
+    index_t cols = 0;
+};
+
+// c = a b and c = a' b, to the bit what they are for the same rows side by side. b and c have unit column
+// stride. For what fits the second-level cache: a is read where it lies.
+template <class T>
+void matmul(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c,
+            const Epilogue<T>& epilogue = {});
+template <class T>
+void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c);
+
 // sums[j] = sum over i of a[i, j], added in an order that depends on the number of rows alone.
 template <class T>
 void column_sums(const Matrix<const T>& a, T* sums);

@@ -1,4 +1,4 @@
-// Parameter updates: one pass over a flat buffer.
+// Parameter updates: one pass over a flat buffer of values, gradients and the rule's state.
 #pragma once
 
 #include <cstdint>
@@ -7,28 +7,53 @@
 
 namespace ranvier {
 
-// g = grad + weight_decay * w; without momentum w -= lr * g; with it v = momentum * v + g and
-// w -= lr * v, or w -= lr * (g + momentum * v) if nesterov. (PyTorch's SGD.)
-struct SgdOptions {
+// With g the gradient (scaled and clipped first, then + weight_decay * w unless the decay is decoupled):
+//   sgd      v = momentum * v + g;  w -= lr * v, or lr * (g + momentum * v) if nesterov; without momentum
+//            w -= lr * g
+//   adam     m = beta1 * m + (1 - beta1) * g;  s = beta2 * s + (1 - beta2) * g^2;
+//            w -= lr * m' / (sqrt(s') + epsilon), with m' = m / (1 - beta1^t) and s' = s / (1 - beta2^t)
+//            (Kingma and Ba 2015, algorithm 1)
+//   rmsprop  s = beta2 * s + (1 - beta2) * g^2;  d = g / (sqrt(s) + epsilon); w -= lr * d, or with momentum
+//            v = momentum * v + d;  w -= lr * v  (Tieleman and Hinton 2012)
+//   adagrad  s = s + g^2;  w -= lr * g / (sqrt(s) + epsilon)  (Duchi, Hazan and Singer 2011)
+// A decoupled decay first shrinks w by 1 - lr * weight_decay (Loshchilov and Hutter 2019). All as in PyTorch.
+enum class UpdateRule { sgd, adam, rmsprop, adagrad };
+
+struct UpdateOptions {
+    UpdateRule rule = UpdateRule::sgd;
     double learning_rate = 0.01;
     double momentum = 0;
-    double weight_decay = 0;
     bool nesterov = false;
-};
-// velocity may be nullptr if momentum is 0; it starts at zero.
-template <class T>
-void sgd_update(const SgdOptions& options, index_t n, T* w, const T* grad, T* velocity);
-
-// Kingma and Ba 2015, algorithm 1, with weight_decay * w added to the gradient. `step` counts from 1.
-struct AdamOptions {
-    double learning_rate = 1e-3;
     double beta1 = 0.9;
     double beta2 = 0.999;
     double epsilon = 1e-8;
     double weight_decay = 0;
+    bool decoupled_decay = false;
+    double clip_norm = 0;   // scales the gradients of all parameters to this norm if theirs is larger; 0: not
+    double clip_value = 0;  // cuts each gradient, after the scaling, to +- this; 0: not
 };
+
+// The buffers of state that a rule needs: velocity (v), first moment (m) and second moment (s) above.
+struct UpdateState {
+    bool velocity, first_moment, second_moment;
+};
+UpdateState update_state(const UpdateOptions& options);
+
+// Update number `step`, counted from 1. State that the rule does not need may be nullptr; it starts at zero.
 template <class T>
-void adam_update(const AdamOptions& options, std::int64_t step, index_t n, T* w, const T* grad,
-                 T* first_moment, T* second_moment);
+void update(const UpdateOptions& options, std::int64_t step, index_t n, T* w, const T* grad, T* velocity,
+            T* first_moment, T* second_moment);
+
+// sum of x[i]^2, in an order that depends on n alone.
+template <class T>
+double sum_of_squares(index_t n, const T* x);
+
+// Whether no x[i] is infinite or a NaN.
+template <class T>
+bool all_finite(index_t n, const T* x);
+
+// grad += l2 * w + l1 * sign(w): the gradient of the penalty l2 / 2 * sum(w^2) + l1 * sum(|w|).
+template <class T>
+void add_penalty_gradient(double l1, double l2, index_t n, const T* w, T* grad);
 
 }  // namespace ranvier

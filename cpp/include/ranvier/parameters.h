@@ -15,19 +15,22 @@
 
 namespace ranvier {
 
-// A named piece of the flat buffers. Its strides are not always those of a C-ordered array: the weight of a
+// A named piece of a flat buffer. Its strides are not always those of a C-ordered array: the weight of a
 // linear layer is (out, in) in Fortran order, in which the forward product reads it fastest.
 struct ParameterEntry {
-    std::string name;  // "0.weight": the layer's position, then PyTorch's name
+    std::string name;  // "0.weight": the layer's path, then PyTorch's name
     Shape shape;
     std::vector<index_t> strides;  // elements
     index_t offset = 0;            // elements from the start of the buffer; aligned to a cache line
+    bool trained = true;           // else one of the statistics
+    double l1 = 0, l2 = 0;         // the penalty l1 * sum(|w|) + l2 / 2 * sum(w^2) that training adds
 };
 
 template <class T>
 class Parameters {
 public:
-    // All zero. Throws std::invalid_argument if a layer's numbers make no sense.
+    // All zero but the running variances, which are one. Throws std::invalid_argument if a layer's numbers
+    // make no sense.
     explicit Parameters(const std::vector<LayerSpec>& layers);
 
     const std::vector<LayerSpec>& layers() const { return layers_; }
@@ -35,9 +38,17 @@ public:
     // The entry of that name; throws std::out_of_range.
     const ParameterEntry& entry(const std::string& name) const;
     // The entry of a layer's parameter, nullptr if the layer has none of that name.
-    const ParameterEntry* find(std::size_t layer, const char* name) const;
+    const ParameterEntry* find(const std::string& path, const char* name) const;
 
-    index_t size() const { return values_.size(); }
+    // Where an entry's values and gradients begin. Statistics have no gradients: nullptr.
+    T* value(const ParameterEntry& entry) {
+        return (entry.trained ? values_ : statistics_).data() + entry.offset;
+    }
+    T* gradient(const ParameterEntry& entry) {
+        return entry.trained ? gradients_.data() + entry.offset : nullptr;
+    }
+
+    index_t size() const { return values_.size(); }  // of the trained ones
     T* values() { return values_.data(); }
     T* gradients() { return gradients_.data(); }
 
@@ -46,25 +57,25 @@ private:
     std::vector<ParameterEntry> entries_;
     Buffer<T> values_;
     Buffer<T> gradients_;
+    Buffer<T> statistics_;  // what training observes: running means and variances
 };
 
-// An optimizer with its state for one Parameters.
+// An update rule with its state for one Parameters.
 template <class T>
 class Optimizer {
 public:
-    virtual ~Optimizer() = default;
+    Optimizer(const UpdateOptions& options, index_t parameter_count);
+
     // One update of the values from the gradients that are there.
-    virtual void step(Parameters<T>& parameters) = 0;
+    void step(Parameters<T>& parameters);
     // The buffers that a resumed training needs, by name.
-    virtual std::vector<std::pair<std::string, Buffer<T>*>> state() = 0;
+    std::vector<std::pair<std::string, Buffer<T>*>> state();
 
-    double learning_rate = 0;
+    UpdateOptions options;
     std::int64_t steps = 0;  // done so far
-};
 
-template <class T>
-std::unique_ptr<Optimizer<T>> make_sgd(const SgdOptions& options, index_t parameter_count);
-template <class T>
-std::unique_ptr<Optimizer<T>> make_adam(const AdamOptions& options, index_t parameter_count);
+private:
+    Buffer<T> velocity_, first_moment_, second_moment_;
+};
 
 }  // namespace ranvier

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "ranvier/array.h"
@@ -14,6 +15,13 @@
 
 namespace ranvier {
 
+// Samples without gaps: numbers, or bytes that stand for fractions of 255. One of the two.
+template <class T>
+struct Samples {
+    const T* values = nullptr;
+    const std::uint8_t* bytes = nullptr;
+};
+
 // What a batch is compared with: dense rows of the output's size, or one class number a sample.
 template <class T>
 struct Targets {
@@ -21,10 +29,51 @@ struct Targets {
     const std::int64_t* labels = nullptr;
 };
 
+// What training makes small: a loss of the library and its targets; or, if `foreign` is not empty, one that
+// the program around the library computes, for the samples of those numbers.
+template <class T>
+struct Objective {
+    Loss loss = Loss::quadratic;
+    Targets<T> targets;
+    std::function<LossSums(index_t n, const T* prediction, const std::int64_t* samples, T* grad)> foreign;
+};
+
+// What to do with a batch whose loss or gradients are infinite or NaN.
+enum class OnNonFinite { stop, skip, ignore };
+
 struct EpochSums {
     double loss = 0;  // sum over the samples done, before any mean (see loss_divisor)
     index_t hits = 0;
     index_t samples = 0;  // done
+    index_t skipped = 0;  // of these, in batches that made no update
+    std::string fault;    // of the first batch that is not finite: where its values went bad
+};
+
+template <class T>
+struct EpochOptions {
+    index_t batch_size = 1;
+    const double* learning_rates = nullptr;  // of each batch; nullptr: the optimizer's own
+    OnNonFinite on_nonfinite = OnNonFinite::stop;
+    // Gets the sums so far about every 100 ms, unless empty; if it returns false the pass ends there.
+    std::function<bool(const EpochSums&)> report;
+};
+
+// A layer of a Plan, with the activation behind it if that is taken in one go.
+struct StageInfo {
+    std::string path;  // "3", or "3.layers.0" within a branch
+    std::string name;  // "Linear + ReLU"
+    double flops = 0;  // multiplications and additions of a sample's forward pass; 0 if not a product
+};
+enum class Direction { forward, backward };
+
+// Is told before and after each layer of a pass; branches are told within the layer that holds them.
+template <class T>
+class Observer {
+public:
+    virtual ~Observer() = default;
+    virtual void begin(const StageInfo&, Direction) {}
+    // `values` are the outputs, or the gradients to the inputs (nullptr if none are wanted), (n, size).
+    virtual void end(const StageInfo&, Direction, const T* values, index_t n, index_t size) = 0;
 };
 
 template <class T>
@@ -46,31 +95,38 @@ public:
     // Training passes so far, which number the masks of the random layers; settable, so that a Plan can go on
     // where another one stopped.
     std::uint64_t& training_passes();
+    // Told of every pass until it is set anew; nullptr: none.
+    void observe(Observer<T>* observer);
 
     // The output of any number of samples, in evaluation mode, run in pieces of at most the capacity.
     // `proceed` (may be empty) is asked from time to time; if it returns false the rest is left undone.
-    void predict(index_t n, const T* x, T* y, const std::function<bool()>& proceed = {});
+    void predict(index_t n, const Samples<T>& x, T* y, const std::function<bool()>& proceed = {});
 
     // One batch, n <= capacity, keeping what backward needs; a random layer draws a fresh mask each time that
     // `training` is true. Returns the output, (n, output), valid until the next call.
-    const T* forward(index_t n, const T* x, bool training);
-    // From the gradient to the output of the last forward, with its n and x: writes all parameter gradients,
-    // and grad_x if it is not nullptr. Throws std::invalid_argument if n is not that of the last forward.
-    void backward(index_t n, const T* x, const T* grad, T* grad_x);
+    const T* forward(index_t n, const Samples<T>& x, bool training);
+    // From the gradient to the output of the last forward: writes all parameter gradients, and grad_x if it
+    // is not nullptr. Throws std::invalid_argument if n is not that of the last forward.
+    void backward(index_t n, const T* grad, T* grad_x);
 
-    // forward in training mode, loss and backward of one batch; the gradients are of the loss's mean.
-    LossSums gradients(index_t n, const T* x, const Targets<T>& targets, Loss loss);
+    // forward in training mode, loss and backward of one batch, whose samples are those of the targets; the
+    // gradients are of the loss's mean and the layers' penalties. Does not touch running statistics.
+    LossSums gradients(index_t n, const Samples<T>& x, const Objective<T>& objective);
 
     // The loss and hits of any number of samples, in evaluation mode.
-    LossSums evaluate(index_t n, const T* x, const Targets<T>& targets, Loss loss,
+    LossSums evaluate(index_t n, const Samples<T>& x, const Targets<T>& targets, Loss loss,
                       const std::function<bool()>& proceed = {});
 
-    // One pass over the samples order[0 .. n) in batches of at most the capacity (the last may be smaller),
-    // with an update after each. `report` (may be empty) gets the sums so far about every 100 ms; if it
-    // returns false the pass ends there, after a whole batch.
-    EpochSums train_epoch(index_t n, const T* x, const Targets<T>& targets, const std::int64_t* order,
-                          index_t batch_size, Loss loss, Optimizer<T>& optimizer,
-                          const std::function<bool(const EpochSums&)>& report);
+    // One pass over the samples order[0 .. n) in batches (the last may be smaller), with an update after
+    // each.
+    EpochSums train_epoch(index_t n, const Samples<T>& x, const Objective<T>& objective,
+                          const std::int64_t* order, Optimizer<T>& optimizer, const EpochOptions<T>& options);
+
+    // What the parts of an epoch outside the layers took so far, in seconds, while an observer was set.
+    struct Times {
+        double gather = 0, loss = 0, update = 0;
+    };
+    Times& times();
 
 private:
     struct State;

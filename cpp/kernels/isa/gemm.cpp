@@ -33,15 +33,16 @@ struct Operands {
     index_t b_row_stride;
     T* c;
     index_t c_row_stride;
-    const index_t* offsets;  // of the rows of A or B, if the scheme has them
+    const index_t* offsets;  // of the rows or columns of A, or of the rows of B, if the scheme has them
     index_t last_cols;       // of the last vector, if the tile is masked
     index_t stored_rows;     // of the tile, if A is packed (its panels are padded)
     bool accumulate;
     const T* row_bias = nullptr;  // if rows of B are at offsets
 };
 
-// Where the operands lie: A in panels; both with strides; or the rows of one of them at offsets from a table.
-enum class Scheme { packed_a, strides, a_offsets, b_offsets };
+// Where the operands lie: A in panels; both with strides; or the rows or columns of A, or the rows of B, at
+// offsets from a table.
+enum class Scheme { packed_a, strides, a_row_offsets, a_column_offsets, b_offsets };
 
 // Rows of A are reached from every third one, so that a dozen of them need few address registers.
 constexpr int kRowGroup = 3;
@@ -65,13 +66,19 @@ RANVIER_INLINE void add_outer_product(const T* b, index_t last_cols, Element&& a
 template <class T, int ROWS, int VECS, bool MASKED, Scheme SCHEME>
 RANVIER_INLINE void add_products(const Operands<T>& o, Vec<T> (&sum)[ROWS][VECS]) {
     const T* b = o.b;
-    if constexpr (SCHEME == Scheme::a_offsets) {
+    if constexpr (SCHEME == Scheme::a_row_offsets) {
         const T* a[ROWS];
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) a[i] = o.a + o.offsets[i];
         for (index_t p = 0; p < o.depth; ++p, b += o.b_row_stride)
             add_outer_product<T, ROWS, VECS, MASKED>(
                 b, o.last_cols, [&](int i) { return a[i][p]; }, sum);
+    } else if constexpr (SCHEME == Scheme::a_column_offsets) {
+        for (index_t p = 0; p < o.depth; ++p, b += o.b_row_stride) {
+            const T* a = o.a + o.offsets[p];
+            add_outer_product<T, ROWS, VECS, MASKED>(
+                b, o.last_cols, [&](int i) { return a[i]; }, sum);
+        }
     } else {
         constexpr int kGroups = (ROWS + kRowGroup - 1) / kRowGroup;
         const index_t row_stride = SCHEME == Scheme::packed_a ? 1 : o.a_row_stride;
@@ -180,7 +187,7 @@ RANVIER_INLINE void multiply_rows(Operands<T> o, index_t rows, index_t cols) {
         kTilesByRows<T, SCHEME>.at[now - 1](o, cols);
         o.a += now * o.a_row_stride;
         o.c += now * o.c_row_stride;
-        if (SCHEME == Scheme::a_offsets) o.offsets += now;
+        if (SCHEME == Scheme::a_row_offsets) o.offsets += now;
         if (SCHEME == Scheme::b_offsets && o.row_bias) o.row_bias += now;
         rows -= now;
     }
@@ -205,12 +212,26 @@ void multiply_b_by_offsets(index_t rows, index_t cols, index_t depth, const T* a
 }
 
 template <class T>
+void multiply_a_rows_apart(index_t rows, index_t cols, index_t depth, const T* a, const index_t* a_offsets,
+                           const T* b, index_t b_row_stride, T* c, index_t c_row_stride, bool accumulate) {
+    multiply_rows<T, Scheme::a_row_offsets>(
+        {depth, a, 0, 1, b, b_row_stride, c, c_row_stride, a_offsets, 0, 0, accumulate}, rows, cols);
+}
+
+template <class T>
+void multiply_a_columns_apart(index_t rows, index_t cols, index_t depth, const T* a, const index_t* a_offsets,
+                              const T* b, index_t b_row_stride, T* c, index_t c_row_stride, bool accumulate) {
+    multiply_rows<T, Scheme::a_column_offsets>(
+        {depth, a, 1, 0, b, b_row_stride, c, c_row_stride, a_offsets, 0, 0, accumulate}, rows, cols);
+}
+
+template <class T>
 void multiply_a_by_offsets(index_t rows, index_t cols, index_t depth, const T* a, const index_t* a_offsets,
                            const T* packed_b, T* c, index_t c_row_stride, bool accumulate) {
     for (index_t j = 0; j < cols; j += kTileCols<T>)
-        multiply_rows<T, Scheme::a_offsets>({depth, a, 0, 1, packed_b + j * depth, kTileCols<T>, c + j,
-                                             c_row_stride, a_offsets, 0, 0, accumulate},
-                                            rows, cols - j < kTileCols<T> ? cols - j : kTileCols<T>);
+        multiply_rows<T, Scheme::a_row_offsets>({depth, a, 0, 1, packed_b + j * depth, kTileCols<T>, c + j,
+                                                 c_row_stride, a_offsets, 0, 0, accumulate},
+                                                rows, cols - j < kTileCols<T> ? cols - j : kTileCols<T>);
 }
 
 template <class T, bool PACKED_A>
@@ -388,13 +409,28 @@ T dot(index_t n, const T* x, const T* y) {
     return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
 }
 
+template <class T>
+double multiply_adds(index_t steps) {
+    constexpr int kChains = 12;  // enough that none waits for another
+    Vec<T> sum[kChains] = {};
+    Vec<T> factor = broadcast(T(0.5)), addend = broadcast(T(1));
+    asm volatile("" : "+m"(factor), "+m"(addend));
+    const Vec<T> a = factor, b = addend;
+    for (index_t i = 0; i < steps; ++i)
+#pragma GCC unroll 12
+        for (int k = 0; k < kChains; ++k) sum[k] = fma(sum[k], a, b);
+    asm volatile("" : : "m"(sum) : "memory");
+    return 2.0 * static_cast<double>(steps) * kChains * kLanes<T>;
+}
+
 }  // namespace
 
-#define RANVIER_GEMM_KERNELS(T)                                                                      \
-    {                                                                                                \
-        kTileRows, kTileCols<T>, pack_a<T>, pack_b<T>, multiply_packed<T>, multiply_packed_b<T>,     \
-            multiply_unpacked<T>, multiply_b_by_offsets<T>, multiply_a_by_offsets<T>, add_scalar<T>, \
-            add_row<T>, sum<T>, dot<T>                                                               \
+#define RANVIER_GEMM_KERNELS(T)                                                                            \
+    {                                                                                                      \
+        kTileRows, kTileCols<T>, pack_a<T>, pack_b<T>, multiply_packed<T>, multiply_packed_b<T>,           \
+            multiply_unpacked<T>, multiply_a_rows_apart<T>, multiply_a_columns_apart<T>,                   \
+            multiply_b_by_offsets<T>, multiply_a_by_offsets<T>, add_scalar<T>, add_row<T>, sum<T>, dot<T>, \
+            multiply_adds<T>                                                                               \
     }
 
 constinit const GemmKernels<float> gemm_float32 = RANVIER_GEMM_KERNELS(float);

@@ -21,6 +21,8 @@ extern const PlaneKernels<float> plane_float32;
 extern const PlaneKernels<double> plane_float64;
 extern const WinogradKernels<float> winograd_float32;
 extern const WinogradKernels<double> winograd_float64;
+extern const NormalizationKernels<float> normalization_float32;
+extern const NormalizationKernels<double> normalization_float64;
 
 extern const KernelTable table;
 

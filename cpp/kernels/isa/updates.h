@@ -17,49 +17,150 @@ RANVIER_INLINE void for_each_vector(index_t n, Body&& body) {
              [&](T* to, Vec<T> v) { store_partial(to + i, v, n - i); });
 }
 
+// What every rule does to a gradient and a weight before its own step.
 template <class T>
-void sgd(const SgdOptions& options, index_t n, T* w, const T* grad, T* velocity) {
-    const Vec<T> rate = broadcast(static_cast<T>(-options.learning_rate));
-    const Vec<T> momentum = broadcast(static_cast<T>(options.momentum));
-    const Vec<T> decay = broadcast(static_cast<T>(options.weight_decay));
-    const bool decays = options.weight_decay != 0, nesterov = options.nesterov;
+struct Preparation {
+    Vec<T> scale, limit, decay, shrink;
+    bool scales, clips, decays, shrinks;
+
+    RANVIER_INLINE explicit Preparation(const UpdateStep& s)
+        : scale(broadcast(static_cast<T>(s.gradient_scale))),
+          limit(broadcast(static_cast<T>(s.options.clip_value))),
+          decay(broadcast(static_cast<T>(s.options.weight_decay))),
+          shrink(broadcast(static_cast<T>(1 - s.options.learning_rate * s.options.weight_decay))),
+          scales(s.gradient_scale != 1),
+          clips(s.options.clip_value > 0),
+          decays(s.options.weight_decay != 0 && !s.options.decoupled_decay),
+          shrinks(s.options.weight_decay != 0 && s.options.decoupled_decay) {}
+
+    RANVIER_INLINE Vec<T> gradient(Vec<T> g, Vec<T> w) const {
+        if (scales) g *= scale;
+        if (clips) g = at_most(limit, at_least(-limit, g));
+        return decays ? fma(decay, w, g) : g;
+    }
+    RANVIER_INLINE Vec<T> weight(Vec<T> w) const { return shrinks ? w * shrink : w; }
+};
+
+template <class T>
+void sgd(const UpdateStep& s, index_t n, T* w, const T* grad, T* velocity) {
+    const Preparation<T> prepare(s);
+    const Vec<T> rate = broadcast(static_cast<T>(-s.options.learning_rate));
+    const Vec<T> momentum = broadcast(static_cast<T>(s.options.momentum));
+    const bool nesterov = s.options.nesterov;
     for_each_vector<T>(
         n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
-            const Vec<T> weight = get(w);
-            Vec<T> step = get(grad);
-            if (decays) step = fma(decay, weight, step);
+            const Vec<T> before = get(w);
+            Vec<T> step = prepare.gradient(get(grad), before);
             if (velocity) {
                 const Vec<T> v = fma(momentum, get(velocity), step);
                 put(velocity, v);
                 step = nesterov ? fma(momentum, v, step) : v;
             }
-            put(w, fma(rate, step, weight));
+            put(w, fma(rate, step, prepare.weight(before)));
         });
 }
 
 template <class T>
-void adam(const AdamOptions& options, double correction1, double correction2, index_t n, T* w, const T* grad,
-          T* first_moment, T* second_moment) {
-    const Vec<T> beta1 = broadcast(static_cast<T>(options.beta1)),
-                 rest1 = broadcast(static_cast<T>(1 - options.beta1));
-    const Vec<T> beta2 = broadcast(static_cast<T>(options.beta2)),
-                 rest2 = broadcast(static_cast<T>(1 - options.beta2));
-    const Vec<T> rate = broadcast(static_cast<T>(-options.learning_rate / correction1));
-    const Vec<T> root_correction = broadcast(static_cast<T>(1 / __builtin_sqrt(correction2)));
-    const Vec<T> epsilon = broadcast(static_cast<T>(options.epsilon));
-    const Vec<T> decay = broadcast(static_cast<T>(options.weight_decay));
-    const bool decays = options.weight_decay != 0;
+void adam(const UpdateStep& s, index_t n, T* w, const T* grad, T* first_moment, T* second_moment) {
+    const Preparation<T> prepare(s);
+    const Vec<T> beta1 = broadcast(static_cast<T>(s.options.beta1)),
+                 rest1 = broadcast(static_cast<T>(1 - s.options.beta1));
+    const Vec<T> beta2 = broadcast(static_cast<T>(s.options.beta2)),
+                 rest2 = broadcast(static_cast<T>(1 - s.options.beta2));
+    const Vec<T> rate = broadcast(static_cast<T>(-s.options.learning_rate / s.correction1));
+    const Vec<T> root_correction = broadcast(static_cast<T>(1 / __builtin_sqrt(s.correction2)));
+    const Vec<T> epsilon = broadcast(static_cast<T>(s.options.epsilon));
     for_each_vector<T>(
         n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
-            const Vec<T> weight = get(w);
-            Vec<T> g = get(grad);
-            if (decays) g = fma(decay, weight, g);
+            const Vec<T> before = get(w), g = prepare.gradient(get(grad), before);
             const Vec<T> first = fma(beta1, get(first_moment), rest1 * g);
             const Vec<T> second = fma(beta2, get(second_moment), rest2 * (g * g));
             put(first_moment, first);
             put(second_moment, second);
-            put(w, fma(rate, first / fma(sqrt(second), root_correction, epsilon), weight));
+            const Vec<T> step = first / fma(sqrt(second), root_correction, epsilon);
+            put(w, fma(rate, step, prepare.weight(before)));
         });
+}
+
+// RMSProp, and with a decay and a share of 1 AdaGrad.
+template <class T>
+void scaled_descent(const UpdateStep& s, double decay, double share, index_t n, T* w, const T* grad,
+                    T* velocity, T* second_moment) {
+    const Preparation<T> prepare(s);
+    const Vec<T> keep = broadcast(static_cast<T>(decay)), add = broadcast(static_cast<T>(share));
+    const Vec<T> rate = broadcast(static_cast<T>(-s.options.learning_rate));
+    const Vec<T> momentum = broadcast(static_cast<T>(s.options.momentum));
+    const Vec<T> epsilon = broadcast(static_cast<T>(s.options.epsilon));
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            const Vec<T> before = get(w), g = prepare.gradient(get(grad), before);
+            const Vec<T> second = fma(keep, get(second_moment), add * (g * g));
+            put(second_moment, second);
+            Vec<T> step = g / (sqrt(second) + epsilon);
+            if (velocity) {
+                step = fma(momentum, get(velocity), step);
+                put(velocity, step);
+            }
+            put(w, fma(rate, step, prepare.weight(before)));
+        });
+}
+
+template <class T>
+void update(const UpdateStep& s, index_t n, T* w, const T* grad, T* velocity, T* first_moment,
+            T* second_moment) {
+    switch (s.options.rule) {
+        case UpdateRule::sgd:
+            return sgd(s, n, w, grad, velocity);
+        case UpdateRule::adam:
+            return adam(s, n, w, grad, first_moment, second_moment);
+        case UpdateRule::rmsprop:
+            return scaled_descent(s, s.options.beta2, 1 - s.options.beta2, n, w, grad, velocity,
+                                  second_moment);
+        case UpdateRule::adagrad:
+            return scaled_descent(s, 1, 1, n, w, grad, velocity, second_moment);
+    }
+}
+
+// body(part, load) with one of four partial sums, so that none waits for another.
+template <class T, class Body>
+RANVIER_INLINE Vec<T> in_four_parts(index_t n, const T* x, Body&& body) {
+    Vec<T> part[4] = {};
+    index_t i = 0;
+    for (; i + 4 * kLanes<T> <= n; i += 4 * kLanes<T>)
+        for (int k = 0; k < 4; ++k) part[k] = body(load(x + i + k * kLanes<T>), part[k]);
+    for (; i < n; i += kLanes<T>)
+        part[0] = body(load_partial(x + i, n - i < kLanes<T> ? n - i : kLanes<T>), part[0]);
+    return (part[0] + part[1]) + (part[2] + part[3]);
+}
+
+template <class T>
+double sum_of_squares(index_t n, const T* x) {
+    return static_cast<double>(
+        sum_lanes<T>(in_four_parts<T>(n, x, [](Vec<T> v, Vec<T> sum) { return fma(v, v, sum); })));
+}
+
+// Zero times what is not finite is a NaN, which stays in the sum.
+template <class T>
+bool all_finite(index_t n, const T* x) {
+    const Vec<T> zero = broadcast(T{});
+    return !any_nan<T>(in_four_parts<T>(n, x, [&](Vec<T> v, Vec<T> sum) { return fma(v, zero, sum); }));
+}
+
+template <class T>
+void add_penalty_gradient(T l1, T l2, index_t n, const T* w, T* grad) {
+    const Vec<T> absolute = broadcast(l1), square = broadcast(l2), zero = {};
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            const Vec<T> value = get(w);
+            const Vec<T> sign = select<T>(value > zero, absolute, select<T>(value < zero, -absolute, zero));
+            put(grad, fma(square, value, get(grad)) + sign);
+        });
+}
+
+// A pixel as a fraction of 255, divided as NumPy divides it.
+template <class T>
+void bytes_to_fractions(index_t n, const std::uint8_t* from, T* to) {
+    for (index_t i = 0; i < n; ++i) to[i] = static_cast<T>(from[i]) / T(255);
 }
 
 }  // namespace ranvier::RANVIER_ISA

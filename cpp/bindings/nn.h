@@ -1,0 +1,46 @@
+// Parameters and optimizers as Python holds them, whichever the dtype.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <variant>
+
+#include "ranvier/parameters.h"
+
+namespace ranvier {
+
+namespace py = pybind11;
+
+// One type for Python, whichever the dtype.
+template <template <class> class Owner>
+using Either = std::variant<Owner<float>, Owner<double>>;
+template <class T>
+using SharedParameters = std::shared_ptr<Parameters<T>>;
+template <class T>
+using OwnedOptimizer = std::unique_ptr<Optimizer<T>>;
+
+struct PyParameters {
+    Either<SharedParameters> any;
+
+    PyParameters(const py::sequence& layers, const std::string& dtype);
+};
+
+struct PyOptimizer {
+    Either<SharedParameters> parameters;
+    Either<OwnedOptimizer> any;
+
+    PyOptimizer(const PyParameters& of, const UpdateOptions& options);
+    void step();
+};
+
+inline Shape batch_shape(index_t n, const Shape& sample) {
+    Shape shape = {n};
+    shape.insert(shape.end(), sample.begin(), sample.end());
+    return shape;
+}
+
+}  // namespace ranvier

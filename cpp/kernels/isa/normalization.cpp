@@ -1,0 +1,186 @@
+// Normalization kernels of one instruction set; formulas in normalization_kernels.h.
+#include "../../platform/simd.h"
+#include "isa.h"
+
+namespace ranvier::RANVIER_ISA {
+namespace {
+
+// body(load) for whole vectors and then once for the tail; load(pointer) reads as many elements as are there,
+// and zeros beyond them.
+template <class T, class Body>
+RANVIER_INLINE void for_each_vector(index_t n, Body&& body) {
+    index_t i = 0;
+    for (; i + kLanes<T> <= n; i += kLanes<T>)
+        body([&](const T* from) { return load(from + i); }, [&](T* to, Vec<T> v) { store(to + i, v); });
+    if (i < n)
+        body([&](const T* from) { return load_partial(from + i, n - i); },
+             [&](T* to, Vec<T> v) { store_partial(to + i, v, n - i); });
+}
+
+template <class T>
+RANVIER_INLINE double wide_sum(Vec<T> v) {
+    double total = 0;
+    for (int lane = 0; lane < kLanes<T>; ++lane) total += static_cast<double>(v[lane]);
+    return total;
+}
+
+// The sum of term(load, lanes) over the run: four partial sums, and a new start every so often, so that a
+// partial sum in float32 stays short.
+template <class T, class Term>
+RANVIER_INLINE double sum_of(index_t n, Term&& term) {
+    constexpr index_t kStretch = 64 * 4 * kLanes<T>;
+    double total = 0;
+    for (index_t from = 0; from < n; from += kStretch) {
+        const index_t end = n - from < kStretch ? n : from + kStretch;
+        Vec<T> part[4] = {};
+        index_t i = from;
+        for (; i + 4 * kLanes<T> <= end; i += 4 * kLanes<T>)
+            for (int k = 0; k < 4; ++k) part[k] += term(i + k * kLanes<T>, kLanes<T>);
+        for (; i < end; i += kLanes<T>) part[0] += term(i, end - i < kLanes<T> ? end - i : kLanes<T>);
+        total += wide_sum<T>((part[0] + part[1]) + (part[2] + part[3]));
+    }
+    return total;
+}
+
+template <class T>
+RANVIER_INLINE Vec<T> load_some(const T* from, index_t count) {
+    return count == kLanes<T> ? load(from) : load_partial(from, count);
+}
+
+// v in the first `count` lanes, zero in the others.
+template <class T>
+RANVIER_INLINE Vec<T> only(Vec<T> v, index_t count) {
+    if (count == kLanes<T>) return v;
+    for (int lane = 0; lane < kLanes<T>; ++lane)
+        if (lane >= count) v[lane] = T{};
+    return v;
+}
+
+template <class T>
+double sum(index_t n, const T* x) {
+    return sum_of<T>(n, [&](index_t i, index_t count) { return load_some(x + i, count); });
+}
+
+template <class T>
+double squares_about(index_t n, const T* x, T mean) {
+    return sum_of<T>(n, [&](index_t i, index_t count) {
+        const Vec<T> d = only<T>(load_some(x + i, count) - broadcast(mean), count);
+        return d * d;
+    });
+}
+
+template <class T>
+double products_about(index_t n, const T* g, const T* x, T mean) {
+    return sum_of<T>(n, [&](index_t i, index_t count) {
+        return load_some(g + i, count) * (load_some(x + i, count) - broadcast(mean));
+    });
+}
+
+template <class T>
+void affine(index_t n, const T* x, T a, T b, T* y) {
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put)
+               __attribute__((always_inline)) { put(y, fma(get(x), broadcast(a), broadcast(b))); });
+}
+
+template <class T>
+void combine(index_t n, const T* g, const T* x, T a, T b, T c, T* y) {
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            put(y, fma(get(g), broadcast(a), fma(get(x), broadcast(b), broadcast(c))));
+        });
+}
+
+template <class T>
+void add_each(index_t n, const T* x, T* sums) {
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(sums, get(sums) + get(x)); });
+}
+
+template <class T>
+void add_squares_each(index_t n, const T* x, const T* mean, T* sums) {
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            const Vec<T> d = get(x) - get(mean);
+            put(sums, fma(d, d, get(sums)));
+        });
+}
+
+template <class T>
+void add_products_each(index_t n, const T* g, const T* x, const T* mean, T* sums) {
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put)
+               __attribute__((always_inline)) { put(sums, fma(get(g), get(x) - get(mean), get(sums))); });
+}
+
+template <class T>
+void affine_each(index_t n, const T* x, const T* a, const T* b, T* y) {
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put)
+               __attribute__((always_inline)) { put(y, fma(get(x), get(a), get(b))); });
+}
+
+template <class T>
+void combine_each(index_t n, const T* g, const T* x, const T* a, const T* b, const T* c, T* y) {
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put)
+               __attribute__((always_inline)) { put(y, fma(get(g), get(a), fma(get(x), get(b), get(c)))); });
+}
+
+template <class T>
+void normalize_row(index_t n, const T* x, T mean, T scale, const T* gamma, const T* beta, T* y) {
+    const Vec<T> one = broadcast(T(1)), zero = {};
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            const Vec<T> h = (get(x) - broadcast(mean)) * broadcast(scale);
+            put(y, fma(h, gamma ? get(gamma) : one, beta ? get(beta) : zero));
+        });
+}
+
+template <class T>
+void row_sums(index_t n, const T* g, const T* x, T mean, T scale, const T* gamma, double* sum,
+              double* product) {
+    const auto weighted = [&](index_t i, index_t count) {
+        const Vec<T> v = load_some(g + i, count);
+        return gamma ? v * load_some(gamma + i, count) : v;
+    };
+    *sum = sum_of<T>(n, weighted);
+    *product = sum_of<T>(n, [&](index_t i, index_t count) {
+        return weighted(i, count) * ((load_some(x + i, count) - broadcast(mean)) * broadcast(scale));
+    });
+}
+
+template <class T>
+void row_gradient(index_t n, const T* g, const T* x, T mean, T scale, const T* gamma, T first, T second,
+                  T* grad_x) {
+    const Vec<T> one = broadcast(T(1));
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            const Vec<T> h = (get(x) - broadcast(mean)) * broadcast(scale);
+            const Vec<T> v = get(g) * (gamma ? get(gamma) : one) - broadcast(first);
+            put(grad_x, fma(h, broadcast(-second), v) * broadcast(scale));
+        });
+}
+
+template <class T>
+void add_row_products(index_t n, const T* g, const T* x, T mean, T scale, T* sums) {
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            const Vec<T> h = (get(x) - broadcast(mean)) * broadcast(scale);
+            put(sums, fma(get(g), h, get(sums)));
+        });
+}
+
+}  // namespace
+
+#define RANVIER_NORMALIZATION_KERNELS(T)                                                                  \
+    {                                                                                                     \
+        sum<T>, squares_about<T>, products_about<T>, affine<T>, combine<T>, add_each<T>,                  \
+            add_squares_each<T>, add_products_each<T>, affine_each<T>, combine_each<T>, normalize_row<T>, \
+            row_sums<T>, row_gradient<T>, add_row_products<T>                                             \
+    }
+
+constinit const NormalizationKernels<float> normalization_float32 = RANVIER_NORMALIZATION_KERNELS(float);
+constinit const NormalizationKernels<double> normalization_float64 = RANVIER_NORMALIZATION_KERNELS(double);
+
+}  // namespace ranvier::RANVIER_ISA

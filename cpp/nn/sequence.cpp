@@ -1,0 +1,148 @@
+// Layers one behind the other: compiling them, and the walk forward and back.
+#include "sequence.h"
+
+#include <algorithm>
+
+namespace ranvier {
+namespace {
+
+index_t padded(index_t n) { return (n + 15) / 16 * 16; }
+
+}  // namespace
+
+template <class T>
+Sequence<T>::Sequence(const std::vector<LayerSpec>& layers, Compilation<T>& compilation,
+                      const std::string& prefix, const Shape& input)
+    : compilation_(compilation), capacity_(compilation.capacity), input_shape_(input) {
+    compile(layers, prefix);
+    for (Stage& stage : stages_) {
+        stage.offset = kept_size_;
+        kept_size_ += padded(capacity_ * stage.size);
+        widest_ = std::max(widest_, stage.size);
+    }
+}
+
+template <class T>
+void Sequence<T>::compile(const std::vector<LayerSpec>& layers, const std::string& prefix) {
+    Shape shape = input_shape_;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        const FusedActivation<T> fused = fusable_after(layers, i);
+        Shape output;
+        StageInfo info{prefix + std::to_string(i), layer_name(layers[i]), 0};
+        auto layer = compile_layer<T>(Site<T>{compilation_, info.path, layers[i], shape}, fused, output);
+        ++compilation_.layers;
+        shapes_.push_back(output);
+        if (fused.kind != Activation::identity) {
+            shapes_.push_back(output);
+            ++compilation_.layers;
+            info.name += " + " + layer_name(layers[++i]);
+        }
+        if (layer) {
+            info.flops = layer->flops();
+            stages_.push_back({std::move(layer), std::move(info), element_count(output), 0, nullptr});
+        }
+        shape = output;
+    }
+}
+
+// The activation that follows layer i, if i is a product and the derivative is a function of the output.
+template <class T>
+FusedActivation<T> Sequence<T>::fusable_after(const std::vector<LayerSpec>& layers, std::size_t i) const {
+    const bool product =
+        std::holds_alternative<LinearSpec>(layers[i]) || std::holds_alternative<Conv2dSpec>(layers[i]);
+    if (!product || i + 1 == layers.size()) return {};
+    const auto* next = std::get_if<ActivationSpec>(&layers[i + 1]);
+    if (!next || !activation_backward_reads_output(next->kind, next->parameter)) return {};
+    return {next->kind, static_cast<T>(next->parameter)};
+}
+
+template <class T>
+bool Sequence<T>::reads_scattered_rows() const {
+    return !stages_.empty() && stages_.front().layer->reads_scattered_rows(capacity_);
+}
+
+template <class T>
+double Sequence<T>::flops() const {
+    double total = 0;
+    for (const Stage& stage : stages_) total += stage.info.flops;
+    return total;
+}
+
+// What this kind of pass needs, at the first of its kind.
+template <class T>
+void Sequence<T>::allocate(const Pass<T>& pass) {
+    if (pass.kept && !kept_.size()) {
+        kept_ = Buffer<T>(kept_size_);
+        for (Buffer<T>& buffer : gradients_) buffer = Buffer<T>(capacity_ * widest_);
+    }
+    if (!pass.kept && !passing_[0].size())
+        for (Buffer<T>& buffer : passing_) buffer = Buffer<T>(capacity_ * widest_);
+}
+
+template <class T>
+const T* Sequence<T>::forward(const Pass<T>& pass, const BatchInput<T>& x) {
+    allocate(pass);
+    input_ = x;
+    BatchInput<T> input = x;
+    int turn = 0;
+    for (Stage& stage : stages_) {
+        if (stage.layer->passes_through(pass)) {
+            stage.y = input.values;
+        } else {
+            T* y = pass.kept ? kept_.data() + stage.offset : passing_[turn ^= 1].data();
+            run_forward(pass, stage, input, y);
+            stage.y = y;
+        }
+        input = {stage.y, nullptr};
+    }
+    return input.values;
+}
+
+template <class T>
+void Sequence<T>::run_forward(const Pass<T>& pass, Stage& stage, const BatchInput<T>& input, T* y) {
+    if (pass.observer) pass.observer->begin(stage.info, Direction::forward);
+    if (input.offsets)
+        stage.layer->forward(
+            pass, ScatteredRows<T>{input.values, input.offsets, pass.n, element_count(input_shape_)}, y);
+    else
+        stage.layer->forward(pass, input.values, y);
+    if (pass.observer) pass.observer->end(stage.info, Direction::forward, y, pass.n, stage.size);
+}
+
+template <class T>
+void Sequence<T>::backward(const Pass<T>& pass, T* grad, T* grad_x) {
+    int turn = 0;
+    for (std::size_t i = stages_.size(); i-- > 0;) {
+        Stage& stage = stages_[i];
+        if (stage.layer->passes_through(pass)) continue;
+        if (i == 0) return run_backward(pass, stage, input_, element_count(input_shape_), grad, grad_x);
+        T* to = gradients_[turn ^= 1].data();
+        run_backward(pass, stage, {stages_[i - 1].y, nullptr}, stages_[i - 1].size, grad, to);
+        grad = to;
+    }
+    if (grad_x) std::copy_n(grad, pass.n * element_count(input_shape_), grad_x);
+}
+
+template <class T>
+void Sequence<T>::run_backward(const Pass<T>& pass, Stage& stage, const BatchInput<T>& input,
+                               index_t input_size, T* grad, T* grad_x) {
+    if (pass.observer) pass.observer->begin(stage.info, Direction::backward);
+    if (input.offsets)
+        stage.layer->backward(
+            pass, ScatteredRows<T>{input.values, input.offsets, pass.n, element_count(input_shape_)}, stage.y,
+            grad);
+    else
+        stage.layer->backward(pass, input.values, stage.y, grad, grad_x);
+    if (pass.observer)
+        pass.observer->end(stage.info, Direction::backward, grad_x, pass.n, grad_x ? input_size : 0);
+}
+
+template <class T>
+void Sequence<T>::commit(const Pass<T>& pass) {
+    for (Stage& stage : stages_) stage.layer->commit(pass);
+}
+
+template class Sequence<float>;
+template class Sequence<double>;
+
+}  // namespace ranvier

@@ -1,0 +1,67 @@
+// Layers one behind the other, compiled, with the memory between them: a whole network, or a branch of one.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "layer.h"
+
+namespace ranvier {
+
+// The input of a network: samples without gaps, or rows of a table, picked by their offsets.
+template <class T>
+struct BatchInput {
+    const T* values = nullptr;
+    const index_t* offsets = nullptr;
+};
+
+template <class T>
+class Sequence {
+public:
+    // `prefix` comes before the layers' numbers in their paths.
+    Sequence(const std::vector<LayerSpec>& layers, Compilation<T>& compilation, const std::string& prefix,
+             const Shape& input);
+
+    const Shape& output_shape() const { return shapes_.empty() ? input_shape_ : shapes_.back(); }
+    const std::vector<Shape>& shapes() const { return shapes_; }  // of a sample after each layer
+    bool reads_scattered_rows() const;
+    double flops() const;
+
+    // The output, (n, output), valid until the next call. x must stay for the backward pass.
+    const T* forward(const Pass<T>& pass, const BatchInput<T>& x);
+    // From the gradient to the last output, which it may overwrite. grad_x may be nullptr, and must be if the
+    // input was scattered.
+    void backward(const Pass<T>& pass, T* grad, T* grad_x);
+    void commit(const Pass<T>& pass);
+
+private:
+    struct Stage {
+        std::unique_ptr<Layer<T>> layer;
+        StageInfo info;
+        index_t size;    // of a sample of its output
+        index_t offset;  // of its output among the kept ones
+        const T* y;      // of this pass: its output, or the input if the layer passes it through
+    };
+
+    void compile(const std::vector<LayerSpec>& layers, const std::string& prefix);
+    FusedActivation<T> fusable_after(const std::vector<LayerSpec>& layers, std::size_t i) const;
+    void allocate(const Pass<T>& pass);
+    void run_forward(const Pass<T>& pass, Stage& stage, const BatchInput<T>& input, T* y);
+    void run_backward(const Pass<T>& pass, Stage& stage, const BatchInput<T>& input, index_t input_size,
+                      T* grad, T* grad_x);
+
+    Compilation<T>& compilation_;
+    index_t capacity_;
+    Shape input_shape_;
+    std::vector<Shape> shapes_;
+    std::vector<Stage> stages_;
+    index_t kept_size_ = 0;   // of all outputs
+    index_t widest_ = 0;      // of a sample of any output
+    Buffer<T> kept_;          // outputs that a backward pass reads
+    Buffer<T> passing_[2];    // outputs of two neighbouring stages, if none will
+    Buffer<T> gradients_[2];  // of the outputs of two neighbouring stages, in turn
+    BatchInput<T> input_;     // of the last forward
+};
+
+}  // namespace ranvier

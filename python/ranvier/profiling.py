@@ -1,0 +1,145 @@
+"""Where the time of training goes: seconds of each layer, forward and backward, against the machine's peak."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ranvier import _core
+from ranvier.losses import Loss
+from ranvier.optimizers import Optimizer
+from ranvier.types import Array
+
+if TYPE_CHECKING:
+    from ranvier.network import Network
+
+__all__ = ["LayerTime", "Profile", "profile"]
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """What one layer took for a sample.
+
+    Attributes
+    ----------
+    path : str
+        The layer's position; "3.layers.0" for one within layer 3, whose time includes it.
+    name : str
+        Its kind, with the activation that is taken in one go with it.
+    forward, backward : float
+        Seconds a sample.
+    flops : float
+        Multiplications and additions of the forward pass; 0 for layers that do little for each element.
+    backward_flops : float
+        Those of the backward pass: twice as many, or as many for the network's first layer, which makes no
+        gradient to its input.
+    """
+
+    path: str
+    name: str
+    forward: float
+    backward: float
+    flops: float
+    backward_flops: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Seconds a sample of each part of training; as text, a table.
+
+    Attributes
+    ----------
+    layers : tuple of LayerTime
+    gather, loss, update : float
+        Seconds a sample for collecting a batch, for the loss with its gradient, and for the optimizer.
+    total : float
+        Seconds a sample, all in all.
+    peak : float
+        Multiplications and additions a second that the processor reaches in registers, on all threads.
+    samples : int
+        That were measured.
+    """
+
+    layers: tuple[LayerTime, ...]
+    gather: float
+    loss: float
+    update: float
+    total: float
+    peak: float
+    samples: int
+
+    def __str__(self) -> str:
+        """Return the table."""
+        rows = [("", "layer", "forward", "of peak", "backward", "of peak", "of all")]
+        for layer in self.layers:
+            rows.append(
+                (
+                    layer.path,
+                    layer.name,
+                    f"{layer.forward * 1e6:.2f} us",
+                    self._of_peak(layer.flops, layer.forward),
+                    f"{layer.backward * 1e6:.2f} us",
+                    self._of_peak(layer.backward_flops, layer.backward),
+                    f"{(layer.forward + layer.backward) / self.total:.0%}",
+                )
+            )
+        for name, seconds in (("gather", self.gather), ("loss", self.loss), ("update", self.update)):
+            rows.append(("", name, f"{seconds * 1e6:.2f} us", "", "", "", f"{seconds / self.total:.0%}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(7)]
+        left = 2  # columns of words
+        lines = []
+        for row in rows:
+            cells = zip(row, widths, strict=True)
+            aligned = [
+                cell.ljust(width) if column < left else cell.rjust(width) for column, (cell, width) in enumerate(cells)
+            ]
+            lines.append("  ".join(aligned).rstrip())
+        rate = f"{self.total * 1e6:.2f} us a sample over {self.samples} samples"
+        return "\n".join([*lines, f"{rate}, peak {self.peak / 1e9:.0f} GFLOP/s on {_core.num_threads()} threads"])
+
+    def _of_peak(self, flops: float, seconds: float) -> str:
+        return f"{flops / seconds / self.peak:.0%}" if flops and seconds else ""
+
+
+def profile(
+    network: Network, x: Array, y: Any, batch_size: int, loss: Loss, optimizer: Optimizer, seconds: float
+) -> Profile:
+    """Train for some time on whole epochs of at most 64 batches, and put everything back."""
+    engine = network.engine
+    before = {name: np.array(value) for name, value in engine.values()}
+    passes = engine.training_passes
+    plan = engine.plan(x.shape[1:], batch_size)
+    state = optimizer.create(engine.parameters)
+    order = network.shuffled(len(x))[: 64 * batch_size]
+    samples, spent = 0, 0.0
+
+    def train() -> None:
+        nonlocal samples, spent
+        start = time.perf_counter()
+        while spent < seconds:
+            samples += plan.train_epoch(x, y, order, batch_size, loss.kind, state, None, "ignore", None)[2]
+            spent = time.perf_counter() - start
+
+    try:
+        plan.train_epoch(x, y, order, batch_size, loss.kind, state, None, "ignore", None)  # to warm up
+        rows, gather, loss_seconds, update = plan.profile(train)
+    finally:
+        for name, value in engine.values():
+            value[...] = before[name]
+        engine.training_passes = passes
+    layers = tuple(
+        LayerTime(path, name, forward / n, backward / n, flops, flops if path == rows[0][0] else 2 * flops)
+        for path, name, flops, forward, backward, n in rows
+    )
+    return Profile(
+        layers=layers,
+        gather=gather / samples,
+        loss=loss_seconds / samples,
+        update=update / samples,
+        total=spent / samples,
+        peak=_core.peak_flops(network.dtype.name),
+        samples=samples,
+    )
