@@ -157,8 +157,8 @@ def test_a_loss_that_explodes_leaves_the_picture():
 
 
 def test_regions_are_the_networks_classes_where_they_are_drawn():
-    net = classifier()
-    ax = plot.decision_regions(net, POINTS, LABELS, resolution=50)
+    net, points = classifier(), POINTS * np.float32([1, 4]) + np.float32([0, 2])
+    ax = plot.decision_regions(net, points, LABELS, resolution=50)
     (image,) = ax.images
     left, right, bottom, top = image.get_extent()
     across = left + (np.arange(50) + 0.5) / 50 * (right - left)
@@ -168,7 +168,7 @@ def test_regions_are_the_networks_classes_where_they_are_drawn():
     assert len(np.unique(regions)) > 1
     for row, column in [(0, 0), (0, 49), (49, 0), (25, 10), (13, 44), (31, 25)]:
         assert regions[row, column] == net.predict([[across[column], up[row]]]).argmax()
-    x, y = POINTS.T
+    x, y = points.T
     assert left < x.min() < x.max() < right
     assert bottom < y.min() < y.max() < top
 

@@ -45,7 +45,7 @@ def learning_curves(
         If there is no quantity, or an unknown one.
     """
     names = list(quantities)
-    if not names or set(names) - {"loss", "accuracy"}:
+    if not names or set(names) - {"loss", "accuracy"} or len(names) > 2:
         raise ValueError(f"quantities: expected 'loss', 'accuracy' or both, got {quantities!r}")
     ax = axes_or_new(ax, 4.5 * len(names), 3.6)
     for panel, name in zip(_panels(ax, len(names)), names, strict=True):
@@ -54,12 +54,14 @@ def learning_curves(
 
 
 def _panels(ax: Axes, count: int) -> list[Any]:
+    """Return ax, or two panels that divide it; their scales stand outside, so that they fit a small axes too."""
     if count == 1:
         return [ax]
     ax.set_axis_off()
-    gap = 0.15  # for the tick labels of the panel to the right
-    width = (1 - gap * (count - 1)) / count
-    return [ax.inset_axes((i * (width + gap), 0, width, 1)) for i in range(count)]
+    left, right = (ax.inset_axes((start, 0, 0.47, 1)) for start in (0, 0.53))
+    right.yaxis.tick_right()
+    right.yaxis.set_label_position("right")
+    return [left, right]
 
 
 def _curves(ax: Axes, name: str, training: list[float], validation: list[float]) -> None:
