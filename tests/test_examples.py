@@ -5,11 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-import ranvier as rv
-from ranvier.plot import learning_curves
-
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -31,11 +26,3 @@ def test_notes_digits(tmp_path):
 
 def test_own_layer(tmp_path):
     assert float(run("own_layer.py", tmp_path).split()[-1]) > 0.93
-
-
-@pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_learning_curves(tmp_path, suffix):
-    history = rv.History([3.0, 2.0], [0.1, 0.2], [3.5], [0.15], [1.0, 1.0])
-    learning_curves(history, tmp_path / f"curves{suffix}", "title")
-    assert (tmp_path / f"curves{suffix}").stat().st_size > 1000
-    assert np.isfinite(history.loss).all()

@@ -124,7 +124,10 @@ def _plot(network: Network, path: Path, title: str) -> None:
     if network.history is None or not network.history.loss:
         return
     try:
-        learning_curves(network.history, path, title)
+        axes = learning_curves(network.history)
+        axes.set_title(title)
+        figure: Any = axes.figure
+        figure.savefig(path)
         print(f"learning curves drawn in {path}")
     except ImportError as error:
         print(f"no learning curves: {error}")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ranvier.losses import CrossEntropyLoss
-from ranvier.types import Array
+from ranvier.types import Array, Labels
 
-__all__ = ["as_samples", "as_targets", "as_values", "pairs_to_arrays"]
+__all__ = ["as_labels", "as_samples", "as_targets", "as_values", "pairs_to_arrays"]
 
 
 def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Any:
@@ -50,6 +50,37 @@ def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int,
         if outputs == 1:
             array = array[:, None]
     return np.ascontiguousarray(array, dtype=dtype)
+
+
+def as_labels(y: Any, name: str = "y") -> Labels:
+    """Return the class of each sample, from labels or from rows of scores or one-hot rows.
+
+    A row's class is where its largest entry is. Of a single column, integers are labels, and other numbers mean
+    class 1 above 1/2.
+
+    Raises
+    ------
+    TypeError
+        If y is not of real numbers, or is one axis of other numbers than integers.
+    ValueError
+        If it is empty, has another number of axes, a negative label or NaN.
+    """
+    array = np.asarray(y)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise ValueError(f"{name}: expected labels of shape (n,) or rows of shape (n, classes), got {array.shape}")
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"{name}: contains NaN")
+    if array.ndim == 2 and array.shape[1] > 1:
+        return np.asarray(array.argmax(axis=1), dtype=np.int64)
+    if array.ndim == 2 and array.dtype.kind == "f":
+        return (array[:, 0] > 0.5).astype(np.int64)
+    if array.dtype.kind == "f":
+        raise TypeError(f"{name}: expected integer labels or rows of scores, got shape {array.shape} of {array.dtype}")
+    if array.min() < 0:
+        raise ValueError(f"{name}: expected labels of at least 0, got {array.min()}")
+    return array.reshape(-1).astype(np.int64)
 
 
 def pairs_to_arrays(data: Any, name: str) -> tuple[Any, Any]:
