@@ -308,7 +308,7 @@ class Network(LectureNotes):
         Returns
         -------
         History
-            Also kept as `history`.
+            Also kept as ``network.history``.
 
         Raises
         ------
