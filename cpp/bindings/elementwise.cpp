@@ -485,7 +485,7 @@ ndarray, of the shape of x
     m.def("prelu_backward", &prelu_backward_array, py::arg("grad"), py::arg("x"), py::arg("weight"),
           "Gradients of `prelu` to x and weight.");
     m.def("maxout", &maxout_array, py::arg("x"), py::arg("pieces"), py::arg("out") = py::none(),
-          R"(Maxout (Goodfellow et al. 2013): the maximum of each `pieces` neighbouring channels.
+          R"(Maxout (Goodfellow et al. 2013): the maximum of each ``pieces`` neighbouring channels.
 
 Parameters
 ----------

@@ -171,7 +171,7 @@ class Conv2d(Layer):
     kernel_size, stride, padding, dilation : int or pair of ints
         For height and width; the padding is of zeros.
     groups : int
-        Divides both channel counts. ``weight`` is (out_channels, in_channels / groups, *kernel_size).
+        Divides both channel counts. ``weight`` is (out_channels, in_channels / groups, kernel height, kernel width).
     bias : bool
         Whether there is a ``bias`` of (out_channels,).
     l1, l2 : float

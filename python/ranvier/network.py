@@ -329,7 +329,7 @@ class Network(LectureNotes):
         Returns
         -------
         History
-            Also kept as `history`.
+            Also kept as ``network.history``.
 
         Raises
         ------
