@@ -54,6 +54,12 @@ struct Window {
     }
 };
 
+// Windows of 2 x 2, side by side.
+bool is_2x2(const Pool2dShape& s) {
+    return s.kernel_height == 2 && s.kernel_width == 2 && s.stride_height == 2 && s.stride_width == 2 &&
+           s.padding_height == 0 && s.padding_width == 0;
+}
+
 template <class T>
 T* plane_of(const Images<T>& images, const Pool2dShape& s, index_t plane) {
     return images.data + plane / s.channels * images.strides[0] + plane % s.channels * images.strides[1];
@@ -115,6 +121,10 @@ public:
 
     void maxima(std::int32_t* indices) const {
         const index_t width = s_.out_width();
+        if (is_2x2(s_) && y_.strides[3] == 1 && y_.strides[2] == width &&
+            kernels<T>().pool->max_2x2(s_.out_height(), width, in_, row_stride_,
+                                       static_cast<std::int32_t>(s_.in_width), out_, indices))
+            return;
         for_each_window(
             s_,
             [&](index_t y, index_t x, index_t n) {
@@ -235,9 +245,9 @@ void max_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
         T* to = plane_of(grad_x, shape, plane);
         const T* from = plane_of(grad, shape, plane);
         const std::int32_t* at = indices + plane * height * width;
-        clear_plane(grad_x, shape, to);
         const bool in_order = grad_x.strides[3] == 1 && grad_x.strides[2] == shape.in_width &&
                               grad.strides[3] == 1 && grad.strides[2] == width;
+        clear_plane(grad_x, shape, to);
         for (index_t i = 0; in_order && i < height * width; ++i) to[at[i]] += from[i];
         for (index_t y = 0; !in_order && y < height; ++y)
             for (index_t x = 0; x < width; ++x, ++at)

@@ -62,7 +62,8 @@ struct Site {
     Compilation<T>& compilation;
     std::string path;  // "3", or "3.layers.0" within a branch
     const LayerSpec& spec;
-    const Shape& input;  // of a sample
+    const Shape& input;      // of a sample
+    bool rectified = false;  // a max pooling that begins with a ReLU
 
     index_t capacity() const { return compilation.capacity; }
     // Throws std::invalid_argument: "layer 3 (Linear): ..."

@@ -31,22 +31,31 @@ protected:
 template <class T>
 class MaxPoolingLayer final : public PoolingLayer<T> {
 public:
-    MaxPoolingLayer(const Pool2dShape& shape, index_t capacity)
+    MaxPoolingLayer(const Pool2dShape& shape, index_t capacity, bool rectified)
         : PoolingLayer<T>(shape),
+          rectified_(rectified),
           indices_(capacity * shape.channels * shape.out_height() * shape.out_width()) {}
 
     void forward(const Pass<T>& pass, const T* x, T* y) override {
         this->shape_.batch = pass.n;
-        max_pool2d<T>(this->shape_, this->input(x), this->output(y), indices_.data());
+        max_pool2d<T>(this->shape_, this->input(x), this->output(y), pass.kept ? indices_.data() : nullptr);
+        if (rectified_) activation<T>(Activation::relu, outputs(pass), y, y, T{});
     }
-    void backward(const Pass<T>& pass, const T*, const T*, T* grad, T* grad_x) override {
+    void backward(const Pass<T>& pass, const T*, const T* y, T* grad, T* grad_x) override {
         this->shape_.batch = pass.n;
+        if (rectified_ && grad_x)
+            activation_backward_kept<T>(Activation::relu, outputs(pass), grad, y, grad, T{});
         if (grad_x)
             max_pool2d_backward<T>(this->shape_, this->template output<const T>(grad), indices_.data(),
                                    this->input(grad_x));
     }
 
 private:
+    index_t outputs(const Pass<T>& pass) const {
+        return pass.n * this->shape_.channels * this->shape_.out_height() * this->shape_.out_width();
+    }
+
+    bool rectified_;
     Buffer<std::int32_t> indices_;
 };
 
@@ -110,7 +119,7 @@ std::unique_ptr<Layer<T>> compile_pooling(const Pool2dSpec& spec, const Site<T>&
         site.refuse(error.what());
     }
     output = {shape.channels, shape.out_height(), shape.out_width()};
-    if (spec.maximum) return std::make_unique<MaxPoolingLayer<T>>(shape, site.capacity());
+    if (spec.maximum) return std::make_unique<MaxPoolingLayer<T>>(shape, site.capacity(), site.rectified);
     return std::make_unique<AveragePoolingLayer<T>>(shape);
 }
 

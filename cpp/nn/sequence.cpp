@@ -8,6 +8,15 @@ namespace {
 
 index_t padded(index_t n) { return (n + 15) / 16 * 16; }
 
+// The maximum of what ReLU leaves is what ReLU leaves of the maximum: the pooling takes it over, for it has
+// fewer elements.
+bool is_relu_before_max_pooling(const std::vector<LayerSpec>& layers, std::size_t i) {
+    if (i + 1 >= layers.size()) return false;
+    const auto* activation = std::get_if<ActivationSpec>(&layers[i]);
+    const auto* pool = std::get_if<Pool2dSpec>(&layers[i + 1]);
+    return activation && activation->kind == Activation::relu && pool && pool->maximum;
+}
+
 }  // namespace
 
 template <class T>
@@ -29,7 +38,15 @@ void Sequence<T>::compile(const std::vector<LayerSpec>& layers, const std::strin
         const FusedActivation<T> fused = fusable_after(layers, i);
         Shape output;
         StageInfo info{prefix + std::to_string(i), layer_name(layers[i]), 0};
-        auto layer = compile_layer<T>(Site<T>{compilation_, info.path, layers[i], shape}, fused, output);
+        const bool rectified = is_relu_before_max_pooling(layers, i);
+        if (rectified) {
+            info.name += " + " + layer_name(layers[++i]);
+            shapes_.push_back(shape);
+            ++compilation_.layers;
+        }
+        const std::string path = prefix + std::to_string(i);
+        auto layer =
+            compile_layer<T>(Site<T>{compilation_, path, layers[i], shape, rectified}, fused, output);
         ++compilation_.layers;
         shapes_.push_back(output);
         if (fused.kind != Activation::identity) {
@@ -53,6 +70,7 @@ FusedActivation<T> Sequence<T>::fusable_after(const std::vector<LayerSpec>& laye
     if (!product || i + 1 == layers.size()) return {};
     const auto* next = std::get_if<ActivationSpec>(&layers[i + 1]);
     if (!next || !activation_backward_reads_output(next->kind, next->parameter)) return {};
+    if (is_relu_before_max_pooling(layers, i + 1)) return {};
     return {next->kind, static_cast<T>(next->parameter)};
 }
 

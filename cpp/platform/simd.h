@@ -47,6 +47,14 @@ template <>
 struct LaneInt<double> {
     using type = std::int64_t;
 };
+template <>
+struct LaneInt<std::int32_t> {
+    using type = std::int32_t;
+};
+template <>
+struct LaneInt<std::int64_t> {
+    using type = std::int64_t;
+};
 template <class T>
 using MaskOf = Vec<typename LaneInt<T>::type>;
 

@@ -43,14 +43,13 @@ TEST_P(PlanTest, GradientsAgreeWithCentralDifferences) {
     const auto layers = small_cnn();
     const auto x = samples(3 * 64);
     const std::vector<std::int64_t> labels = {0, 3, 1};
-    const Targets<double> targets = {nullptr, labels.data()};
+    Objective<double> objective;
+    objective.loss = Loss::softmax_cross_entropy;
+    objective.targets.labels = labels.data();
     const auto parameters = started<double>(layers);
     // A new plan each time: its first training pass has the same mask.
     const auto loss = [&] {
-        return Plan<double>(parameters, {1, 8, 8}, 3, 9)
-                   .gradients(3, x.data(), targets, Loss::softmax_cross_entropy)
-                   .loss /
-               3;
+        return Plan<double>(parameters, {1, 8, 8}, 3, 9).gradients(3, {x.data()}, objective).loss / 3;
     };
     loss();
     const std::vector<double> gradients(parameters->gradients(),
@@ -81,12 +80,18 @@ TEST_P(PlanTest, TrainsWithTheSameBitsAtAnyThreadCount) {
         set_num_threads(threads);
         const auto parameters = started<float>(layers);
         Plan<float> plan(parameters, {1, 8, 8}, 32, 9);
-        const auto adam = make_adam<float>({}, parameters->size());
-        const Targets<float> targets = {nullptr, labels.data()};
+        UpdateOptions rule;
+        rule.rule = UpdateRule::adam;
+        rule.learning_rate = 1e-3;
+        Optimizer<float> adam(rule, parameters->size());
+        Objective<float> objective;
+        objective.loss = Loss::softmax_cross_entropy;
+        objective.targets.labels = labels.data();
+        EpochOptions<float> options;
+        options.batch_size = 32;
         double first = 0, last = 0;
         for (int epoch = 0; epoch < 5; ++epoch) {
-            const EpochSums sums = plan.train_epoch(100, x.data(), targets, order.data(), 32,
-                                                    Loss::softmax_cross_entropy, *adam, {});
+            const EpochSums sums = plan.train_epoch(100, {x.data()}, objective, order.data(), adam, options);
             EXPECT_EQ(sums.samples, 100);
             (epoch ? last : first) = sums.loss;
         }

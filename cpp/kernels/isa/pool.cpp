@@ -115,9 +115,76 @@ void average_row(index_t n, const T* x, index_t row_stride, index_t kernel_heigh
                  [&](const auto& windows) { average_of(windows, n, scale, y); });
 }
 
+// The elements of rows of windows after the larger of each upper and lower pixel is taken, without gaps, so
+// that the vectors of the second step need not end with the rows.
+template <class T>
+struct Columns {
+    static constexpr index_t kMost = 1024;
+    T most[kMost + 2 * kLanes<T>];
+    typename LaneInt<T>::type at[kMost + 2 * kLanes<T>];
+};
+
+// Fills one row of Columns; returns a sum that is a NaN if one of the pixels is.
+template <class T>
+RANVIER_INLINE Vec<T> upper_or_lower(index_t n, const T* upper, const T* lower,
+                                     typename LaneInt<T>::type first, typename LaneInt<T>::type width,
+                                     T* most, typename LaneInt<T>::type* at) {
+    using Int = typename LaneInt<T>::type;
+    MaskOf<T> lane = {};
+    for (int i = 0; i < kLanes<T>; ++i) lane[i] = static_cast<Int>(i);
+    Vec<T> sum = {};
+    for_each_vector<T>(
+        n, [&](index_t i, index_t count) __attribute__((always_inline)) {
+            const bool whole = count == kLanes<T>;
+            const Vec<T> a = whole ? load(upper + i) : load_partial(upper + i, count);
+            const Vec<T> b = whole ? load(lower + i) : load_partial(lower + i, count);
+            const MaskOf<T> below = b > a;
+            const MaskOf<T> position = lane + static_cast<Int>(first + i);
+            store<T>(most + i, select<T>(below, b, a));
+            store<Int>(at + i, below ? position + width : position);
+            sum += a + b;
+        });
+    return sum;
+}
+
+template <class T>
+bool max_2x2(index_t rows, index_t n, const T* x, index_t row_stride, std::int32_t width, T* y,
+             std::int32_t* indices) {
+    using Int = typename LaneInt<T>::type;
+    if (2 * n > Columns<T>::kMost) return false;
+    Columns<T> columns;
+    const index_t rows_at_once = Columns<T>::kMost / (2 * n);
+    for (index_t from = 0; from < rows; from += rows_at_once) {
+        const index_t now = rows - from < rows_at_once ? rows - from : rows_at_once;
+        Vec<T> sum = {};
+        for (index_t r = 0; r < now; ++r) {
+            const T* upper = x + 2 * (from + r) * row_stride;
+            sum +=
+                upper_or_lower<T>(2 * n, upper, upper + row_stride, static_cast<Int>(2 * (from + r) * width),
+                                  width, columns.most + r * 2 * n, columns.at + r * 2 * n);
+        }
+        if (any_nan<T>(sum)) return false;
+        const index_t first = from * n, count = now * n;
+        for (index_t i = 0; i < count; i += kLanes<T>) {
+            const T* most = columns.most + 2 * i;
+            const Int* at = columns.at + 2 * i;
+            const Vec<T> left = even_lanes<T>(load(most), load(most + kLanes<T> - 1));
+            const Vec<T> right = even_lanes<T>(load(most + 1), load(most + kLanes<T>));
+            const MaskOf<T> left_at = even_lanes<Int>(load(at), load(at + kLanes<T> - 1));
+            const MaskOf<T> right_at = even_lanes<Int>(load(at + 1), load(at + kLanes<T>));
+            // Of equals, the one that comes first by rows.
+            const MaskOf<T> better = (right > left) | ((right == left) & (right_at < left_at));
+            const index_t left_over = count - i < kLanes<T> ? count - i : kLanes<T>;
+            store_partial(y + first + i, select<T>(better, right, left), left_over);
+            if (indices) store_indices<T>(indices + first + i, better ? right_at : left_at, left_over);
+        }
+    }
+    return true;
+}
+
 }  // namespace
 
-constinit const PoolKernels<float> pool_float32 = {max_row<float>, average_row<float>};
-constinit const PoolKernels<double> pool_float64 = {max_row<double>, average_row<double>};
+constinit const PoolKernels<float> pool_float32 = {max_row<float>, max_2x2<float>, average_row<float>};
+constinit const PoolKernels<double> pool_float64 = {max_row<double>, max_2x2<double>, average_row<double>};
 
 }  // namespace ranvier::RANVIER_ISA
