@@ -19,7 +19,7 @@ MODULES = [
     ["training", "notes", "profiling", "summary"],
     ["engine", "data"],
     ["datasets", "kernels", "layers", "losses", "optimizers", "history"],
-    ["types", "checks"],
+    ["types", "checks", "settings"],
     ["_core"],
 ]
 LEVEL = {name: level for level, names in enumerate(MODULES) for name in names}

@@ -123,14 +123,31 @@ py::array predict(PyPlan& self, const py::handle& x, const py::object& out) {
     });
 }
 
-// An array of that exact type, shape (n, *sample), aligned and without gaps; its n is written.
+// An uninitialised array (n, *sample), made by NumPy's own function: py::array first writes shapes and
+// strides into vectors.
 template <class T>
-bool is_ready(const py::handle& object, const Shape& sample, index_t& n) {
+py::array few_outputs(index_t n, const Shape& sample) {
+    static auto& numpy = py::detail::npy_api::get();
+    Py_intptr_t shape[kMaxDims];
+    shape[0] = n;
+    std::copy(sample.begin(), sample.end(), shape + 1);
+    PyObject* array =
+        numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, py::dtype::of<T>().release().ptr(),
+                                    static_cast<int>(sample.size()) + 1, shape, nullptr, nullptr, 0, nullptr);
+    if (!array) throw py::error_already_set();
+    return py::reinterpret_steal<py::array>(array);
+}
+
+// An array of that exact type, shape (n, *sample), aligned and without gaps, writeable if it is to be
+// `written`. Gives its n.
+template <class T>
+bool is_ready(const py::handle& object, const Shape& sample, bool written, index_t& n) {
     if (!py::isinstance<py::array>(object)) return false;
     const auto* array = py::detail::array_proxy(object.ptr());
-    constexpr int kReady =
-        py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    if ((array->flags & kReady) != kReady || array->nd != static_cast<int>(sample.size()) + 1) return false;
+    using Api = py::detail::npy_api;
+    const int wanted =
+        Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_ | (written ? Api::NPY_ARRAY_WRITEABLE_ : 0);
+    if ((array->flags & wanted) != wanted || array->nd != static_cast<int>(sample.size()) + 1) return false;
     if (array->descr != py::dtype::of<T>().ptr()) return false;
     n = array->dimensions[0];
     return std::equal(sample.begin(), sample.end(), array->dimensions + 1);
@@ -144,17 +161,17 @@ py::object predict_few(PyPlan& self, const py::handle& x, const py::object& out)
     return self.visit([&](auto& plan, auto element) -> py::object {
         using T = decltype(element);
         index_t n;
-        if (!is_ready<T>(x, plan.input_shape(), n)) return py::none();
+        if (!is_ready<T>(x, plan.input_shape(), false, n)) return py::none();
         if (n < 1 || n > plan.capacity() || static_cast<double>(n) * self.work_of_sample > kLittle)
             return py::none();
         index_t rows = n;
-        if (!out.is_none() && (!is_ready<T>(out, plan.output_shape(), rows) || rows != n)) return py::none();
+        if (!out.is_none() && (!is_ready<T>(out, plan.output_shape(), true, rows) || rows != n))
+            return py::none();
         const std::unique_lock lock(self.busy, std::try_to_lock);
         if (!lock) return py::none();
-        const auto* from = static_cast<const T*>(py::reinterpret_borrow<py::array>(x).data());
-        py::array_t<T> y = out.is_none() ? py::array_t<T>(batch_shape(n, plan.output_shape()))
-                                         : py::reinterpret_borrow<py::array_t<T>>(out);
-        plan.predict(n, {from, nullptr}, y.mutable_data());
+        const auto* from = reinterpret_cast<const T*>(py::detail::array_proxy(x.ptr())->data);
+        py::object y = out.is_none() ? few_outputs<T>(n, plan.output_shape()) : out;
+        plan.predict(n, {from, nullptr}, reinterpret_cast<T*>(py::detail::array_proxy(y.ptr())->data));
         return y;
     });
 }

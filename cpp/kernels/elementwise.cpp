@@ -18,6 +18,14 @@ void add(index_t n, const T* x, T* y) {
     for_each_block(n, 1, [&](index_t i, index_t count) { kernel(count, x + i, y + i); });
 }
 
+template <class T>
+void scale(index_t n, T factor, T* y) {
+    const auto kernel = kernels<T>().normalization->affine;
+    for_each_block(n, 1, [&](index_t i, index_t count) { kernel(count, y + i, factor, T{}, y + i); });
+}
+
+template void scale(index_t, float, float*);
+template void scale(index_t, double, double*);
 template void bytes_to_fractions(index_t, const std::uint8_t*, float*);
 template void bytes_to_fractions(index_t, const std::uint8_t*, double*);
 template void add(index_t, const float*, float*);

@@ -62,6 +62,7 @@ struct ElementwiseKernels {
                    T* second_moment);
     double (*sum_of_squares)(index_t n, const T* x);
     bool (*all_finite)(index_t n, const T* x);
+    T (*largest_magnitude)(index_t n, const T* x);
     void (*add_penalty_gradient)(T l1, T l2, index_t n, const T* w, T* grad);
 
     // to[i] = from[i] / 255.

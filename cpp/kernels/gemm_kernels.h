@@ -28,8 +28,11 @@ struct GemmKernels {
     void (*multiply_unpacked)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                               index_t a_col_stride, const T* b, index_t b_row_stride, T* c,
                               index_t c_row_stride, bool accumulate);
-    // The same where row i of A begins at a + a_offsets[i], or column p of A at a + a_offsets[p], with unit
-    // stride along it.
+    // The same for one row, contiguous, with a depth of more than one block of that length.
+    void (*multiply_row)(index_t cols, index_t depth, index_t block, const T* a, const T* b,
+                         index_t b_row_stride, T* c, bool accumulate);
+    // The same as multiply_unpacked where row i of A begins at a + a_offsets[i], or column p of A at a +
+    // a_offsets[p], with unit stride along it.
     void (*multiply_a_rows_apart)(index_t rows, index_t cols, index_t depth, const T* a,
                                   const index_t* a_offsets, const T* b, index_t b_row_stride, T* c,
                                   index_t c_row_stride, bool accumulate);

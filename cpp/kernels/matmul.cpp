@@ -76,6 +76,11 @@ void block_unpacked(const Product<T>& p, index_t i0, index_t j0, index_t rows, i
     const auto& gemm = *kernels<T>().gemm;
     const index_t length = depth_block<T>(p.k());
     T* c = p.c.data + i0 * p.c.row_stride + j0;
+    if (rows == 1 && p.k() > length && p.a.col_stride == 1 && !p.a_row_offsets && !p.a_column_offsets) {
+        gemm.multiply_row(cols, p.k(), length, p.a.data + i0 * p.a.row_stride, p.b.data + j0, p.b.row_stride,
+                          c, p.epilogue.accumulate);
+        return finish(p, i0, j0, rows, cols);
+    }
     for (index_t k0 = 0; k0 < p.k(); k0 += length) {
         const index_t depth = std::min(length, p.k() - k0);
         const T* b = p.b.data + k0 * p.b.row_stride + j0;
@@ -322,16 +327,17 @@ void matmul(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>
             const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
-    Product<T> p = {{a.data, a.rows, a.cols}, b, c, epilogue};
+    Product<T> p = {{a.data, a.rows, a.cols, 0, 1}, b, c, epilogue};
     p.a_row_offsets = a.offsets;
     multiply_in_place(p);
 }
 
 template <class T>
-void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c) {
+void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c,
+                       const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
-    Product<T> p = {{a.data, a.cols, a.rows}, b, c, {}};
+    Product<T> p = {{a.data, a.cols, a.rows, 1, 0}, b, c, epilogue};
     p.a_column_offsets = a.offsets;
     multiply_in_place(p);
 }
@@ -339,6 +345,11 @@ void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, cons
 template <class T>
 void column_sums(const Matrix<const T>& a, T* sums) {
     std::fill_n(sums, a.cols, T{});
+    add_column_sums(a, sums);
+}
+
+template <class T>
+void add_column_sums(const Matrix<const T>& a, T* sums) {
     if (a.cols == 0) return;
     const auto& gemm = *kernels<T>().gemm;
     for (index_t i = 0; i < a.rows; ++i) {
@@ -358,10 +369,12 @@ template void matmul(const ScatteredRows<float>&, const Matrix<const float>&, co
                      const Epilogue<float>&);
 template void matmul(const ScatteredRows<double>&, const Matrix<const double>&, const Matrix<double>&,
                      const Epilogue<double>&);
-template void matmul_transposed(const ScatteredRows<float>&, const Matrix<const float>&,
-                                const Matrix<float>&);
+template void matmul_transposed(const ScatteredRows<float>&, const Matrix<const float>&, const Matrix<float>&,
+                                const Epilogue<float>&);
 template void matmul_transposed(const ScatteredRows<double>&, const Matrix<const double>&,
-                                const Matrix<double>&);
+                                const Matrix<double>&, const Epilogue<double>&);
+template void add_column_sums(const Matrix<const float>&, float*);
+template void add_column_sums(const Matrix<const double>&, double*);
 template void column_sums(const Matrix<const float>&, float*);
 template void column_sums(const Matrix<const double>&, double*);
 

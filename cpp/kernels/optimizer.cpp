@@ -67,6 +67,11 @@ bool all_finite(index_t n, const T* x) {
 }
 
 template <class T>
+T largest_magnitude(index_t n, const T* x) {
+    return kernels<T>().elementwise->largest_magnitude(n, x);
+}
+
+template <class T>
 void add_penalty_gradient(double l1, double l2, index_t n, const T* w, T* grad) {
     const auto& table = *kernels<T>().elementwise;
     for_each_block(n, 1, [&](index_t i, index_t count) {
@@ -78,6 +83,8 @@ void add_penalty_gradient(double l1, double l2, index_t n, const T* w, T* grad) 
     template void update(const UpdateOptions&, std::int64_t, index_t, T*, const T*, T*, T*, T*); \
     template double sum_of_squares(index_t, const T*);                                           \
     template bool all_finite(index_t, const T*);                                                 \
+    template T largest_magnitude(index_t, const T*);                                             \
+                                                                                                 \
     template void add_penalty_gradient(double, double, index_t, const T*, T*);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)

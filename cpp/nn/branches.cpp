@@ -23,6 +23,7 @@ public:
     }
 
     const Shape& output_shape() const { return layers_.output_shape(); }
+    bool trains() const override { return layers_.trains() || shortcut_.trains(); }
     double flops() const override { return layers_.flops() + shortcut_.flops(); }
 
     void forward(const Pass<T>& pass, const T* x, T* y) override {
@@ -65,6 +66,10 @@ public:
     }
 
     const Shape& output_shape() const { return shape_; }
+    bool trains() const override {
+        return std::any_of(branches_.begin(), branches_.end(),
+                           [](const auto& branch) { return branch.trains(); });
+    }
     double flops() const override {
         double total = 0;
         for (const Sequence<T>& branch : branches_) total += branch.flops();

@@ -33,6 +33,7 @@ public:
         if (grad_x) conv2d_backward_input<T>(shape_, g, weights(weight_), input(grad_x));
     }
 
+    bool trains() const override { return true; }
     double flops() const override {
         const index_t taps = shape_.in_channels / shape_.groups * shape_.kernel_height * shape_.kernel_width;
         return 2.0 *

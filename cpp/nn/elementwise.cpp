@@ -46,6 +46,7 @@ public:
           slopes_(site.value("weight")),
           slopes_gradient_(site.gradient("weight")) {}
 
+    bool trains() const override { return true; }
     void forward(const Pass<T>& pass, const T* x, T* y) override {
         prelu<T>(pass.n, channels_, inner_, x, slopes_, count_, y);
     }

@@ -23,6 +23,13 @@ struct Pass {
     Observer<T>* observer = nullptr;
 };
 
+// A layer's input: samples without gaps, or rows of a table, picked by their offsets.
+template <class T>
+struct LayerInput {
+    const T* values = nullptr;
+    const index_t* offsets = nullptr;
+};
+
 template <class T>
 class Layer {
 public:
@@ -38,13 +45,27 @@ public:
     // statistics).
     virtual void commit(const Pass<T>&) {}
 
-    // A layer that can read samples where they lie in their table, without a gradient to them.
-    virtual bool reads_scattered_rows(index_t) const { return false; }
+    // Whether samples of such batches can be read where they lie in their table; then without a gradient to
+    // them.
+    virtual bool reads_scattered_rows(index_t /*batch*/) const { return false; }
     virtual void forward(const Pass<T>&, const ScatteredRows<T>&, T*) {}
     virtual void backward(const Pass<T>&, const ScatteredRows<T>&, const T*, T*) {}
 
-    // Multiplications and additions of a sample's forward pass, and of its backward pass with and without a
-    // gradient to the input; 0 for layers that do less than some for each element.
+    // Whether the layer has parameters that are trained; and whether it can do without their gradient, which
+    // plain gradient descent needs for a moment only: the product that makes it then adds to the parameters.
+    virtual bool trains() const { return false; }
+    virtual bool descends() const { return false; }
+    // As backward(), but leaves the parameters' gradients, for which it leaves what they need in grad.
+    virtual void backward_to_input(const Pass<T>&, const T* y, T* grad, T* grad_x) {
+        (void)y, (void)grad, (void)grad_x;
+    }
+    // A bound on what descend() adds to any parameter; not finite if grad or x are not.
+    virtual double descent_bound(const Pass<T>&, const LayerInput<T>&, const T*, double) const { return 0; }
+    // parameters -= rate * gradients, from what backward_to_input() left in grad, which it may overwrite.
+    virtual void descend(const Pass<T>&, const LayerInput<T>&, T*, double) {}
+
+    // Multiplications and additions of a sample's forward pass; 0 for layers that do less than some for each
+    // element.
     virtual double flops() const { return 0; }
 };
 
@@ -68,6 +89,7 @@ struct Site {
     index_t capacity() const { return compilation.capacity; }
     // Throws std::invalid_argument: "layer 3 (Linear): ..."
     [[noreturn]] void refuse(const std::string& why) const;
+    const ParameterEntry* entry(const char* name) const;
     // The place of a parameter's values or gradient; nullptr if the layer has no such parameter.
     T* value(const char* name) const;
     T* gradient(const char* name) const;

@@ -86,15 +86,20 @@ void Site<T>::refuse(const std::string& why) const {
 }
 
 template <class T>
+const ParameterEntry* Site<T>::entry(const char* name) const {
+    return compilation.parameters.find(path, name);
+}
+
+template <class T>
 T* Site<T>::value(const char* name) const {
-    const ParameterEntry* entry = compilation.parameters.find(path, name);
-    return entry ? compilation.parameters.value(*entry) : nullptr;
+    const ParameterEntry* found = entry(name);
+    return found ? compilation.parameters.value(*found) : nullptr;
 }
 
 template <class T>
 T* Site<T>::gradient(const char* name) const {
-    const ParameterEntry* entry = compilation.parameters.find(path, name);
-    return entry ? compilation.parameters.gradient(*entry) : nullptr;
+    const ParameterEntry* found = entry(name);
+    return found ? compilation.parameters.gradient(*found) : nullptr;
 }
 
 template <class T>

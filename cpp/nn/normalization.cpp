@@ -25,6 +25,7 @@ public:
           mean_(spec.num_features),
           inverse_deviation_(spec.num_features) {}
 
+    bool trains() const override { return gamma_ != nullptr; }
     void forward(const Pass<T>& pass, const T* x, T* y) override {
         if (pass.training) {
             batch_norm_statistics<T>(shape(pass), x, spec_.epsilon, mean_.data(), inverse_deviation_.data());
@@ -82,6 +83,7 @@ public:
           mean_(site.capacity() * rows_),
           inverse_deviation_(site.capacity() * rows_) {}
 
+    bool trains() const override { return gamma_ != nullptr; }
     void forward(const Pass<T>& pass, const T* x, T* y) override {
         layer_norm<T>(pass.n * rows_, size_, x, epsilon_, gamma_, beta_, y, mean_.data(),
                       inverse_deviation_.data());

@@ -16,6 +16,12 @@ Shape c_strides(const Shape& shape) {
     return strides;
 }
 
+// The distance of a weight's rows in memory: whole cache lines, unless that would take much more of it.
+index_t row_pitch(index_t row) {
+    const index_t whole = (row + kEntryUnit - 1) / kEntryUnit * kEntryUnit;
+    return whole * 100 <= row * 115 ? whole : row;
+}
+
 void require_positive(const char* field, index_t value) {
     if (value < 1)
         throw std::invalid_argument(std::string(field) + ": expected at least 1, got " +
@@ -37,7 +43,8 @@ public:
     void operator()(const LinearSpec& spec) {
         require_positive("in_features", spec.in_features);
         require_positive("out_features", spec.out_features);
-        add("weight", {spec.out_features, spec.in_features}, {1, spec.out_features});
+        const index_t pitch = row_pitch(spec.out_features);
+        add("weight", {spec.out_features, spec.in_features}, {1, pitch}, true, spec.in_features * pitch);
         penalize(spec.l1, spec.l2);
         if (spec.bias) add("bias", {spec.out_features}, {1});
     }
@@ -88,10 +95,12 @@ public:
     index_t statistics() const { return statistics_; }
 
 private:
-    void add(const char* name, const Shape& shape, const Shape& strides, bool trained = true) {
+    void add(const char* name, const Shape& shape, const Shape& strides, bool trained = true,
+             index_t extent = 0) {
         index_t& size = trained ? trained_ : statistics_;
-        entries_.push_back({path_ + "." + name, shape, strides, size, trained});
-        size += (element_count(shape) + kEntryUnit - 1) / kEntryUnit * kEntryUnit;
+        if (extent == 0) extent = element_count(shape);
+        entries_.push_back({path_ + "." + name, shape, strides, size, extent, trained});
+        size += (extent + kEntryUnit - 1) / kEntryUnit * kEntryUnit;
     }
 
     // The entry added last.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -97,8 +98,7 @@ private:
                 entry.name.find('.', prefix.size()) != std::string::npos)
                 continue;
             const T* numbers = gradients ? parameters_.gradient(entry) : parameters_.value(entry);
-            if (numbers && !all_finite(element_count(entry.shape), numbers))
-                return entry.name.substr(prefix.size());
+            if (numbers && !all_finite(entry.extent, numbers)) return entry.name.substr(prefix.size());
         }
         return "";
     }
@@ -121,6 +121,7 @@ struct Plan<T>::State {
     Buffer<T> batch_x, batch_dense;
     Buffer<std::int64_t> batch_labels;
     Buffer<index_t> batch_offsets;
+    bool reads_scattered = false;  // in this epoch
     Pass<T> pass;
     Times times;
 
@@ -145,7 +146,7 @@ struct Plan<T>::State {
 
     double* timed(double& sum) { return pass.observer ? &sum : nullptr; }
 
-    const T* forward(index_t n, const BatchInput<T>& x, bool training, bool kept) {
+    const T* forward(index_t n, const LayerInput<T>& x, bool training, bool kept) {
         pass.n = n;
         pass.training = training;
         pass.kept = kept;
@@ -162,19 +163,17 @@ struct Plan<T>::State {
     }
 
     // What only training needs, at its first call.
-    void prepare_training(const Samples<T>& x, const Objective<T>& objective) {
+    void prepare_training(const Samples<T>& x, const Objective<T>& objective, index_t batch_size) {
+        reads_scattered = x.values && layers.reads_scattered_rows(batch_size);
         if (!output_gradient.size()) output_gradient = Buffer<T>(capacity * output_size);
-        if (x.values && layers.reads_scattered_rows()) {
-            if (!batch_offsets.size()) batch_offsets = Buffer<index_t>(capacity);
-        } else if (!batch_x.size()) {
-            batch_x = Buffer<T>(capacity * input_size);
-        }
+        if (reads_scattered && !batch_offsets.size()) batch_offsets = Buffer<index_t>(capacity);
+        if (!reads_scattered && !batch_x.size()) batch_x = Buffer<T>(capacity * input_size);
         if (objective.targets.dense && !batch_dense.size()) batch_dense = Buffer<T>(capacity * output_size);
         if (objective.targets.labels && !batch_labels.size()) batch_labels = Buffer<std::int64_t>(capacity);
     }
 
     // The samples of a batch: where they lie if the first layer can read them there.
-    BatchInput<T> gather_samples(const Samples<T>& x, const std::int64_t* order, index_t n) {
+    LayerInput<T> gather_samples(const Samples<T>& x, const std::int64_t* order, index_t n) {
         const Stopwatch watch(timed(times.gather));
         if (x.bytes) {
             for (index_t i = 0; i < n; ++i)
@@ -183,7 +182,7 @@ struct Plan<T>::State {
             return {batch_x.data(), nullptr};
         }
         if (is_consecutive(order, n)) return {x.values + order[0] * input_size, nullptr};
-        if (!batch_offsets.size()) return {gather(x.values, input_size, order, n, batch_x.data()), nullptr};
+        if (!reads_scattered) return {gather(x.values, input_size, order, n, batch_x.data()), nullptr};
         for (index_t i = 0; i < n; ++i) batch_offsets[i] = order[i] * input_size;
         return {x.values, batch_offsets.data()};
     }
@@ -201,46 +200,89 @@ struct Plan<T>::State {
         return loss_with_targets<T>(loss, n, output_size, prediction, targets.dense, grad, divisor);
     }
 
-    // The gradients of a batch, whose samples have these numbers among all.
-    LossSums gradients_of(index_t n, const BatchInput<T>& x, const Objective<T>& objective,
-                          const Targets<T>& targets, const std::int64_t* samples) {
-        const T* prediction = forward(n, x, true, true);
-        LossSums sums;
-        {
-            const Stopwatch watch(timed(times.loss));
-            sums = objective.foreign
-                       ? objective.foreign(n, prediction, samples, output_gradient.data())
-                       : compare(n, prediction, targets, objective.loss, output_gradient.data());
-        }
+    // Some samples with what they are compared with, and their numbers among all.
+    struct Batch {
+        index_t n;
+        LayerInput<T> x;
+        const Objective<T>& objective;
+        Targets<T> targets;
+        const std::int64_t* samples;
+    };
+
+    Batch gather_batch(index_t n, const Samples<T>& x, const Objective<T>& objective,
+                       const std::int64_t* samples) {
+        return {n, gather_samples(x, samples, n), objective, gather_targets(objective.targets, samples, n),
+                samples};
+    }
+
+    // Forward; the loss, and its gradient to the output.
+    LossSums loss_of(const Batch& batch) {
+        const T* prediction = forward(batch.n, batch.x, true, true);
+        const Stopwatch watch(timed(times.loss));
+        T* grad = output_gradient.data();
+        if (batch.objective.foreign) return batch.objective.foreign(batch.n, prediction, batch.samples, grad);
+        return compare(batch.n, prediction, batch.targets, batch.objective.loss, grad);
+    }
+
+    // Forward and backward.
+    LossSums gradients_of(const Batch& batch) {
+        const LossSums sums = loss_of(batch);
         layers.backward(pass, output_gradient.data(), nullptr);
-        add_penalties();
+        for (const ParameterEntry& entry : parameters->entries())
+            if (entry.l1 != 0 || entry.l2 != 0)
+                add_penalty_gradient<T>(entry.l1, entry.l2, entry.extent, parameters->value(entry),
+                                        parameters->gradient(entry));
         return sums;
     }
 
-    void add_penalties() {
-        for (const ParameterEntry& entry : parameters->entries())
-            if (entry.l1 != 0 || entry.l2 != 0)
-                add_penalty_gradient<T>(entry.l1, entry.l2, element_count(entry.shape),
-                                        parameters->value(entry), parameters->gradient(entry));
+    // Whether an update can do without the parameters' gradients in memory.
+    bool descends_directly(const UpdateOptions& options) const {
+        const auto penalized = [](const ParameterEntry& entry) { return entry.l1 != 0 || entry.l2 != 0; };
+        return options.rule == UpdateRule::sgd && options.momentum == 0 && options.weight_decay == 0 &&
+               options.clip_norm == 0 && options.clip_value == 0 && layers.descends() &&
+               std::none_of(parameters->entries().begin(), parameters->entries().end(), penalized);
     }
 
-    bool is_finite(const LossSums& sums) const {
-        return std::isfinite(sums.loss) && all_finite(parameters->size(), parameters->gradients());
+    // A step of plain gradient descent; false, with nothing changed, if it may not be finite.
+    bool descend(const Batch& batch, double rate, LossSums& sums) {
+        sums = loss_of(batch);
+        layers.backward_for_descent(pass, output_gradient.data());
+        if (!std::isfinite(sums.loss) || !layers.descent_is_finite(pass, rate)) {
+            --pass.step;  // the batch will be taken again, with the same masks
+            return false;
+        }
+        layers.commit(pass);
+        layers.descend(pass, rate);
+        return true;
+    }
+
+    // A step by any rule; false, with nothing changed, if the loss or a gradient is not finite and that
+    // matters.
+    bool step(const Batch& batch, Optimizer<T>& optimizer, OnNonFinite on_nonfinite, LossSums& sums) {
+        sums = gradients_of(batch);
+        if (on_nonfinite != OnNonFinite::ignore &&
+            !(std::isfinite(sums.loss) && all_finite(parameters->size(), parameters->gradients())))
+            return false;
+        const Stopwatch watch(timed(times.update));
+        layers.commit(pass);
+        optimizer.step(*parameters);
+        return true;
     }
 
     // Goes through a batch that is not finite once more, to find where it went bad.
-    std::string find_fault(index_t n, const BatchInput<T>& x, const Objective<T>& objective,
-                           const Targets<T>& targets, const std::int64_t* samples) {
-        for (index_t i = 0; i < n; ++i)
-            if (!all_finite(input_size, x.values + (x.offsets ? x.offsets[i] : i * input_size)))
-                return "sample " + std::to_string(samples[i]) + " of the input";
+    std::string find_fault(const Batch& batch) {
+        for (index_t i = 0; i < batch.n; ++i)
+            if (!all_finite(input_size,
+                            batch.x.values + (batch.x.offsets ? batch.x.offsets[i] : i * input_size)))
+                return "sample " + std::to_string(batch.samples[i]) + " of the input";
         FaultFinder<T> finder(*parameters);
         Observer<T>* const before = std::exchange(pass.observer, &finder);
         --pass.step;  // the same masks
-        const LossSums sums = gradients_of(n, x, objective, targets, samples);
+        const LossSums sums = gradients_of(batch);
         pass.observer = before;
-        if (finder.fault().compare(0, 8, "backward") == 0 && !std::isfinite(sums.loss)) return "the loss";
-        return finder.fault().empty() ? "the loss" : finder.fault();
+        const bool forward_fault = finder.fault().compare(0, 8, "backward") != 0;
+        return finder.fault().empty() || (!forward_fault && !std::isfinite(sums.loss)) ? "the loss"
+                                                                                       : finder.fault();
     }
 };
 
@@ -288,12 +330,15 @@ typename Plan<T>::Times& Plan<T>::times() {
 template <class T>
 void Plan<T>::predict(index_t n, const Samples<T>& x, T* y, const std::function<bool()>& proceed) {
     FlushDenormals flush;
-    Ticker ticker;
+    std::optional<Ticker> ticker;
     for (index_t i = 0; i < n; i += state_->capacity) {
+        if (proceed && i > 0) {
+            if (!ticker) ticker.emplace();  // a look at the clock takes as long as a small network
+            if (ticker->due() && !proceed()) return;
+        }
         const index_t now = std::min(state_->capacity, n - i);
         const T* output = state_->forward(now, {state_->numbers(x, i, now)}, false, false);
         std::copy_n(output, now * state_->output_size, y + i * state_->output_size);
-        if (proceed && ticker.due() && !proceed()) return;
     }
 }
 
@@ -318,8 +363,8 @@ void Plan<T>::backward(index_t n, const T* grad, T* grad_x) {
 template <class T>
 LossSums Plan<T>::gradients(index_t n, const Samples<T>& x, const Objective<T>& objective) {
     FlushDenormals flush;
-    state_->prepare_training(x, objective);
-    return state_->gradients_of(n, {state_->numbers(x, 0, n)}, objective, objective.targets, nullptr);
+    state_->prepare_training(x, objective, n);
+    return state_->gradients_of({n, {state_->numbers(x, 0, n)}, objective, objective.targets, nullptr});
 }
 
 template <class T>
@@ -351,28 +396,25 @@ EpochSums Plan<T>::train_epoch(index_t n, const Samples<T>& x, const Objective<T
                                     std::to_string(options.batch_size));
     FlushDenormals flush;
     Ticker ticker;
-    s.prepare_training(x, objective);
+    s.prepare_training(x, objective, options.batch_size);
+    const bool direct = s.descends_directly(optimizer.options);
     EpochSums total;
-    for (index_t batch = 0; total.samples < n; ++batch) {
-        const std::int64_t* samples = order + total.samples;
+    for (index_t number = 0; total.samples < n; ++number) {
+        if (options.learning_rates) optimizer.options.learning_rate = options.learning_rates[number];
         const index_t now = std::min(options.batch_size, n - total.samples);
-        const BatchInput<T> input = s.gather_samples(x, samples, now);
-        const Targets<T> targets = s.gather_targets(objective.targets, samples, now);
-        const LossSums sums = s.gradients_of(now, input, objective, targets, samples);
-        if (options.on_nonfinite != OnNonFinite::ignore && !s.is_finite(sums)) {
+        const auto batch = s.gather_batch(now, x, objective, order + total.samples);
+        LossSums sums;
+        if (direct && s.descend(batch, optimizer.options.learning_rate, sums)) {
+            ++optimizer.steps;
+        } else if (!s.step(batch, optimizer, options.on_nonfinite, sums)) {
             if (total.fault.empty())
-                total.fault = "batch " + std::to_string(batch + 1) + ": " +
-                              s.find_fault(now, input, objective, targets, samples);
+                total.fault = "batch " + std::to_string(number + 1) + ": " + s.find_fault(batch);
             if (options.on_nonfinite == OnNonFinite::stop) break;
             total.skipped += now;
-        } else {
-            const Stopwatch watch(s.timed(s.times.update));
-            s.layers.commit(s.pass);
-            if (options.learning_rates) optimizer.options.learning_rate = options.learning_rates[batch];
-            optimizer.step(*s.parameters);
-            total.loss += sums.loss;
-            total.hits += sums.hits;
+            sums = {};
         }
+        total.loss += sums.loss;
+        total.hits += sums.hits;
         total.samples += now;
         if (options.report && ticker.due() && !options.report(total)) break;
     }

@@ -2,6 +2,7 @@
 #include "sequence.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace ranvier {
 namespace {
@@ -75,8 +76,8 @@ FusedActivation<T> Sequence<T>::fusable_after(const std::vector<LayerSpec>& laye
 }
 
 template <class T>
-bool Sequence<T>::reads_scattered_rows() const {
-    return !stages_.empty() && stages_.front().layer->reads_scattered_rows(capacity_);
+bool Sequence<T>::reads_scattered_rows(index_t batch) const {
+    return !stages_.empty() && stages_.front().layer->reads_scattered_rows(batch);
 }
 
 template <class T>
@@ -98,10 +99,10 @@ void Sequence<T>::allocate(const Pass<T>& pass) {
 }
 
 template <class T>
-const T* Sequence<T>::forward(const Pass<T>& pass, const BatchInput<T>& x) {
+const T* Sequence<T>::forward(const Pass<T>& pass, const LayerInput<T>& x) {
     allocate(pass);
     input_ = x;
-    BatchInput<T> input = x;
+    LayerInput<T> input = x;
     int turn = 0;
     for (Stage& stage : stages_) {
         if (stage.layer->passes_through(pass)) {
@@ -117,7 +118,7 @@ const T* Sequence<T>::forward(const Pass<T>& pass, const BatchInput<T>& x) {
 }
 
 template <class T>
-void Sequence<T>::run_forward(const Pass<T>& pass, Stage& stage, const BatchInput<T>& input, T* y) {
+void Sequence<T>::run_forward(const Pass<T>& pass, Stage& stage, const LayerInput<T>& input, T* y) {
     if (pass.observer) pass.observer->begin(stage.info, Direction::forward);
     if (input.offsets)
         stage.layer->forward(
@@ -142,7 +143,7 @@ void Sequence<T>::backward(const Pass<T>& pass, T* grad, T* grad_x) {
 }
 
 template <class T>
-void Sequence<T>::run_backward(const Pass<T>& pass, Stage& stage, const BatchInput<T>& input,
+void Sequence<T>::run_backward(const Pass<T>& pass, Stage& stage, const LayerInput<T>& input,
                                index_t input_size, T* grad, T* grad_x) {
     if (pass.observer) pass.observer->begin(stage.info, Direction::backward);
     if (input.offsets)
@@ -153,6 +154,60 @@ void Sequence<T>::run_backward(const Pass<T>& pass, Stage& stage, const BatchInp
         stage.layer->backward(pass, input.values, stage.y, grad, grad_x);
     if (pass.observer)
         pass.observer->end(stage.info, Direction::backward, grad_x, pass.n, grad_x ? input_size : 0);
+}
+
+template <class T>
+bool Sequence<T>::trains() const {
+    return std::any_of(stages_.begin(), stages_.end(), [](const Stage& s) { return s.layer->trains(); });
+}
+
+template <class T>
+bool Sequence<T>::descends() const {
+    return std::all_of(stages_.begin(), stages_.end(),
+                       [](const Stage& s) { return s.layer->descends() || !s.layer->trains(); });
+}
+
+template <class T>
+T* Sequence<T>::gradient_of(std::size_t stage) {
+    return stage + 1 == stages_.size() ? output_gradient_ : all_gradients_.data() + stages_[stage].offset;
+}
+
+template <class T>
+void Sequence<T>::backward_for_descent(const Pass<T>& pass, T* grad) {
+    if (!all_gradients_.size()) all_gradients_ = Buffer<T>(kept_size_);
+    output_gradient_ = grad;
+    for (std::size_t i = stages_.size(); i-- > 0;) {
+        Stage& stage = stages_[i];
+        T *from = gradient_of(i), *to = i == 0 ? nullptr : gradient_of(i - 1);
+        if (pass.observer) pass.observer->begin(stage.info, Direction::backward);
+        if (stage.layer->passes_through(pass))
+            std::copy_n(from, pass.n * stage.size, to ? to : from);
+        else if (stage.layer->descends())
+            stage.layer->backward_to_input(pass, stage.y, from, to);
+        else
+            stage.layer->backward(pass, input_of(i).values, stage.y, from, to);
+        if (pass.observer)
+            pass.observer->end(stage.info, Direction::backward, to, pass.n, to ? stages_[i - 1].size : 0);
+    }
+}
+
+template <class T>
+bool Sequence<T>::descent_is_finite(const Pass<T>& pass, double rate) {
+    constexpr double kLargest = static_cast<double>(std::numeric_limits<T>::max()) / 8;
+    for (std::size_t i = 0; i < stages_.size(); ++i)
+        if (!(stages_[i].layer->descent_bound(pass, input_of(i), gradient_of(i), rate) < kLargest))
+            return false;
+    return true;
+}
+
+template <class T>
+void Sequence<T>::descend(const Pass<T>& pass, double rate) {
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+        if (!stages_[i].layer->descends()) continue;
+        if (pass.observer) pass.observer->begin(stages_[i].info, Direction::backward);
+        stages_[i].layer->descend(pass, input_of(i), gradient_of(i), rate);
+        if (pass.observer) pass.observer->end(stages_[i].info, Direction::backward, nullptr, pass.n, 0);
+    }
 }
 
 template <class T>

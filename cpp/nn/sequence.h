@@ -9,13 +9,6 @@
 
 namespace ranvier {
 
-// The input of a network: samples without gaps, or rows of a table, picked by their offsets.
-template <class T>
-struct BatchInput {
-    const T* values = nullptr;
-    const index_t* offsets = nullptr;
-};
-
 template <class T>
 class Sequence {
 public:
@@ -25,15 +18,24 @@ public:
 
     const Shape& output_shape() const { return shapes_.empty() ? input_shape_ : shapes_.back(); }
     const std::vector<Shape>& shapes() const { return shapes_; }  // of a sample after each layer
-    bool reads_scattered_rows() const;
+    bool reads_scattered_rows(index_t batch) const;
     double flops() const;
 
     // The output, (n, output), valid until the next call. x must stay for the backward pass.
-    const T* forward(const Pass<T>& pass, const BatchInput<T>& x);
+    const T* forward(const Pass<T>& pass, const LayerInput<T>& x);
     // From the gradient to the last output, which it may overwrite. grad_x may be nullptr, and must be if the
     // input was scattered.
     void backward(const Pass<T>& pass, T* grad, T* grad_x);
     void commit(const Pass<T>& pass);
+
+    bool trains() const;
+    // Plain gradient descent in three steps, for a sequence whose layers with parameters all descend (see
+    // Layer): backward without the gradients of parameters; whether what is to be added is finite; and the
+    // addition.
+    bool descends() const;
+    void backward_for_descent(const Pass<T>& pass, T* grad);
+    bool descent_is_finite(const Pass<T>& pass, double rate);
+    void descend(const Pass<T>& pass, double rate);
 
 private:
     struct Stage {
@@ -47,8 +49,12 @@ private:
     void compile(const std::vector<LayerSpec>& layers, const std::string& prefix);
     FusedActivation<T> fusable_after(const std::vector<LayerSpec>& layers, std::size_t i) const;
     void allocate(const Pass<T>& pass);
-    void run_forward(const Pass<T>& pass, Stage& stage, const BatchInput<T>& input, T* y);
-    void run_backward(const Pass<T>& pass, Stage& stage, const BatchInput<T>& input, index_t input_size,
+    LayerInput<T> input_of(std::size_t stage) const {
+        return stage == 0 ? input_ : LayerInput<T>{stages_[stage - 1].y, nullptr};
+    }
+    T* gradient_of(std::size_t stage);  // its output's, in descent
+    void run_forward(const Pass<T>& pass, Stage& stage, const LayerInput<T>& input, T* y);
+    void run_backward(const Pass<T>& pass, Stage& stage, const LayerInput<T>& input, index_t input_size,
                       T* grad, T* grad_x);
 
     Compilation<T>& compilation_;
@@ -56,12 +62,14 @@ private:
     Shape input_shape_;
     std::vector<Shape> shapes_;
     std::vector<Stage> stages_;
-    index_t kept_size_ = 0;   // of all outputs
-    index_t widest_ = 0;      // of a sample of any output
-    Buffer<T> kept_;          // outputs that a backward pass reads
-    Buffer<T> passing_[2];    // outputs of two neighbouring stages, if none will
-    Buffer<T> gradients_[2];  // of the outputs of two neighbouring stages, in turn
-    BatchInput<T> input_;     // of the last forward
+    index_t kept_size_ = 0;    // of all outputs
+    index_t widest_ = 0;       // of a sample of any output
+    Buffer<T> kept_;           // outputs that a backward pass reads
+    Buffer<T> passing_[2];     // outputs of two neighbouring stages, if none will
+    Buffer<T> gradients_[2];   // of the outputs of two neighbouring stages, in turn
+    Buffer<T> all_gradients_;  // of all outputs but the last, for descent
+    T* output_gradient_ = nullptr;
+    LayerInput<T> input_;  // of the last forward
 };
 
 }  // namespace ranvier

@@ -32,12 +32,19 @@ inline void set_denormal_mode(DenormalMode) {}
 // restores what the caller had. Threads that parallel_for starts take the mode of their caller.
 class FlushDenormals {
 public:
-    FlushDenormals() : saved_(denormal_mode()) { set_denormal_mode(saved_ | kFlush); }
-    ~FlushDenormals() { set_denormal_mode(saved_); }
+    FlushDenormals() : saved_(denormal_mode()) {
+        if (changes()) set_denormal_mode(saved_ | kFlush);
+    }
+    ~FlushDenormals() {
+        if (changes()) set_denormal_mode(saved_);
+    }
     FlushDenormals(const FlushDenormals&) = delete;
     FlushDenormals& operator=(const FlushDenormals&) = delete;
 
 private:
+    // To write the control word costs as much as a small kernel, and scopes are nested.
+    bool changes() const { return (saved_ & kFlush) != kFlush; }
+
     DenormalMode saved_;
 };
 

@@ -3,7 +3,10 @@
 ``Network`` trains and runs networks, ``kernels`` has the fast functions alone, ``datasets`` the data sets.
 """
 
-from ranvier import datasets, kernels
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ranvier import kernels
 from ranvier._core import __version__, cpu_info, num_threads, set_num_threads
 from ranvier.checkpoint import load
 from ranvier.history import Evaluation, History
@@ -43,7 +46,11 @@ from ranvier.losses import (
 )
 from ranvier.network import Network
 from ranvier.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
-from ranvier.profiling import Profile
+
+if TYPE_CHECKING:
+    from ranvier import datasets as datasets
+    from ranvier import metrics as metrics
+    from ranvier import plot as plot
 
 __all__ = [
     "ELU",
@@ -73,7 +80,6 @@ __all__ = [
     "Network",
     "PReLU",
     "Parallel",
-    "Profile",
     "QuadraticLoss",
     "RMSprop",
     "RReLU",
@@ -93,3 +99,16 @@ __all__ = [
     "num_threads",
     "set_num_threads",
 ]
+
+# Modules that not every program needs are loaded when they are first named, as in rv.datasets.mnist().
+_LATER = ("datasets", "metrics", "plot")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return import_module(f"ranvier.{name}")
+    raise AttributeError(f"module 'ranvier' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])

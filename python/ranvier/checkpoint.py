@@ -7,14 +7,10 @@ import dataclasses
 import errno
 import json
 import os
-import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as save_tensors
 
 from ranvier import layers as layer_module
 from ranvier import optimizers as optimizer_module
@@ -109,14 +105,20 @@ def save(
         config["training_passes"] = network.engine.training_passes
         config["optimizer"], state = _optimizer_to_json(network)
         tensors |= state
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    _write(os.fspath(path), tensors, {_KEY: json.dumps(config), **(metadata or {})})
+
+
+def _write(path: str, tensors: dict[str, Array], metadata: dict[str, str]) -> None:
+    from safetensors.numpy import save as save_tensors  # here and below, so that `import ranvier` stays quick
+
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}")
     try:
         with open(temporary, "wb") as file:
-            file.write(save_tensors(tensors, {_KEY: json.dumps(config), **(metadata or {})}))
+            file.write(save_tensors(tensors, metadata))
             file.flush()
             os.fsync(file.fileno())  # else a power cut could leave the new name with the old file's end missing
-        os.replace(temporary, target)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -124,6 +126,8 @@ def save(
 
 
 def _read(path: str) -> tuple[dict[str, str], dict[str, Array]]:
+    from safetensors import SafetensorError, safe_open
+
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ranvier import _core
 from ranvier.layers import CustomLayer, Layer, layer_spec
@@ -12,6 +13,10 @@ __all__ = ["Engine"]
 
 # Samples that a plan for prediction takes at a time.
 PREDICTION_CAPACITY = 256
+
+
+def _no_plan(x: Any, out: Any) -> None:
+    """Stand in for `predict_few` of a plan."""
 
 
 class Engine:
@@ -28,11 +33,14 @@ class Engine:
     ----------
     parameters : _core.Parameters
     latest_plan : _core.Plan or None
+    predict_few : function
+        The latest plan's, kept at hand because to look it up would take as long as a small product.
     """
 
     def __init__(self, layers: Sequence[Layer | CustomLayer], dtype: str, seed: int) -> None:
         self.parameters = _core.Parameters([layer_spec(layer) for layer in layers], dtype)
         self.latest_plan: _core.Plan | None = None
+        self.predict_few: Callable[[Any, Any], Array | None] = _no_plan
         self._seed = seed
         self._passes = 0
 
@@ -43,6 +51,7 @@ class Engine:
             plan = _core.Plan(self.parameters, sample_shape, capacity, self._seed)
             plan.training_passes = self.training_passes  # no mask comes twice
             self.latest_plan = plan
+            self.predict_few = plan.predict_few
         return plan
 
     @property

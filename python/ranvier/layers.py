@@ -1,4 +1,4 @@
-"""Layers: small frozen dataclasses whose fields are their whole configuration.
+"""Layers: small dataclasses whose fields are their whole configuration.
 
 A layer holds no parameters; the network that it is put into does. A layer of your own is any object with
 ``forward(x)`` and ``backward(grad)`` in NumPy; it may stand anywhere in a network.
@@ -6,7 +6,6 @@ A layer holds no parameters; the network that it is put into does. A layer of yo
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from ranvier.checks import boolean, integer, integers, real, set_fields
+from ranvier.settings import Settings
 from ranvier.types import Array, Pair
 
 __all__ = [
@@ -69,28 +69,15 @@ def _both(value: Pair) -> tuple[int, int]:
 Spec = tuple[str, dict[str, Any]]
 
 
-@dataclass(frozen=True, repr=False)
-class Layer:
+@dataclass(repr=False, eq=False)
+class Layer(Settings):
     """A layer of the library."""
 
     kind: ClassVar[str]
 
-    def __repr__(self) -> str:
-        """Return the call that makes it, without fields that have their usual values."""
-        shown = [
-            f"{field.name}={getattr(self, field.name)!r}"
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
-
     def spec(self) -> Spec:
         """Return the layer as the compiled core reads it: its kind and its fields."""
         return self.kind, self.config()
-
-    def config(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         """Draw the parameters' starting values, by name, in float64."""
@@ -121,7 +108,7 @@ def _uniform(rng: np.random.Generator, fan_in: int, **shapes: tuple[int, ...]) -
     return {name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Linear(Layer):
     """Fully connected layer, ``x @ weight.T + bias``.
 
@@ -161,7 +148,7 @@ class Linear(Layer):
         return _uniform(rng, self.in_features, **shapes)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Conv2d(Layer):
     """Two-dimensional convolution (cross-correlation) of (in_channels, height, width) samples.
 
@@ -224,7 +211,7 @@ class Conv2d(Layer):
         return _uniform(rng, depth * height * width, **shapes)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class _Pool2d(Layer):
     kernel_size: Pair
     stride: Pair | None = None
@@ -251,7 +238,7 @@ class _Pool2d(Layer):
         }
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class MaxPool2d(_Pool2d):
     """Maximum over windows of (channels, height, width) samples.
 
@@ -264,7 +251,7 @@ class MaxPool2d(_Pool2d):
     kind: ClassVar[str] = "max_pool2d"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class AvgPool2d(_Pool2d):
     """Mean over windows of (channels, height, width) samples; the padding counts as zeros.
 
@@ -277,14 +264,14 @@ class AvgPool2d(_Pool2d):
     kind: ClassVar[str] = "avg_pool2d"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class GlobalAvgPool2d(Layer):
     """Mean of each channel: (channels, height, width) samples become (channels,)."""
 
     kind: ClassVar[str] = "global_avg_pool2d"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class _BatchNorm(Layer):
     num_features: int
     epsilon: float = 1e-5
@@ -307,7 +294,7 @@ class _BatchNorm(Layer):
         return {"weight": np.ones(self.num_features), "bias": np.zeros(self.num_features)} if self.affine else {}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class BatchNorm1d(_BatchNorm):
     """Normalization of each feature of (features,) samples over the batch.
 
@@ -330,7 +317,7 @@ class BatchNorm1d(_BatchNorm):
     kind: ClassVar[str] = "batch_norm1d"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class BatchNorm2d(_BatchNorm):
     """Normalization of each channel of (channels, height, width) samples over batch and pixels.
 
@@ -347,7 +334,7 @@ class BatchNorm2d(_BatchNorm):
     kind: ClassVar[str] = "batch_norm2d"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class LayerNorm(Layer):
     """Normalization of each sample over its last axes (Ba, Kiros and Hinton 2016).
 
@@ -394,7 +381,7 @@ class LayerNorm(Layer):
         return {"weight": np.ones(self._shape), "bias": np.zeros(self._shape)} if self.affine else {}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Residual(Layer):
     """layers(x) + shortcut(x), the residual block (He et al. 2016).
 
@@ -426,7 +413,7 @@ class Residual(Layer):
         return {"layers": self.layers, "shortcut": self.shortcut}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Parallel(Layer):
     """Branches that all get x; their outputs stand one behind the other along a sample's first axis.
 
@@ -454,14 +441,14 @@ class Parallel(Layer):
         return {f"branches.{position}": branch for position, branch in enumerate(self.branches)}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Flatten(Layer):
     """Each sample as one vector."""
 
     kind: ClassVar[str] = "flatten"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Dropout(Layer):
     """In training, zero with probability p and else division by 1 - p; the identity otherwise.
 
@@ -480,35 +467,35 @@ class Dropout(Layer):
             raise ValueError(f"p: expected a probability from 0 to below 1, got {self.p}")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Step(Layer):
     """0 for x <= 0, else 1. Its derivative is 0, so nothing before it learns."""
 
     kind: ClassVar[str] = "step"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Sigmoid(Layer):
     """1 / (1 + exp(-x))."""
 
     kind: ClassVar[str] = "sigmoid"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Tanh(Layer):
     """Hyperbolic tangent."""
 
     kind: ClassVar[str] = "tanh"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class ReLU(Layer):
     """max(x, 0)."""
 
     kind: ClassVar[str] = "relu"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class LeakyReLU(Layer):
     """Identity above zero, ``negative_slope * x`` below."""
 
@@ -519,7 +506,7 @@ class LeakyReLU(Layer):
         set_fields(self, negative_slope=real(self.negative_slope, "negative_slope"))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class PReLU(Layer):
     """Identity above zero, ``weight * x`` below, with a trained weight (He et al. 2015).
 
@@ -540,7 +527,7 @@ class PReLU(Layer):
         return {"weight": np.full(self.num_parameters, 0.25)}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class RReLU(Layer):
     """Identity above zero; below, a slope uniform in [lower, upper) in training, their mean otherwise."""
 
@@ -554,7 +541,7 @@ class RReLU(Layer):
             raise ValueError(f"lower: expected at most upper = {self.upper}, got {self.lower}")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class ELU(Layer):
     """Identity above zero, ``alpha * (exp(x) - 1)`` below."""
 
@@ -565,21 +552,21 @@ class ELU(Layer):
         set_fields(self, alpha=real(self.alpha, "alpha"))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Softplus(Layer):
     """log(1 + exp(x))."""
 
     kind: ClassVar[str] = "softplus"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class GELU(Layer):
     """X times the standard normal distribution function at x, exactly."""
 
     kind: ClassVar[str] = "gelu"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Maxout(Layer):
     """Maximum of each ``pieces`` neighbouring channels (Goodfellow et al. 2013)."""
 
@@ -590,14 +577,14 @@ class Maxout(Layer):
         set_fields(self, pieces=integer(self.pieces, "pieces", 1))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Softmax(Layer):
     """exp(x) / sum(exp(x)) over the first axis of a sample."""
 
     kind: ClassVar[str] = "softmax"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class LogSoftmax(Layer):
     """Logarithm of `Softmax`."""
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from ranvier import _core
+from ranvier.settings import Settings
 from ranvier.types import Array
 
 __all__ = [
@@ -37,8 +38,8 @@ class CustomLoss(Protocol):
         """Return its gradient to the predictions."""
 
 
-@dataclass(frozen=True)
-class Loss:
+@dataclass(repr=False, eq=False)
+class Loss(Settings):
     """A loss of the library."""
 
     kind: ClassVar[str]
@@ -73,35 +74,35 @@ def _contiguous(prediction: Array, target: Any) -> tuple[Array, Any]:
     return prediction, target
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False, eq=False)
 class QuadraticLoss(Loss):
     """The lecture notes' cost, 1/2 the squared distance, averaged over the samples."""
 
     kind: ClassVar[str] = "quadratic"
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False, eq=False)
 class SumSquaredResidualsLoss(Loss):
     """The squared residuals, summed over outputs and samples."""
 
     kind: ClassVar[str] = "sum_squared_residuals"
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False, eq=False)
 class BCELoss(Loss):
     """Binary cross-entropy of probabilities, averaged over outputs and samples (logarithms cut at -100)."""
 
     kind: ClassVar[str] = "binary_cross_entropy"
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False, eq=False)
 class BCEWithLogitsLoss(Loss):
     """Binary cross-entropy of sigmoid(prediction), averaged over outputs and samples, without overflow."""
 
     kind: ClassVar[str] = "binary_cross_entropy_with_logits"
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False, eq=False)
 class CrossEntropyLoss(Loss):
     """Cross-entropy of softmax(prediction), averaged over the samples: the network ends without a softmax."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ranvier import _core, checkpoint, profiling, training
+from ranvier import _core, checkpoint, training
 from ranvier.checks import integer
 from ranvier.data import as_samples, as_targets, as_values
 from ranvier.engine import Engine
@@ -17,9 +17,11 @@ from ranvier.layers import CustomLayer, Layer, Linear, Sigmoid, require_layers
 from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss
 from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer
-from ranvier.profiling import Profile
 from ranvier.summary import summary_text
 from ranvier.types import Array, Labels
+
+if TYPE_CHECKING:
+    from ranvier.profiling import Profile
 
 __all__ = ["Network"]
 
@@ -181,11 +183,9 @@ class Network(LectureNotes):
         TypeError
             If ``out`` is of another dtype.
         """
-        plan = self.engine.latest_plan
-        if plan is not None:
-            outputs = plan.predict_few(x, out)
-            if outputs is not None:
-                return outputs
+        outputs = self.engine.predict_few(x, out)
+        if outputs is not None:
+            return outputs
         samples = self._samples(x, "x")
         if out is not None and np.may_share_memory(samples, out):
             raise ValueError("out: expected memory of its own, got some that may be that of x")
@@ -404,6 +404,8 @@ class Network(LectureNotes):
         Profile
             Print it for a table.
         """
+        from ranvier import profiling
+
         loss = loss or self._default_loss
         samples, targets = self._data(x, y, loss)
         batch_size = min(integer(batch_size, "batch_size", 1), len(samples))

@@ -6,13 +6,13 @@ larger (Pascanu, Mikolov and Bengio 2013), then ``clip_value`` cuts each to plus
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ranvier import _core
 from ranvier.checks import boolean, real, set_fields
+from ranvier.settings import Settings
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
@@ -32,15 +32,15 @@ def _positive(value: object, field: str) -> float:
     return number
 
 
-@dataclass(frozen=True)
-class Optimizer:
+@dataclass(repr=False, eq=False)
+class Optimizer(Settings):
     """An update rule."""
 
     rule: ClassVar[str]
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as the compiled core names them."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = self.config()
         for name in ("clip_norm", "clip_value"):
             fields[name] = fields[name] or 0.0
         return fields
@@ -50,7 +50,7 @@ class Optimizer:
         return _core.Optimizer(parameters, self.rule, self.settings())
 
     def _check(self) -> None:
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = self.config()
         checked: dict[str, Any] = {}
         for name, value in fields.items():
             if name in ("clip_norm", "clip_value"):
@@ -74,7 +74,7 @@ def _betas(value: Any) -> tuple[float, float]:
     return _number(value[0], "betas", below=1), _number(value[1], "betas", below=1)
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False, eq=False)
 class SGD(Optimizer):
     """Stochastic gradient descent, with PyTorch's momentum and weight decay.
 
@@ -96,7 +96,7 @@ class SGD(Optimizer):
             raise ValueError(f"nesterov: expected a momentum above 0 with it, got {self.momentum}")
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False, eq=False)
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015, algorithm 1); weight_decay * w is added to the gradient."""
 
@@ -118,7 +118,7 @@ class Adam(Optimizer):
         return fields
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False, eq=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019): w -= learning_rate * weight_decay * w."""
 
@@ -129,7 +129,7 @@ class AdamW(Adam):
         return super().settings() | {"decoupled_decay": True}
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False, eq=False)
 class RMSprop(Optimizer):
     """RMSProp (Tieleman and Hinton 2012) as in PyTorch.
 
@@ -156,7 +156,7 @@ class RMSprop(Optimizer):
         return fields
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False, eq=False)
 class Adagrad(Optimizer):
     """Adagrad (Duchi, Hazan and Singer 2011): s = s + g**2; w -= learning_rate * g / (sqrt(s) + epsilon).
 

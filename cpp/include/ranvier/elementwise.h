@@ -15,4 +15,8 @@ void bytes_to_fractions(index_t n, const std::uint8_t* from, T* to);
 template <class T>
 void add(index_t n, const T* x, T* y);
 
+// y[i] *= factor.
+template <class T>
+void scale(index_t n, T factor, T* y);
+
 }  // namespace ranvier

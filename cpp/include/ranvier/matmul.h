@@ -40,10 +40,14 @@ template <class T>
 void matmul(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c,
             const Epilogue<T>& epilogue = {});
 template <class T>
-void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c);
+void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c,
+                       const Epilogue<T>& epilogue = {});
 
 // sums[j] = sum over i of a[i, j], added in an order that depends on the number of rows alone.
 template <class T>
 void column_sums(const Matrix<const T>& a, T* sums);
+// The same, added row by row to what sums[j] holds.
+template <class T>
+void add_column_sums(const Matrix<const T>& a, T* sums);
 
 }  // namespace ranvier

@@ -52,6 +52,10 @@ double sum_of_squares(index_t n, const T* x);
 template <class T>
 bool all_finite(index_t n, const T* x);
 
+// max |x[i]|, or 0 for none; a NaN if there is one.
+template <class T>
+T largest_magnitude(index_t n, const T* x);
+
 // grad += l2 * w + l1 * sign(w): the gradient of the penalty l2 / 2 * sum(w^2) + l1 * sum(|w|).
 template <class T>
 void add_penalty_gradient(double l1, double l2, index_t n, const T* w, T* grad);

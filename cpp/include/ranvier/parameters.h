@@ -16,12 +16,14 @@
 namespace ranvier {
 
 // A named piece of a flat buffer. Its strides are not always those of a C-ordered array: the weight of a
-// linear layer is (out, in) in Fortran order, in which the forward product reads it fastest.
+// linear layer is (out, in) in Fortran order, in which the forward product reads it fastest, and its columns
+// may be filled up to whole cache lines.
 struct ParameterEntry {
     std::string name;  // "0.weight": the layer's path, then PyTorch's name
     Shape shape;
     std::vector<index_t> strides;  // elements
     index_t offset = 0;            // elements from the start of the buffer; aligned to a cache line
+    index_t extent = 0;            // elements that it takes, with the zeros that fill up its rows
     bool trained = true;           // else one of the statistics
     double l1 = 0, l2 = 0;         // the penalty l1 * sum(|w|) + l2 / 2 * sum(w^2) that training adds
 };

@@ -97,6 +97,18 @@ RANVIER_INLINE void add_products(const Operands<T>& o, Vec<T> (&sum)[ROWS][VECS]
     }
 }
 
+// body(row, vector, its place in c, whether it is the row's last) for the tile's vectors that belong to c.
+template <class T, int ROWS, int VECS, Scheme SCHEME, class Body>
+RANVIER_INLINE void for_each_stored(const Operands<T>& o, Body&& body) {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+        if (SCHEME == Scheme::packed_a && i >= o.stored_rows) break;
+        T* c = o.c + i * o.c_row_stride;
+#pragma GCC unroll 16
+        for (int v = 0; v < VECS; ++v, c += kLanes<T>) body(i, v, c, v == VECS - 1);
+    }
+}
+
 template <class T, int ROWS, int VECS, bool MASKED, Scheme SCHEME>
 void tile(const Operands<T>& o) {
     if (SCHEME == Scheme::packed_a)  // c comes from afar, and is not needed before the depth has run by
@@ -107,23 +119,20 @@ void tile(const Operands<T>& o) {
         }
     Vec<T> sum[ROWS][VECS] = {};
     add_products<T, ROWS, VECS, MASKED, SCHEME>(o, sum);
-#pragma GCC unroll 16
-    for (int i = 0; i < ROWS; ++i) {
-        if (SCHEME == Scheme::packed_a && i >= o.stored_rows) break;
-        T* c = o.c + i * o.c_row_stride;
-#pragma GCC unroll 16
-        for (int v = 0; v < VECS; ++v, c += kLanes<T>) {
-            if (MASKED && v == VECS - 1) {
-                if (o.accumulate) sum[i][v] = load_partial(c, o.last_cols) + sum[i][v];
-                if (SCHEME == Scheme::b_offsets && o.row_bias) sum[i][v] += broadcast(o.row_bias[i]);
+    // All of c is read before any of it is written: a masked store holds up loads of what it leaves alone.
+    if (o.accumulate)
+        for_each_stored<T, ROWS, VECS, SCHEME>(
+            o, [&](int i, int v, T* c, bool masked) __attribute__((always_inline)) {
+                sum[i][v] = (MASKED && masked ? load_partial(c, o.last_cols) : load(c)) + sum[i][v];
+            });
+    for_each_stored<T, ROWS, VECS, SCHEME>(
+        o, [&](int i, int v, T* c, bool masked) __attribute__((always_inline)) {
+            if (SCHEME == Scheme::b_offsets && o.row_bias) sum[i][v] += broadcast(o.row_bias[i]);
+            if (MASKED && masked)
                 store_partial(c, sum[i][v], o.last_cols);
-            } else {
-                if (o.accumulate) sum[i][v] = load(c) + sum[i][v];
-                if (SCHEME == Scheme::b_offsets && o.row_bias) sum[i][v] += broadcast(o.row_bias[i]);
+            else
                 store(c, sum[i][v]);
-            }
-        }
-    }
+        });
 }
 
 // The last columns of one row, up to eight vectors, in one tile: its loads then walk along the rows of B, and
@@ -200,6 +209,55 @@ void multiply_unpacked(index_t rows, index_t cols, index_t depth, const T* a, in
     multiply_rows<T, Scheme::strides>(
         {depth, a, a_row_stride, a_col_stride, b, b_row_stride, c, c_row_stride, nullptr, 0, 0, accumulate},
         rows, cols);
+}
+
+// One row times two blocks of the depth at once: with so few sums, each step would wait for the one before.
+template <class T, int VECS>
+void row_of_two_blocks(index_t cols, index_t depth, index_t second_depth, const T* a, const T* b,
+                       index_t b_row_stride, T* c, bool accumulate) {
+    const index_t last_cols = cols - (VECS - 1) * kLanes<T>;
+    Vec<T> first[1][VECS] = {}, second[1][VECS] = {};
+    const T *a2 = a + depth, *b2 = b + depth * b_row_stride;
+    const auto step = [&](const T* row, const T* element, auto& sum) __attribute__((always_inline)) {
+        add_outer_product<T, 1, VECS, true>(
+            row, last_cols, [&](int) { return *element; }, sum);
+    };
+    index_t p = 0;
+    for (; p < second_depth; ++p) {
+        step(b + p * b_row_stride, a + p, first);
+        step(b2 + p * b_row_stride, a2 + p, second);
+    }
+    for (; p < depth; ++p) step(b + p * b_row_stride, a + p, first);
+#pragma GCC unroll 16
+    for (int v = 0; v < VECS; ++v, c += kLanes<T>) {
+        const index_t count = v == VECS - 1 ? last_cols : kLanes<T>;
+        const Vec<T> sum = accumulate ? load_partial(c, count) + first[0][v] : first[0][v];
+        store_partial(c, sum + second[0][v], count);
+    }
+}
+
+template <class T, int VECS = 4>
+RANVIER_INLINE void columns_of_two_blocks(index_t cols, index_t depth, index_t second_depth, const T* a,
+                                          const T* b, index_t b_row_stride, T* c, bool accumulate) {
+    if constexpr (VECS > 1)
+        if (cols <= (VECS - 1) * kLanes<T>)
+            return columns_of_two_blocks<T, VECS - 1>(cols, depth, second_depth, a, b, b_row_stride, c,
+                                                      accumulate);
+    row_of_two_blocks<T, VECS>(cols, depth, second_depth, a, b, b_row_stride, c, accumulate);
+}
+
+template <class T>
+void multiply_row(index_t cols, index_t depth, index_t block, const T* a, const T* b, index_t b_row_stride,
+                  T* c, bool accumulate) {
+    constexpr index_t kCols = 4 * kLanes<T>;
+    for (index_t j = 0; j < cols; j += kCols)
+        for (index_t p = 0; p < depth; p += 2 * block) {
+            const index_t left = depth - p;
+            const index_t first = left < block ? left : block;
+            const index_t second = left - first < block ? left - first : block;
+            columns_of_two_blocks(cols - j < kCols ? cols - j : kCols, first, second, a + p,
+                                  b + p * b_row_stride + j, b_row_stride, c + j, accumulate || p > 0);
+        }
 }
 
 template <class T>
@@ -428,7 +486,7 @@ double multiply_adds(index_t steps) {
 #define RANVIER_GEMM_KERNELS(T)                                                                            \
     {                                                                                                      \
         kTileRows, kTileCols<T>, pack_a<T>, pack_b<T>, multiply_packed<T>, multiply_packed_b<T>,           \
-            multiply_unpacked<T>, multiply_a_rows_apart<T>, multiply_a_columns_apart<T>,                   \
+            multiply_unpacked<T>, multiply_row<T>, multiply_a_rows_apart<T>, multiply_a_columns_apart<T>,  \
             multiply_b_by_offsets<T>, multiply_a_by_offsets<T>, add_scalar<T>, add_row<T>, sum<T>, dot<T>, \
             multiply_adds<T>                                                                               \
     }

@@ -146,6 +146,28 @@ bool all_finite(index_t n, const T* x) {
     return !any_nan<T>(in_four_parts<T>(n, x, [&](Vec<T> v, Vec<T> sum) { return fma(v, zero, sum); }));
 }
 
+// As integers, numbers without their sign are in order, and a NaN is the greatest.
+template <class T>
+T largest_magnitude(index_t n, const T* x) {
+    using Int = typename LaneInt<T>::type;
+    constexpr Int kWithoutSign = static_cast<Int>(~(Int{1} << (8 * sizeof(Int) - 1)));
+    MaskOf<T> most[4] = {};
+    const auto take = [&](Vec<T> v, MaskOf<T> & most_so_far) __attribute__((always_inline)) {
+        const MaskOf<T> magnitude = bits<T>(v) & kWithoutSign;
+        most_so_far = magnitude > most_so_far ? magnitude : most_so_far;
+    };
+    index_t i = 0;
+    for (; i + 4 * kLanes<T> <= n; i += 4 * kLanes<T>)
+        for (int k = 0; k < 4; ++k) take(load(x + i + k * kLanes<T>), most[k]);
+    for (; i < n; i += kLanes<T>) take(load_partial(x + i, n - i < kLanes<T> ? n - i : kLanes<T>), most[0]);
+    for (int k = 1; k < 4; ++k) most[0] = most[k] > most[0] ? most[k] : most[0];
+    const Vec<T> lanes = from_bits<T>(most[0]);
+    T largest{};
+    for (int lane = 0; lane < kLanes<T>; ++lane)
+        largest = lanes[lane] > largest || lanes[lane] != lanes[lane] ? lanes[lane] : largest;
+    return largest;
+}
+
 template <class T>
 void add_penalty_gradient(T l1, T l2, index_t n, const T* w, T* grad) {
     const Vec<T> absolute = broadcast(l1), square = broadcast(l2), zero = {};
