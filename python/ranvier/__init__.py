@@ -1,10 +1,12 @@
 """Ranvier: neural networks on CPUs, from NumPy arrays, fast.
 
-``Network`` trains and runs networks, ``kernels`` has the fast functions alone, ``datasets`` the data sets.
+``Network`` trains and runs networks, ``kernels`` has the fast functions alone, ``datasets`` the data sets,
+``initializers`` what weights start from.
 """
 
-from ranvier import datasets, kernels
+from ranvier import datasets, initializers, kernels
 from ranvier._core import __version__, cpu_info, num_threads, set_num_threads
+from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau, StopAtTolerance
 from ranvier.checkpoint import load
 from ranvier.history import Evaluation, History
 from ranvier.layers import (
@@ -44,6 +46,7 @@ from ranvier.losses import (
 from ranvier.network import Network
 from ranvier.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from ranvier.profiling import Profile
+from ranvier.schedules import CosineSchedule, ExponentialSchedule, OneCycleSchedule, StepSchedule, WarmUp
 
 __all__ = [
     "ELU",
@@ -57,10 +60,14 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Checkpoint",
     "Conv2d",
+    "CosineSchedule",
     "CrossEntropyLoss",
     "Dropout",
+    "EarlyStopping",
     "Evaluation",
+    "ExponentialSchedule",
     "Flatten",
     "GlobalAvgPool2d",
     "History",
@@ -71,6 +78,7 @@ __all__ = [
     "MaxPool2d",
     "Maxout",
     "Network",
+    "OneCycleSchedule",
     "PReLU",
     "Parallel",
     "Profile",
@@ -78,16 +86,21 @@ __all__ = [
     "RMSprop",
     "RReLU",
     "ReLU",
+    "ReduceOnPlateau",
     "Residual",
     "Sigmoid",
     "Softmax",
     "Softplus",
     "Step",
+    "StepSchedule",
+    "StopAtTolerance",
     "SumSquaredResidualsLoss",
     "Tanh",
+    "WarmUp",
     "__version__",
     "cpu_info",
     "datasets",
+    "initializers",
     "kernels",
     "load",
     "num_threads",
