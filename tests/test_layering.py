@@ -17,8 +17,9 @@ MODULES = [
     ["__init__"],
     ["checkpoint", "network"],  # load makes networks, networks save themselves
     ["training", "notes", "profiling", "summary"],
-    ["engine", "data"],
+    ["engine", "data", "callbacks"],
     ["datasets", "kernels", "layers", "losses", "optimizers", "history"],
+    ["initializers", "schedules"],
     ["types", "checks", "settings"],
     ["_core"],
 ]

@@ -1,13 +1,15 @@
 """Ranvier: neural networks on CPUs, from NumPy arrays, fast.
 
-``Network`` trains and runs networks, ``kernels`` has the fast functions alone, ``datasets`` the data sets.
+``Network`` trains and runs networks, ``kernels`` has the fast functions alone, ``datasets`` the data sets,
+``initializers`` what weights start from.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ranvier import kernels
+from ranvier import initializers, kernels
 from ranvier._core import __version__, cpu_info, num_threads, set_num_threads
+from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau, StopAtTolerance
 from ranvier.checkpoint import load
 from ranvier.history import Evaluation, History
 from ranvier.layers import (
@@ -46,6 +48,7 @@ from ranvier.losses import (
 )
 from ranvier.network import Network
 from ranvier.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from ranvier.schedules import CosineSchedule, ExponentialSchedule, OneCycleSchedule, StepSchedule, WarmUp
 
 if TYPE_CHECKING:
     from ranvier import datasets as datasets
@@ -64,10 +67,14 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Checkpoint",
     "Conv2d",
+    "CosineSchedule",
     "CrossEntropyLoss",
     "Dropout",
+    "EarlyStopping",
     "Evaluation",
+    "ExponentialSchedule",
     "Flatten",
     "GlobalAvgPool2d",
     "History",
@@ -78,22 +85,28 @@ __all__ = [
     "MaxPool2d",
     "Maxout",
     "Network",
+    "OneCycleSchedule",
     "PReLU",
     "Parallel",
     "QuadraticLoss",
     "RMSprop",
     "RReLU",
     "ReLU",
+    "ReduceOnPlateau",
     "Residual",
     "Sigmoid",
     "Softmax",
     "Softplus",
     "Step",
+    "StepSchedule",
+    "StopAtTolerance",
     "SumSquaredResidualsLoss",
     "Tanh",
+    "WarmUp",
     "__version__",
     "cpu_info",
     "datasets",
+    "initializers",
     "kernels",
     "load",
     "num_threads",

@@ -8,15 +8,20 @@ import errno
 import json
 import os
 from collections.abc import Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ranvier import initializers as initializer_module
 from ranvier import layers as layer_module
 from ranvier import optimizers as optimizer_module
+from ranvier import schedules as schedule_module
 from ranvier.data import as_values
-from ranvier.layers import CustomLayer, Layer
+from ranvier.initializers import Initializer
+from ranvier.layers import Layer
 from ranvier.optimizers import Optimizer
+from ranvier.schedules import Schedule
 from ranvier.types import Array
 
 if TYPE_CHECKING:
@@ -29,55 +34,75 @@ _KEY = "ranvier"
 _OPTIMIZER = "optimizer."  # before the names of its state
 
 
+# What a file may name: the key of the name, the module with the classes, and what they must derive from.
+_KINDS: dict[str, tuple[ModuleType, type]] = {
+    "layer": (layer_module, Layer),
+    "initializer": (initializer_module, Initializer),
+    "optimizer": (optimizer_module, Optimizer),
+    "schedule": (schedule_module, Schedule),
+}
+_BASES = {base for _, base in _KINDS.values()}
+
+
+def _class_of(key: str, name: Any) -> type:
+    module, base = _KINDS[key]
+    kind = getattr(module, str(name)) if str(name) in module.__all__ else None
+    if not (isinstance(kind, type) and issubclass(kind, base)) or kind in _BASES:
+        raise ValueError(f"there is no {key} {str(name)!r}")
+    return kind
+
+
 def _value_to_json(value: Any, path: str) -> Any:
     if isinstance(value, tuple):
         return [_value_to_json(item, f"{path}.{position}") for position, item in enumerate(value)]
-    if isinstance(value, Layer) or not isinstance(value, bool | int | float | str | None):
-        return _layer_to_json(value, path)
-    return value
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    key = next((key for key, (_, base) in _KINDS.items() if isinstance(value, base)), "layer")
+    return _object_to_json(key, value, path)
 
 
-def _layer_to_json(layer: Layer | CustomLayer, position: int | str) -> dict[str, Any]:
-    name = type(layer).__name__
-    if isinstance(layer, Layer):
-        fields = layer.config().items()
-        return {"layer": name, **{field: _value_to_json(value, f"{position}.{field}") for field, value in fields}}
-    raise ValueError(f"layer {position} ({name}): a layer of your own cannot be saved; save state_dict() instead")
+def _object_to_json(key: str, value: Any, path: str) -> dict[str, Any]:
+    """Return the name of the value's class under that key, and its fields."""
+    name, (module, _) = type(value).__name__, _KINDS[key]
+    if getattr(module, name, None) is not type(value):
+        where = f"{key} {path}".strip()
+        raise ValueError(f"{where} ({name}): one of your own cannot be saved; save state_dict() instead")
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {key: name, **{field: _value_to_json(item, f"{path}.{field}".lstrip(".")) for field, item in fields.items()}}
 
 
 def _value_from_json(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_value_from_json(item) for item in value)
-    return _layer_from_json(value) if isinstance(value, dict) else value
+    return _object_from_json(value) if isinstance(value, dict) else value
 
 
-def _layer_from_json(fields: Any) -> Layer:
+def _object_from_json(fields: dict[str, Any]) -> Any:
+    fields = {name: _value_from_json(value) for name, value in fields.items()}
+    key = next((key for key in _KINDS if key in fields), "layer")
+    return _class_of(key, fields.pop(key))(**fields)
+
+
+def _layer_from_json(fields: Any) -> Any:
     if not isinstance(fields, dict):
         raise TypeError(f"layers: expected objects, got {type(fields).__name__}")
-    fields = {name: _value_from_json(value) for name, value in fields.items()}
-    name = str(fields.pop("layer"))
-    kind = getattr(layer_module, name) if name in layer_module.__all__ else None
-    if not (isinstance(kind, type) and issubclass(kind, Layer) and hasattr(kind, "kind")):
-        raise ValueError(f"there is no layer {name!r}")
-    return kind(**fields)
+    return _object_from_json(fields)
 
 
 def _optimizer_to_json(network: Network) -> tuple[dict[str, Any] | None, dict[str, Array]]:
     if network._optimizer is None:
         return None, {}
     settings, state = network._optimizer
-    config = {"optimizer": type(settings).__name__, **dataclasses.asdict(settings), "steps": state.steps}
+    config = _object_to_json("optimizer", settings, "")
+    config |= {"steps": state.steps, "learning_rate_factor": network.learning_rate_factor}
     return config, {_OPTIMIZER + name: value for name, value in state.state.items()}
 
 
 def _restore_optimizer(network: Network, config: dict[str, Any], tensors: dict[str, Array]) -> None:
-    name, steps = str(config.pop("optimizer")), int(config.pop("steps"))
-    kind = getattr(optimizer_module, name) if name in optimizer_module.__all__ else None
-    if not (isinstance(kind, type) and issubclass(kind, Optimizer) and hasattr(kind, "rule")):
-        raise ValueError(f"there is no optimizer {name!r}")
-    settings = kind(**{field: _value_from_json(value) for field, value in config.items()})
-    state = network._optimizer_state(settings)
+    steps, factor = int(config.pop("steps")), config.pop("learning_rate_factor", 1.0)
+    state = network._optimizer_state(_object_from_json(config))
     state.steps = steps
+    network.learning_rate_factor = factor
     if {_OPTIMIZER + part for part in state.state} != tensors.keys():
         raise ValueError(f"expected the optimizer's {sorted(state.state)}, got {sorted(tensors)}")
     for part, value in state.state.items():
@@ -98,7 +123,8 @@ def save(
         "sizes": network.sizes,
         "input_shape": network.input_shape,
         "epochs_trained": network.epochs_trained,
-        "layers": [_layer_to_json(layer, position) for position, layer in enumerate(network.layers)],
+        "layers": [_value_to_json(layer, str(position)) for position, layer in enumerate(network.layers)],
+        "init": _value_to_json(network.init, "init"),
     }
     tensors = {name: np.ascontiguousarray(value) for name, value in network.engine.values()}
     if training_state:
@@ -160,7 +186,7 @@ def load(path: str | os.PathLike[str]) -> Network:
         if config["format"] != _FORMAT:
             raise ValueError(f"format {config['format']}; this version reads format {_FORMAT}")
         layers = config["sizes"] or [_layer_from_json(fields) for fields in config["layers"]]
-        network = Network(layers, seed=config["seed"], dtype=config["dtype"])
+        network = Network(layers, seed=config["seed"], dtype=config["dtype"], init=_value_from_json(config.get("init")))
         network.load_state_dict({name: value for name, value in tensors.items() if not name.startswith(_OPTIMIZER)})
         network.engine.training_passes = int(config.get("training_passes", 0))
         if config.get("optimizer") is not None:

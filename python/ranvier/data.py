@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ranvier.checks import real
 from ranvier.losses import CrossEntropyLoss
 from ranvier.types import Array, Labels
 
-__all__ = ["as_labels", "as_samples", "as_targets", "as_values", "pairs_to_arrays"]
+__all__ = ["as_labels", "as_samples", "as_targets", "as_values", "held_out", "pairs_to_arrays"]
 
 
 def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Any:
@@ -81,6 +82,25 @@ def as_labels(y: Any, name: str = "y") -> Labels:
     if array.min() < 0:
         raise ValueError(f"{name}: expected labels of at least 0, got {array.min()}")
     return array.reshape(-1).astype(np.int64)
+
+
+def held_out(fraction: object, samples: int) -> int:
+    """Return how many of the samples a validation split holds out: the nearest whole number.
+
+    Raises
+    ------
+    TypeError
+        If the fraction is not a real number.
+    ValueError
+        If it is not between 0 and 1, or would leave nothing to train on or nothing to validate with.
+    """
+    part = real(fraction, "validation_split")
+    if not 0 < part < 1:
+        raise ValueError(f"validation_split: expected a fraction above 0 and below 1, got {fraction}")
+    count = round(part * samples)
+    if not 0 < count < samples:
+        raise ValueError(f"validation_split: expected samples on both sides, got {fraction} of {samples} samples")
+    return count
 
 
 def pairs_to_arrays(data: Any, name: str) -> tuple[Any, Any]:

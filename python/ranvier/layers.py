@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from ranvier.checks import boolean, integer, integers, real, set_fields
+from ranvier.checks import boolean, integer, integers, nonnegative, positive, real, set_fields
+from ranvier.initializers import Initializer, require_initializer
 from ranvier.settings import Settings
 from ranvier.types import Array, Pair
 
@@ -76,8 +77,8 @@ class Layer(Settings):
     kind: ClassVar[str]
 
     def spec(self) -> Spec:
-        """Return the layer as the compiled core reads it: its kind and its fields."""
-        return self.kind, self.config()
+        """Return the layer as the compiled core reads it: its kind and its fields, but for the initializer."""
+        return self.kind, {name: value for name, value in self.config().items() if name != "init"}
 
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         """Draw the parameters' starting values, by name, in float64."""
@@ -88,24 +89,24 @@ class Layer(Settings):
         return {}
 
 
-def _positive(value: object, name: str) -> float:
-    number = real(value, name)
-    if number <= 0:
-        raise ValueError(f"{name}: expected a number above 0, got {value}")
-    return number
-
-
-def _penalty(value: object, name: str) -> float:
-    number = real(value, name)
-    if number < 0:
-        raise ValueError(f"{name}: expected a number from 0, got {value}")
-    return number
-
-
-def _uniform(rng: np.random.Generator, fan_in: int, **shapes: tuple[int, ...]) -> dict[str, Any]:
-    # He et al. 2015 with a = sqrt(5), PyTorch's start: uniform in +-1 / sqrt(fan_in).
-    bound = 1 / math.sqrt(fan_in)
-    return {name: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()}
+def _start(
+    rng: np.random.Generator,
+    init: Initializer | None,
+    shape: tuple[int, ...],
+    bias: bool,
+    fan_in: int,
+    fan_out: int,
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Draw a weight of that shape, and a bias for each output if there are biases."""
+    if init is None:
+        # He et al. 2015 with a = sqrt(5), PyTorch's start: uniform in +-1 / sqrt(fan_in).
+        bound = 1 / math.sqrt(fan_in)
+        values = {"weight": rng.uniform(-bound, bound, shape)}
+        return values | {"bias": rng.uniform(-bound, bound, shape[0])} if bias else values
+    weight = np.asarray(init.draw(rng, shape, fan_in, fan_out))
+    if weight.shape != shape:
+        raise ValueError(f"init: expected {type(init).__name__}.draw to give shape {shape}, got {weight.shape}")
+    return {"weight": weight, "bias": np.zeros(shape[0])} if bias else {"weight": weight}
 
 
 @dataclass(repr=False, eq=False)
@@ -121,6 +122,8 @@ class Linear(Layer):
     l1, l2 : float
         Penalties on the weight: training adds l1 * sum(|weight|) + l2 / 2 * sum(weight**2) to the loss that it
         makes small, though not to the loss that it reports.
+    init : Initializer, optional
+        Of the weight; the bias then starts at 0. Without one they start as in PyTorch, or as the network says.
     """
 
     in_features: int
@@ -128,6 +131,7 @@ class Linear(Layer):
     bias: bool = True
     l1: float = 0.0
     l2: float = 0.0
+    init: Initializer | None = None
     kind: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
@@ -136,16 +140,15 @@ class Linear(Layer):
             in_features=integer(self.in_features, "in_features", 1),
             out_features=integer(self.out_features, "out_features", 1),
             bias=boolean(self.bias, "bias"),
-            l1=_penalty(self.l1, "l1"),
-            l2=_penalty(self.l2, "l2"),
+            l1=nonnegative(self.l1, "l1"),
+            l2=nonnegative(self.l2, "l2"),
+            init=require_initializer(self.init, "init"),
         )
 
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
-        """Draw from U(-1/sqrt(in_features), 1/sqrt(in_features))."""
-        shapes: dict[str, tuple[int, ...]] = {"weight": (self.out_features, self.in_features)}
-        if self.bias:
-            shapes["bias"] = (self.out_features,)
-        return _uniform(rng, self.in_features, **shapes)
+        """Draw from U(-1/sqrt(in_features), 1/sqrt(in_features)), or by the initializer."""
+        shape = (self.out_features, self.in_features)
+        return _start(rng, self.init, shape, self.bias, self.in_features, self.out_features)
 
 
 @dataclass(repr=False, eq=False)
@@ -163,6 +166,9 @@ class Conv2d(Layer):
         Whether there is a ``bias`` of (out_channels,).
     l1, l2 : float
         Penalties on the weight, as in `Linear`.
+    init : Initializer, optional
+        As in `Linear`. ``fan_in`` is in_channels / groups, and ``fan_out`` out_channels / groups, times the
+        kernel's area; PyTorch does not divide the latter.
     """
 
     in_channels: int
@@ -175,6 +181,7 @@ class Conv2d(Layer):
     bias: bool = True
     l1: float = 0.0
     l2: float = 0.0
+    init: Initializer | None = None
     kind: ClassVar[str] = "conv2d"
 
     def __post_init__(self) -> None:
@@ -188,8 +195,9 @@ class Conv2d(Layer):
             dilation=integers(self.dilation, "dilation", 1),
             groups=integer(self.groups, "groups", 1),
             bias=boolean(self.bias, "bias"),
-            l1=_penalty(self.l1, "l1"),
-            l2=_penalty(self.l2, "l2"),
+            l1=nonnegative(self.l1, "l1"),
+            l2=nonnegative(self.l2, "l2"),
+            init=require_initializer(self.init, "init"),
         )
         for field in ("in_channels", "out_channels"):
             if getattr(self, field) % self.groups:
@@ -197,18 +205,17 @@ class Conv2d(Layer):
 
     def spec(self) -> Spec:
         """Return the layer as the compiled core reads it, with all pairs written out."""
-        fields = self.config()
+        kind, fields = super().spec()
         pairs = ("kernel_size", "stride", "padding", "dilation")
-        return self.kind, fields | {name: _both(fields[name]) for name in pairs}
+        return kind, fields | {name: _both(fields[name]) for name in pairs}
 
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
-        """Draw from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), fan_in = in_channels / groups * kernel area."""
+        """Draw from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), or by the initializer."""
         height, width = _both(self.kernel_size)
-        depth = self.in_channels // self.groups
-        shapes: dict[str, tuple[int, ...]] = {"weight": (self.out_channels, depth, height, width)}
-        if self.bias:
-            shapes["bias"] = (self.out_channels,)
-        return _uniform(rng, depth * height * width, **shapes)
+        area = height * width
+        inputs, outputs = self.in_channels // self.groups, self.out_channels // self.groups
+        shape = (self.out_channels, inputs, height, width)
+        return _start(rng, self.init, shape, self.bias, inputs * area, outputs * area)
 
 
 @dataclass(repr=False, eq=False)
@@ -282,7 +289,7 @@ class _BatchNorm(Layer):
         set_fields(
             self,
             num_features=integer(self.num_features, "num_features", 1),
-            epsilon=_positive(self.epsilon, "epsilon"),
+            epsilon=positive(self.epsilon, "epsilon"),
             momentum=real(self.momentum, "momentum"),
             affine=boolean(self.affine, "affine"),
         )
@@ -364,7 +371,7 @@ class LayerNorm(Layer):
         set_fields(
             self,
             normalized_shape=sizes if isinstance(shape, tuple | list) else sizes[0],
-            epsilon=_positive(self.epsilon, "epsilon"),
+            epsilon=positive(self.epsilon, "epsilon"),
             affine=boolean(self.affine, "affine"),
         )
 

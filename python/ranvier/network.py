@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ranvier import _core, checkpoint, training
-from ranvier.checks import integer
-from ranvier.data import as_samples, as_targets, as_values
+from ranvier.callbacks import Callback, StatefulCallback
+from ranvier.checks import integer, nonnegative
+from ranvier.data import as_samples, as_targets, as_values, held_out
 from ranvier.engine import Engine
 from ranvier.history import Evaluation, History
-from ranvier.layers import CustomLayer, Layer, Linear, Sigmoid, require_layers
+from ranvier.initializers import Initializer, require_initializer
+from ranvier.layers import Conv2d, CustomLayer, Layer, Linear, Sigmoid, require_layers
 from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss
 from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer
@@ -32,6 +35,10 @@ def _checked_sizes(sizes: Sequence[Any]) -> list[int]:
     return [int(size) for size in sizes]
 
 
+def _checked_batch_size(batch_size: int | None, samples: int) -> int:
+    return samples if batch_size is None else min(integer(batch_size, "batch_size", 1), samples)
+
+
 class Network(LectureNotes):
     """A network of layers, or the lecture notes' network of sizes.
 
@@ -44,10 +51,14 @@ class Network(LectureNotes):
         Of the starting values, the order of the samples and the random layers. A random one if not given.
     dtype : {"float32", "float64"}
         Of parameters and arithmetic.
+    init : Initializer, optional
+        Of the weights of all linear and convolutional layers that have none of their own; their biases then start
+        at 0.
 
     Attributes
     ----------
     layers : tuple of layers
+    init : Initializer or None
     sizes : list of int or None
     history : History or None
         Of the last `fit`, also if it was interrupted.
@@ -67,7 +78,9 @@ class Network(LectureNotes):
         *,
         seed: int | None = None,
         dtype: Any = "float32",
+        init: Initializer | None = None,
     ) -> None:
+        self.init = require_initializer(init, "init")
         self.dtype = np.dtype(dtype)
         if self.dtype.name not in ("float32", "float64"):
             raise ValueError(f"dtype: expected float32 or float64, got {self.dtype.name}")
@@ -92,15 +105,17 @@ class Network(LectureNotes):
         self.epochs_trained = 0
         self.engine = Engine(self.layers, self.dtype.name, self.seed)
         self._optimizer: tuple[Optimizer, _core.Optimizer] | None = None
+        self._learning_rate_factor = 1.0
         self._initialise()
 
     def __repr__(self) -> str:
-        """Return the layers or sizes."""
-        return f"Network({self.sizes if self.sizes else list(self.layers)})"
+        """Return the layers or sizes, and the initializer if there is one."""
+        init = "" if self.init is None else f", init={self.init}"
+        return f"Network({self.sizes if self.sizes else list(self.layers)}{init})"
 
     def _initialise(self) -> None:
         rng = np.random.default_rng(self.seed)
-        if self.sizes is not None:
+        if self.sizes is not None and self.init is None:
             for values in (self.biases, self.weights):  # the notes' order
                 for value in values:
                     value[...] = rng.standard_normal(value.shape)
@@ -113,10 +128,15 @@ class Network(LectureNotes):
         for position, layer in enumerate(layers):
             if not isinstance(layer, Layer):
                 continue
-            for name, start in layer.initial(rng).items():
+            for name, start in self._with_init(layer).initial(rng).items():
                 parameters[f"{path}{position}.{name}"][...] = start
             for name, branch in layer.inner().items():
                 self._draw(branch, f"{path}{position}.{name}.", parameters, rng)
+
+    def _with_init(self, layer: Layer) -> Layer:
+        if self.init is not None and isinstance(layer, Linear | Conv2d) and layer.init is None:
+            return dataclasses.replace(layer, init=self.init)
+        return layer
 
     # --- parameters -----------------------------------------------------------------------------------------
 
@@ -279,6 +299,18 @@ class Network(LectureNotes):
 
     # --- training -------------------------------------------------------------------------------------------
 
+    @property
+    def learning_rate_factor(self) -> float:
+        """The number that multiplies the optimizer's learning rate, from the next epoch on.
+
+        A callback may set it, from 0. It belongs to the optimizer's state: `fit` with another optimizer sets it to 1.
+        """
+        return self._learning_rate_factor
+
+    @learning_rate_factor.setter
+    def learning_rate_factor(self, factor: float) -> None:
+        self._learning_rate_factor = nonnegative(factor, "learning_rate_factor")
+
     def shuffled(self, n: int) -> Labels:
         """Return the order of n samples for the present epoch: a function of seed and epoch alone."""
         return _core.random_permutation(self.seed, self.epochs_trained, n)
@@ -289,11 +321,12 @@ class Network(LectureNotes):
         y: Any,
         *,
         epochs: int = 1,
-        batch_size: int = 32,
+        batch_size: int | None = 32,
         loss: Loss | CustomLoss | None = None,
         optimizer: Optimizer | None = None,
         validation_data: tuple[Any, Any] | None = None,
-        callbacks: Iterable[training.Callback] = (),
+        validation_split: float | None = None,
+        callbacks: Iterable[Callback] = (),
         shuffle: bool = True,
         on_nonfinite: str = "raise",
         progress: bool = True,
@@ -307,16 +340,22 @@ class Network(LectureNotes):
             they count as fractions of 255, and are converted batch by batch.
         y : array_like
             Integer labels of shape (n,), or rows of targets of the output's shape.
-        epochs, batch_size : int
+        epochs : int
+        batch_size : int or None
+            None takes all samples in one batch: gradient descent.
         loss : optional
             `CrossEntropyLoss` (the notes' `QuadraticLoss` for a network of sizes) unless given.
         optimizer : optional
-            ``Adam()`` unless given. A further call with an equal optimizer goes on with its state.
+            ``Adam()`` unless given. A further call with an equal optimizer goes on with its state, which includes
+            the position in a schedule of learning rates.
         validation_data : pair (x, y), optional
             Evaluated after each epoch.
+        validation_split : float, optional
+            In place of validation_data: the fraction of the samples to evaluate, and not to train on. They are the
+            last ones as given, as in Keras, so shuffle data that are in an order.
         callbacks : iterable of functions
             Each is called as ``callback(network, epoch, history)`` after each epoch, counted from 1; training ends
-            when one returns True.
+            when one returns True. ``ranvier.callbacks`` has some.
         shuffle : bool
             Whether each epoch takes the samples in a new random order.
         on_nonfinite : {"raise", "warn", "ignore"}
@@ -341,19 +380,26 @@ class Network(LectureNotes):
             On Ctrl-C, after a whole batch; what was trained stays.
         """
         loss = loss or self._default_loss
-        epochs, batch_size = integer(epochs, "epochs", 0), integer(batch_size, "batch_size", 1)
+        epochs = integer(epochs, "epochs", 0)
         callbacks = list(callbacks)
         if wrong := [callback for callback in callbacks if not callable(callback)]:
             raise TypeError(f"callbacks: expected functions, got {wrong[0]!r}")
         samples, targets = self._data(x, y, loss)
-        validation = None
-        if validation_data is not None:
-            if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
-                raise TypeError("validation_data: expected a pair (x, y)")
-            validation = self._data(*validation_data, loss, "validation_data")
+        validation = self._validation(validation_data, loss)
+        if validation_split is not None:
+            if validation is not None:
+                raise ValueError("validation_split: expected None with validation_data, got both")
+            end = len(samples) - held_out(validation_split, len(samples))
+            validation = samples[end:], targets[end:]
+            samples, targets = samples[:end], targets[:end]
+        batch_size = _checked_batch_size(batch_size, len(samples))
         if on_nonfinite not in ("raise", "warn", "ignore"):
             raise ValueError(f"on_nonfinite: expected 'raise', 'warn' or 'ignore', got {on_nonfinite!r}")
-        state = self._optimizer_state(optimizer or Adam())
+        stateful = [callback for callback in callbacks if isinstance(callback, StatefulCallback)]
+        for callback in stateful:
+            callback.start(self, validation is not None)
+        settings = optimizer or Adam()
+        state = self._optimizer_state(settings)
         self.input_shape = samples.shape[1:]
         self.history = History()
         training.train(
@@ -363,6 +409,7 @@ class Network(LectureNotes):
             epochs=epochs,
             batch_size=batch_size,
             loss=loss,
+            settings=settings,
             optimizer=state,
             validation=validation,
             callbacks=callbacks,
@@ -371,13 +418,24 @@ class Network(LectureNotes):
             progress=progress,
             history=self.history,
         )
+        for callback in stateful:
+            callback.finish(self)
         return self.history
+
+    def _validation(self, data: Any, loss: Loss | CustomLoss) -> tuple[Array, Any] | None:
+        if data is None:
+            return None
+        if not isinstance(data, tuple | list) or len(data) != 2:
+            raise TypeError("validation_data: expected a pair (x, y)")
+        x, y = data
+        return self._data(x, y, loss, "validation_data")
 
     def _optimizer_state(self, optimizer: Optimizer) -> _core.Optimizer:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected an optimizer, got {optimizer!r}")
         if self._optimizer is None or self._optimizer[0] != optimizer:
             self._optimizer = optimizer, optimizer.create(self.engine.parameters)
+            self.learning_rate_factor = 1.0
         return self._optimizer[1]
 
     def profile(
@@ -385,7 +443,7 @@ class Network(LectureNotes):
         x: Any,
         y: Any,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = 32,
         loss: Loss | None = None,
         optimizer: Optimizer | None = None,
         seconds: float = 1.0,
@@ -408,7 +466,7 @@ class Network(LectureNotes):
 
         loss = loss or self._default_loss
         samples, targets = self._data(x, y, loss)
-        batch_size = min(integer(batch_size, "batch_size", 1), len(samples))
+        batch_size = _checked_batch_size(batch_size, len(samples))
         return profiling.profile(self, samples, targets, batch_size, loss, optimizer or Adam(), seconds)
 
     # --- description and files ------------------------------------------------------------------------------
@@ -443,13 +501,13 @@ class Network(LectureNotes):
         metadata : mapping of str to str, optional
             More entries for the file; `load` gives them back as ``network.metadata``.
         training_state : bool
-            Whether to add what `fit` needs to go on as if it had never stopped: the optimizer's state and the
-            position of the random layers. Then `load`, and `fit` with an equal optimizer, give the very bits of
-            an uninterrupted training.
+            Whether to add what `fit` needs to go on as if it had never stopped: the optimizer's state, with its
+            `learning_rate_factor`, and the position of the random layers. Then `load`, and `fit` with an equal
+            optimizer, give the very bits of an uninterrupted training.
 
         Raises
         ------
         ValueError
-            If the network has a layer of your own.
+            If a layer, an initializer or, with the training state, a schedule is of your own.
         """
         checkpoint.save(self, path, metadata, training_state)

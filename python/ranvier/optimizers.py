@@ -1,5 +1,7 @@
 """Optimizers: how parameters follow their gradients. The values are settings; a network keeps the state.
 
+The learning rate is a number, or a schedule of ``ranvier.schedules``.
+
 Each may clip gradients: ``clip_norm`` scales those of all parameters together to that Euclidean norm if theirs is
 larger (Pascanu, Mikolov and Bengio 2013), then ``clip_value`` cuts each to plus or minus that value.
 """
@@ -10,32 +12,22 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ranvier import _core
-from ranvier.checks import boolean, real, set_fields
+from ranvier.checks import boolean, nonnegative, positive, set_fields
+from ranvier.schedules import Schedule, rate_or_schedule
 from ranvier.settings import Settings
+from ranvier.types import Array
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
-
-
-def _number(value: object, field: str, below: float = math.inf) -> float:
-    number = real(value, field)
-    if not 0 <= number < below:
-        limit = "" if below == math.inf else f" to below {below:g}"
-        raise ValueError(f"{field}: expected a number from 0{limit}, got {value}")
-    return number
-
-
-def _positive(value: object, field: str) -> float:
-    number = real(value, field)
-    if number <= 0:
-        raise ValueError(f"{field}: expected a number above 0, got {value}")
-    return number
 
 
 @dataclass(repr=False, eq=False)
 class Optimizer(Settings):
     """An update rule."""
 
+    learning_rate: float | Schedule
     rule: ClassVar[str]
 
     def settings(self) -> dict[str, Any]:
@@ -43,7 +35,25 @@ class Optimizer(Settings):
         fields = self.config()
         for name in ("clip_norm", "clip_value"):
             fields[name] = fields[name] or 0.0
+        fields["learning_rate"] = float(self.learning_rates(0, 1, 1)[0])
         return fields
+
+    def learning_rates(self, first_update: int, updates: int, updates_per_epoch: int) -> Array:
+        """Return the learning rates of updates in succession.
+
+        Parameters
+        ----------
+        first_update : int
+            The number of updates done before.
+        updates, updates_per_epoch : int
+
+        Returns
+        -------
+        ndarray of float64, shape (updates,)
+        """
+        if isinstance(self.learning_rate, Schedule):
+            return self.learning_rate.rates(first_update, updates, updates_per_epoch)
+        return np.full(updates, self.learning_rate)
 
     def create(self, parameters: _core.Parameters) -> _core.Optimizer:
         """Make the state for these parameters."""
@@ -54,15 +64,17 @@ class Optimizer(Settings):
         checked: dict[str, Any] = {}
         for name, value in fields.items():
             if name in ("clip_norm", "clip_value"):
-                checked[name] = None if value is None else _positive(value, name)
+                checked[name] = None if value is None else positive(value, name)
+            elif name == "learning_rate":
+                checked[name] = rate_or_schedule(value)
             elif name == "nesterov":
                 checked[name] = boolean(value, name)
             elif name == "betas":
                 checked[name] = _betas(value)
             elif name == "epsilon":
-                checked[name] = _positive(value, name)
+                checked[name] = positive(value, name)
             else:
-                checked[name] = _number(value, name, below=1 if name in ("momentum", "alpha") else math.inf)
+                checked[name] = nonnegative(value, name, below=1 if name in ("momentum", "alpha") else math.inf)
         set_fields(self, **checked)
 
 
@@ -71,7 +83,7 @@ def _betas(value: Any) -> tuple[float, float]:
         raise TypeError(f"betas: expected a pair of numbers, got {type(value).__name__}")
     if len(value) != 2:
         raise ValueError(f"betas: expected a pair of numbers, got {len(value)} items")
-    return _number(value[0], "betas", below=1), _number(value[1], "betas", below=1)
+    return nonnegative(value[0], "betas", below=1), nonnegative(value[1], "betas", below=1)
 
 
 @dataclass(repr=False, eq=False)
@@ -82,7 +94,7 @@ class SGD(Optimizer):
     w -= learning_rate * (g + momentum * v).
     """
 
-    learning_rate: float
+    learning_rate: float | Schedule
     momentum: float = 0.0
     weight_decay: float = 0.0
     nesterov: bool = False
@@ -100,7 +112,7 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015, algorithm 1); weight_decay * w is added to the gradient."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float | Schedule = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     weight_decay: float = 0.0
@@ -137,7 +149,7 @@ class RMSprop(Optimizer):
     v = momentum * v + d; w -= learning_rate * v. weight_decay * w is added to the gradient g.
     """
 
-    learning_rate: float = 1e-2
+    learning_rate: float | Schedule = 1e-2
     alpha: float = 0.99
     epsilon: float = 1e-8
     momentum: float = 0.0
@@ -163,7 +175,7 @@ class Adagrad(Optimizer):
     weight_decay * w is added to the gradient g.
     """
 
-    learning_rate: float = 1e-2
+    learning_rate: float | Schedule = 1e-2
     epsilon: float = 1e-10
     weight_decay: float = 0.0
     clip_norm: float | None = None

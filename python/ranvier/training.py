@@ -6,28 +6,23 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ranvier import _core
+from ranvier.callbacks import Callback
 from ranvier.history import Evaluation, History
 from ranvier.losses import CustomLoss, Loss
+from ranvier.optimizers import Optimizer
 from ranvier.types import Array, Labels
 
 if TYPE_CHECKING:
     from ranvier.network import Network
 
-__all__ = ["Callback", "evaluate", "run_epoch", "train"]
+__all__ = ["evaluate", "run_epoch", "train"]
 
 Report = Callable[[float, int, int, int], object]  # sum of losses, hits, of how many samples, samples done
-
-
-class Callback(Protocol):
-    """Called after each epoch; training ends if it returns True."""
-
-    def __call__(self, network: Network, epoch: int, history: History) -> bool | None:
-        """React to the epoch of that number, counted from 1."""
 
 
 def hits(prediction: Array, target: Any) -> int:
@@ -74,13 +69,21 @@ def run_epoch(
     batch_size: int,
     loss: Loss | CustomLoss,
     optimizer: _core.Optimizer,
+    learning_rates: Array | None = None,
     on_nonfinite: str = "raise",
     report: Report | None = None,
 ) -> Sums:
-    """Run one pass over the samples in that order."""
+    """Run one pass over the samples in that order, with a learning rate for each batch or the optimizer's own."""
     batch_size = min(batch_size, len(x))
     plan = network.engine.plan(x.shape[1:], batch_size)
-    return Sums(*plan.train_epoch(x, y, order, batch_size, _in_core(loss, y), optimizer, None, on_nonfinite, report))
+    objective = _in_core(loss, y)
+    return Sums(*plan.train_epoch(x, y, order, batch_size, objective, optimizer, learning_rates, on_nonfinite, report))
+
+
+def _learning_rates(network: Network, settings: Optimizer, updates_done: int, updates_per_epoch: int) -> Array:
+    """Return the learning rate of each batch of the next epoch."""
+    rates = settings.learning_rates(updates_done, updates_per_epoch, updates_per_epoch)
+    return network.learning_rate_factor * rates
 
 
 def evaluate(network: Network, x: Array, y: Any, loss: Loss | CustomLoss) -> Evaluation:
@@ -133,6 +136,7 @@ def train(
     epochs: int,
     batch_size: int,
     loss: Loss | CustomLoss,
+    settings: Optimizer,
     optimizer: _core.Optimizer,
     validation: tuple[Array, Any] | None,
     callbacks: Iterable[Callback],
@@ -141,19 +145,20 @@ def train(
     on_nonfinite: str,
     history: History,
 ) -> None:
-    """Train for a number of epochs, adding to the history."""
+    """Train for a number of epochs, adding to the history; ``optimizer`` is the state of these settings."""
     outputs = int(np.prod(network.engine.output_shape(x.shape[1:])))
+    updates_per_epoch = math.ceil(len(x) / batch_size)
     straight = np.arange(len(x), dtype=np.int64)
     for epoch in range(1, epochs + 1):
         network.epochs_trained += 1
         order = network.shuffled(len(x)) if shuffle else straight
         bar = _Progress(f"Epoch {epoch}/{epochs}", len(x), loss, outputs, progress)
+        rates = _learning_rates(network, settings, optimizer.steps, updates_per_epoch)
         evaluation = None
         started = time.perf_counter()
         try:
-            sums = run_epoch(
-                network, x, y, order, batch_size, loss, optimizer, on_nonfinite, bar.report if progress else None
-            )
+            report = bar.report if progress else None
+            sums = run_epoch(network, x, y, order, batch_size, loss, optimizer, rates, on_nonfinite, report)
             seconds = time.perf_counter() - started
             used = sums.samples - sums.skipped
             bar.report(sums.loss, sums.hits, used, sums.samples)
