@@ -14,7 +14,7 @@ LAYERS = [
 X = np.random.default_rng(0).standard_normal((10, 3))
 Y = np.arange(10) % 2
 ORDER = np.arange(10)
-LOSS = "softmax_cross_entropy"
+LOSS = ("softmax_cross_entropy", {})
 
 
 def make(dtype="float64", capacity=4):
@@ -78,15 +78,17 @@ def test_an_epoch_is_its_batches():
     other, other_plan = make()
     order = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5])
     optimizer = sgd(parameters, momentum=0.9)
-    total, hits, done, skipped, fault = plan.train_epoch(X, Y, order, 4, LOSS, optimizer, None, "raise", None)
+    mean, hits, done, skipped, fault = plan.train_epoch(X, Y, order, 4, LOSS, optimizer, None, "raise", None)
     by_hand = sgd(other, momentum=0.9)
-    sums = np.zeros(2)
+    loss_sum = right = 0
     for start in range(0, 9, 4):
         batch = order[start : start + 4]
-        sums += other_plan.gradients(X[batch], Y[batch], LOSS)
+        batch_mean, batch_right = other_plan.gradients(X[batch], Y[batch], LOSS)
+        loss_sum, right = loss_sum + batch_mean * len(batch), right + batch_right
         by_hand.step()
     np.testing.assert_array_equal(parameters.flat_values, other.flat_values)
-    assert (total, hits, done, skipped, fault) == (sums[0], sums[1], 9, 0, "")
+    assert (hits, done, skipped, fault) == (right, 9, 0, "")
+    assert mean == pytest.approx(loss_sum / 9, rel=1e-14)
     assert optimizer.steps == by_hand.steps == 3
     np.testing.assert_array_equal(optimizer.state["velocity"], by_hand.state["velocity"])
 
@@ -116,7 +118,14 @@ def test_an_error_in_the_report_ends_after_a_whole_batch():
         (lambda p, plan, o: plan.forward(X, True), ValueError, "x: expected 1 to 4 samples, got 10"),
         (lambda p, plan, o: plan.gradients(X[:4], Y[:3], LOSS), ValueError, "target: expected one target"),
         (lambda p, plan, o: plan.gradients(X[:4], Y[:4] + 1, LOSS), ValueError, "target: expected labels from 0 to 1"),
-        (lambda p, plan, o: plan.gradients(X[:4], Y[:4], "mse"), ValueError, "loss: expected one of"),
+        (lambda p, plan, o: plan.gradients(X[:4], Y[:4], ("mse", {})), ValueError, "loss: expected one of"),
+        (
+            lambda p, plan, o: plan.gradients(X[:4], Y[:4], LOSS, np.ones(3)),
+            ValueError,
+            "weights: expected one for each",
+        ),
+        (lambda p, plan, o: plan.evaluate(X, Y, LOSS, np.ones(10, int)), TypeError, "weights: expected an array of"),
+        (lambda p, plan, o: plan.evaluate(X, Y, LOSS, -np.ones(10)), ValueError, "weights: expected finite numbers"),
         (lambda p, plan, o: plan.evaluate(X, np.full((10, 2), np.nan), LOSS), ValueError, "target: contains NaN"),
         (
             lambda p, plan, o: plan.train_epoch(X, Y, ORDER + 1, 4, LOSS, o, None, "raise", None),

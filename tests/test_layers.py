@@ -1,4 +1,4 @@
-"""Every layer and loss: analytic gradients against central differences in float64, and their configuration."""
+"""Every layer: analytic gradients against central differences in float64, and their configuration."""
 
 import dataclasses
 
@@ -83,11 +83,7 @@ def fresh(layers, state=None):
 
 def loss_of(layers, state, x, y, loss):
     """Return the mean loss of a first training pass, with the masks of a first pass."""
-    net = fresh(layers, state)
-    net.gradients(x, y, loss=loss)
-    plan = net.engine.plan(x.shape[1:], len(x))
-    total, _ = fresh(layers, state).engine.plan(x.shape[1:], len(x)).gradients(x, y, loss.kind)
-    return total / rv._core.loss_divisor(loss.kind, len(x), int(np.prod(plan.output_shape)))
+    return fresh(layers, state).engine.plan(x.shape[1:], len(x)).gradients(x, y, loss.spec())[0]
 
 
 def check(layers, x, y, loss, step=1e-6):
@@ -115,58 +111,6 @@ def test_gradients_agree_with_central_differences(case):
     x = rng.standard_normal((3, *shape))
     outputs = fresh(layers).predict(x).shape[1:]
     check(layers, x, rng.standard_normal((3, *outputs)), rv.QuadraticLoss())
-
-
-LOSSES = [
-    (rv.QuadraticLoss(), []),
-    (rv.SumSquaredResidualsLoss(), []),
-    (rv.CrossEntropyLoss(), []),
-    (rv.BCELoss(), [rv.Sigmoid()]),
-    (rv.BCEWithLogitsLoss(), []),
-]
-
-
-@pytest.mark.parametrize(("loss", "last"), LOSSES, ids=lambda value: str(value))
-@pytest.mark.parametrize("labels", [True, False])
-def test_losses_agree_with_central_differences(loss, last, labels):
-    rng = np.random.default_rng(2)
-    layers = [rv.Linear(5, 4), *last]
-    y = rng.integers(0, 4, 6) if labels else rng.random((6, 4))
-    check(layers, rng.standard_normal((6, 5)), y, loss)
-
-
-@pytest.mark.parametrize(("loss", "last"), LOSSES, ids=lambda value: str(value))
-def test_a_loss_and_its_gradient_as_functions(loss, last):
-    rng = np.random.default_rng(3)
-    p, t = rng.uniform(0.1, 0.9, (5, 4)), rng.random((5, 4))
-    gradient = loss.gradient(p, t)
-    for position in np.ndindex(p.shape):
-        moved = [p.copy(), p.copy()]
-        moved[0][position] += 1e-6
-        moved[1][position] -= 1e-6
-        numeric = (loss(moved[0], t) - loss(moved[1], t)) / 2e-6
-        assert abs(gradient[position] - numeric) < 1e-8
-    labels = rng.integers(0, 4, 5)
-    assert loss(p, labels) == pytest.approx(loss(p, np.eye(4)[labels]), rel=1e-14)
-
-
-def test_losses_have_their_values():
-    p, t = np.array([[0.2, 0.7], [0.9, 0.4]]), np.array([[0.0, 1.0], [1.0, 0.0]])
-    squares = ((p - t) ** 2).sum()
-    assert rv.QuadraticLoss()(p, t) == pytest.approx(squares / 2 / 2)
-    assert rv.SumSquaredResidualsLoss()(p, t) == pytest.approx(squares)
-    binary = -(t * np.log(p) + (1 - t) * np.log(1 - p))
-    assert rv.BCELoss()(p, t) == pytest.approx(binary.mean())
-    assert rv.BCEWithLogitsLoss()(np.log(p / (1 - p)), t) == pytest.approx(binary.mean())
-    soft = np.exp(p) / np.exp(p).sum(axis=1, keepdims=True)
-    assert rv.CrossEntropyLoss()(p, [1, 0]) == pytest.approx(-np.log(soft[[0, 1], [1, 0]]).mean())
-
-
-def test_losses_stay_finite_at_their_limits():
-    p = np.array([[0.0], [1.0], [1000.0], [-1000.0]])
-    assert rv.BCELoss()(p[:2], np.array([[1.0], [0.0]])) == 100
-    assert np.isfinite(rv.BCEWithLogitsLoss()(p, np.array([[1.0], [0], [0], [1]])))
-    assert rv.CrossEntropyLoss()(np.array([[1000.0, 0]]), [1]) == 1000
 
 
 def test_a_layer_is_its_fields():

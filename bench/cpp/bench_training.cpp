@@ -18,21 +18,19 @@ void mlp_epoch(benchmark::State& state) {
                                            LinearSpec{hidden, 10, true}};
     const auto parameters = std::make_shared<Parameters<float>>(layers);
     Plan<float> plan(parameters, {784}, batch, 0);
-    UpdateOptions rule;
-    rule.learning_rate = 0.1;
-    Optimizer<float> sgd(rule, parameters->size());
+    UpdateOptions sgd;
+    sgd.learning_rate = 0.1;
+    Optimizer<float> optimizer(sgd, parameters->size());
     std::vector<float> x(kSamples * 784, 0.5f);
     std::vector<std::int64_t> labels(kSamples), order(kSamples);
     for (index_t i = 0; i < kSamples; ++i) {
         labels[i] = i % 10;
         order[i] = i * 7 % kSamples;
     }
-    Objective<float> objective;
-    objective.loss = Loss::softmax_cross_entropy;
-    objective.targets.labels = labels.data();
+    const Objective<float> objective = {Loss::softmax_cross_entropy, {nullptr, labels.data()}, {}};
     EpochOptions<float> options;
     options.batch_size = batch;
-    for (auto _ : state) plan.train_epoch(kSamples, {x.data()}, objective, order.data(), sgd, options);
+    for (auto _ : state) plan.train_epoch(kSamples, {x.data()}, objective, order.data(), optimizer, options);
     state.SetItemsProcessed(state.iterations() * kSamples);
 }
 

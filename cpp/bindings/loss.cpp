@@ -3,6 +3,8 @@
 
 #include <pybind11/stl.h>
 
+#include <cmath>
+
 #include "bindings.h"
 #include "targets.h"
 
@@ -15,9 +17,11 @@ constexpr struct {
 } kLosses[] = {
     {"quadratic", Loss::quadratic},
     {"sum_squared_residuals", Loss::sum_squared_residuals},
+    {"mean_squared_error", Loss::mean_squared_error},
     {"binary_cross_entropy", Loss::binary_cross_entropy},
     {"binary_cross_entropy_with_logits", Loss::binary_cross_entropy_with_logits},
     {"softmax_cross_entropy", Loss::softmax_cross_entropy},
+    {"hinge", Loss::hinge},
 };
 
 void require_labels_in_range(const std::int64_t* labels, const char* name, index_t n, index_t outputs,
@@ -39,7 +43,29 @@ void require_no_nan(const T* values, const char* name, index_t n) {
             throw py::value_error(std::string(name) + ": contains NaN (element " + std::to_string(i) + ")");
 }
 
-}  // namespace
+// A hinge is flat wherever a target is 0: rows of 0 and 1 would train nothing.
+template <class T>
+void require_signs(const T* values, const char* name, index_t n) {
+    for (index_t i = 0; i < n; ++i)
+        if (values[i] != 1 && values[i] != -1)
+            throw py::value_error(std::string(name) + ": expected rows of -1 and 1 for a hinge, got " +
+                                  std::to_string(values[i]) + " (element " + std::to_string(i) + ")");
+}
+
+void require_settings_fit(const LossSpec& loss, const Shape& output) {
+    if (loss.kind == Loss::softmax_cross_entropy && output.size() != 1)
+        throw py::value_error(
+            "loss: cross-entropy needs a network that ends in one row of classes for each sample, "
+            "got samples of output shape " +
+            shape_text(output));
+    const auto outputs = static_cast<std::size_t>(element_count(output));
+    if (const std::size_t n = loss.class_weights.size(); n != 0 && n != outputs)
+        throw py::value_error("class_weights: expected one for each of " + std::to_string(outputs) +
+                              " classes, got " + std::to_string(n));
+    if (const std::size_t n = loss.positive_weights.size(); n > 1 && n != outputs)
+        throw py::value_error("positive_weight: expected a number or one for each of " +
+                              std::to_string(outputs) + " outputs, got " + std::to_string(n));
+}
 
 Loss loss_named(const std::string& name) {
     std::string known;
@@ -50,15 +76,44 @@ Loss loss_named(const std::string& name) {
     throw py::value_error("loss: expected one of " + known + ", got '" + name + "'");
 }
 
+}  // namespace
+
+LossSpec loss_spec(const LossDescription& description) {
+    const auto& [name, settings] = description;
+    LossSpec spec = loss_named(name);
+    for (const auto& [key, value] : settings) {
+        const auto setting = key.cast<std::string>();
+        if (setting == "label_smoothing")
+            spec.label_smoothing = value.cast<double>();
+        else if (setting == "class_weights")
+            spec.class_weights = value.cast<std::vector<double>>();
+        else if (setting == "positive_weights")
+            spec.positive_weights = value.cast<std::vector<double>>();
+        else
+            throw py::value_error("loss: no setting '" + setting + "'");
+    }
+    return spec;
+}
+
+const double* weights_for(const py::handle& object, index_t n) {
+    if (object.is_none()) return nullptr;
+    index_t count;
+    const double* weights = samples<double>(object, "weights", {}, count);
+    if (count != n)
+        throw py::value_error("weights: expected one for each of " + std::to_string(n) + " samples, got " +
+                              std::to_string(count));
+    for (index_t i = 0; i < n; ++i)
+        if (!(weights[i] >= 0 && std::isfinite(weights[i])))
+            throw py::value_error("weights: expected finite numbers of at least 0, got " +
+                                  std::to_string(weights[i]) + " at position " + std::to_string(i));
+    return weights;
+}
+
 template <class T>
 Targets<T> targets_for(const py::handle& object, const char* name, index_t n, const Shape& output,
-                       Loss loss) {
+                       const LossSpec& loss) {
     const index_t outputs = element_count(output);
-    if (loss == Loss::softmax_cross_entropy && output.size() != 1)
-        throw py::value_error(
-            "loss: cross-entropy needs a network that ends in one row of classes for each sample, "
-            "got samples of output shape " +
-            shape_text(output));
+    require_settings_fit(loss, output);
     const bool is_labels =
         py::isinstance<py::array>(object) &&
         py::reinterpret_borrow<py::array>(object).dtype().is(py::dtype::of<std::int64_t>());
@@ -69,16 +124,17 @@ Targets<T> targets_for(const py::handle& object, const char* name, index_t n, co
     } else {
         targets.dense = samples<T>(object, name, output, count);
         require_no_nan(targets.dense, name, count * outputs);
+        if (loss.kind == Loss::hinge) require_signs(targets.dense, name, count * outputs);
     }
     if (count != n)
         throw py::value_error(std::string(name) + ": expected one target for each of " + std::to_string(n) +
                               " samples, got " + std::to_string(count));
-    if (is_labels) require_labels_in_range(targets.labels, name, n, outputs, loss);
+    if (is_labels) require_labels_in_range(targets.labels, name, n, outputs, loss.kind);
     return targets;
 }
 
-template Targets<float> targets_for(const py::handle&, const char*, index_t, const Shape&, Loss);
-template Targets<double> targets_for(const py::handle&, const char*, index_t, const Shape&, Loss);
+template Targets<float> targets_for(const py::handle&, const char*, index_t, const Shape&, const LossSpec&);
+template Targets<double> targets_for(const py::handle&, const char*, index_t, const Shape&, const LossSpec&);
 
 namespace {
 
@@ -95,13 +151,14 @@ auto by_dtype(const py::handle& prediction, Body&& body) {
 
 template <class T>
 struct Comparison {
-    Loss loss;
+    LossSpec loss;
     index_t n, outputs;
     const T* prediction;
     Targets<T> targets;
 
-    Comparison(const std::string& loss_name, const py::array& prediction_array, const py::handle& target)
-        : loss(loss_named(loss_name)) {
+    Comparison(const LossDescription& description, const py::array& prediction_array,
+               const py::handle& target)
+        : loss(loss_spec(description)) {
         if (prediction_array.ndim() < 1)
             throw py::value_error("prediction: expected an array of shape (samples, ...), got shape ()");
         const Shape output(prediction_array.shape() + 1, prediction_array.shape() + prediction_array.ndim());
@@ -111,26 +168,21 @@ struct Comparison {
         targets = targets_for<T>(target, "target", n, output.empty() ? Shape{1} : output, loss);
     }
 
-    LossSums run(T* grad) const {
-        const double divisor = loss_divisor(loss, n, outputs);
-        if (targets.labels)
-            return loss_with_labels<T>(loss, n, outputs, prediction, targets.labels, grad, divisor);
-        return loss_with_targets<T>(loss, n, outputs, prediction, targets.dense, grad, divisor);
-    }
+    LossSums run(T* grad) const { return loss_of_batch<T>(loss, n, outputs, prediction, targets, grad); }
 };
 
-std::pair<double, index_t> loss_value(const std::string& loss, const py::handle& prediction,
+std::pair<double, index_t> loss_value(const LossDescription& loss, const py::handle& prediction,
                                       const py::handle& target) {
     return by_dtype(prediction, [&](auto element, const py::array& array) {
         const Comparison<decltype(element)> comparison(loss, array, target);
         py::gil_scoped_release release;
         const LossSums sums = comparison.run(nullptr);
-        return std::pair{sums.loss / loss_divisor(comparison.loss, comparison.n, comparison.outputs),
+        return std::pair{sums.loss / loss_divisor(comparison.loss.kind, sums.weight, comparison.outputs),
                          sums.hits};
     });
 }
 
-py::array loss_gradient(const std::string& loss, const py::handle& prediction, const py::handle& target) {
+py::array loss_gradient(const LossDescription& loss, const py::handle& prediction, const py::handle& target) {
     return by_dtype(prediction, [&](auto element, const py::array& array) -> py::array {
         using T = decltype(element);
         const Comparison<T> comparison(loss, array, target);
@@ -142,6 +194,16 @@ py::array loss_gradient(const std::string& loss, const py::handle& prediction, c
     });
 }
 
+void check_targets(const LossDescription& loss, const py::array& target, const Shape& output,
+                   const std::string& name) {
+    const LossSpec spec = loss_spec(loss);
+    const index_t n = target.ndim() ? target.shape(0) : 0;
+    if (target.dtype().is(py::dtype::of<float>()))
+        targets_for<float>(target, name.c_str(), n, output, spec);
+    else
+        targets_for<double>(target, name.c_str(), n, output, spec);
+}
+
 }  // namespace
 
 void bind_loss(py::module_& m) {
@@ -149,13 +211,8 @@ void bind_loss(py::module_& m) {
           "The loss (its mean as the loss defines it) and the number of hits of a batch of predictions.");
     m.def("loss_gradient", &loss_gradient, py::arg("loss"), py::arg("prediction"), py::arg("target"),
           "The gradient of that loss to the predictions.");
-    m.def(
-        "loss_divisor",
-        [](const std::string& loss, index_t samples, index_t outputs) {
-            return loss_divisor(loss_named(loss), samples, outputs);
-        },
-        py::arg("loss"), py::arg("samples"), py::arg("outputs"),
-        "What the sum of a loss over samples is divided by for its mean.");
+    m.def("check_targets", &check_targets, py::arg("loss"), py::arg("target"), py::arg("output_shape"),
+          py::arg("name"), "Raises if targets of that name, or the loss, do not fit outputs of that shape.");
 }
 
 }  // namespace ranvier

@@ -220,49 +220,60 @@ auto foreign_loss(const py::function& loss, const Shape& output) {
             throw py::value_error("the loss's gradient: expected " + std::to_string(n) + " samples, got " +
                                   std::to_string(rows));
         std::copy_n(from, gradient.size(), grad);
-        return LossSums{sum, hits};
+        return LossSums{sum, hits, static_cast<double>(n)};
     };
 }
 
-// A loss of the library by name with its target, or a function for foreign_loss().
+// A loss of the library with targets and weights, or a function for foreign_loss().
 template <class T>
-Objective<T> objective_of(const py::object& loss, const py::handle& target, index_t n, const Plan<T>& plan) {
+Objective<T> objective_of(const py::object& loss, const py::handle& target, const py::handle& weights,
+                          index_t n, const Plan<T>& plan) {
     Objective<T> objective;
     if (py::isinstance<py::function>(loss)) {
+        if (!weights.is_none())
+            throw py::type_error("weights: expected a loss of the library with them, got a function");
         objective.foreign = foreign_loss<T>(py::reinterpret_borrow<py::function>(loss), plan.output_shape());
         return objective;
     }
-    objective.loss = loss_named(loss.cast<std::string>());
+    objective.loss = loss_spec(loss.cast<LossDescription>());
     objective.targets = targets_for<T>(target, "target", n, plan.output_shape(), objective.loss);
+    objective.targets.weights = weights_for(weights, n);
     return objective;
 }
 
+// The mean loss of what a pass added up; a foreign loss's is over the samples, as the quadratic's.
+template <class T, class Sums>
+double mean_loss(const Sums& sums, const Objective<T>& objective, const Plan<T>& plan) {
+    return sums.loss / loss_divisor(objective.loss.kind, sums.weight, element_count(plan.output_shape()));
+}
+
 std::pair<double, index_t> gradients(PyPlan& self, const py::handle& x, const py::handle& target,
-                                     const std::string& loss_name) {
+                                     const LossDescription& loss, const py::handle& weights) {
     return self.visit([&](auto& plan, auto element) {
         using T = decltype(element);
         index_t n;
         const Samples<T> from = samples_of<T>(x, plan, n);
         require_batch(n, plan.capacity());
-        const Objective<T> objective = objective_of<T>(py::str(loss_name), target, n, plan);
+        const Objective<T> objective = objective_of<T>(py::cast(loss), target, weights, n, plan);
         const LossSums sums = self.alone([&] { return plan.gradients(n, from, objective); });
-        return std::pair{sums.loss, sums.hits};
+        return std::pair{mean_loss(sums, objective, plan), sums.hits};
     });
 }
 
 std::pair<double, index_t> evaluate(PyPlan& self, const py::handle& x, const py::handle& target,
-                                    const std::string& loss_name) {
+                                    const LossDescription& loss, const py::handle& weights) {
     return self.visit([&](auto& plan, auto element) {
         using T = decltype(element);
-        const Loss loss = loss_named(loss_name);
         index_t n;
         const Samples<T> from = samples_of<T>(x, plan, n);
-        const Targets<T> targets = targets_for<T>(target, "target", n, plan.output_shape(), loss);
+        const Objective<T> objective = objective_of<T>(py::cast(loss), target, weights, n, plan);
         Interruption interruption;
-        const LossSums sums = self.alone(
-            [&] { return plan.evaluate(n, from, targets, loss, [&] { return interruption.proceed(); }); });
+        const LossSums sums = self.alone([&] {
+            return plan.evaluate(n, from, objective.targets, objective.loss,
+                                 [&] { return interruption.proceed(); });
+        });
         interruption.rethrow();
-        return std::pair{sums.loss, sums.hits};
+        return std::pair{mean_loss(sums, objective, plan), sums.hits};
     });
 }
 
@@ -282,19 +293,15 @@ OnNonFinite on_nonfinite_named(const std::string& name) {
     throw py::value_error("on_nonfinite: expected 'raise', 'warn' or 'ignore', got '" + name + "'");
 }
 
-py::tuple as_tuple(const EpochSums& sums) {
-    return py::make_tuple(sums.loss, sums.hits, sums.samples, sums.skipped, sums.fault);
-}
-
 py::tuple train_epoch(PyPlan& self, const py::handle& x, const py::handle& target, const py::handle& order,
                       index_t batch_size, const py::object& loss, PyOptimizer& optimizer,
                       const py::object& learning_rates, const std::string& on_nonfinite,
-                      const py::object& report) {
+                      const py::object& report, const py::handle& weights) {
     return self.visit([&](auto& plan, auto element) {
         using T = decltype(element);
         index_t samples_there, n;
         const Samples<T> from = samples_of<T>(x, plan, samples_there);
-        const Objective<T> objective = objective_of<T>(loss, target, samples_there, plan);
+        const Objective<T> objective = objective_of<T>(loss, target, weights, samples_there, plan);
         const std::int64_t* sequence = checked_order(order, samples_there, n);
         auto* owned = std::get_if<OwnedOptimizer<T>>(&optimizer.any);
         if (!owned || std::get<SharedParameters<T>>(optimizer.parameters).get() != &plan.parameters())
@@ -312,13 +319,15 @@ py::tuple train_epoch(PyPlan& self, const py::handle& x, const py::handle& targe
         Interruption interruption;
         options.report = [&](const EpochSums& now) {
             return interruption.proceed([&] {
-                if (!report.is_none()) report(now.loss, now.hits, now.samples - now.skipped, now.samples);
+                if (!report.is_none())
+                    report(mean_loss(now, objective, plan), now.hits, now.samples - now.skipped, now.samples);
             });
         };
         const EpochSums sums =
             self.alone([&] { return plan.train_epoch(n, from, objective, sequence, **owned, options); });
         interruption.rethrow();
-        return as_tuple(sums);
+        return py::make_tuple(mean_loss(sums, objective, plan), sums.hits, sums.samples, sums.skipped,
+                              sums.fault);
     });
 }
 
@@ -388,11 +397,13 @@ void bind_plan(py::module_& m) {
         .def("predict_few", &predict_few, py::arg("x"), py::arg("out"))
         .def("forward", &forward, py::arg("x"), py::arg("training"))
         .def("backward", &backward, py::arg("grad"), py::arg("need_grad_x"))
-        .def("gradients", &gradients, py::arg("x"), py::arg("target"), py::arg("loss"))
-        .def("evaluate", &evaluate, py::arg("x"), py::arg("target"), py::arg("loss"))
+        .def("gradients", &gradients, py::arg("x"), py::arg("target"), py::arg("loss"),
+             py::arg("weights") = py::none())
+        .def("evaluate", &evaluate, py::arg("x"), py::arg("target"), py::arg("loss"),
+             py::arg("weights") = py::none())
         .def("train_epoch", &train_epoch, py::arg("x"), py::arg("target"), py::arg("order"),
              py::arg("batch_size"), py::arg("loss"), py::arg("optimizer"), py::arg("learning_rates"),
-             py::arg("on_nonfinite"), py::arg("report"))
+             py::arg("on_nonfinite"), py::arg("report"), py::arg("weights") = py::none())
         .def("profile", &profile, py::arg("train"));
 }
 

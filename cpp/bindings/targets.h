@@ -44,10 +44,17 @@ const T* samples(const py::handle& object, const char* name, const Shape& sample
     return data;
 }
 
-// n targets for outputs of that shape: int64 class numbers, or dense rows of T.
+// n targets for outputs of that shape: int64 class numbers, or dense rows of T. Checks that the loss's
+// settings fit the outputs, too.
 template <class T>
-Targets<T> targets_for(const py::handle& object, const char* name, index_t n, const Shape& output, Loss loss);
+Targets<T> targets_for(const py::handle& object, const char* name, index_t n, const Shape& output,
+                       const LossSpec& loss);
 
-Loss loss_named(const std::string& name);
+// n float64 weights of samples; nullptr for None.
+const double* weights_for(const py::handle& object, index_t n);
+
+// A loss as Python describes it: its kind and its settings.
+using LossDescription = std::pair<std::string, py::dict>;
+LossSpec loss_spec(const LossDescription& description);
 
 }  // namespace ranvier

@@ -21,35 +21,49 @@ index_t largest(index_t n, const T* row) {
     return best;
 }
 
-// The target of one sample: a dense row, or a class number that stands for a one-hot row (with one output,
-// for itself).
+// The target of one sample: a dense row, or a class number that stands for a one-hot row. With one output,
+// label 1 stands for itself and label 0 for `zero`.
 template <class T>
 struct Target {
     const T* row;
     index_t label;
     index_t outputs;
+    double zero;
 
     double operator[](index_t j) const {
         if (row) return static_cast<double>(row[j]);
-        return outputs == 1 ? static_cast<double>(label) : j == label;
+        return (outputs == 1 ? label == 1 : j == label) ? 1 : zero;
     }
     index_t best() const { return row ? largest(outputs, row) : label; }
 };
 
 template <class T>
-bool is_hit(Loss loss, index_t n, const T* p, const Target<T>& target) {
-    if (n > 1) return largest(n, p) == target.best();
-    const double boundary = loss == Loss::binary_cross_entropy_with_logits ? 0 : 0.5;
-    return (static_cast<double>(p[0]) > boundary) == (target[0] > 0.5);
+Target<T> target_of(Loss loss, const Targets<T>& targets, index_t i, index_t outputs) {
+    return {targets.dense ? targets.dense + i * outputs : nullptr,
+            targets.labels ? static_cast<index_t>(targets.labels[i]) : 0, outputs,
+            loss == Loss::hinge ? -1.0 : 0.0};
 }
 
-// One output's loss, and its derivative in `slope`.
-double element_loss(Loss loss, double p, double t, double& slope) {
-    switch (loss) {
+template <class T>
+bool is_hit(Loss loss, const T* p, const Target<T>& target) {
+    if (target.outputs > 1) return largest(target.outputs, p) == target.best();
+    const bool signs = loss == Loss::binary_cross_entropy_with_logits || loss == Loss::hinge;
+    return (static_cast<double>(p[0]) > (signs ? 0 : 0.5)) == (target[0] > 0.5);
+}
+
+double positive_weight(const LossSpec& loss, index_t j) {
+    const std::vector<double>& weights = loss.positive_weights;
+    return weights.empty() ? 1 : weights.size() == 1 ? weights[0] : weights[static_cast<std::size_t>(j)];
+}
+
+// The loss of output j, and its derivative in `slope`.
+double element_loss(const LossSpec& loss, index_t j, double p, double t, double& slope) {
+    switch (loss.kind) {
         case Loss::quadratic:
             slope = p - t;
             return 0.5 * (p - t) * (p - t);
         case Loss::sum_squared_residuals:
+        case Loss::mean_squared_error:
             slope = 2 * (p - t);
             return (p - t) * (p - t);
         case Loss::binary_cross_entropy: {
@@ -58,9 +72,19 @@ double element_loss(Loss loss, double p, double t, double& slope) {
             return -t * std::max(std::log(p), -100.0) - (1 - t) * std::max(std::log1p(-p), -100.0);
         }
         case Loss::binary_cross_entropy_with_logits: {
-            const double e = std::exp(-std::abs(p));
-            slope = (p >= 0 ? 1 / (1 + e) : e / (1 + e)) - t;
-            return std::max(p, 0.0) - p * t + std::log1p(e);
+            const double e = std::exp(-std::abs(p)), log = std::log1p(e);
+            const double sigmoid = p >= 0 ? 1 / (1 + e) : e / (1 + e);
+            const double extra = (positive_weight(loss, j) - 1) * t;  // times -log sigmoid(p)
+            slope = sigmoid - t;
+            if (extra == 0) return std::max(p, 0.0) - p * t + log;
+            slope -= extra * (p >= 0 ? e / (1 + e) : 1 / (1 + e));
+            return std::max(p, 0.0) - p * t + log + extra * (std::max(-p, 0.0) + log);
+        }
+        case Loss::hinge: {
+            const double margin = 1 - t * p;
+            const bool met = margin <= 0;  // false for NaN, which must not pass for a loss of 0
+            slope = met ? 0 : -t;
+            return met ? 0 : margin;
         }
         case Loss::softmax_cross_entropy:
             break;
@@ -68,62 +92,113 @@ double element_loss(Loss loss, double p, double t, double& slope) {
     return 0;
 }
 
+// Of each row function: the loss before weights; grad, if wanted, is `scale` times its gradient.
 template <class T>
-double elementwise_row(Loss loss, index_t n, const T* p, const Target<T>& target, T* grad, double divisor) {
+double elementwise_row(const LossSpec& loss, const T* p, const Target<T>& target, T* grad, double scale) {
     double sum = 0;
-    for (index_t j = 0; j < n; ++j) {
-        double slope;
-        sum += element_loss(loss, static_cast<double>(p[j]), target[j], slope);
-        if (grad) grad[j] = static_cast<T>(slope / divisor);
+    for (index_t j = 0; j < target.outputs; ++j) {
+        double slope = 0;
+        sum += element_loss(loss, j, static_cast<double>(p[j]), target[j], slope);
+        if (grad) grad[j] = static_cast<T>(slope * scale);
     }
     return sum;
 }
 
-// sum_j t_j (log-sum-exp(p) - p_j), with the gradient softmax(p) sum(t) - t.
 template <class T>
-double cross_entropy_row(index_t n, const T* p, const Target<T>& target, T* grad, double divisor) {
-    double weight = 0, weighted = 0;
-    if (target.row) {
-        for (index_t j = 0; j < n; ++j) {
-            weight += target[j];
-            if (target[j] != 0) weighted += target[j] * static_cast<double>(p[j]);
-        }
-    } else {
-        weight = 1;
-        weighted = static_cast<double>(p[target.label]);
+double wrong_classes_row(const T* p, const Target<T>& target, T* grad, double scale) {
+    const double own = static_cast<double>(p[target.label]);
+    double sum = 0;
+    index_t unmet = 0;
+    for (index_t j = 0; j < target.outputs; ++j) {
+        if (j == target.label) continue;
+        const double margin = 1 - own + static_cast<double>(p[j]);
+        const bool met = margin <= 0;
+        if (!met) sum += margin;
+        unmet += !met;
+        if (grad) grad[j] = static_cast<T>(met ? 0 : scale);
+    }
+    if (grad) grad[target.label] = static_cast<T>(-static_cast<double>(unmet) * scale);
+    return sum;
+}
+
+// What -log softmax(p)_j is multiplied by: the smoothed target times the class's weight.
+template <class T>
+double share(const LossSpec& loss, const Target<T>& target, index_t j) {
+    const double t = target.row ? static_cast<double>(target.row[j]) : j == target.label;
+    const double smoothed =
+        (1 - loss.label_smoothing) * t + loss.label_smoothing / static_cast<double>(target.outputs);
+    return loss.class_weights.empty() ? smoothed : smoothed * loss.class_weights[static_cast<std::size_t>(j)];
+}
+
+// sum_j share_j (log-sum-exp(p) - p_j), with the gradient softmax(p) sum(share) - share.
+template <class T>
+double cross_entropy_row(const LossSpec& loss, const T* p, const Target<T>& target, T* grad, double scale) {
+    const index_t n = target.outputs;
+    const bool one_class = !target.row && loss.label_smoothing == 0;
+    const index_t begin = one_class ? target.label : 0, end = one_class ? begin + 1 : n;
+    double total = 0, weighted = 0;
+    for (index_t j = begin; j < end; ++j) {
+        const double part = share(loss, target, j);
+        total += part;
+        if (part != 0) weighted += part * static_cast<double>(p[j]);
     }
     const auto [most, log_sum] = kernels<T>().elementwise->softmax_row(n, p, grad);
     if (grad) {
-        const T scale = static_cast<T>(weight / divisor), inverse = static_cast<T>(1 / divisor);
-        for (index_t j = 0; j < n; ++j) grad[j] *= scale;
-        if (target.row)
-            for (index_t j = 0; j < n; ++j) grad[j] -= target.row[j] * inverse;
-        else
-            grad[target.label] -= inverse;
+        const T all = static_cast<T>(total * scale);
+        for (index_t j = 0; j < n; ++j) grad[j] *= all;
+        for (index_t j = begin; j < end; ++j) grad[j] -= static_cast<T>(share(loss, target, j) * scale);
     }
-    return weight * static_cast<double>(most) - weighted + weight * static_cast<double>(log_sum);
+    return total * static_cast<double>(most) - weighted + total * static_cast<double>(log_sum);
 }
 
 template <class T>
-LossSums loss_of_batch(Loss loss, index_t samples, index_t outputs, const T* prediction, const T* dense,
-                       const std::int64_t* labels, T* grad, double divisor) {
+double row_loss(const LossSpec& loss, const T* p, const Target<T>& target, T* grad, double scale) {
+    if (loss.kind == Loss::softmax_cross_entropy) return cross_entropy_row(loss, p, target, grad, scale);
+    if (loss.kind == Loss::hinge && !target.row && target.outputs > 1)
+        return wrong_classes_row(p, target, grad, scale);
+    return elementwise_row(loss, p, target, grad, scale);
+}
+
+template <class T>
+double sum_of_weights(const LossSpec& loss, index_t samples, const Targets<T>& targets) {
+    const bool by_class = targets.labels && !loss.class_weights.empty();
+    if (!targets.weights && !by_class) return static_cast<double>(samples);
+    double sum = 0;
+    for (index_t i = 0; i < samples; ++i)
+        sum += (targets.weights ? targets.weights[i] : 1) *
+               (by_class ? loss.class_weights[static_cast<std::size_t>(targets.labels[i])] : 1);
+    return sum;
+}
+
+}  // namespace
+
+double loss_divisor(Loss loss, double weight, index_t outputs) {
+    if (loss == Loss::sum_squared_residuals || weight == 0) return 1;
+    const bool over_outputs = loss == Loss::mean_squared_error || loss == Loss::binary_cross_entropy ||
+                              loss == Loss::binary_cross_entropy_with_logits;
+    return over_outputs ? weight * static_cast<double>(outputs) : weight;
+}
+
+template <class T>
+LossSums loss_of_batch(const LossSpec& loss, index_t samples, index_t outputs, const T* prediction,
+                       const Targets<T>& targets, T* grad) {
+    LossSums total;
+    total.weight = sum_of_weights(loss, samples, targets);
+    const double divisor = loss_divisor(loss.kind, total.weight, outputs);
     const index_t blocks = (samples + kRowsPerBlock - 1) / kRowsPerBlock;
     Scratch<LossSums> partial(blocks);
     parallel_for(blocks, threads_for(static_cast<double>(samples * outputs) * 20), [&](index_t block) {
         LossSums sums;
         for (index_t i = block * kRowsPerBlock; i < std::min(samples, (block + 1) * kRowsPerBlock); ++i) {
             const T* p = prediction + i * outputs;
-            T* g = grad ? grad + i * outputs : nullptr;
-            const Target<T> target = {dense ? dense + i * outputs : nullptr,
-                                      labels ? static_cast<index_t>(labels[i]) : 0, outputs};
-            sums.hits += is_hit(loss, outputs, p, target);
-            sums.loss += loss == Loss::softmax_cross_entropy
-                             ? cross_entropy_row(outputs, p, target, g, divisor)
-                             : elementwise_row(loss, outputs, p, target, g, divisor);
+            const Target<T> target = target_of(loss.kind, targets, i, outputs);
+            const double weight = targets.weights ? targets.weights[i] : 1;
+            sums.hits += is_hit(loss.kind, p, target);
+            sums.loss +=
+                weight * row_loss(loss, p, target, grad ? grad + i * outputs : nullptr, weight / divisor);
         }
         partial.data()[block] = sums;
     });
-    LossSums total;
     for (index_t block = 0; block < blocks; ++block) {
         total.loss += partial.data()[block].loss;
         total.hits += partial.data()[block].hits;
@@ -131,35 +206,8 @@ LossSums loss_of_batch(Loss loss, index_t samples, index_t outputs, const T* pre
     return total;
 }
 
-}  // namespace
-
-double loss_divisor(Loss loss, index_t samples, index_t outputs) {
-    switch (loss) {
-        case Loss::sum_squared_residuals:
-            return 1;
-        case Loss::binary_cross_entropy:
-        case Loss::binary_cross_entropy_with_logits:
-            return static_cast<double>(samples * outputs);
-        default:
-            return static_cast<double>(samples);
-    }
-}
-
-template <class T>
-LossSums loss_with_targets(Loss loss, index_t samples, index_t outputs, const T* prediction, const T* target,
-                           T* grad, double divisor) {
-    return loss_of_batch<T>(loss, samples, outputs, prediction, target, nullptr, grad, divisor);
-}
-
-template <class T>
-LossSums loss_with_labels(Loss loss, index_t samples, index_t outputs, const T* prediction,
-                          const std::int64_t* labels, T* grad, double divisor) {
-    return loss_of_batch<T>(loss, samples, outputs, prediction, nullptr, labels, grad, divisor);
-}
-
-#define RANVIER_INSTANTIATE(T)                                                                   \
-    template LossSums loss_with_targets(Loss, index_t, index_t, const T*, const T*, T*, double); \
-    template LossSums loss_with_labels(Loss, index_t, index_t, const T*, const std::int64_t*, T*, double);
+#define RANVIER_INSTANTIATE(T) \
+    template LossSums loss_of_batch(const LossSpec&, index_t, index_t, const T*, const Targets<T>&, T*);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)
 

@@ -120,6 +120,7 @@ struct Plan<T>::State {
     Buffer<T> output_gradient;
     Buffer<T> batch_x, batch_dense;
     Buffer<std::int64_t> batch_labels;
+    Buffer<double> batch_weights;
     Buffer<index_t> batch_offsets;
     bool reads_scattered = false;  // in this epoch
     Pass<T> pass;
@@ -170,6 +171,7 @@ struct Plan<T>::State {
         if (!reads_scattered && !batch_x.size()) batch_x = Buffer<T>(capacity * input_size);
         if (objective.targets.dense && !batch_dense.size()) batch_dense = Buffer<T>(capacity * output_size);
         if (objective.targets.labels && !batch_labels.size()) batch_labels = Buffer<std::int64_t>(capacity);
+        if (objective.targets.weights && !batch_weights.size()) batch_weights = Buffer<double>(capacity);
     }
 
     // The samples of a batch: where they lie if the first layer can read them there.
@@ -188,16 +190,11 @@ struct Plan<T>::State {
     }
 
     Targets<T> gather_targets(const Targets<T>& all, const std::int64_t* order, index_t n) {
-        if (all.labels) return {nullptr, gather(all.labels, index_t{1}, order, n, batch_labels.data())};
-        if (all.dense) return {gather(all.dense, output_size, order, n, batch_dense.data()), nullptr};
-        return {};
-    }
-
-    LossSums compare(index_t n, const T* prediction, const Targets<T>& targets, Loss loss, T* grad) {
-        const double divisor = loss_divisor(loss, n, output_size);
-        if (targets.labels)
-            return loss_with_labels<T>(loss, n, output_size, prediction, targets.labels, grad, divisor);
-        return loss_with_targets<T>(loss, n, output_size, prediction, targets.dense, grad, divisor);
+        Targets<T> batch;
+        if (all.labels) batch.labels = gather(all.labels, index_t{1}, order, n, batch_labels.data());
+        if (all.dense) batch.dense = gather(all.dense, output_size, order, n, batch_dense.data());
+        if (all.weights) batch.weights = gather(all.weights, index_t{1}, order, n, batch_weights.data());
+        return batch;
     }
 
     // Some samples with what they are compared with, and their numbers among all.
@@ -221,7 +218,7 @@ struct Plan<T>::State {
         const Stopwatch watch(timed(times.loss));
         T* grad = output_gradient.data();
         if (batch.objective.foreign) return batch.objective.foreign(batch.n, prediction, batch.samples, grad);
-        return compare(batch.n, prediction, batch.targets, batch.objective.loss, grad);
+        return loss_of_batch<T>(batch.objective.loss, batch.n, output_size, prediction, batch.targets, grad);
     }
 
     // Forward and backward.
@@ -368,7 +365,7 @@ LossSums Plan<T>::gradients(index_t n, const Samples<T>& x, const Objective<T>& 
 }
 
 template <class T>
-LossSums Plan<T>::evaluate(index_t n, const Samples<T>& x, const Targets<T>& targets, Loss loss,
+LossSums Plan<T>::evaluate(index_t n, const Samples<T>& x, const Targets<T>& targets, const LossSpec& loss,
                            const std::function<bool()>& proceed) {
     FlushDenormals flush;
     Ticker ticker;
@@ -376,11 +373,13 @@ LossSums Plan<T>::evaluate(index_t n, const Samples<T>& x, const Targets<T>& tar
     for (index_t i = 0; i < n; i += state_->capacity) {
         const index_t now = std::min(state_->capacity, n - i);
         const Targets<T> part = {targets.dense ? targets.dense + i * state_->output_size : nullptr,
-                                 targets.labels ? targets.labels + i : nullptr};
+                                 targets.labels ? targets.labels + i : nullptr,
+                                 targets.weights ? targets.weights + i : nullptr};
         const T* prediction = state_->forward(now, {state_->numbers(x, i, now)}, false, false);
-        const LossSums sums = state_->compare(now, prediction, part, loss, nullptr);
+        const LossSums sums = loss_of_batch<T>(loss, now, state_->output_size, prediction, part, nullptr);
         total.loss += sums.loss;
         total.hits += sums.hits;
+        total.weight += sums.weight;
         if (proceed && ticker.due() && !proceed()) break;
     }
     return total;
@@ -415,6 +414,7 @@ EpochSums Plan<T>::train_epoch(index_t n, const Samples<T>& x, const Objective<T
         }
         total.loss += sums.loss;
         total.hits += sums.hits;
+        total.weight += sums.weight;
         total.samples += now;
         if (options.report && ticker.due() && !options.report(total)) break;
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranvier.types import Array, Labels, LayerSpec, Pair
+from ranvier.types import Array, Labels, LayerSpec, LossSpec, Pair, Weights
 
 Samples = Array | NDArray[np.uint8]
 
@@ -106,11 +106,14 @@ def log_softmax(x: Array, out: Array | None = None, *, axis: int = -1) -> Array:
 def log_softmax_backward(grad: Array, y: Array, out: Array | None = None, *, axis: int = -1) -> Array: ...
 
 # --- losses -----------------------------------------------------------------------------------------------
-# loss is one of "quadratic", "sum_squared_residuals", "binary_cross_entropy",
-# "binary_cross_entropy_with_logits", "softmax_cross_entropy"; target is dense, or int64 labels.
-def loss_value(loss: str, prediction: Array, target: Array | Labels) -> tuple[float, int]: ...
-def loss_gradient(loss: str, prediction: Array, target: Array | Labels) -> Array: ...
-def loss_divisor(loss: str, samples: int, outputs: int) -> float: ...
+# A loss's specification is its kind and its settings, which may be left out:
+#   ("quadratic" | "sum_squared_residuals" | "mean_squared_error" | "binary_cross_entropy" | "hinge", {})
+#   ("binary_cross_entropy_with_logits", {"positive_weights": one for each output, or one})
+#   ("softmax_cross_entropy", {"label_smoothing": float, "class_weights": one for each class, or none})
+# target is dense, or int64 labels. Values are means as the loss defines them.
+def loss_value(loss: LossSpec, prediction: Array, target: Array | Labels) -> tuple[float, int]: ...  # mean, hits
+def loss_gradient(loss: LossSpec, prediction: Array, target: Array | Labels) -> Array: ...
+def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence[int], name: str) -> None: ...
 
 # --- networks ---------------------------------------------------------------------------------------------
 # A layer's specification is its kind and its fields, all given:
@@ -175,28 +178,35 @@ class Plan:
     def predict_few(self, x: Any, out: Any) -> Array | None: ...  # None: take the usual way
     def forward(self, x: Samples, training: bool) -> Array: ...
     def backward(self, grad: Array, need_grad_x: bool) -> Array | None: ...  # of the last forward
-    def gradients(self, x: Samples, target: Array | Labels, loss: str) -> tuple[float, int]: ...  # sum of losses, hits
-    def evaluate(self, x: Samples, target: Array | Labels, loss: str) -> tuple[float, int]: ...
+    # Both return the mean loss and the hits; weights are of the samples.
+    def gradients(
+        self, x: Samples, target: Array | Labels, loss: LossSpec, weights: Weights | None = None
+    ) -> tuple[float, int]: ...
+    def evaluate(
+        self, x: Samples, target: Array | Labels, loss: LossSpec, weights: Weights | None = None
+    ) -> tuple[float, int]: ...
     def train_epoch(
         self,
         x: Samples,
         target: Any,
         order: Labels,
         batch_size: int,
-        loss: str | Callable[[Array, Labels], tuple[float, int, Array]],
+        loss: LossSpec | Callable[[Array, Labels], tuple[float, int, Array]],
         optimizer: Optimizer,
         learning_rates: NDArray[np.float64] | None,
         on_nonfinite: str,
         report: Callable[[float, int, int, int], object] | None,
+        weights: Weights | None = None,
     ) -> tuple[float, int, int, int, str]:
         """One pass over the samples in that order.
 
-        ``loss`` is the name of one, which gets the target; or a function of predictions and the numbers of their
-        samples that returns the sum of losses, the hits and the gradient, and the target is not looked at.
+        ``loss`` is a specification, and gets the target and the weights; or a function of predictions and the numbers
+        of their samples that returns the sum of losses, the hits and the gradient: then the target is not looked at,
+        and there may be no weights.
         ``learning_rates``, if given, has one for each batch. ``on_nonfinite`` is "raise" (end), "warn" (leave the
-        batch out) or "ignore". ``report(loss_sum, hits, samples used, samples done)`` is called about every
+        batch out) or "ignore". ``report(mean loss, hits, samples used, samples done)`` is called about every
         100 ms. Whatever it raises, and KeyboardInterrupt at a signal, ends the pass after a whole batch and is
-        raised from here. Returns the sum of losses, the hits, the samples done, those of them in batches left
+        raised from here. Returns the mean loss, the hits, the samples done, those of them in batches left
         out, and where the first such batch went bad, or "".
         """
 

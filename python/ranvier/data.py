@@ -8,9 +8,9 @@ import numpy as np
 
 from ranvier.checks import real
 from ranvier.losses import CrossEntropyLoss
-from ranvier.types import Array, Labels
+from ranvier.types import Array, Labels, Weights
 
-__all__ = ["as_labels", "as_samples", "as_targets", "as_values", "held_out", "pairs_to_arrays"]
+__all__ = ["as_labels", "as_samples", "as_targets", "as_values", "as_weights", "held_out", "pairs_to_arrays"]
 
 
 def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Any:
@@ -51,6 +51,32 @@ def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int,
         if outputs == 1:
             array = array[:, None]
     return np.ascontiguousarray(array, dtype=dtype)
+
+
+def as_weights(sample_weight: Any, n: int, name: str = "sample_weight") -> Weights:
+    """Return the weights of n samples as float64.
+
+    Raises
+    ------
+    TypeError
+        If they are not real numbers.
+    ValueError
+        If they are not of shape (n,), one is negative, infinite or NaN, or their sum is 0 or overflows.
+    """
+    array = np.asarray(sample_weight)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
+    if array.shape != (n,):
+        raise ValueError(f"{name}: expected shape ({n},), a weight for each sample, got {array.shape}")
+    weights = np.ascontiguousarray(array, dtype=np.float64)
+    right = (weights >= 0) & np.isfinite(weights)
+    if not right.all():
+        raise ValueError(f"{name}: expected finite numbers of at least 0, got {weights[~right][0]}")
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not 0 < total < np.inf:
+        raise ValueError(f"{name}: expected a finite sum above 0, got {total}")
+    return weights
 
 
 def as_labels(y: Any, name: str = "y") -> Labels:

@@ -19,7 +19,8 @@ class Evaluation(NamedTuple):
 class History:
     """Loss and accuracy of each epoch.
 
-    ``loss`` and ``accuracy`` are means over the epoch's batches, taken while the parameters moved;
+    ``loss`` and ``accuracy`` are means over the epoch's samples, taken while the parameters moved; that of the loss
+    has the weights of the samples and classes, if there are any;
     ``val_loss`` and ``val_accuracy`` are of the validation data after the epoch, if there is any; ``seconds``
     is the time of the epoch.
     """

@@ -13,15 +13,18 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from ranvier import _core
+from ranvier.checks import real, set_fields
 from ranvier.settings import Settings
-from ranvier.types import Array
+from ranvier.types import Array, LossSpec
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "CustomLoss",
+    "HingeLoss",
     "Loss",
+    "MSELoss",
     "QuadraticLoss",
     "SumSquaredResidualsLoss",
 ]
@@ -44,6 +47,10 @@ class Loss(Settings):
 
     kind: ClassVar[str]
 
+    def spec(self) -> LossSpec:
+        """Return the kind and the settings, as the compiled core reads them."""
+        return self.kind, {}
+
     def __call__(self, prediction: Array, target: Any) -> float:
         """Return the loss of a batch.
 
@@ -55,13 +62,14 @@ class Loss(Settings):
         Raises
         ------
         ValueError
-            If the shapes do not match, a label is out of range, or a target is NaN.
+            If the shapes do not match, a label is out of range, a target is NaN, or the loss's settings do not fit
+            the outputs.
         """
-        return _core.loss_value(self.kind, *_contiguous(prediction, target))[0]
+        return _core.loss_value(self.spec(), *_contiguous(prediction, target))[0]
 
     def gradient(self, prediction: Array, target: Any) -> Array:
         """Return the gradient of the loss to the predictions, of their shape."""
-        return _core.loss_gradient(self.kind, *_contiguous(prediction, target))
+        return _core.loss_gradient(self.spec(), *_contiguous(prediction, target))
 
 
 def _contiguous(prediction: Array, target: Any) -> tuple[Array, Any]:
@@ -72,6 +80,19 @@ def _contiguous(prediction: Array, target: Any) -> tuple[Array, Any]:
     elif target.dtype.kind == "f":
         target = target.astype(prediction.dtype, copy=False)
     return prediction, target
+
+
+def _weights(values: Any, field: str) -> tuple[float, ...]:
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, tuple | list):
+        raise TypeError(f"{field}: expected a sequence of numbers, got {type(values).__name__}")
+    weights = tuple(real(value, field) for value in values)
+    if wrong := [weight for weight in weights if weight < 0]:
+        raise ValueError(f"{field}: expected numbers of at least 0, got {wrong[0]}")
+    if not any(weights):
+        raise ValueError(f"{field}: expected at least one number above 0, got {values}")
+    return weights
 
 
 @dataclass(repr=False, eq=False)
@@ -89,6 +110,13 @@ class SumSquaredResidualsLoss(Loss):
 
 
 @dataclass(repr=False, eq=False)
+class MSELoss(Loss):
+    """The squared error, averaged over outputs and samples."""
+
+    kind: ClassVar[str] = "mean_squared_error"
+
+
+@dataclass(repr=False, eq=False)
 class BCELoss(Loss):
     """Binary cross-entropy of probabilities, averaged over outputs and samples (logarithms cut at -100)."""
 
@@ -97,13 +125,86 @@ class BCELoss(Loss):
 
 @dataclass(repr=False, eq=False)
 class BCEWithLogitsLoss(Loss):
-    """Binary cross-entropy of sigmoid(prediction), averaged over outputs and samples, without overflow."""
+    """Binary cross-entropy of sigmoid(prediction), averaged over outputs and samples, without overflow.
+
+    Parameters
+    ----------
+    positive_weight : float or sequence of float, optional
+        What the term of the positive targets, ``-t log sigmoid(p)``, is multiplied by: one number, or one for each
+        output; 1 unless given. PyTorch's ``pos_weight``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not of finite numbers of at least 0, one of them above 0.
+    """
 
     kind: ClassVar[str] = "binary_cross_entropy_with_logits"
+
+    positive_weight: float | tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the field, and make it a plain value."""
+        weight: Any = self.positive_weight
+        if weight is not None and np.ndim(weight) == 0:
+            set_fields(self, positive_weight=_weights((weight,), "positive_weight")[0])
+        elif weight is not None:
+            set_fields(self, positive_weight=_weights(weight, "positive_weight"))
+
+    def spec(self) -> LossSpec:
+        """Return the kind and the settings, as the compiled core reads them."""
+        weight = self.positive_weight
+        if weight is None:
+            return self.kind, {}
+        return self.kind, {"positive_weights": weight if isinstance(weight, tuple) else (weight,)}
 
 
 @dataclass(repr=False, eq=False)
 class CrossEntropyLoss(Loss):
-    """Cross-entropy of softmax(prediction), averaged over the samples: the network ends without a softmax."""
+    """Cross-entropy of softmax(prediction), averaged over the samples: the network ends without a softmax.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        From 0 to 1: the share of each target that is spread evenly over all classes (Szegedy et al. 2016).
+    class_weights : sequence of float, optional
+        What each class's term, ``-t log softmax(p)``, is multiplied by; 1 unless given. PyTorch's ``weight``, with
+        its mean: for integer labels the sum is divided by the sum of the labels' weights, for rows of targets by
+        the number of samples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of range, or no weight is above 0.
+    """
 
     kind: ClassVar[str] = "softmax_cross_entropy"
+
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields, and make them plain values."""
+        smoothing = real(self.label_smoothing, "label_smoothing")
+        if not 0 <= smoothing <= 1:
+            raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {smoothing}")
+        set_fields(self, label_smoothing=smoothing)
+        if self.class_weights is not None:
+            set_fields(self, class_weights=_weights(self.class_weights, "class_weights"))
+
+    def spec(self) -> LossSpec:
+        """Return the kind and the settings, as the compiled core reads them."""
+        return self.kind, {"label_smoothing": self.label_smoothing, "class_weights": self.class_weights or ()}
+
+
+@dataclass(repr=False, eq=False)
+class HingeLoss(Loss):
+    """The hinge of support vector machines, averaged over the samples.
+
+    With one output p, labels 0 and 1 stand for t = -1 and 1, and the loss is ``max(0, 1 - t p)``. With several outputs
+    and integer labels it is the sum over the wrong classes j of ``max(0, 1 - p[label] + p[j])``: that of Weston and
+    Watkins (1999), and PyTorch's ``MultiMarginLoss`` times the number of classes. Rows of targets must be of -1 and
+    1; the loss is then the sum of the outputs' ``max(0, 1 - t p)``, one classifier against the rest for each.
+    """
+
+    kind: ClassVar[str] = "hinge"

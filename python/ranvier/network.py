@@ -12,7 +12,7 @@ import numpy as np
 from ranvier import _core, checkpoint, training
 from ranvier.callbacks import Callback, StatefulCallback
 from ranvier.checks import integer, nonnegative
-from ranvier.data import as_samples, as_targets, as_values, held_out
+from ranvier.data import as_samples, as_targets, as_values, as_weights, held_out
 from ranvier.engine import Engine
 from ranvier.history import Evaluation, History
 from ranvier.initializers import Initializer, require_initializer
@@ -21,7 +21,7 @@ from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss
 from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer
 from ranvier.summary import summary_text
-from ranvier.types import Array, Labels
+from ranvier.types import Array, Labels, Weights
 
 if TYPE_CHECKING:
     from ranvier.profiling import Profile
@@ -233,27 +233,32 @@ class Network(LectureNotes):
 
     def _check_targets(self, samples: Array, targets: Any, loss: Loss, name: str) -> None:
         shape = self.engine.output_shape(samples.shape[1:])
-        if targets.dtype != np.int64:
-            if targets.shape[1:] != shape:
-                raise ValueError(
-                    f"{name}: expected targets of shape {shape} or integer labels, got {targets.shape[1:]}"
-                )
-            return
-        outputs = int(np.prod(shape))
-        classes = 2 if outputs == 1 and not isinstance(loss, CrossEntropyLoss) else outputs
-        if targets.min() < 0 or targets.max() >= classes:
-            wrong = targets.min() if targets.min() < 0 else targets.max()
-            raise ValueError(f"{name}: expected labels from 0 to {classes - 1}, got {wrong}")
+        if targets.dtype != np.int64 and targets.shape[1:] != shape:
+            raise ValueError(f"{name}: expected targets of shape {shape} or integer labels, got {targets.shape[1:]}")
+        _core.check_targets(loss.spec(), targets, shape, name)
+
+    def _weights(self, sample_weight: Any, n: int, loss: Loss | CustomLoss) -> Weights | None:
+        if sample_weight is None:
+            return None
+        if not isinstance(loss, Loss):
+            raise TypeError(f"sample_weight: expected a loss of the library with it, got {loss!r}")
+        return as_weights(sample_weight, n)
 
     @property
     def _default_loss(self) -> Loss:
         return CrossEntropyLoss() if self.sizes is None else QuadraticLoss()
 
     @overload
-    def evaluate(self, x: Any, y: None = None, *, loss: Loss | CustomLoss | None = None) -> Any: ...
+    def evaluate(
+        self, x: Any, y: None = None, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
+    ) -> Any: ...
     @overload
-    def evaluate(self, x: Any, y: Any, *, loss: Loss | CustomLoss | None = None) -> Evaluation: ...
-    def evaluate(self, x: Any, y: Any = None, *, loss: Loss | CustomLoss | None = None) -> Any:
+    def evaluate(
+        self, x: Any, y: Any, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
+    ) -> Evaluation: ...
+    def evaluate(
+        self, x: Any, y: Any = None, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
+    ) -> Any:
         """Return loss and accuracy; or, as in the notes, the number of hits of ``evaluate(test_data)``.
 
         Parameters
@@ -264,6 +269,8 @@ class Network(LectureNotes):
             Integer labels or rows of targets.
         loss : optional
             `QuadraticLoss` for a network of sizes, `CrossEntropyLoss` for one of layers, unless given.
+        sample_weight : array_like, shape (n,), optional
+            As in `fit`.
 
         Returns
         -------
@@ -272,29 +279,33 @@ class Network(LectureNotes):
         """
         if y is None:
             if self.sizes is not None:
+                if sample_weight is not None:
+                    raise TypeError("sample_weight: expected x and y with it, got test data, whose hits are counted")
                 return self._count_hits(x)
             if not isinstance(x, tuple) or len(x) != 2:
                 raise TypeError("y: expected targets, or x as a pair (x, y)")
             x, y = x
         loss = loss or self._default_loss
         samples, targets = self._data(x, y, loss)
+        weights = self._weights(sample_weight, len(samples), loss)
         self.input_shape = samples.shape[1:]
-        return training.evaluate(self, samples, targets, loss)
+        return training.evaluate(self, samples, targets, loss, weights)
 
-    def gradients(self, x: Any, y: Any, *, loss: Loss | None = None) -> dict[str, Array]:
+    def gradients(self, x: Any, y: Any, *, loss: Loss | None = None, sample_weight: Any = None) -> dict[str, Array]:
         """Return the gradients of a batch's loss, by parameter name, as views that the next call overwrites.
 
         Parameters
         ----------
-        x, y, loss
+        x, y, loss, sample_weight
             As in `fit`; the loss must be one of the library's. The penalties of layers count, too.
         """
         loss = loss or self._default_loss
         if not isinstance(loss, Loss):
             raise TypeError(f"loss: expected a loss of the library, got {loss!r}")
         samples, targets = self._data(x, y, loss)
+        weights = self._weights(sample_weight, len(samples), loss)
         self.input_shape = samples.shape[1:]
-        self.engine.plan(samples.shape[1:], len(samples)).gradients(samples, targets, loss.kind)
+        self.engine.plan(samples.shape[1:], len(samples)).gradients(samples, targets, loss.spec(), weights)
         return {name: self.engine.parameters.gradient(name) for name in self.engine.parameters.names}
 
     # --- training -------------------------------------------------------------------------------------------
@@ -323,6 +334,7 @@ class Network(LectureNotes):
         epochs: int = 1,
         batch_size: int | None = 32,
         loss: Loss | CustomLoss | None = None,
+        sample_weight: Any = None,
         optimizer: Optimizer | None = None,
         validation_data: tuple[Any, Any] | None = None,
         validation_split: float | None = None,
@@ -345,6 +357,11 @@ class Network(LectureNotes):
             None takes all samples in one batch: gradient descent.
         loss : optional
             `CrossEntropyLoss` (the notes' `QuadraticLoss` for a network of sizes) unless given.
+        sample_weight : array_like, shape (n,), optional
+            How much each sample counts, at least 0: a batch's loss is ``sum(w * l) / sum(w)``, as if a sample of
+            weight 2 were there twice (a loss that is a sum is ``sum(w * l)``). A class's weight multiplies that of
+            its samples. A batch of weights 0 has no gradient. Only with a loss of the library; accuracy counts each
+            sample once.
         optimizer : optional
             ``Adam()`` unless given. A further call with an equal optimizer goes on with its state, which includes
             the position in a schedule of learning rates.
@@ -385,6 +402,7 @@ class Network(LectureNotes):
         if wrong := [callback for callback in callbacks if not callable(callback)]:
             raise TypeError(f"callbacks: expected functions, got {wrong[0]!r}")
         samples, targets = self._data(x, y, loss)
+        weights = self._weights(sample_weight, len(samples), loss)
         validation = self._validation(validation_data, loss)
         if validation_split is not None:
             if validation is not None:
@@ -392,6 +410,7 @@ class Network(LectureNotes):
             end = len(samples) - held_out(validation_split, len(samples))
             validation = samples[end:], targets[end:]
             samples, targets = samples[:end], targets[:end]
+            weights = None if weights is None else weights[:end]
         batch_size = _checked_batch_size(batch_size, len(samples))
         if on_nonfinite not in ("raise", "warn", "ignore"):
             raise ValueError(f"on_nonfinite: expected 'raise', 'warn' or 'ignore', got {on_nonfinite!r}")
@@ -406,6 +425,7 @@ class Network(LectureNotes):
             self,
             samples,
             targets,
+            weights,
             epochs=epochs,
             batch_size=batch_size,
             loss=loss,

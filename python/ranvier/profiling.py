@@ -120,11 +120,11 @@ def profile(
         nonlocal samples, spent
         start = time.perf_counter()
         while spent < seconds:
-            samples += plan.train_epoch(x, y, order, batch_size, loss.kind, state, None, "ignore", None)[2]
+            samples += plan.train_epoch(x, y, order, batch_size, loss.spec(), state, None, "ignore", None)[2]
             spent = time.perf_counter() - start
 
     try:
-        plan.train_epoch(x, y, order, batch_size, loss.kind, state, None, "ignore", None)  # to warm up
+        plan.train_epoch(x, y, order, batch_size, loss.spec(), state, None, "ignore", None)  # to warm up
         rows, gather, loss_seconds, update = plan.profile(train)
     finally:
         for name, value in engine.values():

@@ -15,14 +15,14 @@ from ranvier.callbacks import Callback
 from ranvier.history import Evaluation, History
 from ranvier.losses import CustomLoss, Loss
 from ranvier.optimizers import Optimizer
-from ranvier.types import Array, Labels
+from ranvier.types import Array, Labels, Weights
 
 if TYPE_CHECKING:
     from ranvier.network import Network
 
 __all__ = ["evaluate", "run_epoch", "train"]
 
-Report = Callable[[float, int, int, int], object]  # sum of losses, hits, of how many samples, samples done
+Report = Callable[[float, int, int, int], object]  # mean loss, hits, of how many samples, samples done
 
 
 def hits(prediction: Array, target: Any) -> int:
@@ -34,14 +34,10 @@ def hits(prediction: Array, target: Any) -> int:
     return int(np.sum(rows.argmax(axis=1) == best))
 
 
-def _divisor(loss: Loss | CustomLoss, samples: int, outputs: int) -> float:
-    return _core.loss_divisor(loss.kind, samples, outputs) if isinstance(loss, Loss) else samples
-
-
 def _in_core(loss: Loss | CustomLoss, y: Any) -> Any:
-    """Return the loss as a plan takes it: its name, or a function of predictions and the numbers of their samples."""
+    """Return the loss as a plan takes it: a specification, or a function of predictions and their samples' numbers."""
     if isinstance(loss, Loss):
-        return loss.kind
+        return loss.spec()
 
     def compare(prediction: Array, samples: Labels) -> tuple[float, int, Array]:
         target = y[samples]
@@ -54,7 +50,7 @@ def _in_core(loss: Loss | CustomLoss, y: Any) -> Any:
 class Sums(NamedTuple):
     """What a pass over samples comes to."""
 
-    loss: float
+    loss: float  # the mean
     hits: int
     samples: int
     skipped: int  # of these, in batches that made no update
@@ -72,12 +68,17 @@ def run_epoch(
     learning_rates: Array | None = None,
     on_nonfinite: str = "raise",
     report: Report | None = None,
+    weights: Weights | None = None,
 ) -> Sums:
     """Run one pass over the samples in that order, with a learning rate for each batch or the optimizer's own."""
     batch_size = min(batch_size, len(x))
     plan = network.engine.plan(x.shape[1:], batch_size)
     objective = _in_core(loss, y)
-    return Sums(*plan.train_epoch(x, y, order, batch_size, objective, optimizer, learning_rates, on_nonfinite, report))
+    return Sums(
+        *plan.train_epoch(
+            x, y, order, batch_size, objective, optimizer, learning_rates, on_nonfinite, report, weights=weights
+        )
+    )
 
 
 def _learning_rates(network: Network, settings: Optimizer, updates_done: int, updates_per_epoch: int) -> Array:
@@ -86,13 +87,12 @@ def _learning_rates(network: Network, settings: Optimizer, updates_done: int, up
     return network.learning_rate_factor * rates
 
 
-def evaluate(network: Network, x: Array, y: Any, loss: Loss | CustomLoss) -> Evaluation:
+def evaluate(network: Network, x: Array, y: Any, loss: Loss | CustomLoss, weights: Weights | None = None) -> Evaluation:
     """Return the mean loss and the accuracy of some samples in evaluation mode."""
     if isinstance(loss, Loss):
         plan = network.engine.plan(x.shape[1:], min(len(x), 256))
-        total, right = plan.evaluate(x, y, loss.kind)
-        outputs = int(np.prod(plan.output_shape))
-        return Evaluation(total / _divisor(loss, len(x), outputs), right / len(x))
+        mean, right = plan.evaluate(x, y, loss.spec(), weights)
+        return Evaluation(mean, right / len(x))
     prediction = network.engine.predict(x)
     return Evaluation(float(loss(prediction, y)), hits(prediction, y) / len(x))
 
@@ -100,17 +100,14 @@ def evaluate(network: Network, x: Array, y: Any, loss: Loss | CustomLoss) -> Eva
 class _Progress:
     """A bar over the samples of one epoch, with the loss and accuracy so far."""
 
-    def __init__(self, label: str, samples: int, loss: Loss | CustomLoss, outputs: int, visible: bool) -> None:
+    def __init__(self, label: str, samples: int, visible: bool) -> None:
         from tqdm import tqdm  # here, so that a script that only predicts does not load it
 
         self._bar = tqdm(total=samples, desc=label, unit=" samples", disable=not visible, leave=True)
-        self._loss = loss
-        self._outputs = outputs
         self._text = ""
 
-    def report(self, loss_sum: float, right: int, used: int, done: int) -> None:
-        mean = loss_sum / _divisor(self._loss, max(used, 1), self._outputs)
-        self._text = f"loss={mean:.4f}, accuracy={right / max(used, 1):.4f}"
+    def report(self, loss: float, right: int, used: int, done: int) -> None:
+        self._text = f"loss={loss:.4f}, accuracy={right / max(used, 1):.4f}"
         self._bar.set_postfix_str(self._text, refresh=False)
         self._bar.update(done - self._bar.n)
 
@@ -132,6 +129,7 @@ def train(
     network: Network,
     x: Array,
     y: Any,
+    weights: Weights | None,
     *,
     epochs: int,
     batch_size: int,
@@ -146,19 +144,18 @@ def train(
     history: History,
 ) -> None:
     """Train for a number of epochs, adding to the history; ``optimizer`` is the state of these settings."""
-    outputs = int(np.prod(network.engine.output_shape(x.shape[1:])))
     updates_per_epoch = math.ceil(len(x) / batch_size)
     straight = np.arange(len(x), dtype=np.int64)
     for epoch in range(1, epochs + 1):
         network.epochs_trained += 1
         order = network.shuffled(len(x)) if shuffle else straight
-        bar = _Progress(f"Epoch {epoch}/{epochs}", len(x), loss, outputs, progress)
+        bar = _Progress(f"Epoch {epoch}/{epochs}", len(x), progress)
         rates = _learning_rates(network, settings, optimizer.steps, updates_per_epoch)
         evaluation = None
         started = time.perf_counter()
         try:
             report = bar.report if progress else None
-            sums = run_epoch(network, x, y, order, batch_size, loss, optimizer, rates, on_nonfinite, report)
+            sums = run_epoch(network, x, y, order, batch_size, loss, optimizer, rates, on_nonfinite, report, weights)
             seconds = time.perf_counter() - started
             used = sums.samples - sums.skipped
             bar.report(sums.loss, sums.hits, used, sums.samples)
@@ -168,7 +165,7 @@ def train(
                 evaluation = evaluate(network, *validation, loss)
         finally:
             bar.close(evaluation)
-        history.loss.append(sums.loss / _divisor(loss, used, outputs) if used else math.nan)
+        history.loss.append(sums.loss if used else math.nan)
         history.accuracy.append(sums.hits / used if used else math.nan)
         history.seconds.append(seconds)
         if evaluation:

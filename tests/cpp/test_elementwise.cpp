@@ -97,8 +97,8 @@ void expect_offset_is_lost(T offset) {
     const std::int64_t labels[2] = {0, 2};
     const T dense[6] = {1, 0, 0, 0, 0, 1};
     const auto loss = ranvier::Loss::softmax_cross_entropy;
-    const auto labelled = ranvier::loss_with_labels<T>(loss, 2, 3, x.data(), labels, nullptr, 2);
-    const auto targeted = ranvier::loss_with_targets<T>(loss, 2, 3, x.data(), dense, nullptr, 2);
+    const auto labelled = ranvier::loss_of_batch<T>(loss, 2, 3, x.data(), {nullptr, labels}, nullptr);
+    const auto targeted = ranvier::loss_of_batch<T>(loss, 2, 3, x.data(), {dense}, nullptr);
     EXPECT_NEAR(labelled.loss, 2 * expected, 2 * tolerance) << offset;
     EXPECT_NEAR(targeted.loss, 2 * expected, 2 * tolerance) << offset;
 }

@@ -43,9 +43,7 @@ TEST_P(PlanTest, GradientsAgreeWithCentralDifferences) {
     const auto layers = small_cnn();
     const auto x = samples(3 * 64);
     const std::vector<std::int64_t> labels = {0, 3, 1};
-    Objective<double> objective;
-    objective.loss = Loss::softmax_cross_entropy;
-    objective.targets.labels = labels.data();
+    const Objective<double> objective = {Loss::softmax_cross_entropy, {nullptr, labels.data()}, {}};
     const auto parameters = started<double>(layers);
     // A new plan each time: its first training pass has the same mask.
     const auto loss = [&] {
@@ -71,28 +69,32 @@ TEST_P(PlanTest, TrainsWithTheSameBitsAtAnyThreadCount) {
     const auto wide = samples(100 * 64);
     const std::vector<float> x(wide.begin(), wide.end());
     std::vector<std::int64_t> labels(100), order(100);
+    std::vector<double> weights(100);
+    double total = 0;
     for (std::size_t i = 0; i < 100; ++i) {
         labels[i] = static_cast<std::int64_t>(i % 4);
         order[i] = static_cast<std::int64_t>((i * 37) % 100);
+        weights[i] = 1.0 + static_cast<double>(i % 3);
+        total += weights[i];
     }
     std::vector<std::vector<float>> results;
     for (int threads : {1, 2, 3}) {
         set_num_threads(threads);
         const auto parameters = started<float>(layers);
         Plan<float> plan(parameters, {1, 8, 8}, 32, 9);
-        UpdateOptions rule;
-        rule.rule = UpdateRule::adam;
-        rule.learning_rate = 1e-3;
-        Optimizer<float> adam(rule, parameters->size());
-        Objective<float> objective;
-        objective.loss = Loss::softmax_cross_entropy;
-        objective.targets.labels = labels.data();
+        UpdateOptions adam;
+        adam.rule = UpdateRule::adam;
+        Optimizer<float> optimizer(adam, parameters->size());
+        const Objective<float> objective = {
+            Loss::softmax_cross_entropy, {nullptr, labels.data(), weights.data()}, {}};
         EpochOptions<float> options;
         options.batch_size = 32;
         double first = 0, last = 0;
         for (int epoch = 0; epoch < 5; ++epoch) {
-            const EpochSums sums = plan.train_epoch(100, {x.data()}, objective, order.data(), adam, options);
+            const EpochSums sums =
+                plan.train_epoch(100, {x.data()}, objective, order.data(), optimizer, options);
             EXPECT_EQ(sums.samples, 100);
+            EXPECT_EQ(sums.weight, total);
             (epoch ? last : first) = sums.loss;
         }
         EXPECT_LT(last, first);

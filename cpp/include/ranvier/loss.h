@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "ranvier/array.h"
 
@@ -10,30 +11,56 @@ namespace ranvier {
 enum class Loss {
     quadratic,              // 1/2 sum_j (p - t)^2, mean over samples
     sum_squared_residuals,  // sum_j (p - t)^2, summed over samples
+    mean_squared_error,     // (p - t)^2, mean over samples and outputs
     binary_cross_entropy,   // -t log p - (1-t) log(1-p), mean over samples and outputs; logs cut at -100
     binary_cross_entropy_with_logits,  // the same of sigmoid(p), without its overflow
     softmax_cross_entropy,             // -sum_j t log softmax(p)_j, mean over samples
+    // Mean over samples. One output, or dense rows of -1 and 1: sum_j max(0, 1 - t p). Labels of several
+    // outputs: sum over the wrong classes j of max(0, 1 - p_label + p_j) (Weston and Watkins 1999).
+    hinge,
+};
+
+// A loss with its settings.
+struct LossSpec {
+    Loss kind;
+    // Of softmax_cross_entropy. The share of each target that is spread evenly over the classes (Szegedy et
+    // al. 2016), and what each class's term is multiplied by (empty: 1).
+    double label_smoothing = 0;
+    std::vector<double> class_weights;
+    // Of binary_cross_entropy_with_logits: what -t log p is multiplied by; one for each output, or one for
+    // all (empty: 1).
+    std::vector<double> positive_weights;
+
+    LossSpec(Loss loss = Loss::quadratic) : kind(loss) {}
+};
+
+// What a batch is compared with: row-major dense rows of the outputs' size; or one class number in
+// [0, outputs) a sample, which stands for a one-hot row (with one output: 0 or 1, which stand for themselves;
+// for the hinge, for -1 and 1).
+template <class T>
+struct Targets {
+    const T* dense = nullptr;
+    const std::int64_t* labels = nullptr;
+    const double* weights = nullptr;  // of each sample, at least 0; nullptr: all are 1
 };
 
 struct LossSums {
-    double loss = 0;   // sum over the samples, before the mean is taken
+    double loss = 0;   // sum over the samples, each times its weight, before the mean is taken
     index_t hits = 0;  // samples whose largest output is the target's; for one output, those on
-                       // the right side of 1/2 (of 0 for logits)
+                       // the right side of 1/2 (of 0 for logits and the hinge); each counts once
+    // Sum of the samples' weights; a label's includes its class's weight. With dense rows class weights do
+    // not count here, as in PyTorch.
+    double weight = 0;
 };
 
-// What the sum of losses is divided by for the mean: samples, 1, or samples * outputs.
-double loss_divisor(Loss loss, index_t samples, index_t outputs);
+// What the sum of losses is divided by for the mean: the sum of weights, that times the outputs, or 1. A sum
+// of weights of 0 gives 1: the mean over nothing is 0.
+double loss_divisor(Loss loss, double weight, index_t outputs);
 
-// Row-major prediction, target and grad, all (samples, outputs). grad may be nullptr or prediction;
-// it receives d(loss)/d(prediction) / divisor. Sums are in double and in a fixed order.
+// Row-major prediction and grad, (samples, outputs). grad may be nullptr or prediction; it receives the
+// gradient of the batch's mean loss. Sums are in double and in a fixed order.
 template <class T>
-LossSums loss_with_targets(Loss loss, index_t samples, index_t outputs, const T* prediction, const T* target,
-                           T* grad, double divisor);
-
-// The same with class numbers in [0, outputs), standing for one-hot rows. With one output the
-// labels are 0 and 1 and stand for themselves.
-template <class T>
-LossSums loss_with_labels(Loss loss, index_t samples, index_t outputs, const T* prediction,
-                          const std::int64_t* labels, T* grad, double divisor);
+LossSums loss_of_batch(const LossSpec& loss, index_t samples, index_t outputs, const T* prediction,
+                       const Targets<T>& targets, T* grad);
 
 }  // namespace ranvier

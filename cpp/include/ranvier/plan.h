@@ -22,18 +22,11 @@ struct Samples {
     const std::uint8_t* bytes = nullptr;
 };
 
-// What a batch is compared with: dense rows of the output's size, or one class number a sample.
-template <class T>
-struct Targets {
-    const T* dense = nullptr;
-    const std::int64_t* labels = nullptr;
-};
-
 // What training makes small: a loss of the library and its targets; or, if `foreign` is not empty, one that
 // the program around the library computes, for the samples of those numbers.
 template <class T>
 struct Objective {
-    Loss loss = Loss::quadratic;
+    LossSpec loss;
     Targets<T> targets;
     std::function<LossSums(index_t n, const T* prediction, const std::int64_t* samples, T* grad)> foreign;
 };
@@ -44,6 +37,7 @@ enum class OnNonFinite { stop, skip, ignore };
 struct EpochSums {
     double loss = 0;  // sum over the samples done, before any mean (see loss_divisor)
     index_t hits = 0;
+    double weight = 0;    // of the samples in `loss` (see LossSums)
     index_t samples = 0;  // done
     index_t skipped = 0;  // of these, in batches that made no update
     std::string fault;    // of the first batch that is not finite: where its values went bad
@@ -114,7 +108,7 @@ public:
     LossSums gradients(index_t n, const Samples<T>& x, const Objective<T>& objective);
 
     // The loss and hits of any number of samples, in evaluation mode.
-    LossSums evaluate(index_t n, const Samples<T>& x, const Targets<T>& targets, Loss loss,
+    LossSums evaluate(index_t n, const Samples<T>& x, const Targets<T>& targets, const LossSpec& loss,
                       const std::function<bool()>& proceed = {});
 
     // One pass over the samples order[0 .. n) in batches (the last may be smaller), with an update after
