@@ -23,6 +23,13 @@ struct Pass {
     Observer<T>* observer = nullptr;
 };
 
+// The numbers that a random layer draws in a pass are those of a stream of its own. Streams below 2^48 are
+// those of shuffles.
+template <class T>
+std::uint64_t stream_of(const Pass<T>& pass, std::uint64_t layer) {
+    return ((layer + 1) << 48) | pass.step;
+}
+
 template <class T>
 class Layer {
 public:
@@ -34,6 +41,8 @@ public:
     virtual void backward(const Pass<T>& pass, const T* x, const T* y, T* grad, T* grad_x) = 0;
     // True if the layer does nothing in this pass, so that its input serves as its output.
     virtual bool passes_through(const Pass<T>&) const { return false; }
+    // False if backward gives grad_x and no more, and need not be called where that is not wanted.
+    virtual bool trains() const { return true; }
     // After a training pass whose values were all finite: takes over what it has observed (running
     // statistics).
     virtual void commit(const Pass<T>&) {}
@@ -102,6 +111,17 @@ template <class T>
 std::unique_ptr<Layer<T>> compile_rrelu(const RReLUSpec& spec, const Site<T>& site);
 template <class T>
 std::unique_ptr<Layer<T>> compile_dropout(const DropoutSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_gaussian_noise(const GaussianNoiseSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_augmentation(const RandomShiftSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_augmentation(const RandomRotationSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_augmentation(const RandomHorizontalFlipSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_augmentation(const RandomCropSpec& spec, const Site<T>& site,
+                                               Shape& output);
 template <class T>
 std::unique_ptr<Layer<T>> compile_maxout(const MaxoutSpec& spec, const Site<T>& site, Shape& output);
 template <class T>
