@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ranvier/memory.h"
 #include "ranvier/random.h"
 #include "ranvier/threads.h"
 
@@ -94,62 +95,66 @@ Corner center_corner(const ImageBatch& images, const CropWindow& window) {
     return {(images.height - window.height) >> 1, (images.width - window.width) >> 1};
 }
 
-// A rotation about the centre of a plane, of which only the pixels of the source are asked.
+// A rotation of a plane about its centre. It reads, or writes, a copy of the plane with zeros around, so that
+// a pixel from far outside needs no case of its own: it is moved to where all four neighbours are zero.
 class Rotation {
 public:
+    static constexpr index_t kMargin = 2;  // and one more behind
+
     Rotation(PlaneSize size, double radians)
         : size_(size), sine_(std::sin(radians)), cosine_(std::cos(radians)) {}
 
-    // add(to, from, weight) for each pixel of the turned plane and each of the four of the plane between
-    // which it lies. Those outside and those without weight are left out, so that an infinity stays where it
-    // is.
-    template <class Add>
-    void for_each_weight(Add&& add) const {
-        for (index_t r = 0; r < size_.height; ++r)
+    static PlaneSize padded(PlaneSize size) {
+        return {size.height + 2 * kMargin + 1, size.width + 2 * kMargin + 1};
+    }
+
+    // body(pixel, first, shares): a pixel of the turned plane, and of the padded one the first of the four
+    // between which it lies, and their shares in it, row by row.
+    template <class T, class Body>
+    void for_each_pixel(Body&& body) const {
+        const double center_row = static_cast<double>(size_.height - 1) / 2;
+        const double center_col = static_cast<double>(size_.width - 1) / 2;
+        for (index_t r = 0; r < size_.height; ++r) {
+            const double down = static_cast<double>(r) - center_row;
             for (index_t c = 0; c < size_.width; ++c) {
-                const double down = static_cast<double>(r) - center_row(),
-                             right = static_cast<double>(c) - center_col();
-                const Place row(center_row() + cosine_ * down + sine_ * right);
-                const Place col(center_col() - sine_ * down + cosine_ * right);
-                for (int i = 0; i < 2; ++i)
-                    for (int j = 0; j < 2; ++j) {
-                        const double weight = row.weight[i] * col.weight[j];
-                        if (weight != 0 && inside(row.first + i, size_.height) &&
-                            inside(col.first + j, size_.width))
-                            add(r * size_.width + c, (row.first + i) * size_.width + col.first + j, weight);
-                    }
+                const double right = static_cast<double>(c) - center_col;
+                const Place row(center_row + cosine_ * down + sine_ * right, size_.height);
+                const Place col(center_col - sine_ * down + cosine_ * right, size_.width);
+                const T shares[] = {static_cast<T>((1 - row.next) * (1 - col.next)),
+                                    static_cast<T>((1 - row.next) * col.next),
+                                    static_cast<T>(row.next * (1 - col.next)),
+                                    static_cast<T>(row.next * col.next)};
+                body(r * size_.width + c, row.first * padded(size_).width + col.first, shares);
             }
+        }
     }
 
 private:
-    // A coordinate as a pixel, and the weights of it and the next.
+    // A coordinate as a pixel of the padded plane, and the share of the next one.
     struct Place {
         index_t first;
-        double weight[2];
+        double next;
 
-        explicit Place(double at) : first(static_cast<index_t>(at)) {
-            first -= at < static_cast<double>(first);  // rounded down
-            weight[1] = at - static_cast<double>(first);
-            weight[0] = 1 - weight[1];
+        Place(double at, index_t size) {
+            const double moved = std::clamp(at + kMargin, 0.0, static_cast<double>(size + 2 * kMargin - 1));
+            first = static_cast<index_t>(moved);
+            next = moved - static_cast<double>(first);
         }
     };
-
-    static bool inside(index_t i, index_t size) { return i >= 0 && i < size; }
-    double center_row() const { return static_cast<double>(size_.height - 1) / 2; }
-    double center_col() const { return static_cast<double>(size_.width - 1) / 2; }
 
     PlaneSize size_;
     double sine_, cosine_;
 };
 
-// body(first element of the sample, its rotation) for each sample.
-template <class Body>
+// body(first element of the sample, its rotation, its padded planes) for each sample.
+template <class T, class Body>
 void for_each_rotation(const ImageBatch& images, double degrees, const RandomDraws& draws, Body&& body) {
     constexpr double kRadians = 3.14159265358979323846 / 180;
     const PlaneSize size = plane_of(images);
-    for_each_sample(images.n, images.channels * size.area(), 100, [&](index_t i) {
+    for_each_sample(images.n, images.channels * size.area(), 50, [&](index_t i) {
         const double uniform = words_of(draws, i)[0] * 0x1p-31 - 1;
-        body(i * images.channels * size.area(), Rotation(size, degrees * kRadians * uniform));
+        Scratch<T> planes(images.channels * Rotation::padded(size).area());
+        body(i * images.channels * size.area(), Rotation(size, degrees * kRadians * uniform), planes.data());
     });
 }
 
@@ -171,12 +176,18 @@ void random_shift_backward(const ImageBatch& images, index_t pixels, const Rando
 
 template <class T>
 void random_rotation(const ImageBatch& images, double degrees, const RandomDraws& draws, const T* x, T* y) {
-    const index_t area = plane_of(images).area(), sample = images.channels * area;
-    for_each_rotation(images, degrees, draws, [&](index_t first, const Rotation& rotation) {
-        std::fill_n(y + first, sample, T{});
-        rotation.for_each_weight([&](index_t to, index_t from, double weight) {
-            for (index_t plane = first; plane < first + sample; plane += area)
-                y[plane + to] += static_cast<T>(weight) * x[plane + from];
+    const PlaneSize size = plane_of(images), padded = Rotation::padded(size);
+    constexpr Corner kCorner = {-Rotation::kMargin, -Rotation::kMargin};
+    for_each_rotation<T>(images, degrees, draws, [&](index_t sample, const Rotation& rotation, T* planes) {
+        for (index_t c = 0; c < images.channels; ++c)
+            copy_window(size, x + sample + c * size.area(), padded, planes + c * padded.area(), kCorner);
+        rotation.for_each_pixel<T>([&](index_t pixel, index_t first, const T(&shares)[4]) {
+            for (index_t c = 0; c < images.channels; ++c) {
+                const T* upper = planes + c * padded.area() + first;
+                const T* lower = upper + padded.width;
+                y[sample + c * size.area() + pixel] =
+                    shares[0] * upper[0] + shares[1] * upper[1] + shares[2] * lower[0] + shares[3] * lower[1];
+            }
         });
     });
 }
@@ -184,13 +195,23 @@ void random_rotation(const ImageBatch& images, double degrees, const RandomDraws
 template <class T>
 void random_rotation_backward(const ImageBatch& images, double degrees, const RandomDraws& draws,
                               const T* grad, T* grad_x) {
-    const index_t area = plane_of(images).area(), sample = images.channels * area;
-    for_each_rotation(images, degrees, draws, [&](index_t first, const Rotation& rotation) {
-        std::fill_n(grad_x + first, sample, T{});
-        rotation.for_each_weight([&](index_t to, index_t from, double weight) {
-            for (index_t plane = first; plane < first + sample; plane += area)
-                grad_x[plane + from] += static_cast<T>(weight) * grad[plane + to];
+    const PlaneSize size = plane_of(images), padded = Rotation::padded(size);
+    constexpr Corner kCorner = {Rotation::kMargin, Rotation::kMargin};
+    for_each_rotation<T>(images, degrees, draws, [&](index_t sample, const Rotation& rotation, T* planes) {
+        std::fill_n(planes, images.channels * padded.area(), T{});
+        rotation.for_each_pixel<T>([&](index_t pixel, index_t first, const T(&shares)[4]) {
+            for (index_t c = 0; c < images.channels; ++c) {
+                const T value = grad[sample + c * size.area() + pixel];
+                T* upper = planes + c * padded.area() + first;
+                T* lower = upper + padded.width;
+                upper[0] += shares[0] * value;
+                upper[1] += shares[1] * value;
+                lower[0] += shares[2] * value;
+                lower[1] += shares[3] * value;
+            }
         });
+        for (index_t c = 0; c < images.channels; ++c)
+            copy_window(padded, planes + c * padded.area(), size, grad_x + sample + c * size.area(), kCorner);
     });
 }
 

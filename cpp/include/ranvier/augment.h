@@ -26,7 +26,7 @@ void random_shift_backward(const ImageBatch& images, index_t pixels, const Rando
                            T* grad_x);
 
 // About the centre, by an angle uniform in [-degrees, degrees). A pixel is interpolated bilinearly between
-// the four nearest of the image, which is zero outside.
+// the four nearest of the image, which is zero outside. Beside an infinity there may be a NaN.
 template <class T>
 void random_rotation(const ImageBatch& images, double degrees, const RandomDraws& draws, const T* x, T* y);
 template <class T>
