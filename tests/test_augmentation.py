@@ -202,11 +202,12 @@ def test_rotation_agrees_with_a_plain_loop():
             np.testing.assert_allclose(single, turned, atol=1e-5)
 
 
-def test_angles_are_uniform():
-    drawn_angles = np.sort(np.rad2deg(angles(4000, 30, (9, 9))))
-    assert drawn_angles[0] >= -30
-    assert drawn_angles[-1] < 30
-    assert np.abs(drawn_angles / 60 + 0.5 - np.arange(4000) / 4000).max() < 2.9 / math.sqrt(4000)
+def test_angles_are_uniform_and_independent():
+    fractions = np.rad2deg(angles(4000, 30, (9, 9))) / 60 + 0.5
+    assert fractions.min() >= 0
+    assert fractions.max() < 1
+    assert np.abs(np.sort(fractions) - np.arange(4000) / 4000).max() < 2.9 / math.sqrt(4000)
+    assert abs(np.corrcoef(fractions[1:], fractions[:-1])[0, 1]) < 5 / math.sqrt(4000)
 
 
 def test_rotation_keeps_an_infinity_near_its_place():
