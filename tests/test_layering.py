@@ -66,6 +66,7 @@ HEADERS = {
     1: {"array", "cpu", "memory", "random", "threads"},
     2: {
         "activation",
+        "augment",
         "conv2d",
         "elementwise",
         "loss",

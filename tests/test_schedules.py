@@ -141,7 +141,8 @@ def test_training_takes_the_rates_batch_by_batch(optimizer):
         order = by_hand.shuffled(60)
         for start in (0, 25, 50):
             state.learning_rate = next(rates)
-            plan.train_epoch(x, y, order[start : start + 25], 25, "softmax_cross_entropy", state, None, "raise", None)
+            batch = order[start : start + 25]
+            plan.train_epoch(x, y, batch, 25, ("softmax_cross_entropy", {}), state, None, "raise", None)
     assert_same(net, by_hand)
 
 

@@ -107,6 +107,13 @@ Pool2dSpec pool2d_spec(const py::dict& fields, bool maximum) {
     return spec;
 }
 
+RandomCropSpec random_crop_spec(const py::dict& fields) {
+    RandomCropSpec spec{};
+    read_pair(fields, "size", spec.size);
+    read_pair(fields, "padding", spec.padding);
+    return spec;
+}
+
 LayerSpec layer_spec(const std::string& kind, const py::dict& fields) {
     if (kind == "linear")
         return LinearSpec{field<index_t>(fields, "in_features"), field<index_t>(fields, "out_features"),
@@ -126,6 +133,11 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields) {
     if (kind == "python") return ForeignSpec{std::make_shared<PythonLayer>(fields)};
     if (kind == "flatten") return FlattenSpec{};
     if (kind == "dropout") return DropoutSpec{field<double>(fields, "p")};
+    if (kind == "gaussian_noise") return GaussianNoiseSpec{field<double>(fields, "std")};
+    if (kind == "random_shift") return RandomShiftSpec{field<index_t>(fields, "pixels")};
+    if (kind == "random_rotation") return RandomRotationSpec{field<double>(fields, "degrees")};
+    if (kind == "random_horizontal_flip") return RandomHorizontalFlipSpec{field<double>(fields, "p")};
+    if (kind == "random_crop") return random_crop_spec(fields);
     if (kind == "prelu") return PReLUSpec{field<index_t>(fields, "num_parameters")};
     if (kind == "rrelu") return RReLUSpec{field<double>(fields, "lower"), field<double>(fields, "upper")};
     if (kind == "maxout") return MaxoutSpec{field<index_t>(fields, "pieces")};

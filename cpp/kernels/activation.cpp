@@ -191,6 +191,16 @@ void dropout(const RandomMask& mask, index_t n, const T* x, T* y) {
 }
 
 template <class T>
+void gaussian_noise(const RandomNoise& noise, index_t n, const T* x, T* y) {
+    const auto& table = *kernels<T>().elementwise;
+    const T std = static_cast<T>(noise.std);
+    with_random_words<T>(noise.seed, noise.stream, n,
+                         [&](index_t i, index_t count, const std::uint32_t* words) {
+                             table.add_noise(count, x + i, words, std, y + i);
+                         });
+}
+
+template <class T>
 void maxout(index_t outer, index_t channels, index_t pieces, index_t inner, const T* x, T* y) {
     parallel_for(outer * channels, threads_for(static_cast<double>(outer * channels * pieces * inner)),
                  [&](index_t task) {
@@ -235,6 +245,7 @@ void maxout_backward(index_t outer, index_t channels, index_t pieces, index_t in
     template void rrelu(const RandomSlopes&, index_t, const T*, T*);                                        \
     template void rrelu_backward(const RandomSlopes&, index_t, const T*, const T*, T*);                     \
     template void dropout(const RandomMask&, index_t, const T*, T*);                                        \
+    template void gaussian_noise(const RandomNoise&, index_t, const T*, T*);                                \
     template void maxout(index_t, index_t, index_t, index_t, const T*, T*);                                 \
     template void maxout_backward(index_t, index_t, index_t, index_t, const T*, const T*, T*);
 RANVIER_INSTANTIATE(float)

@@ -1,15 +1,11 @@
 // Layers that work element by element: activations, the random ones, maxout; and softmax.
+#include <algorithm>
+
 #include "layer.h"
 #include "ranvier/softmax.h"
 
 namespace ranvier {
 namespace {
-
-// Each training pass and each layer has its own numbers.
-template <class T>
-std::uint64_t stream_of(const Pass<T>& pass, std::uint64_t layer) {
-    return (layer << 48) | pass.step;
-}
 
 template <class T>
 class ActivationLayer final : public Layer<T> {
@@ -116,6 +112,26 @@ private:
 };
 
 template <class T>
+class GaussianNoiseLayer final : public Layer<T> {
+public:
+    GaussianNoiseLayer(const GaussianNoiseSpec& spec, const Site<T>& site)
+        : std_(spec.std), layer_(site.compilation.layers), size_(element_count(site.input)) {}
+
+    bool passes_through(const Pass<T>& pass) const override { return !pass.training || std_ == 0; }
+    void forward(const Pass<T>& pass, const T* x, T* y) override {
+        gaussian_noise<T>({std_, pass.seed, stream_of(pass, layer_)}, pass.n * size_, x, y);
+    }
+    void backward(const Pass<T>& pass, const T*, const T*, T* grad, T* grad_x) override {
+        if (grad_x) std::copy_n(grad, pass.n * size_, grad_x);
+    }
+
+private:
+    double std_;
+    std::uint64_t layer_;  // its number
+    index_t size_;
+};
+
+template <class T>
 class MaxoutLayer final : public Layer<T> {
 public:
     MaxoutLayer(const MaxoutSpec& spec, const Shape& output)
@@ -194,6 +210,11 @@ std::unique_ptr<Layer<T>> compile_dropout(const DropoutSpec& spec, const Site<T>
 }
 
 template <class T>
+std::unique_ptr<Layer<T>> compile_gaussian_noise(const GaussianNoiseSpec& spec, const Site<T>& site) {
+    return std::make_unique<GaussianNoiseLayer<T>>(spec, site);
+}
+
+template <class T>
 std::unique_ptr<Layer<T>> compile_maxout(const MaxoutSpec& spec, const Site<T>& site, Shape& output) {
     if (site.input.empty() || site.input[0] % spec.pieces != 0)
         site.refuse("expected samples whose first size is a multiple of " + std::to_string(spec.pieces) +
@@ -209,12 +230,13 @@ std::unique_ptr<Layer<T>> compile_softmax(const SoftmaxSpec& spec, const Site<T>
     return std::make_unique<SoftmaxLayer<T>>(spec, site.input);
 }
 
-#define RANVIER_INSTANTIATE(T)                                                                     \
-    template std::unique_ptr<Layer<T>> compile_elementwise(const ActivationSpec&, const Site<T>&); \
-    template std::unique_ptr<Layer<T>> compile_prelu(const PReLUSpec&, const Site<T>&);            \
-    template std::unique_ptr<Layer<T>> compile_rrelu(const RReLUSpec&, const Site<T>&);            \
-    template std::unique_ptr<Layer<T>> compile_dropout(const DropoutSpec&, const Site<T>&);        \
-    template std::unique_ptr<Layer<T>> compile_maxout(const MaxoutSpec&, const Site<T>&, Shape&);  \
+#define RANVIER_INSTANTIATE(T)                                                                           \
+    template std::unique_ptr<Layer<T>> compile_elementwise(const ActivationSpec&, const Site<T>&);       \
+    template std::unique_ptr<Layer<T>> compile_prelu(const PReLUSpec&, const Site<T>&);                  \
+    template std::unique_ptr<Layer<T>> compile_rrelu(const RReLUSpec&, const Site<T>&);                  \
+    template std::unique_ptr<Layer<T>> compile_dropout(const DropoutSpec&, const Site<T>&);              \
+    template std::unique_ptr<Layer<T>> compile_gaussian_noise(const GaussianNoiseSpec&, const Site<T>&); \
+    template std::unique_ptr<Layer<T>> compile_maxout(const MaxoutSpec&, const Site<T>&, Shape&);        \
     template std::unique_ptr<Layer<T>> compile_softmax(const SoftmaxSpec&, const Site<T>&);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)

@@ -10,6 +10,8 @@ public:
     ForeignAdapter(std::shared_ptr<ForeignLayer> layer, const Shape& input, const Shape& output)
         : layer_(std::move(layer)), input_(with_batch(input)), output_(with_batch(output)) {}
 
+    // For all that is known here: it may change itself.
+    bool trains() const override { return true; }
     void forward(const Pass<T>& pass, const T* x, T* y) override {
         input_[0] = output_[0] = pass.n;
         layer_->forward(input_, x, output_, y);

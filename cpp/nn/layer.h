@@ -23,6 +23,13 @@ struct Pass {
     Observer<T>* observer = nullptr;
 };
 
+// The numbers that a random layer draws in a pass are those of a stream of its own. Streams below 2^48 are
+// those of shuffles.
+template <class T>
+std::uint64_t stream_of(const Pass<T>& pass, std::uint64_t layer) {
+    return ((layer + 1) << 48) | pass.step;
+}
+
 // A layer's input: samples without gaps, or rows of a table, picked by their offsets.
 template <class T>
 struct LayerInput {
@@ -125,6 +132,17 @@ template <class T>
 std::unique_ptr<Layer<T>> compile_rrelu(const RReLUSpec& spec, const Site<T>& site);
 template <class T>
 std::unique_ptr<Layer<T>> compile_dropout(const DropoutSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_gaussian_noise(const GaussianNoiseSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_augmentation(const RandomShiftSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_augmentation(const RandomRotationSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_augmentation(const RandomHorizontalFlipSpec& spec, const Site<T>& site);
+template <class T>
+std::unique_ptr<Layer<T>> compile_augmentation(const RandomCropSpec& spec, const Site<T>& site,
+                                               Shape& output);
 template <class T>
 std::unique_ptr<Layer<T>> compile_maxout(const MaxoutSpec& spec, const Site<T>& site, Shape& output);
 template <class T>

@@ -30,6 +30,7 @@ Sequence<T>::Sequence(const std::vector<LayerSpec>& layers, Compilation<T>& comp
         kept_size_ += padded(capacity_ * stage.size);
         widest_ = std::max(widest_, stage.size);
     }
+    while (untrained_ < stages_.size() && !stages_[untrained_].layer->trains()) ++untrained_;
 }
 
 template <class T>
@@ -131,11 +132,12 @@ void Sequence<T>::run_forward(const Pass<T>& pass, Stage& stage, const LayerInpu
 template <class T>
 void Sequence<T>::backward(const Pass<T>& pass, T* grad, T* grad_x) {
     int turn = 0;
-    for (std::size_t i = stages_.size(); i-- > 0;) {
+    const std::size_t last = grad_x ? 0 : untrained_;
+    for (std::size_t i = stages_.size(); i-- > last;) {
         Stage& stage = stages_[i];
         if (stage.layer->passes_through(pass)) continue;
         if (i == 0) return run_backward(pass, stage, input_, element_count(input_shape_), grad, grad_x);
-        T* to = gradients_[turn ^= 1].data();
+        T* to = i > last ? gradients_[turn ^= 1].data() : nullptr;
         run_backward(pass, stage, {stages_[i - 1].y, nullptr}, stages_[i - 1].size, grad, to);
         grad = to;
     }

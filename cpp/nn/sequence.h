@@ -62,12 +62,13 @@ private:
     Shape input_shape_;
     std::vector<Shape> shapes_;
     std::vector<Stage> stages_;
-    index_t kept_size_ = 0;    // of all outputs
-    index_t widest_ = 0;       // of a sample of any output
-    Buffer<T> kept_;           // outputs that a backward pass reads
-    Buffer<T> passing_[2];     // outputs of two neighbouring stages, if none will
-    Buffer<T> gradients_[2];   // of the outputs of two neighbouring stages, in turn
-    Buffer<T> all_gradients_;  // of all outputs but the last, for descent
+    std::size_t untrained_ = 0;  // stages in front whose backward serves the gradient to x alone
+    index_t kept_size_ = 0;      // of all outputs
+    index_t widest_ = 0;         // of a sample of any output
+    Buffer<T> kept_;             // outputs that a backward pass reads
+    Buffer<T> passing_[2];       // outputs of two neighbouring stages, if none will
+    Buffer<T> gradients_[2];     // of the outputs of two neighbouring stages, in turn
+    Buffer<T> all_gradients_;    // of all outputs but the last, for descent
     T* output_gradient_ = nullptr;
     LayerInput<T> input_;  // of the last forward
 };

@@ -1,5 +1,5 @@
-// Elementary functions of vectors, for float and double: exp, expm1, log, log1p, tanh, the logistic function
-// and the normal distribution's. NaN gives NaN; infinities and overflow follow the limit.
+// Elementary functions of vectors, for float and double: exp, expm1, log, log1p, sine and cosine, tanh, the
+// logistic function and the normal distribution's. NaN gives NaN; infinities and overflow follow the limit.
 //
 // exp: argument reduction by ln 2 in two parts (Cody and Waite), then the Taylor polynomial on [-ln2/2,
 // ln2/2]. log: the series of 2 atanh((m - 1) / (m + 1)) for m in [sqrt(1/2), sqrt(2)).
@@ -152,6 +152,52 @@ template <class T>
 RANVIER_INLINE Vec<T> log1p_of_fraction(Vec<T> x) {
     const Vec<T> s = x / (x + T(2));
     return s + s + twice_atanh_tail<T, Constants<T>::kLog1pTerms>(s);
+}
+
+// The Taylor series of sine (over x) and cosine in x^2, for |x| <= pi / 4.
+template <class T>
+struct CircularSeries {
+    static constexpr int kTerms = sizeof(T) == 4 ? 6 : 9;
+    T sine[kTerms] = {}, cosine[kTerms] = {};
+};
+template <class T>
+constexpr CircularSeries<T> circular_series() {
+    CircularSeries<T> series;
+    double term = 1;  // +-1 / (2k)!
+    for (int k = 0; k < series.kTerms; ++k) {
+        series.cosine[k] = T(term);
+        term /= 2 * k + 1;
+        series.sine[k] = T(term);
+        term /= -(2 * k + 2);
+    }
+    return series;
+}
+
+// Sine and cosine of so many quarter turns, of magnitude below 2^20: the whole ones are taken off exactly.
+template <class T>
+struct SinCos {
+    Vec<T> sine, cosine;
+};
+template <class T>
+RANVIER_INLINE SinCos<T> sin_cos(Vec<T> quarters) {
+    constexpr auto kSeries = circular_series<T>();
+    const Vec<T> rounder = broadcast(Constants<T>::kRounder);
+    const Vec<T> shifted = quarters + rounder;
+    const MaskOf<T> quadrant = bits<T>(shifted) - bits<T>(rounder);
+    const Vec<T> x = (quarters - (shifted - rounder)) * T(1.57079632679489661923);
+    const Vec<T> square = x * x;
+    Vec<T> sine = broadcast(kSeries.sine[kSeries.kTerms - 1]);
+    Vec<T> cosine = broadcast(kSeries.cosine[kSeries.kTerms - 1]);
+#pragma GCC unroll 16
+    for (int k = kSeries.kTerms - 2; k >= 0; --k) {
+        sine = fma(sine, square, broadcast(kSeries.sine[k]));
+        cosine = fma(cosine, square, broadcast(kSeries.cosine[k]));
+    }
+    sine *= x;
+    const MaskOf<T> swapped = (quadrant & 1) != 0;
+    constexpr int kToSign = 8 * sizeof(T) - 2;  // from bit 1
+    return {from_bits<T>(bits<T>(select<T>(swapped, cosine, sine)) ^ ((quadrant & 2) << kToSign)),
+            from_bits<T>(bits<T>(select<T>(swapped, sine, cosine)) ^ (((quadrant + 1) & 2) << kToSign))};
 }
 
 template <class T>

@@ -123,6 +123,8 @@ def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence
 #   ("max_pool2d" | "avg_pool2d", {"kernel_size": (h, w), "stride": (h, w), "padding": (h, w)})
 #   ("flatten" | "step" | "sigmoid" | "tanh" | "relu" | "softplus" | "gelu" | "softmax" | "log_softmax", {})
 #   ("leaky_relu", {"negative_slope": float}), ("elu", {"alpha": float}), ("dropout", {"p": float})
+#   ("gaussian_noise", {"std": float}), ("random_shift", {"pixels": int}), ("random_rotation", {"degrees": float})
+#   ("random_horizontal_flip", {"p": float}), ("random_crop", {"size": (h, w), "padding": (h, w)})
 #   ("batch_norm1d" | "batch_norm2d", {"num_features": int, "epsilon": float, "momentum": float, "affine": bool})
 #   ("layer_norm", {"normalized_shape": tuple, "epsilon": float, "affine": bool}), ("global_avg_pool2d", {})
 #   ("residual", {"layers": [...], "shortcut": [...]}), ("parallel", {"branches": [[...], ...]})

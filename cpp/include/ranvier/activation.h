@@ -60,6 +60,17 @@ struct RandomMask {
 template <class T>
 void dropout(const RandomMask& mask, index_t n, const T* x, T* y);
 
+// Additive Gaussian noise: y[i] = x[i] + std * z[i], where the standard normal z[2k] and z[2k + 1] come of
+// the Philox words at (seed, stream, 2k) and (seed, stream, 2k + 1) by Box and Muller (1958). y may be x
+// itself.
+struct RandomNoise {
+    double std = 1;
+    std::uint64_t seed = 0;
+    std::uint64_t stream = 0;
+};
+template <class T>
+void gaussian_noise(const RandomNoise& noise, index_t n, const T* x, T* y);
+
 // Maxout (Goodfellow et al. 2013): x is (outer, channels * pieces, inner), y is
 // (outer, channels, inner), y[o, c, i] = max over k of x[o, c * pieces + k, i]. A NaN wins.
 // The gradient goes to the first of equal pieces.

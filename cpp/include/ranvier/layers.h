@@ -34,6 +34,24 @@ struct FlattenSpec {};
 struct DropoutSpec {
     double p;
 };
+// Adds N(0, std^2) to each element in training.
+struct GaussianNoiseSpec {
+    double std;
+};
+// Images moved, turned, mirrored and cut at random in training; see augment.h.
+struct RandomShiftSpec {
+    index_t pixels;
+};
+struct RandomRotationSpec {
+    double degrees;
+};
+struct RandomHorizontalFlipSpec {
+    double p;
+};
+// In evaluation the window in the middle.
+struct RandomCropSpec {
+    index_t size[2], padding[2];
+};
 struct ActivationSpec {
     Activation kind;
     double parameter = 0;
@@ -96,9 +114,11 @@ struct ParallelSpec {
     std::vector<std::vector<LayerSpec>> branches;
 };
 
-struct LayerSpec : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec,
-                                DropoutSpec, ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec,
-                                BatchNormSpec, LayerNormSpec, ResidualSpec, ParallelSpec, ForeignSpec> {
+struct LayerSpec
+    : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec, DropoutSpec,
+                   GaussianNoiseSpec, RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec,
+                   RandomCropSpec, ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec,
+                   BatchNormSpec, LayerNormSpec, ResidualSpec, ParallelSpec, ForeignSpec> {
     using variant::variant;
 };
 

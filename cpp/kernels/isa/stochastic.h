@@ -1,7 +1,7 @@
-// Philox words by the vector, and what dropout and the randomized ReLU make of them.
+// Philox words by the vector, and what dropout, noise and the randomized ReLU make of them.
 #pragma once
 
-#include "../../platform/simd.h"
+#include "../../platform/simd_math.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
@@ -46,6 +46,42 @@ inline void random_words(std::uint64_t seed, std::uint64_t stream, std::uint64_t
 template <class T>
 void mask(index_t n, const T* x, const std::uint32_t* words, std::uint32_t threshold, T scale, T* y) {
     for (index_t i = 0; i < n; ++i) y[i] = words[i] >= threshold ? x[i] * scale : T{};
+}
+
+// Two independent uniform numbers make two independent normal ones: the radius's and the angle's word (Box
+// and Muller 1958).
+template <class T>
+RANVIER_INLINE void normal_numbers(const std::uint32_t* words, T std, T* normals) {
+    Vec<T> radius_word = {}, angle_word = {};
+    for (int lane = 0; lane < kLanes<T>; ++lane) {
+        radius_word[lane] = static_cast<T>(words[2 * lane]);
+        angle_word[lane] = static_cast<T>(words[2 * lane + 1]);
+    }
+    // Half a unit keeps the logarithm finite.
+    const Vec<T> uniform = (radius_word + T(0.5)) * T(0x1p-32);
+    const Vec<T> radius = sqrt(T(-2) * log<T>(uniform)) * std;
+    const auto [sine, cosine] = sin_cos<T>(angle_word * T(0x1p-30));
+    const Vec<T> even = radius * cosine, odd = radius * sine;
+    for (int lane = 0; lane < kLanes<T>; ++lane) {
+        normals[2 * lane] = even[lane];
+        normals[2 * lane + 1] = odd[lane];
+    }
+}
+
+template <class T>
+void add_noise(index_t n, const T* x, const std::uint32_t* words, T std, T* y) {
+    constexpr index_t kGroup = 2 * kLanes<T>;
+    T normals[kGroup];
+    index_t i = 0;
+    for (; i + kGroup <= n; i += kGroup) {
+        normal_numbers<T>(words + i, std, normals);
+        for (index_t k = 0; k < kGroup; ++k) y[i + k] = x[i + k] + normals[k];
+    }
+    if (i == n) return;
+    std::uint32_t last[kGroup] = {};
+    for (index_t k = 0; k < (n - i + 1) / 2 * 2; ++k) last[k] = words[i + k];
+    normal_numbers<T>(last, std, normals);
+    for (index_t k = 0; k < n - i; ++k) y[i + k] = x[i + k] + normals[k];
 }
 
 template <class T>
