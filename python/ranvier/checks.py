@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["boolean", "integer", "integers", "real", "set_fields"]
+__all__ = ["boolean", "integer", "integers", "positive", "real", "set_fields"]
 
 _LARGEST = 2**31 - 1  # of any size or count; products of two still fit 64 bits
 
@@ -71,6 +71,14 @@ def real(value: object, name: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{name}: expected a finite number, got {value}")
     return float(value)
+
+
+def positive(value: object, name: str) -> float:
+    """Return value as a float above 0, checked like `real`."""
+    number = real(value, name)
+    if number <= 0:
+        raise ValueError(f"{name}: expected a number above 0, got {value}")
+    return number
 
 
 def set_fields(instance: object, **fields: Any) -> None:

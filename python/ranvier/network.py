@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
@@ -19,6 +20,7 @@ from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer
 from ranvier.profiling import Profile
 from ranvier.summary import summary_text
+from ranvier.tracing import layer_outputs
 from ranvier.types import Array, Labels
 
 __all__ = ["Network"]
@@ -192,6 +194,39 @@ class Network(LectureNotes):
         outputs = self.engine.predict(samples, out)
         self.input_shape = samples.shape[1:]
         return outputs
+
+    def activations(self, x: Any, layers: Iterable[int] | None = None) -> dict[int, Array]:
+        """Return the outputs of inner layers in evaluation mode.
+
+        Each layer is run by itself, with a copy of its parameters, so this is slower than `predict`.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, ...)
+            As in `predict`.
+        layers : iterable of int, optional
+            Positions in ``network.layers``; all unless given.
+
+        Returns
+        -------
+        dict of int to ndarray, shape (n, ...)
+            What each of these layers gives, by position.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer, or a layer does not fit the samples.
+        """
+        count = len(self.layers)
+        wanted = set(range(count) if layers is None else (integer(position, "layers", 0) for position in layers))
+        if unknown := sorted(position for position in wanted if position >= count):
+            raise ValueError(f"layers: expected positions from 0 to {count - 1}, got {unknown[0]}")
+        outputs = enumerate(layer_outputs(self, self._samples(x, "x"), inner=False))
+        return {
+            position: output
+            for position, (_, _, output) in itertools.islice(outputs, max(wanted, default=-1) + 1)
+            if position in wanted
+        }
 
     def _samples(self, x: Any, name: str) -> Any:
         samples = as_samples(x, self.dtype, name)
