@@ -1,7 +1,8 @@
 """What goes wrong in training, and where: a check of gradients, observers of a training run, a learning rate test.
 
-`gradient_check` compares backpropagation with finite differences. The classes are callbacks for `Network.fit`: each
-looks at the network after an epoch, on a fixed probe batch, and changes nothing of the training.
+`gradient_check` compares backpropagation with finite differences. The classes are callbacks for
+`ranvier.Network.fit`: each looks at the network after an epoch, on a fixed probe batch, and changes nothing of the
+training.
 `learning_rate_range_test` tells which learning rates suit a network. `ranvier.plot` draws what comes of them.
 """
 
@@ -162,17 +163,17 @@ def gradient_check(
     ----------
     net : Network
     x, y
-        A small batch, as in `Network.fit`.
+        A small batch, as in `ranvier.Network.fit`.
     loss : optional
-        As in `Network.fit`; also one of your own.
+        As in `ranvier.Network.fit`; also one of your own.
     step : float
         How far a parameter is moved, above 0.
     samples_per_parameter : int
         How many entries of each parameter are compared: the one with the largest gradient, and others drawn at random
         by the network's seed.
     tolerance : float
-        The largest relative error |a - n| / max(|a|, |n|) that passes. What may come of rounding alone,
-        10 * epsilon * max(1, |loss|) / step, passes too.
+        The largest relative error ``|a - n| / max(|a|, |n|)`` that passes. What may come of rounding alone,
+        ``10 * epsilon * max(1, |loss|) / step``, passes too.
 
     Returns
     -------
@@ -341,15 +342,15 @@ class GradientNorms:
     Parameters
     ----------
     x, y
-        The probe batch, as in `Network.fit`.
+        The probe batch, as in `ranvier.Network.fit`.
     loss : optional
-        As in `Network.fit`.
+        As in `ranvier.Network.fit`.
 
     Attributes
     ----------
     norms : dict of str to list of float
-        By parameter name, one norm an epoch; as `plot.gradient_norms` draws them. The gradients are those of training
-        mode: penalties count, and random layers draw masks.
+        By parameter name, one norm an epoch; as `ranvier.plot.gradient_norms` draws them. The gradients are those of
+        training mode: penalties count, and random layers draw masks.
 
     Examples
     --------
@@ -490,7 +491,7 @@ class ActivationHistograms:
     x : array_like, shape (n, ...)
         The probe batch.
     bins : int or sequence of float
-        The number of bins between the least and the largest output, or their edges, as `numpy.histogram` takes them.
+        The number of bins between the least and the largest output, or their edges, as ``numpy.histogram`` takes them.
 
     Attributes
     ----------
@@ -528,7 +529,7 @@ _EXPLOSION = 4  # times the lowest loss, where the test ends
 
 @dataclass(frozen=True)
 class LearningRateTest:
-    """The losses of a training run whose learning rate grew; `plot.learning_rate_test` draws them.
+    """The losses of a training run whose learning rate grew; `ranvier.plot.learning_rate_test` draws them.
 
     Attributes
     ----------
@@ -561,13 +562,13 @@ def learning_rate_range_test(
 
     The rate grows by the same factor from each batch to the next. The test ends early where the loss is not finite, or
     four times the lowest so far. The network is put back as it was. A batch's loss costs a call of its own, so a step
-    takes longer than one of `Network.fit`.
+    takes longer than one of `ranvier.Network.fit`.
 
     Parameters
     ----------
     net : Network
     x, y, batch_size, loss
-        As in `Network.fit`. If there are more steps than batches, the samples come again.
+        As in `ranvier.Network.fit`. If there are more steps than batches, the samples come again.
     low, high : float
         The first and the last learning rate, above 0.
     steps : int
