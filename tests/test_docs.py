@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ranvier
-from ranvier import cli, datasets, initializers, kernels, plot
+from ranvier import cli, datasets, diagnostics, initializers, kernels, metrics, plot, tuning
 
 API = Path(__file__).resolve().parents[1] / "docs" / "api"
 PAGES = sorted(API.glob("*.rst"))
@@ -39,7 +39,7 @@ def documented():
 
 
 def public_names():
-    for module in (ranvier, kernels, datasets, initializers, plot):
+    for module in (ranvier, kernels, datasets, initializers, plot, metrics, diagnostics, tuning):
         yield module.__name__
         yield from (f"{module.__name__}.{name}" for name in module.__all__)
 

@@ -13,10 +13,10 @@ MODULES = [
     ["__main__"],
     ["cli"],
     ["models"],
-    ["plot", "metrics"],
+    ["plot", "metrics", "diagnostics", "tuning"],
     ["__init__"],
     ["checkpoint", "network"],  # load makes networks, networks save themselves
-    ["training", "notes", "profiling", "summary"],
+    ["training", "notes", "profiling", "summary", "tracing"],
     ["engine", "data", "callbacks"],
     ["datasets", "kernels", "layers", "losses", "optimizers", "history"],
     ["initializers", "schedules"],

@@ -248,13 +248,13 @@ double mean_loss(const Sums& sums, const Objective<T>& objective, const Plan<T>&
 }
 
 std::pair<double, index_t> gradients(PyPlan& self, const py::handle& x, const py::handle& target,
-                                     const LossDescription& loss, const py::handle& weights) {
+                                     const py::object& loss, const py::handle& weights) {
     return self.visit([&](auto& plan, auto element) {
         using T = decltype(element);
         index_t n;
         const Samples<T> from = samples_of<T>(x, plan, n);
         require_batch(n, plan.capacity());
-        const Objective<T> objective = objective_of<T>(py::cast(loss), target, weights, n, plan);
+        const Objective<T> objective = objective_of<T>(loss, target, weights, n, plan);
         const LossSums sums = self.alone([&] { return plan.gradients(n, from, objective); });
         return std::pair{mean_loss(sums, objective, plan), sums.hits};
     });

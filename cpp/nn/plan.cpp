@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -361,7 +362,10 @@ template <class T>
 LossSums Plan<T>::gradients(index_t n, const Samples<T>& x, const Objective<T>& objective) {
     FlushDenormals flush;
     state_->prepare_training(x, objective, n);
-    return state_->gradients_of({n, {state_->numbers(x, 0, n)}, objective, objective.targets, nullptr});
+    std::vector<std::int64_t> samples(static_cast<std::size_t>(n));
+    std::iota(samples.begin(), samples.end(), 0);
+    return state_->gradients_of(
+        {n, {state_->numbers(x, 0, n)}, objective, objective.targets, samples.data()});
 }
 
 template <class T>

@@ -59,8 +59,10 @@ from ranvier.schedules import CosineSchedule, ExponentialSchedule, OneCycleSched
 
 if TYPE_CHECKING:
     from ranvier import datasets as datasets
+    from ranvier import diagnostics as diagnostics
     from ranvier import metrics as metrics
     from ranvier import plot as plot
+    from ranvier import tuning as tuning
 
 __all__ = [
     "ELU",
@@ -128,7 +130,7 @@ __all__ = [
 ]
 
 # Modules that not every program needs are loaded when they are first named, as in rv.datasets.mnist().
-_LATER = ("datasets", "metrics", "plot")
+_LATER = ("datasets", "diagnostics", "metrics", "plot", "tuning")
 
 
 def __getattr__(name: str) -> Any:

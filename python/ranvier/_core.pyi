@@ -182,8 +182,12 @@ class Plan:
     def backward(self, grad: Array, need_grad_x: bool) -> Array | None: ...  # of the last forward
     # Both return the mean loss and the hits; weights are of the samples.
     def gradients(
-        self, x: Samples, target: Array | Labels, loss: LossSpec, weights: Weights | None = None
-    ) -> tuple[float, int]: ...
+        self,
+        x: Samples,
+        target: Any,
+        loss: LossSpec | Callable[[Array, Labels], tuple[float, int, Array]],
+        weights: Weights | None = None,
+    ) -> tuple[float, int]: ...  # with a function for the loss as in train_epoch
     def evaluate(
         self, x: Samples, target: Array | Labels, loss: LossSpec, weights: Weights | None = None
     ) -> tuple[float, int]: ...

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from ranvier import _core
 from ranvier.layers import CustomLayer, Layer, layer_spec
@@ -69,6 +72,18 @@ class Engine:
         """Yield the name of each parameter and of each running statistic, and a view of it."""
         for name in [*self.parameters.names, *self.parameters.statistics]:
             yield name, self.parameters.value(name)
+
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """Put parameters, running statistics and the random layers' position back at the end."""
+        before = {name: np.array(value) for name, value in self.values()}
+        passes = self.training_passes
+        try:
+            yield
+        finally:
+            for name, value in self.values():
+                value[...] = before[name]
+            self.training_passes = passes
 
     def output_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of one sample's output."""

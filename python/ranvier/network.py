@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -21,6 +22,7 @@ from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss
 from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer
 from ranvier.summary import summary_text
+from ranvier.tracing import layer_outputs
 from ranvier.types import Array, Labels, Weights
 
 if TYPE_CHECKING:
@@ -213,6 +215,39 @@ class Network(LectureNotes):
         self.input_shape = samples.shape[1:]
         return outputs
 
+    def activations(self, x: Any, layers: Iterable[int] | None = None) -> dict[int, Array]:
+        """Return the outputs of inner layers in evaluation mode.
+
+        Each layer is run by itself, with a copy of its parameters, so this is slower than `predict`.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, ...)
+            As in `predict`.
+        layers : iterable of int, optional
+            Positions in ``network.layers``; all unless given.
+
+        Returns
+        -------
+        dict of int to ndarray, shape (n, ...)
+            What each of these layers gives, by position.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer, or a layer does not fit the samples.
+        """
+        count = len(self.layers)
+        wanted = set(range(count) if layers is None else (integer(position, "layers", 0) for position in layers))
+        if unknown := sorted(position for position in wanted if position >= count):
+            raise ValueError(f"layers: expected positions from 0 to {count - 1}, got {unknown[0]}")
+        outputs = enumerate(layer_outputs(self, self._samples(x, "x"), inner=False))
+        return {
+            position: output
+            for position, (_, _, output) in itertools.islice(outputs, max(wanted, default=-1) + 1)
+            if position in wanted
+        }
+
     def _samples(self, x: Any, name: str) -> Any:
         samples = as_samples(x, self.dtype, name)
         self.engine.output_shape(samples.shape[1:])  # a misfit is told before anything happens
@@ -291,22 +326,21 @@ class Network(LectureNotes):
         self.input_shape = samples.shape[1:]
         return training.evaluate(self, samples, targets, loss, weights)
 
-    def gradients(self, x: Any, y: Any, *, loss: Loss | None = None, sample_weight: Any = None) -> dict[str, Array]:
+    def gradients(
+        self, x: Any, y: Any, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
+    ) -> dict[str, Array]:
         """Return the gradients of a batch's loss, by parameter name, as views that the next call overwrites.
 
         Parameters
         ----------
         x, y, loss, sample_weight
-            As in `fit`; the loss must be one of the library's. The penalties of layers count, too.
+            As in `fit`. The penalties of layers count, too.
         """
         loss = loss or self._default_loss
-        if not isinstance(loss, Loss):
-            raise TypeError(f"loss: expected a loss of the library, got {loss!r}")
         samples, targets = self._data(x, y, loss)
         weights = self._weights(sample_weight, len(samples), loss)
         self.input_shape = samples.shape[1:]
-        self.engine.plan(samples.shape[1:], len(samples)).gradients(samples, targets, loss.spec(), weights)
-        return {name: self.engine.parameters.gradient(name) for name in self.engine.parameters.names}
+        return training.gradients(self, samples, targets, loss, weights)
 
     # --- training -------------------------------------------------------------------------------------------
 

@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ranvier import _core
 from ranvier.losses import Loss
 from ranvier.optimizers import Optimizer
@@ -109,8 +107,6 @@ def profile(
 ) -> Profile:
     """Train for some time on whole epochs of at most 64 batches, and put everything back."""
     engine = network.engine
-    before = {name: np.array(value) for name, value in engine.values()}
-    passes = engine.training_passes
     plan = engine.plan(x.shape[1:], batch_size)
     state = optimizer.create(engine.parameters)
     order = network.shuffled(len(x))[: 64 * batch_size]
@@ -123,13 +119,9 @@ def profile(
             samples += plan.train_epoch(x, y, order, batch_size, loss.spec(), state, None, "ignore", None)[2]
             spent = time.perf_counter() - start
 
-    try:
+    with engine.restored():
         plan.train_epoch(x, y, order, batch_size, loss.spec(), state, None, "ignore", None)  # to warm up
         rows, gather, loss_seconds, update = plan.profile(train)
-    finally:
-        for name, value in engine.values():
-            value[...] = before[name]
-        engine.training_passes = passes
     layers = tuple(
         LayerTime(path, name, forward / n, backward / n, flops, flops if path == rows[0][0] else 2 * flops)
         for path, name, flops, forward, backward, n in rows

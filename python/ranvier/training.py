@@ -81,6 +81,14 @@ def run_epoch(
     )
 
 
+def gradients(
+    network: Network, x: Array, y: Any, loss: Loss | CustomLoss, weights: Weights | None = None
+) -> dict[str, Array]:
+    """Return views of the gradients of one batch, by parameter name."""
+    network.engine.plan(x.shape[1:], len(x)).gradients(x, y, _in_core(loss, y), weights)
+    return {name: network.engine.parameters.gradient(name) for name in network.engine.parameters.names}
+
+
 def _learning_rates(network: Network, settings: Optimizer, updates_done: int, updates_per_epoch: int) -> Array:
     """Return the learning rate of each batch of the next epoch."""
     rates = settings.learning_rates(updates_done, updates_per_epoch, updates_per_epoch)
