@@ -272,8 +272,10 @@ void multiply(const Product<T>& p) {
     }
     const int threads = threads_for(work_of(p.m(), p.n(), p.k()));
     const index_t tiles = ceil_div(p.m(), gemm.tile_rows) * ceil_div(p.n(), gemm.tile_cols);
-    if (threads > 1 && tiles < 8 * threads && p.k() > 2 * depth_block<T>(p.k()))
+    const index_t blocks = ceil_div(p.k(), depth_block<T>(p.k()));
+    if (threads > 1 && ((tiles < 8 * threads && blocks > 2) || (tiles < threads && blocks > 1)))
         return multiply_by_depth(p, threads);
+    if (p.a_row_offsets || p.a_column_offsets) return multiply_in_place(p);
     const index_t size = sizeof(T);
     const bool b_rows_contiguous = p.b.col_stride == 1;
     const bool few_rows = p.m() <= 2 * gemm.tile_rows;
@@ -329,7 +331,7 @@ void matmul(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>
     FlushDenormals flush;
     Product<T> p = {{a.data, a.rows, a.cols, 0, 1}, b, c, epilogue};
     p.a_row_offsets = a.offsets;
-    multiply_in_place(p);
+    multiply(p);
 }
 
 template <class T>
@@ -339,7 +341,7 @@ void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, cons
     FlushDenormals flush;
     Product<T> p = {{a.data, a.cols, a.rows, 1, 0}, b, c, epilogue};
     p.a_column_offsets = a.offsets;
-    multiply_in_place(p);
+    multiply(p);
 }
 
 template <class T>

@@ -39,6 +39,10 @@ constexpr int kLooks = 64;  // between two looks at the clock
 // of one, all would wait for some milliseconds until it is back.
 constexpr std::chrono::microseconds kTurn{1000};
 constexpr int kMostThreads = 256;
+// A wait for a worker that is no part of the work: somebody else has its processor.
+constexpr std::chrono::microseconds kLongWait{50};
+// For how long small jobs then do without workers: a wait of milliseconds each time costs little of it.
+constexpr std::chrono::milliseconds kDistrust{100};
 
 inline void pause() {
 #if defined(__SSE2__)
@@ -76,6 +80,10 @@ public:
             failed_.store(false);
             std::rethrow_exception(error);
         }
+    }
+
+    bool were_prompt() const {
+        return Clock::now().time_since_epoch().count() >= distrusted_until_.load(std::memory_order_relaxed);
     }
 
 private:
@@ -156,11 +164,12 @@ private:
 
     // A worker that shares the caller's processor must be let in to finish.
     void wait_for_workers() {
-        for (int look = 0; inside_.load() > 0; ++look)
-            if (look < kLooks)
-                pause();
-            else
-                std::this_thread::yield();
+        for (int look = 0; inside_.load() > 0 && look < kLooks; ++look) pause();
+        if (inside_.load() == 0) return;
+        const auto start = Clock::now();
+        while (inside_.load() > 0) std::this_thread::yield();
+        const auto end = Clock::now();
+        if (end - start > kLongWait) distrusted_until_.store((end + kDistrust).time_since_epoch().count());
     }
 
     void work(int thread) {
@@ -235,6 +244,8 @@ private:
     std::atomic<bool> failed_{false};
     Share shares_[kMostThreads];  // the caller's first
 
+    std::atomic<Clock::rep> distrusted_until_{0};
+
     // Each on a cache line of its own.
     alignas(64) std::atomic<std::uint32_t> job_{0};
     alignas(64) std::atomic<int> inside_{0};
@@ -243,10 +254,20 @@ private:
 
 }  // namespace
 
-void run_with_workers(index_t tasks, int helpers, detail::TaskFunction function, void* body) {
+namespace {
+
+Pool& the_pool() {
     // Never destroyed: workers may outlive main().
     static Pool& pool = *new Pool;
-    pool.run(tasks, helpers, function, body);
+    return pool;
 }
+
+}  // namespace
+
+void run_with_workers(index_t tasks, int helpers, detail::TaskFunction function, void* body) {
+    the_pool().run(tasks, helpers, function, body);
+}
+
+bool workers_were_prompt() { return the_pool().were_prompt(); }
 
 }  // namespace ranvier

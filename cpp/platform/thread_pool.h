@@ -11,4 +11,7 @@ namespace ranvier {
 // fork().
 void run_with_workers(index_t tasks, int helpers, detail::TaskFunction function, void* body);
 
+// False for kDistrust after a caller had to wait long for a worker to end its task.
+bool workers_were_prompt();
+
 }  // namespace ranvier

@@ -89,6 +89,8 @@ void set_num_threads(int count) {
     requested = count;
 }
 
+bool detail::workers_are_prompt() { return workers_were_prompt(); }
+
 void detail::run_tasks(index_t tasks, int threads, TaskFunction function, void* body) {
     threads = static_cast<int>(std::min<index_t>(threads, tasks));
     if (threads <= 1 || forked || in_task) {

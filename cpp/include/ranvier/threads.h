@@ -23,6 +23,8 @@ bool has_openmp();
 namespace detail {
 using TaskFunction = void (*)(void* body, index_t task);
 void run_tasks(index_t tasks, int threads, TaskFunction function, void* body);
+// False for some time after a caller had to wait long for a worker.
+bool workers_are_prompt();
 }  // namespace detail
 
 // Calls body(task) once for each task in [0, tasks), in any order, on up to `threads` threads.
@@ -38,11 +40,15 @@ void parallel_for(index_t tasks, int threads, Body&& body) {
 }
 
 // How many threads `work` can feed. Its unit is one element of a vectorised loop, about a tenth of a
-// nanosecond. A fork costs a microsecond, so little work stays on the calling thread.
-inline constexpr double kWorkPerThread = 40e3;
+// nanosecond. A fork costs a microsecond, so little work stays on the calling thread; and while other
+// programs want the processors, in which case a worker may be halted in the middle of its task, so does twice
+// as much.
+inline constexpr double kWorkPerThread = 18e3;
+inline constexpr double kWorkPerSlowThread = 40e3;
 
 inline int threads_for(double work) {
     if (work < 2 * kWorkPerThread) return 1;
+    if (work < 2 * kWorkPerSlowThread && !detail::workers_are_prompt()) return 1;
     const int available = num_threads();
     const double useful = work / kWorkPerThread;
     return useful < available ? static_cast<int>(useful) : available;
