@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranvier.types import Array, Labels, LayerSpec, LossSpec, Pair, Weights
-
-Samples = Array | NDArray[np.uint8]
+from ranvier.types import Array, Labels, LayerSpec, LossSpec, Pair, Samples, Weights
 
 __version__: str
 _testing: ModuleType

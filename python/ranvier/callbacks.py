@@ -31,9 +31,9 @@ class Callback(Protocol):
 
 
 class StatefulCallback:
-    """A callback that also hears when `fit` starts and ends. All of the library's are such.
+    """A callback that also hears when `ranvier.Network.fit` starts and ends. All of the library's are such.
 
-    A further `fit` with the same callback starts anew.
+    A further fit with the same callback starts anew.
     """
 
     def start(self, network: Network, validated: bool) -> None:
@@ -207,8 +207,8 @@ class Checkpoint(StatefulCallback):
 class ReduceOnPlateau(StatefulCallback):
     """Multiply the learning rate when a quantity has not improved for some epochs.
 
-    It works through `Network.learning_rate_factor`, which goes on in a further `fit` with an equal optimizer, and
-    is in a file with the training state. The patience starts anew.
+    It works through `Network.learning_rate_factor`, which goes on in a further `Network.fit` with an equal optimizer,
+    and is in a file with the training state. The patience starts anew.
 
     Parameters
     ----------

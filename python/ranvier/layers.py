@@ -125,7 +125,7 @@ class Linear(Layer):
     bias : bool
         Whether there is a ``bias`` of (out_features,).
     l1, l2 : float
-        Penalties on the weight: training adds l1 * sum(|weight|) + l2 / 2 * sum(weight**2) to the loss that it
+        Penalties on the weight: training adds ``l1 * sum(|weight|) + l2 / 2 * sum(weight**2)`` to the loss that it
         makes small, though not to the loss that it reports.
     init : Initializer, optional
         Of the weight; the bias then starts at 0. Without one they start as in PyTorch, or as the network says.
@@ -669,7 +669,7 @@ class Softplus(Layer):
 
 @dataclass(repr=False, eq=False)
 class GELU(Layer):
-    """X times the standard normal distribution function at x, exactly."""
+    """``x`` times the standard normal distribution function at ``x``, exactly."""
 
     kind: ClassVar[str] = "gelu"
 

@@ -1,7 +1,7 @@
 """How good predictions are, over whole data sets. Needs scikit-learn, the extra ``metrics``.
 
-Classes come as labels or as rows: one-hot rows of targets, rows of scores from `Network.predict`. A row's class is
-where its largest entry is, the first of several; a single column of scores means class 1 above 1/2.
+Classes come as labels or as rows: one-hot rows of targets, rows of scores from `ranvier.Network.predict`. A row's class
+is where its largest entry is, the first of several; a single column of scores means class 1 above 1/2.
 """
 
 from __future__ import annotations

@@ -6,10 +6,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Labels", "LayerSpec", "LossSpec", "Pair", "Weights"]
+__all__ = ["Array", "Labels", "LayerSpec", "LossSpec", "Pair", "Samples", "Weights"]
 
 # Of float32 or float64; which one, the functions check themselves.
 Array: TypeAlias = NDArray[Any]
+Samples: TypeAlias = Array | NDArray[np.uint8]  # bytes stand for fractions of 255
 Labels: TypeAlias = NDArray[np.int64]
 Weights: TypeAlias = NDArray[np.float64]  # of samples
 

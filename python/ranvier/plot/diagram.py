@@ -39,7 +39,7 @@ def network_diagram(
 ) -> Axes:
     """Draw a network.
 
-    One of `Linear` layers and activations is drawn as circles and their connections; of a layer with more than
+    One of linear layers and activations is drawn as circles and their connections; of a layer with more than
     twelve units the first and the last five. Another is drawn as a box for each layer, with the shape of a sample
     between them.
 

@@ -38,7 +38,7 @@ def weight_images(
     ----------
     network : Network
     layer : int, optional
-        Position of a `Linear` layer; the first one unless given.
+        Position of a linear layer; the first one unless given.
     shape : pair of ints, optional
         Height and width of the layer's input as an image; a square unless given.
     ax : Axes, optional
@@ -70,7 +70,7 @@ def filters(network: Network, layer: int | None = None, ax: Axes | None = None, 
     ----------
     network : Network
     layer : int, optional
-        Position of a `Conv2d` layer; the first one unless given.
+        Position of a convolution; the first one unless given.
     ax : Axes, optional
     columns : int, optional
         Images side by side. Unless given, one row for each output channel; of a single input channel, about as
@@ -115,7 +115,7 @@ def feature_maps(
     image : array_like
         One sample, of the shape that the network takes.
     layer : int, optional
-        Position of a layer whose output is (channels, height, width); the first `Conv2d` unless given.
+        Position of a layer whose output is (channels, height, width); the first convolution unless given.
     ax : Axes, optional
     columns : int, optional
         Pictures side by side; about as many as there are rows unless given.
@@ -161,7 +161,7 @@ def misclassified(
     x : array_like, shape (n, pixels), (n, height, width), or (n, channels, height, width) with 1 or 3 channels
         Coloured images must lie in [0, 1].
     y, predicted : array_like, shape (n,) or (n, classes)
-        The true and the predicted classes: labels or rows, as from `Network.predict`.
+        The true and the predicted classes: labels or rows, as from `ranvier.Network.predict`.
     count : int
         The most images that are drawn.
     shape : pair of ints, optional
