@@ -167,9 +167,15 @@ py::object predict_few(PyPlan& self, const py::handle& x, const py::object& out)
         index_t rows = n;
         if (!out.is_none() && (!is_ready<T>(out, plan.output_shape(), true, rows) || rows != n))
             return py::none();
+        const auto* from = reinterpret_cast<const T*>(py::detail::array_proxy(x.ptr())->data);
+        if (!out.is_none()) {
+            const auto* to = reinterpret_cast<const T*>(py::detail::array_proxy(out.ptr())->data);
+            if (from < to + n * element_count(plan.output_shape()) &&
+                to < from + n * element_count(plan.input_shape()))
+                return py::none();
+        }
         const std::unique_lock lock(self.busy, std::try_to_lock);
         if (!lock) return py::none();
-        const auto* from = reinterpret_cast<const T*>(py::detail::array_proxy(x.ptr())->data);
         py::object y = out.is_none() ? few_outputs<T>(n, plan.output_shape()) : out;
         plan.predict(n, {from, nullptr}, reinterpret_cast<T*>(py::detail::array_proxy(y.ptr())->data));
         return y;

@@ -200,4 +200,57 @@ TEST_P(Matmul, SumsColumns) {
     }
 }
 
+template <class T>
+void expect_scattered_rows_to_be_rows(index_t m, index_t k, index_t n) {
+    Stored<T> table(3 * m, k, Layout::rows, 1), b(k, n, Layout::gaps, 2), g(m, n, Layout::rows, 3);
+    std::vector<index_t> offsets;
+    std::vector<T> rows;
+    for (index_t i = 0; i < m; ++i) {
+        const index_t row = (7 * i + 2) % (3 * m);
+        offsets.push_back(row * k);
+        rows.insert(rows.end(), &table.at(row, 0), &table.at(row, 0) + k);
+    }
+    const ranvier::ScatteredRows<T> scattered = {table.view.data, offsets.data(), m, k};
+    const auto gathered = ranvier::row_major<const T>(rows.data(), m, k);
+    std::vector<T> got(m * n), wanted(m * n), got_t(k * n, T(1)), wanted_t(k * n, T(1));
+    ranvier::Epilogue<T> epilogue;
+    epilogue.activation = ranvier::Activation::relu;
+    ranvier::matmul<T>(scattered, b.view, ranvier::row_major(got.data(), m, n), epilogue);
+    ranvier::matmul<T>(gathered, b.view, ranvier::row_major(wanted.data(), m, n), epilogue);
+    EXPECT_EQ(got, wanted) << m << " " << k << " " << n;
+    ranvier::Epilogue<T> adding;
+    adding.accumulate = true;
+    ranvier::matmul_transposed<T>(scattered, g.view, ranvier::row_major(got_t.data(), k, n), adding);
+    ranvier::matmul<T>(ranvier::transposed(gathered), g.view, ranvier::row_major(wanted_t.data(), k, n),
+                       adding);
+    EXPECT_EQ(got_t, wanted_t) << m << " " << k << " " << n;
+}
+
+TEST_P(Matmul, TakesRowsWhereTheyLie) {
+    for (int threads : {1, 3}) {
+        ranvier::set_num_threads(threads);
+        for (index_t m : {1, 10, 25, 64})
+            for (index_t k : {1, 5, 784})
+                for (index_t n : {1, 16, 30, 33, 100}) {
+                    expect_scattered_rows_to_be_rows<float>(m, k, n);
+                    expect_scattered_rows_to_be_rows<double>(m, k, n);
+                }
+    }
+    ranvier::set_num_threads(0);
+}
+
+TEST_P(Matmul, OneRowHasTheBitsOfManyAtAnyDepth) {
+    for (index_t k : {1, 256, 257, 512, 513, 784, 1025, 1537})
+        for (index_t n : {1, 16, 30, 65, 130}) {
+            Stored<float> a(13, k, Layout::rows, 1), b(k, n, Layout::rows, 2);
+            std::vector<float> all(13 * n, 1.0f), one(n, 1.0f);
+            ranvier::Epilogue<float> adding;
+            adding.accumulate = true;
+            ranvier::matmul<float>(a.view, b.view, ranvier::row_major(all.data(), index_t{13}, n), adding);
+            const auto row = ranvier::row_major<const float>(&a.at(5, 0), 1, k);
+            ranvier::matmul<float>(row, b.view, ranvier::row_major(one.data(), index_t{1}, n), adding);
+            EXPECT_EQ(one, std::vector<float>(all.begin() + 5 * n, all.begin() + 6 * n)) << k << " " << n;
+        }
+}
+
 }  // namespace
