@@ -7,10 +7,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ranvier import initializers, kernels
+from ranvier import kernels
 from ranvier._core import __version__, cpu_info, num_threads, set_num_threads
-from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau, StopAtTolerance
-from ranvier.checkpoint import load
 from ranvier.history import Evaluation, History
 from ranvier.layers import (
     ELU,
@@ -55,14 +53,17 @@ from ranvier.losses import (
 )
 from ranvier.network import Network
 from ranvier.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
-from ranvier.schedules import CosineSchedule, ExponentialSchedule, OneCycleSchedule, StepSchedule, WarmUp
 
 if TYPE_CHECKING:
     from ranvier import datasets as datasets
     from ranvier import diagnostics as diagnostics
+    from ranvier import initializers as initializers
     from ranvier import metrics as metrics
     from ranvier import plot as plot
     from ranvier import tuning as tuning
+    from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau, StopAtTolerance
+    from ranvier.checkpoint import load
+    from ranvier.schedules import CosineSchedule, ExponentialSchedule, OneCycleSchedule, StepSchedule, WarmUp
 
 __all__ = [
     "ELU",
@@ -129,15 +130,23 @@ __all__ = [
     "set_num_threads",
 ]
 
-# Modules that not every program needs are loaded when they are first named, as in rv.datasets.mnist().
-_LATER = ("datasets", "diagnostics", "metrics", "plot", "tuning")
+# What not every program needs is loaded when it is first named, as in rv.datasets.mnist().
+_MODULES = ("datasets", "diagnostics", "initializers", "metrics", "plot", "tuning")
+_PLACES = {
+    "callbacks": ("Checkpoint", "EarlyStopping", "ReduceOnPlateau", "StopAtTolerance"),
+    "checkpoint": ("load",),
+    "schedules": ("CosineSchedule", "ExponentialSchedule", "OneCycleSchedule", "StepSchedule", "WarmUp"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
+    if name in _MODULES:
         return import_module(f"ranvier.{name}")
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"ranvier.{module}"), name)
     raise AttributeError(f"module 'ranvier' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LATER])
+    return sorted({*globals(), *_MODULES, *__all__})

@@ -10,14 +10,16 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from ranvier.checks import boolean, integer, integers, nonnegative, positive, real, set_fields
-from ranvier.initializers import Initializer, require_initializer
 from ranvier.settings import Settings
 from ranvier.types import Array, Pair
+
+if TYPE_CHECKING:
+    from ranvier.initializers import Initializer
 
 __all__ = [
     "ELU",
@@ -52,6 +54,7 @@ __all__ = [
     "Softplus",
     "Step",
     "Tanh",
+    "checked_initializer",
     "layer_spec",
     "require_layers",
 ]
@@ -92,6 +95,21 @@ class Layer(Settings):
     def inner(self) -> dict[str, tuple[Layer | CustomLayer, ...]]:
         """Return the branches that the layer holds, by their names in paths of parameters."""
         return {}
+
+
+def checked_initializer(init: object) -> Initializer | None:
+    """Return an initializer or None.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    if init is None:
+        return None
+    from ranvier.initializers import require_initializer  # here, so that `import ranvier` stays quick
+
+    return require_initializer(init, "init")
 
 
 def _start(
@@ -147,7 +165,7 @@ class Linear(Layer):
             bias=boolean(self.bias, "bias"),
             l1=nonnegative(self.l1, "l1"),
             l2=nonnegative(self.l2, "l2"),
-            init=require_initializer(self.init, "init"),
+            init=checked_initializer(self.init),
         )
 
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
@@ -202,7 +220,7 @@ class Conv2d(Layer):
             bias=boolean(self.bias, "bias"),
             l1=nonnegative(self.l1, "l1"),
             l2=nonnegative(self.l2, "l2"),
-            init=require_initializer(self.init, "init"),
+            init=checked_initializer(self.init),
         )
         for field in ("in_channels", "out_channels"):
             if getattr(self, field) % self.groups:

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ranvier import _core, checkpoint, training
-from ranvier.callbacks import Callback, StatefulCallback
+from ranvier import _core, training
 from ranvier.checks import integer, nonnegative
 from ranvier.data import as_samples, as_targets, as_values, as_weights, held_out
 from ranvier.engine import Engine
 from ranvier.history import Evaluation, History
-from ranvier.initializers import Initializer, require_initializer
-from ranvier.layers import Conv2d, CustomLayer, Layer, Linear, Sigmoid, require_layers
+from ranvier.layers import Conv2d, CustomLayer, Layer, Linear, Sigmoid, checked_initializer, require_layers
 from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss
 from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer
@@ -26,6 +24,8 @@ from ranvier.tracing import layer_outputs
 from ranvier.types import Array, Labels, Weights
 
 if TYPE_CHECKING:
+    from ranvier.callbacks import Callback
+    from ranvier.initializers import Initializer
     from ranvier.profiling import Profile
 
 __all__ = ["Network"]
@@ -82,7 +82,7 @@ class Network(LectureNotes):
         dtype: Any = "float32",
         init: Initializer | None = None,
     ) -> None:
-        self.init = require_initializer(init, "init")
+        self.init = checked_initializer(init)
         self.dtype = np.dtype(dtype)
         if self.dtype.name not in ("float32", "float64"):
             raise ValueError(f"dtype: expected float32 or float64, got {self.dtype.name}")
@@ -432,6 +432,8 @@ class Network(LectureNotes):
         """
         loss = loss or self._default_loss
         epochs = integer(epochs, "epochs", 0)
+        from ranvier.callbacks import StatefulCallback  # here, like the profile: not every program trains
+
         callbacks = list(callbacks)
         if wrong := [callback for callback in callbacks if not callable(callback)]:
             raise TypeError(f"callbacks: expected functions, got {wrong[0]!r}")
@@ -564,4 +566,6 @@ class Network(LectureNotes):
         ValueError
             If a layer, an initializer or, with the training state, a schedule is of your own.
         """
+        from ranvier import checkpoint
+
         checkpoint.save(self, path, metadata, training_state)

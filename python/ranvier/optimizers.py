@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ranvier import _core
 from ranvier.checks import boolean, nonnegative, positive, set_fields
-from ranvier.schedules import Schedule, rate_or_schedule
 from ranvier.settings import Settings
 from ranvier.types import Array
+
+if TYPE_CHECKING:
+    from ranvier.schedules import Schedule
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
@@ -51,9 +53,9 @@ class Optimizer(Settings):
         -------
         ndarray of float64, shape (updates,)
         """
-        if isinstance(self.learning_rate, Schedule):
-            return self.learning_rate.rates(first_update, updates, updates_per_epoch)
-        return np.full(updates, self.learning_rate)
+        if isinstance(self.learning_rate, float):
+            return np.full(updates, self.learning_rate)
+        return self.learning_rate.rates(first_update, updates, updates_per_epoch)
 
     def create(self, parameters: _core.Parameters) -> _core.Optimizer:
         """Make the state for these parameters."""
@@ -66,7 +68,7 @@ class Optimizer(Settings):
             if name in ("clip_norm", "clip_value"):
                 checked[name] = None if value is None else positive(value, name)
             elif name == "learning_rate":
-                checked[name] = rate_or_schedule(value)
+                checked[name] = _rate_or_schedule(value)
             elif name == "nesterov":
                 checked[name] = boolean(value, name)
             elif name == "betas":
@@ -76,6 +78,14 @@ class Optimizer(Settings):
             else:
                 checked[name] = nonnegative(value, name, below=1 if name in ("momentum", "alpha") else math.inf)
         set_fields(self, **checked)
+
+
+def _rate_or_schedule(value: Any) -> float | Schedule:
+    if isinstance(value, float | int):
+        return nonnegative(value, "learning_rate")
+    from ranvier.schedules import rate_or_schedule  # here, so that `import ranvier` stays quick
+
+    return rate_or_schedule(value)
 
 
 def _betas(value: Any) -> tuple[float, float]:

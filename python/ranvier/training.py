@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ranvier import _core
-from ranvier.callbacks import Callback
 from ranvier.history import Evaluation, History
 from ranvier.losses import CustomLoss, Loss
 from ranvier.optimizers import Optimizer
 from ranvier.types import Array, Labels, Weights
 
 if TYPE_CHECKING:
+    from ranvier.callbacks import Callback
     from ranvier.network import Network
 
 __all__ = ["evaluate", "run_epoch", "train"]
