@@ -12,12 +12,12 @@ from ranvier.models import DATASETS
 
 
 def data():
-    """Return the images, and the names of their classes."""
+    """Return the images, the names of their classes, and that of the data."""
     try:
-        return rv.datasets.cifar10(), DATASETS["cifar10"].classes
+        return rv.datasets.cifar10(), DATASETS["cifar10"].classes, "CIFAR-10"
     except OSError:
         print("CIFAR-10 is not here: scikit-learn's digits take its place")
-        return rv.datasets.digits(), DATASETS["digits"].classes
+        return rv.datasets.digits(), DATASETS["digits"].classes, "digits of 8 x 8"
 
 
 def two_layers(shape, classes=10):
@@ -50,10 +50,11 @@ def train(net, x, y, x_test, y_test, epochs=4):
 
 
 def main(picture):
-    ((x, y), (x_test, y_test)), classes = data()
+    ((x, y), (x_test, y_test)), classes, title = data()
     epochs = 4 if len(x) > 10000 else 30
     nets = {"two layers": two_layers(x.shape[1:]), "small CNN": small_cnn(x.shape[1:])}
-    figure = Figure(figsize=(14, 4.6), layout="constrained")
+    figure = Figure(figsize=(12.5, 4.5), layout="constrained")
+    figure.suptitle(title)
     panels = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
     for ax, (name, net) in zip(panels, nets.items(), strict=False):
         history = train(net, x, y, x_test, y_test, epochs)
