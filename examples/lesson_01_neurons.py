@@ -47,7 +47,7 @@ def draw(gate, histories):
     for number, (name, history) in enumerate(histories.items()):
         style = line_style(number) | {"linestyle": ("-", "--")[number]}
         right.plot(np.array(history.loss) / history.loss[0], label=name, **style)
-    right.set(title="A sigmoid neuron learns", xlabel="epoch", ylabel="cost, as a part of the first", ylim=(0, 1.05))
+    right.set(title="A sigmoid neuron learns", xlabel="epoch", ylabel="cost / cost at the start", ylim=(0, 1.05))
     right.grid(alpha=0.3)
     right.legend(loc=(0.12, 0.45))
     return figure

@@ -9,7 +9,7 @@ import sys
 import ranvier as rv
 from matplotlib.figure import Figure
 from ranvier import plot
-from ranvier.initializers import LeCunNormal
+from ranvier.initializers import LeCunNormal, Normal
 from ranvier.plot.common import integer_ticks, line_style
 
 
@@ -33,12 +33,11 @@ def sigmoid_network(inputs, hidden, init=None, l2=0.0):
 
 def stages(inputs, epochs):
     """Return the network, the loss and the optimizer of each stage, by name."""
-    small, cross_entropy = LeCunNormal(), rv.CrossEntropyLoss()
-    decay = rv.CosineSchedule(0.5, epochs)
-    unit_start = rv.initializers.Normal(1.0)
+    unit_start, small = Normal(1.0), LeCunNormal()
+    cross_entropy, decay = rv.CrossEntropyLoss(), rv.CosineSchedule(0.5, epochs)
     return {
         "chapter 1": (rv.Network([inputs, 30, 10], seed=0), rv.QuadraticLoss(), rv.SGD(3.0)),
-        "+ cross-entropy": (sigmoid_network(inputs, 30, unit_start), cross_entropy, rv.SGD(0.1)),
+        "+ cross-entropy": (sigmoid_network(inputs, 30, unit_start), cross_entropy, rv.SGD(0.5)),
         "+ start values": (sigmoid_network(inputs, 30, small), cross_entropy, rv.SGD(0.1)),
         "+ 100 units": (sigmoid_network(inputs, 100, small), cross_entropy, rv.SGD(0.1)),
         "+ L2, falling rate": (sigmoid_network(inputs, 100, small, l2=3e-5), cross_entropy, rv.SGD(decay)),

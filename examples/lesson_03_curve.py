@@ -68,7 +68,7 @@ def main(picture, starts=5):
     nets = {units: [fit_curve(units, seed) for seed in range(starts)] for units in UNITS}
     for units, trained in nets.items():
         errors = sorted(map(rms_error, trained))
-        print(f"{units:3} units: error {errors[starts // 2]:.4f} (from {errors[0]:.4f} to {errors[-1]:.4f})")
+        print(f"hidden units {units:3}: error {errors[starts // 2]:.4f} (from {errors[0]:.4f} to {errors[-1]:.4f})")
     draw(nets).savefig(picture, dpi=110)
 
 

@@ -4,6 +4,7 @@ Six hidden layers of 30 units on scikit-learn's digits: sigmoid and ReLU, small,
 normalization. Run it as ``python lesson_04_vanishing.py [picture.png]``.
 """
 
+import contextlib
 import sys
 
 import ranvier as rv
@@ -42,25 +43,25 @@ def gradient_norms(net, x, y):
 def train(net, data, epochs=20):
     """Return the test accuracy after each epoch; training may overflow, and ends then."""
     (x, y), test = data
-    try:
+    with contextlib.suppress(FloatingPointError):
         net.fit(x, y, epochs=epochs, batch_size=10, optimizer=rv.SGD(0.1), validation_data=test, progress=False)
-    except FloatingPointError:
-        pass
     return net.history.val_accuracy
 
 
 def draw(norms, accuracies):
     """Return a picture of the norms by layer, and of the accuracies over the epochs."""
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     plot.gradient_norms(norms, left, unit="layer, from the input")
     left.set_title("before training")
-    for number, accuracy in enumerate(accuracies.values()):
+    left.get_legend().remove()
+    for number, (name, accuracy) in enumerate(accuracies.items()):
         percents = [100 * value for value in accuracy]
-        right.plot(range(1, len(percents) + 1), percents, marker=".", **line_style(number))
+        right.plot(range(1, len(percents) + 1), percents, marker=".", label=name, **line_style(number))
     right.set(title="in training", xlabel="epoch", ylabel="correct test digits in %", ylim=(0, 102))
     integer_ticks(right)
     right.grid(alpha=0.3)
+    right.legend(loc=(0.46, 0.17))
     return figure
 
 

@@ -17,14 +17,18 @@ RATES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 ACTIVATIONS = {"ReLU": rv.ReLU(), "leaky ReLU": rv.LeakyReLU(0.01), "ELU": rv.ELU()}
 
 
-def train(activation, rate, data, seed=0, epochs=20, callbacks=()):
-    """Return a trained network; if the numbers overflow, as it was before."""
+def network(activation, seed=0):
+    """Return a network for the 64 pixels of a digit."""
     layers = [rv.Linear(64, 100), activation, rv.Linear(100, 100), activation, rv.Linear(100, 10)]
-    net = rv.Network(layers, seed=seed, init=HeNormal())
+    return rv.Network(layers, seed=seed, init=HeNormal())
+
+
+def train(net, rate, data, epochs=20, callbacks=()):
+    """Train a network, and return it; if the numbers overflow, as it was before that."""
     try:
         net.fit(*data[0], epochs=epochs, optimizer=rv.SGD(rate), callbacks=callbacks, progress=False)
-    except FloatingPointError as error:
-        print(f"  {activation} at rate {rate}, seed {seed}: {error}")
+    except FloatingPointError:
+        print(f"  {net.layers[1]}, rate {rate}, seed {net.seed}: overflows in epoch {len(net.history) + 1}")
     return net
 
 
@@ -34,11 +38,10 @@ def silent_units(net, x):
     return float(np.mean([(output <= 0).all(axis=0) for output in outputs.values()]))
 
 
-def measure(activation, rate, data, starts):
-    """Return the silent fraction and the test accuracy, each a mean over several starts."""
-    nets = [train(activation, rate, data, seed) for seed in range(starts)]
+def medians(nets, data):
+    """Return the medians of the silent fraction and of the test accuracy."""
     silent = [silent_units(net, data[0][0]) for net in nets]
-    return np.mean(silent), np.mean([net.evaluate(*data[1]).accuracy for net in nets])
+    return np.median(silent), np.median([net.evaluate(*data[1]).accuracy for net in nets])
 
 
 def draw(results):
@@ -61,15 +64,20 @@ def main(picture, starts=5):
     """Print silent units and accuracy for each activation and rate, and write the picture."""
     data = rv.datasets.digits(flatten=True)
     dead = DeadUnits(data[0][0])
-    train(rv.ReLU(), 1.0, data, callbacks=[dead])
+    train(network(rv.ReLU()), 1.0, data, callbacks=[dead])
     first, second = dead.fractions.values()
     for epoch in (1, 2, 5, 20):
-        print(f"ReLU at rate 1: {first[epoch - 1]:.0%} and {second[epoch - 1]:.0%} dead after epoch {epoch}")
+        print(f"ReLU at rate 1.0, epoch {epoch}: {first[epoch - 1]:.0%} and {second[epoch - 1]:.0%} are dead")
     results = {}
     for name, activation in ACTIVATIONS.items():
-        results[name] = [measure(activation, rate, data, starts) for rate in RATES]
-        for rate, (silent, accuracy) in zip(RATES, results[name], strict=True):
-            print(f"{name:10} at rate {rate}: {silent:4.0%} silent, {accuracy:6.1%} of the test digits")
+        results[name] = []
+        for rate in RATES:
+            nets = [train(network(activation, seed), rate, data) for seed in range(starts)]
+            results[name].append(medians(nets, data))
+            silent, accuracy = results[name][-1]
+            print(f"{name:10} at rate {rate}: {silent:4.0%} silent, {accuracy:5.1%} of the test digits")
+        silent, accuracy = medians([train(net, 0.1, data) for net in nets], data)
+        print(f"{name:10} then at 0.1:  {silent:4.0%} silent, {accuracy:5.1%} of the test digits")
     draw(results).savefig(picture, dpi=110)
 
 
