@@ -61,7 +61,7 @@ def draw(norms, accuracies):
     right.set(title="in training", xlabel="epoch", ylabel="correct test digits in %", ylim=(0, 102))
     integer_ticks(right)
     right.grid(alpha=0.3)
-    right.legend(loc=(0.46, 0.17))
+    right.legend(loc="lower right", bbox_to_anchor=(1, 0.14), fontsize="small")
     return figure
 
 
