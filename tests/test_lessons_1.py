@@ -1,13 +1,13 @@
 """Lessons 1 to 5 say what is true: their functions, with less training than in the lessons."""
 
 import importlib.util
-import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ranvier as rv
+from mnist_files import WHY_NOT, mnist_folder
 from ranvier.diagnostics import DeadUnits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,16 +26,6 @@ def lesson(name):
 def digits():
     pytest.importorskip("sklearn")
     return rv.datasets.digits(flatten=True)
-
-
-def mnist_folder():
-    """Return the folder of the four files, or None."""
-    here = ROOT.parent / "shared" / "data" / "mnist"
-    given = Path(os.environ.get("RANVIER_DATA", here))
-    for candidate in (given, given / "mnist", here):
-        if any(candidate.glob("train-images-idx3-ubyte*")):
-            return candidate
-    return None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,7 +61,7 @@ def test_1_runs(tmp_path, capsys):
 def test_2_later_stages_are_better(tmp_path, monkeypatch, capsys):
     folder = mnist_folder()
     if folder is None:
-        pytest.skip("MNIST is neither in RANVIER_DATA nor in ../shared/data/mnist")
+        pytest.skip(WHY_NOT)
     monkeypatch.setenv("RANVIER_DATA", str(folder))
     module = lesson("02_mnist")
     module.main(tmp_path / "picture.png", epochs=2)

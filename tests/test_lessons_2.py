@@ -1,12 +1,12 @@
 """Lessons 6 to 10: what their pages claim, with small settings, and that each writes its picture."""
 
 import importlib.util
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ranvier as rv
+from mnist_files import WHY_NOT, mnist_folder
 from ranvier import kernels, metrics
 from ranvier.models import DATASETS
 from scipy.signal import correlate2d
@@ -97,20 +97,10 @@ def cnn():
     return lesson("lesson_07_mnist_cnn")
 
 
-def mnist_folder():
-    """Return the folder of MNIST's files, or None."""
-    here = ROOT.parent / "shared" / "data" / "mnist"
-    given = Path(os.environ.get("RANVIER_DATA", here))
-    for candidate in (given, given / "mnist", here):
-        if any(candidate.glob("train-images-idx3-ubyte*")):
-            return candidate
-    return None
-
-
 @pytest.fixture(scope="module")
 def mnist():
     if mnist_folder() is None:
-        pytest.skip("MNIST is neither in RANVIER_DATA nor in ../shared/data/mnist")
+        pytest.skip(WHY_NOT)
     return rv.datasets.mnist(mnist_folder())
 
 

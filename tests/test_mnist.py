@@ -1,28 +1,16 @@
 """Real digits: MNIST, from RANVIER_DATA or ../shared/data/mnist beside the repository."""
 
-import os
-from pathlib import Path
-
 import pytest
 import ranvier as rv
+from mnist_files import WHY_NOT, mnist_folder
 from ranvier.models import DATASETS
-
-
-def folder():
-    """Return the folder of the four files, or None."""
-    here = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "mnist"
-    given = Path(os.environ.get("RANVIER_DATA", here))
-    for candidate in (given, given / "mnist", here):
-        if any(candidate.glob("train-images-idx3-ubyte*")):
-            return candidate
-    return None
 
 
 @pytest.fixture(scope="module")
 def data():
-    if folder() is None:
-        pytest.skip("MNIST is neither in RANVIER_DATA nor in ../shared/data/mnist")
-    return rv.datasets.mnist(folder())
+    if mnist_folder() is None:
+        pytest.skip(WHY_NOT)
+    return rv.datasets.mnist(mnist_folder())
 
 
 def test_has_its_shapes(data):

@@ -1,5 +1,4 @@
-// What each instruction set provides for Winograd's convolutions: transforms of tiles, and the exchange
-// between planes of pixels and vectors of channels.
+// What each instruction set provides for Winograd's convolutions: transforms of tiles.
 #pragma once
 
 #include "ranvier/array.h"

@@ -1,4 +1,5 @@
 // Layers that move, turn, mirror and cut images at random in training.
+#include "images.h"
 #include "layer.h"
 #include "ranvier/augment.h"
 
@@ -109,12 +110,6 @@ private:
     CropWindow window_;
     bool same_size_;
 };
-
-template <class T>
-void require_images(const Site<T>& site) {
-    if (site.input.size() != 3)
-        site.refuse("expected samples of shape (channels, height, width), got " + shape_text(site.input));
-}
 
 }  // namespace
 

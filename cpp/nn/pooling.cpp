@@ -92,12 +92,6 @@ private:
     index_t channels_, size_;
 };
 
-template <class T>
-void require_images(const Site<T>& site) {
-    if (site.input.size() != 3)
-        site.refuse("expected samples of shape (channels, height, width), got " + shape_text(site.input));
-}
-
 }  // namespace
 
 template <class T>

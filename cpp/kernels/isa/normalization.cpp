@@ -1,21 +1,9 @@
 // Normalization kernels of one instruction set; formulas in normalization_kernels.h.
-#include "../../platform/simd.h"
+#include "../../platform/simd_loops.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
 namespace {
-
-// body(load) for whole vectors and then once for the tail; load(pointer) reads as many elements as are there,
-// and zeros beyond them.
-template <class T, class Body>
-RANVIER_INLINE void for_each_vector(index_t n, Body&& body) {
-    index_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>)
-        body([&](const T* from) { return load(from + i); }, [&](T* to, Vec<T> v) { store(to + i, v); });
-    if (i < n)
-        body([&](const T* from) { return load_partial(from + i, n - i); },
-             [&](T* to, Vec<T> v) { store_partial(to + i, v, n - i); });
-}
 
 template <class T>
 RANVIER_INLINE double wide_sum(Vec<T> v) {

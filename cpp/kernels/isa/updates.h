@@ -1,21 +1,10 @@
 // Parameter updates over a contiguous run; formulas in ranvier/optimizer.h.
 #pragma once
 
-#include "../../platform/simd.h"
+#include "../../platform/simd_loops.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
-
-// body(load, store) for whole vectors and then once for the tail, with loads and stores of the right width.
-template <class T, class Body>
-RANVIER_INLINE void for_each_vector(index_t n, Body&& body) {
-    index_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>)
-        body([&](const T* from) { return load(from + i); }, [&](T* to, Vec<T> v) { store(to + i, v); });
-    if (i < n)
-        body([&](const T* from) { return load_partial(from + i, n - i); },
-             [&](T* to, Vec<T> v) { store_partial(to + i, v, n - i); });
-}
 
 // What every rule does to a gradient and a weight before its own step.
 template <class T>
