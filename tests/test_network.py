@@ -341,6 +341,18 @@ def test_summary_shows_shapes_and_counts(capsys):
     assert "?" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ([3, 4, 2], "26 parameters of float32: 20 weights, 6 biases, 6 neurons"),
+        ([3, 4, 4, 1], "41 parameters of float32: 32 weights, 9 biases, 9 neurons"),
+    ],
+)
+def test_summary_counts_the_notes_examples(capsys, sizes, told):
+    rv.Network(sizes).summary()
+    assert told in capsys.readouterr().out
+
+
 X, Y = blobs(20)
 BAD = {
     "batch size of 0": (

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 
@@ -164,3 +165,9 @@ def test_denormal_mode_is_restored():
     K.matmul(np.ones((4, 4)), np.ones((4, 4)))
     assert (tiny * 0.5)[0] != 0
     assert K.relu(tiny)[0] == tiny[0]
+
+
+def test_the_free_threaded_python_stays_free():
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        pytest.skip("this Python has a GIL")
+    assert run("import sys, ranvier; print(sys._is_gil_enabled())")[:2] == (0, "False")

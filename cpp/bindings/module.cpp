@@ -3,7 +3,9 @@
 
 #include "bindings.h"
 
-PYBIND11_MODULE(_core, m) {
+// Kernels share nothing but the worker threads, which serve one caller at a time, and a plan has its own
+// lock.
+PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     m.doc() = "The compiled core of ranvier.";
     m.attr("__version__") = RANVIER_VERSION;
     ranvier::bind_platform(m);

@@ -302,7 +302,7 @@ OnNonFinite on_nonfinite_named(const std::string& name) {
 py::tuple train_epoch(PyPlan& self, const py::handle& x, const py::handle& target, const py::handle& order,
                       index_t batch_size, const py::object& loss, PyOptimizer& optimizer,
                       const py::object& learning_rates, const std::string& on_nonfinite,
-                      const py::object& report, const py::handle& weights) {
+                      const py::object& report, const py::handle& weights, const py::object& losses) {
     return self.visit([&](auto& plan, auto element) {
         using T = decltype(element);
         index_t samples_there, n;
@@ -315,12 +315,19 @@ py::tuple train_epoch(PyPlan& self, const py::handle& x, const py::handle& targe
         EpochOptions<T> options;
         options.batch_size = batch_size;
         options.on_nonfinite = on_nonfinite_named(on_nonfinite);
-        if (!learning_rates.is_none()) {
-            index_t rates;
-            options.learning_rates = samples<double>(learning_rates, "learning_rates", {}, rates);
-            if (rates * batch_size < n)
-                throw py::value_error("learning_rates: expected one for each batch, got " +
-                                      std::to_string(rates) + " for " + std::to_string(n) + " samples");
+        const auto of_each_batch = [&](const py::object& array, const char* name) {
+            index_t numbers;
+            const double* data = samples<double>(array, name, {}, numbers);
+            if (numbers * batch_size < n)
+                throw py::value_error(std::string(name) + ": expected one for each batch, got " +
+                                      std::to_string(numbers) + " for " + std::to_string(n) + " samples");
+            return data;
+        };
+        if (!learning_rates.is_none())
+            options.learning_rates = of_each_batch(learning_rates, "learning_rates");
+        if (!losses.is_none()) {
+            of_each_batch(losses, "losses");
+            options.losses = py::reinterpret_borrow<py::array_t<double>>(losses).mutable_data();
         }
         Interruption interruption;
         options.report = [&](const EpochSums& now) {
@@ -409,7 +416,8 @@ void bind_plan(py::module_& m) {
              py::arg("weights") = py::none())
         .def("train_epoch", &train_epoch, py::arg("x"), py::arg("target"), py::arg("order"),
              py::arg("batch_size"), py::arg("loss"), py::arg("optimizer"), py::arg("learning_rates"),
-             py::arg("on_nonfinite"), py::arg("report"), py::arg("weights") = py::none())
+             py::arg("on_nonfinite"), py::arg("report"), py::arg("weights") = py::none(),
+             py::arg("losses") = py::none())
         .def("profile", &profile, py::arg("train"));
 }
 

@@ -416,6 +416,9 @@ EpochSums Plan<T>::train_epoch(index_t n, const Samples<T>& x, const Objective<T
             total.skipped += now;
             sums = {};
         }
+        if (options.losses)
+            options.losses[number] =
+                sums.loss / loss_divisor(objective.loss.kind, sums.weight, s.output_size);
         total.loss += sums.loss;
         total.hits += sums.hits;
         total.weight += sums.weight;

@@ -201,17 +201,18 @@ class Plan:
         on_nonfinite: str,
         report: Callable[[float, int, int, int], object] | None,
         weights: Weights | None = None,
+        losses: NDArray[np.float64] | None = None,
     ) -> tuple[float, int, int, int, str]:
         """One pass over the samples in that order.
 
         ``loss`` is a specification, and gets the target and the weights; or a function of predictions and the numbers
         of their samples that returns the sum of losses, the hits and the gradient: then the target is not looked at,
         and there may be no weights.
-        ``learning_rates``, if given, has one for each batch. ``on_nonfinite`` is "raise" (end), "warn" (leave the
-        batch out) or "ignore". ``report(mean loss, hits, samples used, samples done)`` is called about every
-        100 ms. Whatever it raises, and KeyboardInterrupt at a signal, ends the pass after a whole batch and is
-        raised from here. Returns the mean loss, the hits, the samples done, those of them in batches left
-        out, and where the first such batch went bad, or "".
+        ``learning_rates``, if given, has one for each batch; ``losses`` receives the mean of each. ``on_nonfinite``
+        is "raise" (end), "warn" (leave the batch out) or "ignore". ``report(mean loss, hits, samples used, samples
+        done)`` is called about every 100 ms. Whatever it raises, and KeyboardInterrupt at a signal, ends the pass
+        after a whole batch and is raised from here. Returns the mean loss, the hits, the samples done, those of them
+        in batches left out, and where the first such batch went bad, or "".
         """
 
     def profile(

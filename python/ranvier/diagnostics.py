@@ -558,8 +558,7 @@ def learning_rate_range_test(
     """Train with a learning rate that grows exponentially, and tell at which it works best (Smith 2017).
 
     The rate grows by the same factor from each batch to the next. The test ends early where the loss is not finite, or
-    four times the lowest so far. The network is put back as it was. A batch's loss costs a call of its own, so a step
-    takes longer than one of `ranvier.Network.fit`.
+    four times the lowest so far. The network is put back as it was.
 
     Parameters
     ----------
@@ -602,15 +601,15 @@ def learning_rate_range_test(
 
 def _losses(
     net: Network, x: Array, y: Any, rates: Array, batch_size: int, loss: AnyLoss, state: _core.Optimizer
-) -> Iterator[float]:
-    """Yield the loss of a batch for each rate, training with it."""
+) -> list[float]:
+    """Train on a batch with each rate, up to the first whose loss is not finite; return the losses."""
     rounds = -(-len(rates) * batch_size // len(x))
     orders = [_core.random_permutation(net.seed, net.epochs_trained + 1 + number, len(x)) for number in range(rounds)]
-    order = np.concatenate(orders)
-    for step, rate in enumerate(rates):
-        batch = order[step * batch_size : (step + 1) * batch_size]
-        state.learning_rate = float(rate)
-        yield training.run_epoch(net, x, y, batch, batch_size, loss, state, on_nonfinite="ignore").loss
+    order = np.concatenate(orders)[: len(rates) * batch_size]
+    losses = np.zeros(len(rates))
+    sums = training.run_epoch(net, x, y, order, batch_size, loss, state, rates, losses=losses)
+    done: list[float] = losses[: sums.samples // batch_size].tolist()
+    return done
 
 
 def _moving_averages(values: Iterable[float]) -> Iterator[float]:

@@ -69,14 +69,18 @@ def run_epoch(
     on_nonfinite: str = "raise",
     report: Report | None = None,
     weights: Weights | None = None,
+    losses: Array | None = None,
 ) -> Sums:
-    """Run one pass over the samples in that order, with a learning rate for each batch or the optimizer's own."""
+    """Run one pass over the samples in that order, with a learning rate for each batch or the optimizer's own.
+
+    ``losses``, if given, receives the mean loss of each batch.
+    """
     batch_size = min(batch_size, len(x))
     plan = network.engine.plan(x.shape[1:], batch_size)
     objective = _in_core(loss, y)
     return Sums(
         *plan.train_epoch(
-            x, y, order, batch_size, objective, optimizer, learning_rates, on_nonfinite, report, weights=weights
+            x, y, order, batch_size, objective, optimizer, learning_rates, on_nonfinite, report, weights, losses
         )
     )
 

@@ -47,6 +47,7 @@ template <class T>
 struct EpochOptions {
     index_t batch_size = 1;
     const double* learning_rates = nullptr;  // of each batch; nullptr: the optimizer's own
+    double* losses = nullptr;                // receives the mean loss of each batch, unless nullptr
     OnNonFinite on_nonfinite = OnNonFinite::stop;
     // Gets the sums so far about every 100 ms, unless empty; if it returns false the pass ends there.
     std::function<bool(const EpochSums&)> report;
