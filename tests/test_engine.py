@@ -243,3 +243,12 @@ def test_relu_before_pooling_changes_no_bit():
         network.fit(x, y, epochs=2, progress=False)
     for one, other in zip(fused.state_dict().values(), plain.state_dict().values(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("optimizer", [rv.SGD(0.1), rv.Adam()], ids=["plain descent", "adam"])
+def test_nothing_is_sent_back_beyond_the_first_trained_layer(optimizer):
+    net = rv.Network([rv.Flatten(), rv.Tanh(), rv.Dropout(0.2), rv.Linear(144, 8), rv.ReLU(), rv.Linear(8, 3)], seed=0)
+    layers = net.profile(PIXELS, LABELS, optimizer=optimizer, seconds=0.01).layers
+    assert [layer.name for layer in layers] == ["Tanh", "Dropout", "Linear + ReLU", "Linear"]
+    assert [layer.backward > 0 for layer in layers] == [False, False, True, True]
+    assert [layer.backward_flops / layer.flops for layer in layers[2:]] == [1, 2]

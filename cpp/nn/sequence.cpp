@@ -178,12 +178,12 @@ template <class T>
 void Sequence<T>::backward_for_descent(const Pass<T>& pass, T* grad) {
     if (!all_gradients_.size()) all_gradients_ = Buffer<T>(kept_size_);
     output_gradient_ = grad;
-    for (std::size_t i = stages_.size(); i-- > 0;) {
+    for (std::size_t i = stages_.size(); i-- > untrained_;) {
         Stage& stage = stages_[i];
-        T *from = gradient_of(i), *to = i == 0 ? nullptr : gradient_of(i - 1);
+        T *from = gradient_of(i), *to = i == untrained_ ? nullptr : gradient_of(i - 1);
         if (pass.observer) pass.observer->begin(stage.info, Direction::backward);
         if (stage.layer->passes_through(pass))
-            std::copy_n(from, pass.n * stage.size, to ? to : from);
+            std::copy_n(from, pass.n * stage.size, to);  // the first trained stage never does
         else if (stage.layer->descends())
             stage.layer->backward_to_input(pass, stage.y, from, to);
         else

@@ -32,8 +32,8 @@ class LayerTime:
     flops : float
         Multiplications and additions of the forward pass; 0 for layers that do little for each element.
     backward_flops : float
-        Those of the backward pass: twice as many, or as many for the network's first layer, which makes no
-        gradient to its input.
+        Those of the backward pass: twice as many, or as many for the first layer that is trained, which makes
+        no gradient to its input.
     """
 
     path: str
@@ -122,8 +122,9 @@ def profile(
     with engine.restored():
         plan.train_epoch(x, y, order, batch_size, loss.spec(), state, None, "ignore", None)  # to warm up
         rows, gather, loss_seconds, update = plan.profile(train)
+    first = next((row[0] for row in rows if row[4] > 0), None)  # makes no gradient to its input
     layers = tuple(
-        LayerTime(path, name, forward / n, backward / n, flops, flops if path == rows[0][0] else 2 * flops)
+        LayerTime(path, name, forward / n, backward / n, flops, flops if path == first else 2 * flops)
         for path, name, flops, forward, backward, n in rows
     )
     return Profile(
