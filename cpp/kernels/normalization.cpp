@@ -67,7 +67,7 @@ void batch_norm_statistics(const BatchNormShape& s, const T* x, double epsilon, 
         if (s.inner == 1) {
             double totals[kColumns];
             column_totals<T>(s.outer, n, totals, [&](index_t row, T* part) {
-                table.add_each(n, x + row * s.channels + first, part);
+                kernels<T>().gemm->add_row(n, x + row * s.channels + first, part);
             });
             for (index_t c = 0; c < n; ++c) mean[first + c] = static_cast<T>(totals[c] / count);
             column_totals<T>(s.outer, n, totals, [&](index_t row, T* part) {
@@ -121,7 +121,7 @@ void batch_norm_backward(const BatchNormShape& s, bool from_batch, const T* grad
         double *sums = totals.data(), *products = sums + n;
         if (s.inner == 1) {
             column_totals<T>(s.outer, n, sums, [&](index_t row, T* part) {
-                table.add_each(n, grad + row * s.channels + first, part);
+                kernels<T>().gemm->add_row(n, grad + row * s.channels + first, part);
             });
             column_totals<T>(s.outer, n, products, [&](index_t row, T* part) {
                 const index_t at = row * s.channels + first;
@@ -200,7 +200,7 @@ void layer_norm_backward(index_t rows, index_t size, const T* grad, const T* x, 
             }
             if (grad_beta) {
                 column_totals<T>(rows, n, totals, [&](index_t i, T* part) {
-                    table.add_each(n, grad + i * size + first, part);
+                    kernels<T>().gemm->add_row(n, grad + i * size + first, part);
                 });
                 for (index_t j = 0; j < n; ++j) grad_beta[first + j] = static_cast<T>(totals[j]);
             }

@@ -16,8 +16,7 @@ struct NormalizationKernels {
     void (*affine)(index_t n, const T* x, T a, T b, T* y);
     void (*combine)(index_t n, const T* g, const T* x, T a, T b, T c, T* y);
 
-    // sums += x, sums += (x - mean)^2, sums += g (x - mean).
-    void (*add_each)(index_t n, const T* x, T* sums);
+    // sums += (x - mean)^2, sums += g (x - mean).
     void (*add_squares_each)(index_t n, const T* x, const T* mean, T* sums);
     void (*add_products_each)(index_t n, const T* g, const T* x, const T* mean, T* sums);
     void (*affine_each)(index_t n, const T* x, const T* a, const T* b, T* y);

@@ -164,10 +164,14 @@ struct Plan<T>::State {
         return batch_x.data();
     }
 
+    void prepare_gradients() {
+        if (!output_gradient.size()) output_gradient = Buffer<T>(capacity * output_size);
+    }
+
     // What only training needs, at its first call.
     void prepare_training(const Samples<T>& x, const Objective<T>& objective, index_t batch_size) {
         reads_scattered = x.values && layers.reads_scattered_rows(batch_size);
-        if (!output_gradient.size()) output_gradient = Buffer<T>(capacity * output_size);
+        prepare_gradients();
         if (reads_scattered && !batch_offsets.size()) batch_offsets = Buffer<index_t>(capacity);
         if (!reads_scattered && !batch_x.size()) batch_x = Buffer<T>(capacity * input_size);
         if (objective.targets.dense && !batch_dense.size()) batch_dense = Buffer<T>(capacity * output_size);
@@ -353,7 +357,7 @@ void Plan<T>::backward(index_t n, const T* grad, T* grad_x) {
         throw std::invalid_argument("grad: expected the " + std::to_string(s.pass.n) +
                                     " samples of the last forward pass, got " + std::to_string(n));
     FlushDenormals flush;
-    if (!s.output_gradient.size()) s.output_gradient = Buffer<T>(s.capacity * s.output_size);
+    s.prepare_gradients();
     std::copy_n(grad, n * s.output_size, s.output_gradient.data());
     s.layers.backward(s.pass, s.output_gradient.data(), grad_x);
 }
@@ -361,7 +365,7 @@ void Plan<T>::backward(index_t n, const T* grad, T* grad_x) {
 template <class T>
 LossSums Plan<T>::gradients(index_t n, const Samples<T>& x, const Objective<T>& objective) {
     FlushDenormals flush;
-    state_->prepare_training(x, objective, n);
+    state_->prepare_gradients();
     std::vector<std::int64_t> samples(static_cast<std::size_t>(n));
     std::iota(samples.begin(), samples.end(), 0);
     return state_->gradients_of(

@@ -17,4 +17,16 @@ RANVIER_INLINE void for_each_vector(index_t n, Body&& body) {
              [&](T* to, Vec<T> v) { store_partial(to + i, v, n - i); });
 }
 
+// The four partial sums of body(vector, partial sum so far), added up as a tree: none waits for another.
+template <class T, class Body>
+RANVIER_INLINE Vec<T> in_four_parts(index_t n, const T* x, Body&& body) {
+    Vec<T> part[4] = {};
+    index_t i = 0;
+    for (; i + 4 * kLanes<T> <= n; i += 4 * kLanes<T>)
+        for (int k = 0; k < 4; ++k) part[k] = body(load(x + i + k * kLanes<T>), part[k]);
+    for (; i < n; i += kLanes<T>)
+        part[0] = body(load_partial(x + i, n - i < kLanes<T> ? n - i : kLanes<T>), part[0]);
+    return (part[0] + part[1]) + (part[2] + part[3]);
+}
+
 }  // namespace ranvier::RANVIER_ISA

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import json
 import os
@@ -67,8 +66,8 @@ def _object_to_json(key: str, value: Any, path: str) -> dict[str, Any]:
     if getattr(module, name, None) is not type(value):
         where = f"{key} {path}".strip()
         raise ValueError(f"{where} ({name}): one of your own cannot be saved; save state_dict() instead")
-    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return {key: name, **{field: _value_to_json(item, f"{path}.{field}".lstrip(".")) for field, item in fields.items()}}
+    fields = value.config().items()
+    return {key: name, **{field: _value_to_json(item, f"{path}.{field}".lstrip(".")) for field, item in fields}}
 
 
 def _value_from_json(value: Any) -> Any:

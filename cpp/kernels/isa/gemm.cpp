@@ -3,7 +3,7 @@
 // A tile of ROWS x VECS vectors of C stays in registers while the depth runs by: at each step one
 // vector of B for each column group and one broadcast element of A for each row (Goto and van de
 // Geijn 2008). The same tile serves packed operands and operands where they lie; only strides differ.
-#include "../../platform/simd.h"
+#include "../../platform/simd_loops.h"
 #include "../../platform/simd_transpose.h"
 #include "isa.h"
 
@@ -429,28 +429,20 @@ void pack_b(index_t depth, index_t cols, const T* b, index_t row_stride, index_t
 
 template <class T>
 void add_scalar(index_t n, T value, T* row) {
-    const Vec<T> addend = broadcast(value);
-    index_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>) store(row + i, load(row + i) + addend);
-    if (i < n) store_partial(row + i, load_partial(row + i, n - i) + addend, n - i);
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put)
+               __attribute__((always_inline)) { put(row, get(row) + broadcast(value)); });
 }
 
 template <class T>
 void add_row(index_t n, const T* addend, T* row) {
-    index_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>) store(row + i, load(row + i) + load(addend + i));
-    if (i < n) store_partial(row + i, load_partial(row + i, n - i) + load_partial(addend + i, n - i), n - i);
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(row, get(row) + get(addend)); });
 }
 
-// Four sums side by side, then a tree.
 template <class T>
 T sum(index_t n, const T* row) {
-    Vec<T> part[4] = {};
-    index_t i = 0;
-    for (; i + 4 * kLanes<T> <= n; i += 4 * kLanes<T>)
-        for (int k = 0; k < 4; ++k) part[k] += load(row + i + k * kLanes<T>);
-    for (; i < n; i += kLanes<T>) part[0] += load_partial(row + i, n - i < kLanes<T> ? n - i : kLanes<T>);
-    return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
+    return sum_lanes<T>(in_four_parts<T>(n, row, [](Vec<T> v, Vec<T> part) { return part + v; }));
 }
 
 template <class T>

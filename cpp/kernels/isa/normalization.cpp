@@ -80,12 +80,6 @@ void combine(index_t n, const T* g, const T* x, T a, T b, T c, T* y) {
 }
 
 template <class T>
-void add_each(index_t n, const T* x, T* sums) {
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(sums, get(sums) + get(x)); });
-}
-
-template <class T>
 void add_squares_each(index_t n, const T* x, const T* mean, T* sums) {
     for_each_vector<T>(
         n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
@@ -161,11 +155,11 @@ void add_row_products(index_t n, const T* g, const T* x, T mean, T scale, T* sum
 
 }  // namespace
 
-#define RANVIER_NORMALIZATION_KERNELS(T)                                                                  \
-    {                                                                                                     \
-        sum<T>, squares_about<T>, products_about<T>, affine<T>, combine<T>, add_each<T>,                  \
-            add_squares_each<T>, add_products_each<T>, affine_each<T>, combine_each<T>, normalize_row<T>, \
-            row_sums<T>, row_gradient<T>, add_row_products<T>                                             \
+#define RANVIER_NORMALIZATION_KERNELS(T)                                                          \
+    {                                                                                             \
+        sum<T>, squares_about<T>, products_about<T>, affine<T>, combine<T>, add_squares_each<T>,  \
+            add_products_each<T>, affine_each<T>, combine_each<T>, normalize_row<T>, row_sums<T>, \
+            row_gradient<T>, add_row_products<T>                                                  \
     }
 
 constinit const NormalizationKernels<float> normalization_float32 = RANVIER_NORMALIZATION_KERNELS(float);

@@ -110,18 +110,6 @@ void update(const UpdateStep& s, index_t n, T* w, const T* grad, T* velocity, T*
     }
 }
 
-// body(part, load) with one of four partial sums, so that none waits for another.
-template <class T, class Body>
-RANVIER_INLINE Vec<T> in_four_parts(index_t n, const T* x, Body&& body) {
-    Vec<T> part[4] = {};
-    index_t i = 0;
-    for (; i + 4 * kLanes<T> <= n; i += 4 * kLanes<T>)
-        for (int k = 0; k < 4; ++k) part[k] = body(load(x + i + k * kLanes<T>), part[k]);
-    for (; i < n; i += kLanes<T>)
-        part[0] = body(load_partial(x + i, n - i < kLanes<T> ? n - i : kLanes<T>), part[0]);
-    return (part[0] + part[1]) + (part[2] + part[3]);
-}
-
 template <class T>
 double sum_of_squares(index_t n, const T* x) {
     return static_cast<double>(
