@@ -40,6 +40,7 @@ public:
                 (s_.out_width() + t_.tile - 1) / t_.tile},
           source_{x, s_.in_channels, s_.in_height, s_.in_width, s_.padding_height, t_.points(), t_.image},
           in_stride_(round_up_to(s_.in_channels, winograd_.lanes)),
+          out_(round_up_to(s_.out_channels, winograd_.lanes)),
           biases_(round_up_to(s_.out_channels, kBlockChannels)) {
         std::fill_n(biases_.data(), round_up_to(s_.out_channels, kBlockChannels), T{});
         if (bias) std::copy_n(bias, s_.out_channels, biases_.data());
@@ -57,16 +58,22 @@ public:
     }
 
 private:
-    // Transformed weights of `width` output channels, for each point in panels as products take them, one
-    // block of the depth (the input channels) after the other.
+    // Transformed weights of `width` output channels, for each point in panels as wide as register tiles, but
+    // for the last one, which is as wide as it need be; one block of the depth (the input channels) after the
+    // other.
     struct PackedWeights {
         T* data;
         index_t plane, width;
     };
-    // Where the column of the buffer's channel o begins in the block of the depth from k0 on.
-    index_t column(const PackedWeights& weights, index_t o, index_t k0) const {
+    // The panel of the buffer's channel o, in the block of the depth from k0 on.
+    struct Panel {
+        index_t first, width;
+        index_t at;  // where it begins
+    };
+    Panel panel(const PackedWeights& weights, index_t o, index_t k0) const {
         const index_t depth = std::min(depth_block<T>(s_.in_channels), s_.in_channels - k0);
-        return k0 * weights.width + o / gemm_.tile_cols * gemm_.tile_cols * depth + o % gemm_.tile_cols;
+        const index_t first = o / gemm_.tile_cols * gemm_.tile_cols;
+        return {first, std::min(gemm_.tile_cols, weights.width - first), k0 * weights.width + first * depth};
     }
 
     // All tiles of some rows first; then a task is a block of output channels, from its weights to the image.
@@ -77,7 +84,7 @@ private:
         parallel_for(in_stride_ / winograd_.lanes, threads, [&](index_t block) {
             transform_tiles(winograd_, grid_, source_, first, rows, block * winograd_.lanes, images);
         });
-        const index_t width = gemm_.tile_cols, weights_plane = apart<T>(width * s_.in_channels);
+        const index_t width = std::min(gemm_.tile_cols, out_), weights_plane = apart<T>(width * s_.in_channels);
         parallel_for((s_.out_channels + width - 1) / width, threads, [&](index_t block) {
             Scratch<T> weights_memory(grid_.squares() * weights_plane);
             const PackedWeights weights = {weights_memory.data(), weights_plane, width};
@@ -89,15 +96,14 @@ private:
 
     // All weights first; then a task is some rows of tiles, from the images to the outputs.
     void run_by_tiles(index_t tiles, int threads) const {
-        const index_t out = round_up_to(s_.out_channels, gemm_.tile_cols);
-        const index_t plane = apart<T>(out * s_.in_channels);
+        const index_t plane = apart<T>(out_ * s_.in_channels);
         Scratch<T> memory(grid_.squares() * plane);
-        const PackedWeights weights = {memory.data(), plane, out};
-        parallel_for(out / winograd_.lanes, threads, [&](index_t block) {
+        const PackedWeights weights = {memory.data(), plane, out_};
+        parallel_for(out_ / winograd_.lanes, threads, [&](index_t block) {
             transform_weights(block * winograd_.lanes, weights, block * winograd_.lanes);
         });
         const index_t rows = s_.batch * grid_.rows;
-        const index_t held = kHeld / (grid_.squares() * (in_stride_ + std::min(kBlockChannels, out)));
+        const index_t held = kHeld / (grid_.squares() * (in_stride_ + std::min(kBlockChannels, out_)));
         const index_t shared = std::max(kLeastTiles, tiles / (4 * threads));
         const index_t task_rows =
             std::max<index_t>(1, std::clamp<index_t>(held, kLeastTiles, shared) / grid_.cols);
@@ -108,8 +114,8 @@ private:
             const TileMatrices<T> images = {tile_memory.data(), images_plane, in_stride_};
             for (index_t c = 0; c < s_.in_channels; c += winograd_.lanes)
                 transform_tiles(winograd_, grid_, source_, first, count, c, images);
-            for (index_t o = 0; o < out; o += kBlockChannels)
-                outputs(images, first, count, o, std::min(kBlockChannels, out - o), weights, o);
+            for (index_t o = 0; o < out_; o += kBlockChannels)
+                outputs(images, first, count, o, std::min(kBlockChannels, out_ - o), weights, o);
         });
     }
 
@@ -123,9 +129,10 @@ private:
             const index_t depth = std::min(length, s_.in_channels - k0);
             const bool reversed = gather_weights(o0, k0, depth, memory.data());
             const index_t sign = reversed ? -1 : 1;
+            const Panel to = panel(weights, o, k0);
             t_.weights(depth, memory.data() + (reversed ? (taps - 1) * lanes : 0), sign * row, sign * lanes,
-                       taps * lanes, weights.data + column(weights, o, k0), grid_.points * weights.plane,
-                       weights.plane, gemm_.tile_cols);
+                       taps * lanes, weights.data + to.at + (o - to.first), grid_.points * weights.plane,
+                       weights.plane, to.width);
         }
     }
 
@@ -171,10 +178,13 @@ private:
         const index_t length = depth_block<T>(s_.in_channels);
         for (index_t point = 0; point < grid_.squares(); ++point)
             for (index_t k0 = 0; k0 < s_.in_channels; k0 += length)
-                gemm_.multiply_packed_b(tiles, channels, std::min(length, s_.in_channels - k0),
-                                        images.data + point * images.plane + k0, images.stride, 1,
-                                        weights.data + point * weights.plane + column(weights, at, k0),
-                                        memory.data() + point * plane, channels, k0 > 0);
+                for (index_t o = 0; o < channels; o += gemm_.tile_cols) {
+                    const Panel from = panel(weights, at + o, k0);
+                    gemm_.multiply_unpacked(tiles, from.width, std::min(length, s_.in_channels - k0),
+                                            images.data + point * images.plane + k0, images.stride, 1,
+                                            weights.data + point * weights.plane + from.at, from.width,
+                                            memory.data() + point * plane + o, channels, k0 > 0);
+                }
         for (index_t o = 0; o < channels && o0 + o < s_.out_channels; o += winograd_.lanes)
             write_channels(memory.data() + o, plane, channels, first, count, o0 + o);
     }
@@ -229,7 +239,7 @@ private:
     const PlaneKernels<T>& plane_ = *kernels<T>().plane;
     TileGrid grid_;
     TileSource<T> source_;
-    index_t in_stride_;
+    index_t in_stride_, out_;  // channels, in whole vectors
     Scratch<T> biases_;
 };
 

@@ -145,9 +145,9 @@ RANVIER_INLINE void end_of_row(Operands<T>& o, index_t cols) {
     tile<T, 1, VECS, true, SCHEME>(o);
 }
 
-// All columns of ROWS rows, by tiles as wide as the registers allow, the last one masked.
+// All columns of ROWS rows, by tiles as wide as the registers allow, the last one masked. Moves o along.
 template <class T, int ROWS, int VECS, Scheme SCHEME>
-void row_of_tiles(Operands<T> o, index_t cols) {
+void row_of_tiles(Operands<T>& o, index_t cols) {
     constexpr index_t kCols = VECS * kLanes<T>;
     for (; cols >= kCols; cols -= kCols, o.b += kCols, o.c += kCols) tile<T, ROWS, VECS, false, SCHEME>(o);
     if (cols == 0) return;
@@ -172,7 +172,7 @@ constexpr int vecs_for(int rows) {
 }
 
 template <class T>
-using RowOfTiles = void (*)(Operands<T> o, index_t cols);
+using RowOfTiles = void (*)(Operands<T>& o, index_t cols);
 
 template <class T, Scheme SCHEME, std::size_t... I>
 constexpr auto tiles_by_rows(std::index_sequence<I...>) {
@@ -189,13 +189,18 @@ constexpr index_t next_rows(index_t rows) {
     return rows >= 2 * kTileRows || rows == kTileRows ? kTileRows : rows > kTileRows ? (rows + 1) / 2 : rows;
 }
 
+// The operands are changed in place: a copy of them would have to wait for what was just written to them,
+// for as long as a product of small depth takes.
 template <class T, Scheme SCHEME>
 RANVIER_INLINE void multiply_rows(Operands<T> o, index_t rows, index_t cols) {
+    const T* const b = o.b;
+    T* c = o.c;
     while (rows > 0) {
         const index_t now = next_rows(rows);
         kTilesByRows<T, SCHEME>.at[now - 1](o, cols);
         o.a += now * o.a_row_stride;
-        o.c += now * o.c_row_stride;
+        o.b = b;
+        o.c = c += now * o.c_row_stride;
         if (SCHEME == Scheme::a_row_offsets) o.offsets += now;
         if (SCHEME == Scheme::b_offsets && o.row_bias) o.row_bias += now;
         rows -= now;
@@ -292,55 +297,37 @@ void multiply_a_by_offsets(index_t rows, index_t cols, index_t depth, const T* a
                                                 rows, cols - j < kTileCols<T> ? cols - j : kTileCols<T>);
 }
 
-template <class T, bool PACKED_A>
-RANVIER_INLINE void panel_times_panel(Operands<T>& o, index_t rows, index_t cols) {
-    if (PACKED_A) {
-        o.stored_rows = rows < kTileRows ? rows : kTileRows;
-        if (cols >= kTileCols<T>) return tile<T, kTileRows, kTileVecs, false, Scheme::packed_a>(o);
-        o.last_cols = cols <= kLanes<T> ? cols : cols - kLanes<T>;
-        if (cols <= kLanes<T>) return tile<T, kTileRows, 1, true, Scheme::packed_a>(o);
-        return tile<T, kTileRows, kTileVecs, true, Scheme::packed_a>(o);
-    }
-    kTilesByRows<T, Scheme::strides>.at[rows - 1](o, cols < kTileCols<T> ? cols : kTileCols<T>);
-}
-
 // For each panel of B (which stays in the first-level cache), all panels of A.
-template <class T, bool PACKED_A>
-RANVIER_INLINE void multiply_panels(index_t rows, index_t cols, index_t depth, const T* a,
-                                    index_t a_row_stride, index_t a_col_stride, const T* packed_b, T* c,
-                                    index_t c_row_stride, bool accumulate) {
+template <class T>
+void multiply_packed(index_t rows, index_t cols, index_t depth, const T* packed_a, const T* packed_b, T* c,
+                     index_t c_row_stride, bool accumulate) {
+    Operands<T> o = {
+        depth, nullptr, 1, kTileRows, nullptr, kTileCols<T>, nullptr, c_row_stride, nullptr, 0, 0, accumulate};
     for (index_t j = 0; j < cols; j += kTileCols<T>) {
-        for (index_t i = 0, now; i < rows; i += now) {
-            now = PACKED_A ? kTileRows : next_rows(rows - i);
-            Operands<T> o = {depth,
-                             PACKED_A ? a + i * depth : a + i * a_row_stride,
-                             a_row_stride,
-                             a_col_stride,
-                             packed_b + j * depth,
-                             kTileCols<T>,
-                             c + i * c_row_stride + j,
-                             c_row_stride,
-                             nullptr,
-                             0,
-                             0,
-                             accumulate};
-            panel_times_panel<T, PACKED_A>(o, PACKED_A ? rows - i : now, cols - j);
+        const index_t width = cols - j < kTileCols<T> ? cols - j : kTileCols<T>;
+        o.b = packed_b + j * depth;
+        o.last_cols = width <= kLanes<T> ? width : width - kLanes<T>;
+        for (index_t i = 0; i < rows; i += kTileRows) {
+            o.a = packed_a + i * depth;
+            o.c = c + i * c_row_stride + j;
+            o.stored_rows = rows - i < kTileRows ? rows - i : kTileRows;
+            if (width == kTileCols<T>)
+                tile<T, kTileRows, kTileVecs, false, Scheme::packed_a>(o);
+            else if (width <= kLanes<T>)
+                tile<T, kTileRows, 1, true, Scheme::packed_a>(o);
+            else
+                tile<T, kTileRows, kTileVecs, true, Scheme::packed_a>(o);
         }
     }
 }
 
 template <class T>
-void multiply_packed(index_t rows, index_t cols, index_t depth, const T* packed_a, const T* packed_b, T* c,
-                     index_t c_row_stride, bool accumulate) {
-    multiply_panels<T, true>(rows, cols, depth, packed_a, 1, kTileRows, packed_b, c, c_row_stride,
-                             accumulate);
-}
-
-template <class T>
 void multiply_packed_b(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                        index_t a_col_stride, const T* packed_b, T* c, index_t c_row_stride, bool accumulate) {
-    multiply_panels<T, false>(rows, cols, depth, a, a_row_stride, a_col_stride, packed_b, c, c_row_stride,
-                              accumulate);
+    for (index_t j = 0; j < cols; j += kTileCols<T>)
+        multiply_rows<T, Scheme::strides>({depth, a, a_row_stride, a_col_stride, packed_b + j * depth,
+                                           kTileCols<T>, c + j, c_row_stride, nullptr, 0, 0, accumulate},
+                                          rows, cols - j < kTileCols<T> ? cols - j : kTileCols<T>);
 }
 
 // One panel: `lines` vectors of the operand, each `depth` long, become packed[p][line], with zeros for
