@@ -1,4 +1,4 @@
-// Losses of a batch: rows in fixed blocks, their sums in double and added in order.
+// Losses of a batch: those of its rows, in any order, and their sums, in double and one after the other.
 #include "ranvier/loss.h"
 
 #include <algorithm>
@@ -159,6 +159,15 @@ double row_loss(const LossSpec& loss, const T* p, const Target<T>& target, T* gr
     return elementwise_row(loss, p, target, grad, scale);
 }
 
+}  // namespace
+
+double loss_divisor(Loss loss, double weight, index_t outputs) {
+    if (loss == Loss::sum_squared_residuals || weight == 0) return 1;
+    const bool over_outputs = loss == Loss::mean_squared_error || loss == Loss::binary_cross_entropy ||
+                              loss == Loss::binary_cross_entropy_with_logits;
+    return over_outputs ? weight * static_cast<double>(outputs) : weight;
+}
+
 template <class T>
 double sum_of_weights(const LossSpec& loss, index_t samples, const Targets<T>& targets) {
     const bool by_class = targets.labels && !loss.class_weights.empty();
@@ -170,43 +179,48 @@ double sum_of_weights(const LossSpec& loss, index_t samples, const Targets<T>& t
     return sum;
 }
 
-}  // namespace
+template <class T>
+void loss_of_samples(const LossSpec& loss, index_t first, index_t count, index_t outputs, const T* prediction,
+                     const Targets<T>& targets, double divisor, T* grad, SampleLoss* losses) {
+    for (index_t i = first; i < first + count; ++i) {
+        const T* p = prediction + i * outputs;
+        const Target<T> target = target_of(loss.kind, targets, i, outputs);
+        const double weight = targets.weights ? targets.weights[i] : 1;
+        losses[i].hit = is_hit(loss.kind, p, target);
+        losses[i].loss =
+            weight * row_loss(loss, p, target, grad ? grad + i * outputs : nullptr, weight / divisor);
+    }
+}
 
-double loss_divisor(Loss loss, double weight, index_t outputs) {
-    if (loss == Loss::sum_squared_residuals || weight == 0) return 1;
-    const bool over_outputs = loss == Loss::mean_squared_error || loss == Loss::binary_cross_entropy ||
-                              loss == Loss::binary_cross_entropy_with_logits;
-    return over_outputs ? weight * static_cast<double>(outputs) : weight;
+LossSums sum_of_losses(index_t samples, const SampleLoss* losses, double weight) {
+    LossSums sums;
+    sums.weight = weight;
+    for (index_t i = 0; i < samples; ++i) {
+        sums.loss += losses[i].loss;
+        sums.hits += losses[i].hit;
+    }
+    return sums;
 }
 
 template <class T>
 LossSums loss_of_batch(const LossSpec& loss, index_t samples, index_t outputs, const T* prediction,
                        const Targets<T>& targets, T* grad) {
-    LossSums total;
-    total.weight = sum_of_weights(loss, samples, targets);
-    const double divisor = loss_divisor(loss.kind, total.weight, outputs);
+    const double weight = sum_of_weights(loss, samples, targets);
+    const double divisor = loss_divisor(loss.kind, weight, outputs);
     const index_t blocks = (samples + kRowsPerBlock - 1) / kRowsPerBlock;
-    Scratch<LossSums> partial(blocks);
+    Scratch<SampleLoss> memory(samples);
+    SampleLoss* losses = memory.data();
     parallel_for(blocks, threads_for(static_cast<double>(samples * outputs) * 20), [&](index_t block) {
-        LossSums sums;
-        for (index_t i = block * kRowsPerBlock; i < std::min(samples, (block + 1) * kRowsPerBlock); ++i) {
-            const T* p = prediction + i * outputs;
-            const Target<T> target = target_of(loss.kind, targets, i, outputs);
-            const double weight = targets.weights ? targets.weights[i] : 1;
-            sums.hits += is_hit(loss.kind, p, target);
-            sums.loss +=
-                weight * row_loss(loss, p, target, grad ? grad + i * outputs : nullptr, weight / divisor);
-        }
-        partial.data()[block] = sums;
+        const index_t first = block * kRowsPerBlock, count = std::min(kRowsPerBlock, samples - first);
+        loss_of_samples(loss, first, count, outputs, prediction, targets, divisor, grad, losses);
     });
-    for (index_t block = 0; block < blocks; ++block) {
-        total.loss += partial.data()[block].loss;
-        total.hits += partial.data()[block].hits;
-    }
-    return total;
+    return sum_of_losses(samples, losses, weight);
 }
 
-#define RANVIER_INSTANTIATE(T) \
+#define RANVIER_INSTANTIATE(T)                                                                             \
+    template double sum_of_weights(const LossSpec&, index_t, const Targets<T>&);                           \
+    template void loss_of_samples(const LossSpec&, index_t, index_t, index_t, const T*, const Targets<T>&, \
+                                  double, T*, SampleLoss*);                                                \
     template LossSums loss_of_batch(const LossSpec&, index_t, index_t, const T*, const Targets<T>&, T*);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)

@@ -16,6 +16,7 @@ public:
           reads_output_(activation_backward_reads_output(spec.kind, spec.parameter)),
           size_(size) {}
 
+    bool takes_portions() const override { return true; }
     void forward(const Pass<T>& pass, const T* x, T* y) override {
         activation<T>(kind_, pass.n * size_, x, y, parameter_);
     }

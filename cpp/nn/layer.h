@@ -12,10 +12,12 @@
 
 namespace ranvier {
 
-// The circumstances of one forward and its backward pass.
+// The circumstances of one forward and its backward pass, over a batch or a portion of one.
 template <class T>
 struct Pass {
-    index_t n = 0;  // samples
+    index_t n = 0;      // samples
+    index_t first = 0;  // of the portion, in the batch
+    double rate = 0;    // of a plain descent (see Layer), else 0
     bool training = false;
     bool kept = false;  // a backward pass may follow, so outputs stay
     std::uint64_t seed = 0;
@@ -35,6 +37,12 @@ template <class T>
 struct LayerInput {
     const T* values = nullptr;
     const index_t* offsets = nullptr;
+
+    // From a sample on, if they are of that size.
+    LayerInput from(index_t first, index_t size) const {
+        return offsets ? LayerInput{values, offsets + first} : LayerInput{values + first * size, nullptr};
+    }
+    const T* sample(index_t i, index_t size) const { return values + (offsets ? offsets[i] : i * size); }
 };
 
 template <class T>
@@ -42,6 +50,8 @@ class Layer {
 public:
     virtual ~Layer() = default;
 
+    // Before a batch goes forward, on one thread: memory that the pass needs.
+    virtual void prepare(const Pass<T>&) {}
     // y = f(x), both (n, sample) without gaps.
     virtual void forward(const Pass<T>& pass, const T* x, T* y) = 0;
     // Writes the layer's parameter gradients, and grad_x unless it is nullptr. May overwrite grad.
@@ -58,18 +68,24 @@ public:
     virtual void forward(const Pass<T>&, const ScatteredRows<T>&, T*) {}
     virtual void backward(const Pass<T>&, const ScatteredRows<T>&, const T*, T*) {}
 
+    // Whether several threads may take portions of a batch forward and back at once.
+    virtual bool takes_portions() const { return false; }
+
     // Whether the layer has parameters that are trained; and whether it can do without their gradient, which
     // plain gradient descent needs for a moment only: the product that makes it then adds to the parameters.
     virtual bool trains() const { return false; }
     virtual bool descends() const { return false; }
-    // As backward(), but leaves the parameters' gradients, for which it leaves what they need in grad.
+    // As backward() in a pass that has a rate, but leaves the parameters' gradients.
     virtual void backward_to_input(const Pass<T>&, const T* y, T* grad, T* grad_x) {
         (void)y, (void)grad, (void)grad_x;
     }
-    // A bound on what descend() adds to any parameter; not finite if grad or x are not.
-    virtual double descent_bound(const Pass<T>&, const LayerInput<T>&, const T*, double) const { return 0; }
-    // parameters -= rate * gradients, from what backward_to_input() left in grad, which it may overwrite.
-    virtual void descend(const Pass<T>&, const LayerInput<T>&, T*, double) {}
+    // Once the whole batch went back: a bound on what descend() adds to any parameter; not finite if x or a
+    // gradient was not.
+    virtual double descent_bound(const Pass<T>&) const { return 0; }
+    // parameters -= rate * gradients, in tasks that may run at once, so many that `threads` have enough; from
+    // x and what backward_to_input() left of grad.
+    virtual index_t descent_tasks(int /*threads*/) const { return 0; }
+    virtual void descend(const Pass<T>&, const LayerInput<T>&, const T*, int /*threads*/, index_t /*task*/) {}
 
     // Multiplications and additions of a sample's forward pass; 0 for layers that do less than some for each
     // element.

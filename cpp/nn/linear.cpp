@@ -26,54 +26,72 @@ public:
           fused_(fused),
           capacity_(site.capacity()) {}
 
+    void prepare(const Pass<T>& pass) override {
+        if (pass.kept && pitch_ != out_ && !filled_.size()) filled_ = Buffer<T>(capacity_ * rows_ * pitch_);
+        if (pass.rate != 0 && !magnitudes_.size()) magnitudes_ = Buffer<T>(capacity_);
+    }
+
     void forward(const Pass<T>& pass, const T* x, T* y) override {
-        const index_t rows = pass.n * rows_;
-        matmul<T>(row_major(x, rows, in_), weights(), row_major(y, rows, out_), epilogue());
+        for_each_group(pass, [&](const Pass<T>& group, index_t first) {
+            const index_t rows = group.n * rows_;
+            const T* from = x + first * rows_ * in_;
+            matmul<T>(row_major(from, rows, in_), weights(), row_major(y + first * rows_ * out_, rows, out_),
+                      epilogue());
+            if (pass.rate != 0) observe_magnitudes(group, {from, nullptr});
+        });
     }
     void forward(const Pass<T>& pass, const ScatteredRows<T>& x, T* y) override {
-        matmul<T>(x, weights(), row_major(y, pass.n, out_), epilogue());
+        for_each_group(pass, [&](const Pass<T>& group, index_t first) {
+            const ScatteredRows<T> from = {x.data, x.offsets + first, group.n, in_};
+            matmul<T>(from, weights(), row_major(y + first * out_, group.n, out_), epilogue());
+            if (pass.rate != 0) observe_magnitudes(group, {from.data, from.offsets});
+        });
     }
 
     void backward(const Pass<T>& pass, const T* x, const T* y, T* grad, T* grad_x) override {
-        backward_to_input(pass, y, grad, grad_x);
-        write_gradients(pass, {x}, grad);
+        send_back(pass, y, grad, grad_x);
+        write_gradients(pass, {x, nullptr}, grad);
     }
     void backward(const Pass<T>& pass, const ScatteredRows<T>& x, const T* y, T* grad) override {
-        backward_to_input(pass, y, grad, nullptr);
+        send_back(pass, y, grad, nullptr);
         write_gradients(pass, {x.data, x.offsets}, grad);
     }
 
     bool reads_scattered_rows(index_t batch) const override {
         return rows_ == 1 && batch * in_ * static_cast<index_t>(sizeof(T)) <= kScatteredBytes;
     }
+    bool takes_portions() const override { return true; }
 
     bool trains() const override { return true; }
     bool descends() const override { return true; }
-    // Leaves the gradient to the sums in place of that to y.
+    // Leaves -rate times the gradient to the sums, in grad or filled up.
     void backward_to_input(const Pass<T>& pass, const T* y, T* grad, T* grad_x) override {
-        const index_t rows = pass.n * rows_;
-        backward_through(fused_, rows * out_, y, grad);
-        if (grad_x)
-            matmul<T>(row_major<const T>(grad, rows, out_), transposed(weights()),
-                      row_major(grad_x, rows, in_));
+        send_back(pass, y, grad, grad_x);
+        const index_t size = rows_ * out_;
+        scale<T>(pass.n * size, static_cast<T>(-pass.rate), grad);
+        for (index_t i = 0; i < pass.n; ++i)
+            magnitudes_[pass.first + i] *= largest_magnitude(size, grad + i * size);
+        fill_up(pass, grad);
     }
-    double descent_bound(const Pass<T>& pass, const LayerInput<T>& x, const T* grad,
-                         double rate) const override {
-        const index_t rows = pass.n * rows_, size = rows_ * in_;
-        Scratch<T> magnitudes(pass.n);
-        T* magnitudes_of = magnitudes.data();
-        parallel_for(pass.n, threads_for(static_cast<double>(pass.n * size)), [&](index_t i) {
-            magnitudes_of[i] = largest_magnitude(size, x.values + (x.offsets ? x.offsets[i] : i * size));
-        });
-        const T most = largest_magnitude(pass.n, magnitudes_of) + T(1);  // the bias's input is 1
-        return rate * static_cast<double>(most) * static_cast<double>(largest_magnitude(rows * out_, grad)) *
-               static_cast<double>(rows);
+    // |sum_i x_i g_i| <= sum_i |x_i| |g_i|.
+    double descent_bound(const Pass<T>& pass) const override {
+        double sum = 0;
+        for (index_t i = 0; i < pass.n; ++i) sum += static_cast<double>(magnitudes_[i]);
+        return sum * static_cast<double>(rows_);
     }
-    void descend(const Pass<T>& pass, const LayerInput<T>& x, T* grad, double rate) override {
-        const index_t rows = pass.n * rows_;
-        scale<T>(rows * out_, static_cast<T>(-rate), grad);
-        multiply_by_input(pass, x, grad, weight_, true);
-        if (bias_) add_column_sums<T>(row_major<const T>(grad, rows, out_), bias_);
+
+    // Some rows of the weight each, and the bias.
+    index_t descent_tasks(int threads) const override {
+        const index_t piece = rows_of_task(threads);
+        return (in_ + piece - 1) / piece + 1;
+    }
+    void descend(const Pass<T>& pass, const LayerInput<T>& x, const T* grad, int threads,
+                 index_t task) override {
+        const index_t piece = rows_of_task(threads), first = task * piece;
+        if (first < in_)
+            multiply_by_input(pass, x, grad, weight_, true, first, std::min(piece, in_ - first));
+        else if (bias_)
+            add_column_sums<T>(row_major<const T>(grad, pass.n * rows_, out_), bias_);
     }
 
     double flops() const override { return 2.0 * static_cast<double>(rows_ * in_ * out_); }
@@ -81,6 +99,8 @@ public:
 private:
     // Samples that stay in the second-level cache from one tile's columns to the next.
     static constexpr index_t kScatteredBytes = 512 << 10;
+    static constexpr index_t kGroup = 24;
+    static constexpr index_t kLeastRows = 24;  // of a task: whole register tiles
 
     Epilogue<T> epilogue() const {
         Epilogue<T> all;
@@ -90,30 +110,67 @@ private:
         return all;
     }
 
+    // The gradient to the sums in place of that to y; and grad_x, unless it is nullptr.
+    void send_back(const Pass<T>& pass, const T* y, T* grad, T* grad_x) {
+        const index_t rows = pass.n * rows_;
+        backward_through(fused_, rows * out_, y, grad);
+        if (grad_x)
+            matmul<T>(row_major<const T>(grad, rows, out_), transposed(weights()),
+                      row_major(grad_x, rows, in_));
+    }
+
     void write_gradients(const Pass<T>& pass, const LayerInput<T>& x, const T* grad) {
-        multiply_by_input(pass, x, grad, weight_gradient_, false);
+        fill_up(pass, grad);
+        multiply_by_input(pass, x, grad, weight_gradient_, false, 0, in_);
         if (bias_) column_sums<T>(row_major<const T>(grad, pass.n * rows_, out_), bias_gradient_);
     }
 
-    // x' grad, written or added to something laid out like the weight.
-    void multiply_by_input(const Pass<T>& pass, const LayerInput<T>& x, const T* grad, T* to, bool add) {
+    // body(group, its first sample) for all samples; on a single thread in groups so small that a product
+    // leaves them in the caches for a look at their magnitudes.
+    template <class Body>
+    void for_each_group(const Pass<T>& pass, Body&& body) const {
+        const index_t size = pass.rate != 0 && num_threads() == 1 ? kGroup : pass.n;
+        Pass<T> group = pass;
+        for (index_t first = 0; first < pass.n; first += size) {
+            group.first = pass.first + first;
+            group.n = std::min(size, pass.n - first);
+            body(group, first);
+        }
+    }
+
+    // Of each sample: its largest number, and 1 for the bias.
+    void observe_magnitudes(const Pass<T>& pass, const LayerInput<T>& x) {
+        const index_t size = rows_ * in_;
+        for (index_t i = 0; i < pass.n; ++i)
+            magnitudes_[pass.first + i] = largest_magnitude(size, x.sample(i, size)) + T(1);
+    }
+
+    // `count` rows of x' grad from `first` on, written or added to something laid out like the weight.
+    void multiply_by_input(const Pass<T>& pass, const LayerInput<T>& x, const T* grad, T* to, bool add,
+                           index_t first, index_t count) const {
         const index_t rows = pass.n * rows_;
-        const Matrix<const T> g = filled_up(grad, rows);
-        const Matrix<T> product = row_major(to, in_, pitch_);
+        const Matrix<const T> g = row_major(pitch_ == out_ ? grad : filled_.data(), rows, pitch_);
+        const Matrix<T> product = row_major(to + first * pitch_, count, pitch_);
         Epilogue<T> adding;
         adding.accumulate = add;
         if (x.offsets)
-            matmul_transposed<T>(ScatteredRows<T>{x.values, x.offsets, rows, in_}, g, product, adding);
+            matmul_transposed<T>(ScatteredRows<T>{x.values + first, x.offsets, rows, count}, g, product,
+                                 adding);
         else
-            matmul<T>(transposed(row_major(x.values, rows, in_)), g, product, adding);
+            matmul<T>({x.values + first, count, rows, 1, in_}, g, product, adding);
     }
 
-    // The gradient with rows as long as the weight's, so that their product has whole vectors only.
-    Matrix<const T> filled_up(const T* grad, index_t rows) {
-        if (pitch_ == out_) return row_major(grad, rows, out_);
-        if (!filled_.size()) filled_ = Buffer<T>(capacity_ * rows_ * pitch_);
-        for (index_t i = 0; i < rows; ++i) std::copy_n(grad + i * out_, out_, filled_.data() + i * pitch_);
-        return row_major<const T>(filled_.data(), rows, pitch_);
+    // The gradient's rows as long as the weight's, so that their product has whole vectors only.
+    void fill_up(const Pass<T>& pass, const T* grad) {
+        if (pitch_ == out_) return;
+        T* to = filled_.data() + pass.first * rows_ * pitch_;
+        for (index_t i = 0; i < pass.n * rows_; ++i) std::copy_n(grad + i * out_, out_, to + i * pitch_);
+    }
+
+    // Rows of the weight in one task of the descent: two for each thread, whatever they are.
+    index_t rows_of_task(int threads) const {
+        const index_t even = (in_ + 2 * threads - 1) / (2 * threads);
+        return threads == 1 ? in_ : std::max(kLeastRows, (even + kLeastRows - 1) / kLeastRows * kLeastRows);
     }
 
     // Transposed, as it lies in memory: (in, out).
@@ -129,6 +186,7 @@ private:
     FusedActivation<T> fused_;
     index_t capacity_;
     Buffer<T> filled_;
+    Buffer<T> magnitudes_;  // of each sample of a descent: of its numbers, then times those of its gradient
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "../platform/denormals.h"
 #include "ranvier/elementwise.h"
+#include "ranvier/memory.h"
 #include "ranvier/optimizer.h"
 #include "ranvier/threads.h"
 #include "sequence.h"
@@ -20,6 +21,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kReportInterval = std::chrono::milliseconds(100);
+
+// Of a batch whose samples are shared out: portions for each thread, so that one that comes late does less;
+// and the fewest samples that make a product worth its while.
+constexpr int kPortionsOfThread = 2;
+constexpr index_t kLeastPortion = 8;
 
 // A gate that opens every kReportInterval.
 class Ticker {
@@ -149,11 +155,16 @@ struct Plan<T>::State {
     double* timed(double& sum) { return pass.observer ? &sum : nullptr; }
 
     const T* forward(index_t n, const LayerInput<T>& x, bool training, bool kept) {
+        begin_pass(n, training, kept, 0);
+        return layers.forward(pass, x);
+    }
+
+    void begin_pass(index_t n, bool training, bool kept, double rate) {
         pass.n = n;
         pass.training = training;
         pass.kept = kept;
+        pass.rate = rate;
         pass.step += training;
-        return layers.forward(pass, x);
     }
 
     // Samples first to first + n as numbers, converted in batch_x if they are bytes.
@@ -217,9 +228,8 @@ struct Plan<T>::State {
                 samples};
     }
 
-    // Forward; the loss, and its gradient to the output.
-    LossSums loss_of(const Batch& batch) {
-        const T* prediction = forward(batch.n, batch.x, true, true);
+    // The loss, and its gradient to the output.
+    LossSums loss_of(const Batch& batch, const T* prediction) {
         const Stopwatch watch(timed(times.loss));
         T* grad = output_gradient.data();
         if (batch.objective.foreign) return batch.objective.foreign(batch.n, prediction, batch.samples, grad);
@@ -228,7 +238,7 @@ struct Plan<T>::State {
 
     // Forward and backward.
     LossSums gradients_of(const Batch& batch) {
-        const LossSums sums = loss_of(batch);
+        const LossSums sums = loss_of(batch, forward(batch.n, batch.x, true, true));
         layers.backward(pass, output_gradient.data(), nullptr);
         for (const ParameterEntry& entry : parameters->entries())
             if (entry.l1 != 0 || entry.l2 != 0)
@@ -247,15 +257,51 @@ struct Plan<T>::State {
 
     // A step of plain gradient descent; false, with nothing changed, if it may not be finite.
     bool descend(const Batch& batch, double rate, LossSums& sums) {
-        sums = loss_of(batch);
-        layers.backward_for_descent(pass, output_gradient.data());
-        if (!std::isfinite(sums.loss) || !layers.descent_is_finite(pass, rate)) {
+        begin_pass(batch.n, true, true, rate);
+        const T* prediction = layers.prepare(pass, batch.x);
+        layers.begin_descent(output_gradient.data());
+        const int threads = threads_of_portions(batch);
+        if (threads > 1) {
+            sums = forward_and_back_in_portions(batch, prediction, threads);
+        } else {
+            layers.run_forward(pass);
+            sums = loss_of(batch, prediction);
+            layers.backward_for_descent(pass);
+        }
+        if (!std::isfinite(sums.loss) || !layers.descent_is_finite(pass)) {
             --pass.step;  // the batch will be taken again, with the same masks
             return false;
         }
         layers.commit(pass);
-        layers.descend(pass, rate);
+        layers.descend(pass);
         return true;
+    }
+
+    // How many threads are to share out a batch's samples, each going with its own through all layers and
+    // back; 1 if the layers had better share out their work, one by one.
+    int threads_of_portions(const Batch& batch) const {
+        if (batch.objective.foreign || pass.observer || !layers.takes_portions()) return 1;
+        const int threads = threads_for(static_cast<double>(batch.n) * layers.flops() / kFlopsPerWork);
+        return batch.n >= threads * kPortionsOfThread * kLeastPortion ? threads : 1;
+    }
+
+    LossSums forward_and_back_in_portions(const Batch& batch, const T* prediction, int threads) {
+        const LossSpec& loss = batch.objective.loss;
+        const double weight = sum_of_weights<T>(loss, batch.n, batch.targets);
+        const double divisor = loss_divisor(loss.kind, weight, output_size);
+        Scratch<SampleLoss> memory(batch.n);
+        SampleLoss* losses = memory.data();
+        const index_t portions = threads * kPortionsOfThread;
+        parallel_for(portions, threads, [&](index_t portion) {
+            Pass<T> part = pass;
+            part.first = portion * batch.n / portions;
+            part.n = (portion + 1) * batch.n / portions - part.first;
+            layers.run_forward(part);
+            loss_of_samples<T>(loss, part.first, part.n, output_size, prediction, batch.targets, divisor,
+                               output_gradient.data(), losses);
+            layers.backward_for_descent(part);
+        });
+        return sum_of_losses(batch.n, losses, weight);
     }
 
     // A step by any rule; false, with nothing changed, if the loss or a gradient is not finite and that
@@ -411,7 +457,8 @@ EpochSums Plan<T>::train_epoch(index_t n, const Samples<T>& x, const Objective<T
         const index_t now = std::min(options.batch_size, n - total.samples);
         const auto batch = s.gather_batch(now, x, objective, order + total.samples);
         LossSums sums;
-        if (direct && s.descend(batch, optimizer.options.learning_rate, sums)) {
+        const double rate = optimizer.options.learning_rate;
+        if (direct && rate != 0 && s.descend(batch, rate, sums)) {
             ++optimizer.steps;
         } else if (!s.step(batch, optimizer, options.on_nonfinite, sums)) {
             if (total.fault.empty())

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "ranvier/threads.h"
+
 namespace ranvier {
 namespace {
 
@@ -58,7 +60,7 @@ void Sequence<T>::compile(const std::vector<LayerSpec>& layers, const std::strin
         }
         if (layer) {
             info.flops = layer->flops();
-            stages_.push_back({std::move(layer), std::move(info), element_count(output), 0, nullptr});
+            stages_.push_back({std::move(layer), std::move(info), element_count(output), 0, nullptr, nullptr});
         }
         shape = output;
     }
@@ -95,38 +97,52 @@ void Sequence<T>::allocate(const Pass<T>& pass) {
         kept_ = Buffer<T>(kept_size_);
         for (Buffer<T>& buffer : gradients_) buffer = Buffer<T>(capacity_ * widest_);
     }
+    if (pass.rate != 0 && !all_gradients_.size()) all_gradients_ = Buffer<T>(kept_size_);
     if (!pass.kept && !passing_[0].size())
         for (Buffer<T>& buffer : passing_) buffer = Buffer<T>(capacity_ * widest_);
 }
 
 template <class T>
-const T* Sequence<T>::forward(const Pass<T>& pass, const LayerInput<T>& x) {
+const T* Sequence<T>::prepare(const Pass<T>& pass, const LayerInput<T>& x) {
     allocate(pass);
     input_ = x;
-    LayerInput<T> input = x;
+    const T* y = x.values;
     int turn = 0;
     for (Stage& stage : stages_) {
-        if (stage.layer->passes_through(pass)) {
-            stage.y = input.values;
-        } else {
-            T* y = pass.kept ? kept_.data() + stage.offset : passing_[turn ^= 1].data();
-            run_forward(pass, stage, input, y);
-            stage.y = y;
-        }
-        input = {stage.y, nullptr};
+        stage.layer->prepare(pass);
+        if (stage.layer->passes_through(pass))
+            stage.to = nullptr;
+        else
+            y = stage.to = pass.kept ? kept_.data() + stage.offset : passing_[turn ^= 1].data();
+        stage.y = y;
     }
-    return input.values;
+    return y;
 }
 
 template <class T>
-void Sequence<T>::run_forward(const Pass<T>& pass, Stage& stage, const LayerInput<T>& input, T* y) {
-    if (pass.observer) pass.observer->begin(stage.info, Direction::forward);
-    if (input.offsets)
-        stage.layer->forward(
-            pass, ScatteredRows<T>{input.values, input.offsets, pass.n, element_count(input_shape_)}, y);
+const T* Sequence<T>::forward(const Pass<T>& pass, const LayerInput<T>& x) {
+    const T* output = prepare(pass, x);
+    run_forward(pass);
+    return output;
+}
+
+template <class T>
+void Sequence<T>::run_forward(const Pass<T>& part) {
+    for (std::size_t i = 0; i < stages_.size(); ++i)
+        if (stages_[i].to) run_stage(part, i);
+}
+
+template <class T>
+void Sequence<T>::run_stage(const Pass<T>& part, std::size_t i) {
+    Stage& stage = stages_[i];
+    if (part.observer) part.observer->begin(stage.info, Direction::forward);
+    const LayerInput<T> x = input_of(i).from(part.first, input_size(i));
+    T* y = stage.to + part.first * stage.size;
+    if (x.offsets)
+        stage.layer->forward(part, ScatteredRows<T>{x.values, x.offsets, part.n, input_size(i)}, y);
     else
-        stage.layer->forward(pass, input.values, y);
-    if (pass.observer) pass.observer->end(stage.info, Direction::forward, y, pass.n, stage.size);
+        stage.layer->forward(part, x.values, y);
+    if (part.observer) part.observer->end(stage.info, Direction::forward, y, part.n, stage.size);
 }
 
 template <class T>
@@ -134,28 +150,27 @@ void Sequence<T>::backward(const Pass<T>& pass, T* grad, T* grad_x) {
     int turn = 0;
     const std::size_t last = grad_x ? 0 : untrained_;
     for (std::size_t i = stages_.size(); i-- > last;) {
-        Stage& stage = stages_[i];
-        if (stage.layer->passes_through(pass)) continue;
-        if (i == 0) return run_backward(pass, stage, input_, element_count(input_shape_), grad, grad_x);
+        if (stages_[i].layer->passes_through(pass)) continue;
+        if (i == 0) return run_backward(pass, i, grad, grad_x);
         T* to = i > last ? gradients_[turn ^= 1].data() : nullptr;
-        run_backward(pass, stage, {stages_[i - 1].y, nullptr}, stages_[i - 1].size, grad, to);
+        run_backward(pass, i, grad, to);
         grad = to;
     }
     if (grad_x) std::copy_n(grad, pass.n * element_count(input_shape_), grad_x);
 }
 
 template <class T>
-void Sequence<T>::run_backward(const Pass<T>& pass, Stage& stage, const LayerInput<T>& input,
-                               index_t input_size, T* grad, T* grad_x) {
+void Sequence<T>::run_backward(const Pass<T>& pass, std::size_t i, T* grad, T* grad_x) {
+    Stage& stage = stages_[i];
+    const LayerInput<T> x = input_of(i);
     if (pass.observer) pass.observer->begin(stage.info, Direction::backward);
-    if (input.offsets)
-        stage.layer->backward(
-            pass, ScatteredRows<T>{input.values, input.offsets, pass.n, element_count(input_shape_)}, stage.y,
-            grad);
+    if (x.offsets)
+        stage.layer->backward(pass, ScatteredRows<T>{x.values, x.offsets, pass.n, input_size(i)}, stage.y,
+                              grad);
     else
-        stage.layer->backward(pass, input.values, stage.y, grad, grad_x);
+        stage.layer->backward(pass, x.values, stage.y, grad, grad_x);
     if (pass.observer)
-        pass.observer->end(stage.info, Direction::backward, grad_x, pass.n, grad_x ? input_size : 0);
+        pass.observer->end(stage.info, Direction::backward, grad_x, pass.n, grad_x ? input_size(i) : 0);
 }
 
 template <class T>
@@ -170,46 +185,66 @@ bool Sequence<T>::descends() const {
 }
 
 template <class T>
+bool Sequence<T>::takes_portions() const {
+    return std::all_of(stages_.begin(), stages_.end(),
+                       [](const Stage& s) { return s.layer->takes_portions(); });
+}
+
+template <class T>
 T* Sequence<T>::gradient_of(std::size_t stage) {
     return stage + 1 == stages_.size() ? output_gradient_ : all_gradients_.data() + stages_[stage].offset;
 }
 
 template <class T>
-void Sequence<T>::backward_for_descent(const Pass<T>& pass, T* grad) {
-    if (!all_gradients_.size()) all_gradients_ = Buffer<T>(kept_size_);
-    output_gradient_ = grad;
+void Sequence<T>::backward_for_descent(const Pass<T>& part) {
     for (std::size_t i = stages_.size(); i-- > untrained_;) {
         Stage& stage = stages_[i];
-        T *from = gradient_of(i), *to = i == untrained_ ? nullptr : gradient_of(i - 1);
-        if (pass.observer) pass.observer->begin(stage.info, Direction::backward);
-        if (stage.layer->passes_through(pass))
-            std::copy_n(from, pass.n * stage.size, to);  // the first trained stage never does
+        const index_t at = part.first * stage.size, at_x = part.first * input_size(i);
+        T* grad = gradient_of(i) + at;
+        T* grad_x = i == untrained_ ? nullptr : gradient_of(i - 1) + at_x;
+        if (part.observer) part.observer->begin(stage.info, Direction::backward);
+        if (!stage.to)
+            std::copy_n(grad, part.n * stage.size, grad_x);  // the first trained stage always has a `to`
         else if (stage.layer->descends())
-            stage.layer->backward_to_input(pass, stage.y, from, to);
+            stage.layer->backward_to_input(part, stage.y + at, grad, grad_x);
         else
-            stage.layer->backward(pass, input_of(i).values, stage.y, from, to);
-        if (pass.observer)
-            pass.observer->end(stage.info, Direction::backward, to, pass.n, to ? stages_[i - 1].size : 0);
+            stage.layer->backward(part, input_of(i).values + at_x, stage.y + at, grad, grad_x);
+        if (part.observer)
+            part.observer->end(stage.info, Direction::backward, grad_x, part.n, grad_x ? input_size(i) : 0);
     }
 }
 
 template <class T>
-bool Sequence<T>::descent_is_finite(const Pass<T>& pass, double rate) {
+bool Sequence<T>::descent_is_finite(const Pass<T>& pass) const {
     constexpr double kLargest = static_cast<double>(std::numeric_limits<T>::max()) / 8;
-    for (std::size_t i = 0; i < stages_.size(); ++i)
-        if (!(stages_[i].layer->descent_bound(pass, input_of(i), gradient_of(i), rate) < kLargest))
-            return false;
-    return true;
+    return std::all_of(stages_.begin(), stages_.end(),
+                       [&](const Stage& s) { return s.layer->descent_bound(pass) < kLargest; });
 }
 
 template <class T>
-void Sequence<T>::descend(const Pass<T>& pass, double rate) {
-    for (std::size_t i = 0; i < stages_.size(); ++i) {
-        if (!stages_[i].layer->descends()) continue;
-        if (pass.observer) pass.observer->begin(stages_[i].info, Direction::backward);
-        stages_[i].layer->descend(pass, input_of(i), gradient_of(i), rate);
-        if (pass.observer) pass.observer->end(stages_[i].info, Direction::backward, nullptr, pass.n, 0);
+void Sequence<T>::descend(const Pass<T>& pass) {
+    const int threads = threads_for(static_cast<double>(pass.n) * flops() / kFlopsPerWork);
+    if (pass.observer) {
+        for (std::size_t i = untrained_; i < stages_.size(); ++i) {
+            pass.observer->begin(stages_[i].info, Direction::backward);
+            descend(pass, i, i + 1, threads);
+            pass.observer->end(stages_[i].info, Direction::backward, nullptr, pass.n, 0);
+        }
+        return;
     }
+    descend(pass, untrained_, stages_.size(), threads);
+}
+
+// Some stages, whose tasks are shared out together.
+template <class T>
+void Sequence<T>::descend(const Pass<T>& pass, std::size_t first, std::size_t end, int threads) {
+    index_t tasks = 0;
+    for (std::size_t i = first; i < end; ++i) tasks += stages_[i].layer->descent_tasks(threads);
+    parallel_for(tasks, threads, [&](index_t task) {
+        std::size_t i = first;
+        for (index_t own; task >= (own = stages_[i].layer->descent_tasks(threads)); ++i) task -= own;
+        stages_[i].layer->descend(pass, input_of(i), gradient_of(i), threads, task);
+    });
 }
 
 template <class T>

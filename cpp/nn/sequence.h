@@ -9,6 +9,9 @@
 
 namespace ranvier {
 
+// Operations of a product in one unit of work (see threads_for).
+inline constexpr double kFlopsPerWork = 12;
+
 template <class T>
 class Sequence {
 public:
@@ -23,19 +26,25 @@ public:
 
     // The output, (n, output), valid until the next call. x must stay for the backward pass.
     const T* forward(const Pass<T>& pass, const LayerInput<T>& x);
+    // The same in two steps, of which several threads may take the second at once for portions of the batch
+    // (see Layer).
+    const T* prepare(const Pass<T>& pass, const LayerInput<T>& x);
+    void run_forward(const Pass<T>& part);
+    bool takes_portions() const;
     // From the gradient to the last output, which it may overwrite. grad_x may be nullptr, and must be if the
     // input was scattered.
     void backward(const Pass<T>& pass, T* grad, T* grad_x);
     void commit(const Pass<T>& pass);
 
     bool trains() const;
-    // Plain gradient descent in three steps, for a sequence whose layers with parameters all descend (see
-    // Layer): backward without the gradients of parameters; whether what is to be added is finite; and the
-    // addition.
+    // Plain gradient descent, for a sequence whose layers with parameters all descend (see Layer), in passes
+    // that have a rate: where the gradient to the whole batch's output will be; backward without the gradients
+    // of parameters, in portions if need be; whether what is to be added is finite; and the addition.
     bool descends() const;
-    void backward_for_descent(const Pass<T>& pass, T* grad);
-    bool descent_is_finite(const Pass<T>& pass, double rate);
-    void descend(const Pass<T>& pass, double rate);
+    void begin_descent(T* grad) { output_gradient_ = grad; }
+    void backward_for_descent(const Pass<T>& part);
+    bool descent_is_finite(const Pass<T>& pass) const;
+    void descend(const Pass<T>& pass);
 
 private:
     struct Stage {
@@ -43,7 +52,9 @@ private:
         StageInfo info;
         index_t size;    // of a sample of its output
         index_t offset;  // of its output among the kept ones
-        const T* y;      // of this pass: its output, or the input if the layer passes it through
+        // Of this pass: the output, which is the input if the layer passes it through; then there is no `to`.
+        T* to;
+        const T* y;
     };
 
     void compile(const std::vector<LayerSpec>& layers, const std::string& prefix);
@@ -52,10 +63,13 @@ private:
     LayerInput<T> input_of(std::size_t stage) const {
         return stage == 0 ? input_ : LayerInput<T>{stages_[stage - 1].y, nullptr};
     }
+    index_t input_size(std::size_t stage) const {
+        return stage == 0 ? element_count(input_shape_) : stages_[stage - 1].size;
+    }
     T* gradient_of(std::size_t stage);  // its output's, in descent
-    void run_forward(const Pass<T>& pass, Stage& stage, const LayerInput<T>& input, T* y);
-    void run_backward(const Pass<T>& pass, Stage& stage, const LayerInput<T>& input, index_t input_size,
-                      T* grad, T* grad_x);
+    void run_stage(const Pass<T>& part, std::size_t i);
+    void run_backward(const Pass<T>& pass, std::size_t i, T* grad, T* grad_x);
+    void descend(const Pass<T>& pass, std::size_t first, std::size_t end, int threads);
 
     Compilation<T>& compilation_;
     index_t capacity_;
@@ -69,7 +83,7 @@ private:
     Buffer<T> passing_[2];       // outputs of two neighbouring stages, if none will
     Buffer<T> gradients_[2];     // of the outputs of two neighbouring stages, in turn
     Buffer<T> all_gradients_;    // of all outputs but the last, for descent
-    T* output_gradient_ = nullptr;
+    T* output_gradient_ = nullptr;  // of the whole batch
     LayerInput<T> input_;  // of the last forward
 };
 

@@ -57,6 +57,20 @@ struct LossSums {
 // of weights of 0 gives 1: the mean over nothing is 0.
 double loss_divisor(Loss loss, double weight, index_t outputs);
 
+// The same in three steps, for a batch whose samples are taken in portions: the sum of the samples' weights;
+// the losses of `count` samples from `first` on, with their gradients, given the divisor of the mean; and the
+// sums. All pointers are to the whole batch.
+struct SampleLoss {
+    double loss = 0;  // times the sample's weight
+    bool hit = false;
+};
+template <class T>
+double sum_of_weights(const LossSpec& loss, index_t samples, const Targets<T>& targets);
+template <class T>
+void loss_of_samples(const LossSpec& loss, index_t first, index_t count, index_t outputs, const T* prediction,
+                     const Targets<T>& targets, double divisor, T* grad, SampleLoss* losses);
+LossSums sum_of_losses(index_t samples, const SampleLoss* losses, double weight);
+
 // Row-major prediction and grad, (samples, outputs). grad may be nullptr or prediction; it receives the
 // gradient of the batch's mean loss. Sums are in double and in a fixed order.
 template <class T>

@@ -138,11 +138,9 @@ T largest_magnitude(index_t n, const T* x) {
         for (int k = 0; k < 4; ++k) take(load(x + i + k * kLanes<T>), most[k]);
     for (; i < n; i += kLanes<T>) take(load_partial(x + i, n - i < kLanes<T> ? n - i : kLanes<T>), most[0]);
     for (int k = 1; k < 4; ++k) most[0] = most[k] > most[0] ? most[k] : most[0];
-    const Vec<T> lanes = from_bits<T>(most[0]);
-    T largest{};
-    for (int lane = 0; lane < kLanes<T>; ++lane)
-        largest = lanes[lane] > largest || lanes[lane] != lanes[lane] ? lanes[lane] : largest;
-    return largest;
+    Int largest = 0;
+    for (int lane = 0; lane < kLanes<T>; ++lane) largest = most[0][lane] > largest ? most[0][lane] : largest;
+    return __builtin_bit_cast(T, largest);
 }
 
 template <class T>
