@@ -23,6 +23,19 @@ constexpr index_t kLaidOut = 4 << 20;
 // A product with fewer columns than this (as in depthwise convolution) is done as inner products.
 constexpr index_t kLeastColumns = 3;
 
+// Of one plane of the gradient.
+template <class T>
+T sum_of_plane(const Conv2dShape& s, const Images<const T>& grad, index_t image, index_t o) {
+    const index_t height = s.out_height(), width = s.out_width();
+    const T* row = grad.data + image * grad.strides[0] + o * grad.strides[1];
+    if (grad.strides[3] == 1 && grad.strides[2] == width)
+        return kernels<T>().gemm->sum(height * width, row);
+    T sum{};
+    for (index_t y = 0; y < height; ++y, row += grad.strides[2])
+        for (index_t x = 0; x < width; ++x) sum += row[x * grad.strides[3]];
+    return sum;
+}
+
 template <class T>
 class BackwardWeights {
 public:
@@ -33,6 +46,8 @@ public:
           layout_(shape, x.strides),
           group_in_(shape.in_channels / shape.groups),
           group_out_(shape.out_channels / shape.groups),
+          columns_((group_out_ + kernels<T>().plane->lanes - 1) / kernels<T>().plane->lanes *
+                   kernels<T>().plane->lanes),
           taps_(group_in_ * shape.kernel_height * shape.kernel_width),
           offsets_(taps_),
           chunk_((shape.batch + kMostChunks - 1) / kMostChunks),
@@ -59,24 +74,21 @@ public:
 
 private:
     void add_chunk(index_t chunk, T* sums, T* biases) const {
-        Scratch<T> planes(planes_size()), rows(rows_size()), packed(packed_size());
+        Scratch<T> planes(planes_size()), gradient(gradient_size());
         const index_t first = chunk * chunk_, end = std::min(s_.batch, first + chunk_);
         for (index_t image = first; image < end; ++image) {
-            const T* source = lay_out(image, planes.data(), rows.data());
-            add_biases(rows.data(), biases, image > first);
-            for (index_t group = 0; group < s_.groups; ++group) {
-                const T* gradient = rows.data() + group * group_out_ * layout_.pixels;
-                if (group_out_ >= kLeastColumns) pack(gradient, packed.data());
-                add_rows(group, 0, taps_, source, gradient, packed.data(), sums + group * taps_ * group_out_,
-                         image > first);
-            }
+            lay_out(image, planes.data(), gradient.data());
+            add_biases(image, biases, image > first);
+            for (index_t group = 0; group < s_.groups; ++group)
+                add_rows(group, 0, taps_, source_of(image, planes.data()), gradient.data(),
+                         sums + group * taps_ * group_out_, image > first);
         }
     }
 
-    // All images of a portion are laid out and packed; then each task adds them up for some rows of the sums.
+    // All images of a portion are laid out; then each task adds them up for some rows of the sums.
     void run_by_rows(const Images<T>& grad_w, T* grad_bias) const {
         const int threads = threads_for(convolution_work(s_));
-        const index_t each = planes_size() + rows_size() + s_.groups * packed_size();
+        const index_t each = planes_size() + gradient_size();
         const index_t portion = std::clamp<index_t>(kLaidOut / each, 1, s_.batch);
         const index_t row_tasks = (taps_ + kRowsOfTask - 1) / kRowsOfTask;
         Scratch<T> memory(portion * each), sums(size_), biases(s_.out_channels);
@@ -84,23 +96,16 @@ private:
         for (index_t first = 0; first < s_.batch; first += portion) {
             const index_t now = std::min(portion, s_.batch - first);
             parallel_for(now, threads, [&](index_t i) {
-                T* rows = memory_of + i * each + planes_size();
-                lay_out(first + i, memory_of + i * each, rows);
-                for (index_t group = 0; group < s_.groups; ++group)
-                    pack(rows + group * group_out_ * layout_.pixels,
-                         rows + rows_size() + group * packed_size());
+                lay_out(first + i, memory_of + i * each, memory_of + i * each + planes_size());
             });
-            for (index_t i = 0; i < now; ++i)
-                add_biases(memory_of + i * each + planes_size(), biases.data(), first + i > 0);
+            for (index_t i = 0; i < now; ++i) add_biases(first + i, biases.data(), first + i > 0);
             parallel_for(s_.groups * row_tasks, threads, [&](index_t task) {
                 const index_t group = task / row_tasks, row = task % row_tasks * kRowsOfTask;
                 for (index_t i = 0; i < now; ++i) {
                     const T* planes = memory_of + i * each;
-                    const T* rows = planes + planes_size();
                     add_rows(group, row, std::min(kRowsOfTask, taps_ - row), source_of(first + i, planes),
-                             rows + group * group_out_ * layout_.pixels,
-                             rows + rows_size() + group * packed_size(),
-                             sums_of + (group * taps_ + row) * group_out_, first + i > 0);
+                             planes + planes_size(), sums_of + (group * taps_ + row) * group_out_,
+                             first + i > 0);
                 }
             });
         }
@@ -108,79 +113,102 @@ private:
         if (grad_bias) std::copy_n(biases.data(), s_.out_channels, grad_bias);
     }
 
-    // Of one image's planes, its gradient's rows, and one group's packed gradient; multiples of a cache line.
+    // Of one image's planes and its gradient's rows or columns; multiples of a cache line.
     index_t planes_size() const { return layout_.copied ? padded(s_.in_channels * layout_.channel) : 0; }
-    index_t rows_size() const { return padded(s_.out_channels * layout_.pixels); }
-    index_t packed_size() const {
-        return padded(layout_.pixels *
-                      ((group_out_ + gemm_.tile_cols - 1) / gemm_.tile_cols * gemm_.tile_cols));
-    }
+    index_t gradient_size() const { return padded(s_.groups * group_size()); }
+    index_t group_size() const { return (by_columns() ? columns_ : group_out_) * layout_.pixels; }
     static index_t padded(index_t n) { return (n + 15) / 16 * 16; }
+
+    bool by_columns() const { return group_out_ >= kLeastColumns; }
 
     const T* source_of(index_t image, const T* planes) const {
         return layout_.copied ? planes : x_.data + image * x_.strides[0];
     }
 
-    // Copies one image's planes (if need be) and gradient; returns where the planes are.
-    const T* lay_out(index_t image, T* planes, T* rows) const {
+    // Copies one image's planes (if need be) and gradient.
+    void lay_out(index_t image, T* planes, T* gradient) const {
         for (index_t c = 0; layout_.copied && c < s_.in_channels; ++c)
             layout_.copy_channel(x_.data + image * x_.strides[0] + c * x_.strides[1], x_.strides[2],
                                  x_.strides[3], planes + c * layout_.channel);
-        for (index_t o = 0; o < s_.out_channels; ++o) copy_gradient(image, o, rows + o * layout_.pixels);
-        return source_of(image, planes);
+        for (index_t group = 0; group < s_.groups; ++group, gradient += group_size()) {
+            const index_t first = group * group_out_;
+            if (by_columns())
+                copy_columns(image, first, gradient);
+            else
+                for (index_t o = 0; o < group_out_; ++o)
+                    copy_row(image, first + o, gradient + o * layout_.pixels);
+        }
     }
 
-    void add_biases(const T* rows, T* biases, bool accumulate) const {
+    void add_biases(index_t image, T* biases, bool accumulate) const {
         for (index_t o = 0; o < s_.out_channels; ++o) {
-            const T sum = gemm_.sum(layout_.pixels, rows + o * layout_.pixels);
+            const T sum = sum_of_plane(s_, grad_, image, o);
             biases[o] = accumulate ? biases[o] + sum : sum;
         }
     }
 
-    void copy_gradient(index_t image, index_t o, T* row) const {
+    void copy_row(index_t image, index_t o, T* row) const {
         const T* from = grad_.data + image * grad_.strides[0] + o * grad_.strides[1];
         const index_t width = layout_.cols.out;
-        if (grad_.strides[3] == 1) {
-            const index_t last = layout_.rows.out - 1, gap = layout_.pitch - width;
-            kernels<T>().plane->pad_rows(last, width, from, grad_.strides[2], 0, gap, row);
-            return kernels<T>().plane->pad_rows(1, width, from + last * grad_.strides[2], 0, 0, 0,
-                                                row + last * layout_.pitch);
-        }
         for (index_t y = 0; y < layout_.rows.out; ++y, from += grad_.strides[2], row += layout_.pitch) {
-            for (index_t x = 0; x < width; ++x) row[x] = from[x * grad_.strides[3]];
+            kernels<T>().plane->copy_every(width, from, grad_.strides[3], row);
             if (y + 1 < layout_.rows.out) std::fill(row + width, row + layout_.pitch, T{});
         }
     }
 
-    // The transposed gradient of one group, (pixels, out), in packed blocks of the depth.
-    void pack(const T* rows, T* packed) const {
-        const index_t length = depth_block<T>(layout_.pixels);
-        const index_t width = (group_out_ + gemm_.tile_cols - 1) / gemm_.tile_cols * gemm_.tile_cols;
-        for (index_t q = 0; q < layout_.pixels; q += length)
-            gemm_.pack_b(std::min(length, layout_.pixels - q), group_out_, rows + q, 1, layout_.pixels,
-                         packed + q * width);
+    // The panels of the transposed gradient of one group, (pixels, out): as wide as a register tile, the last
+    // one in whole vectors.
+    index_t panel_width(index_t o) const { return std::min(gemm_.tile_cols, columns_ - o); }
+
+    void copy_columns(index_t image, index_t first, T* columns) const {
+        const index_t lanes = kernels<T>().plane->lanes;
+        const T* from = grad_.data + image * grad_.strides[0] + first * grad_.strides[1];
+        for (index_t o = 0; o < columns_; o += lanes) {
+            const index_t panel = o / gemm_.tile_cols * gemm_.tile_cols, width = panel_width(panel);
+            copy_vector(std::min(lanes, group_out_ - o), from + o * grad_.strides[1],
+                        columns + panel * layout_.pixels + (o - panel), width);
+        }
     }
 
-    // sums(taps, out) += planes(taps, pixels) rows'(pixels, out) for the taps from `first` on.
-    void add_rows(index_t group, index_t first, index_t count, const T* source, const T* rows,
-                  const T* packed, T* sums, bool accumulate) const {
+    // A vector's worth of output channels, with zeros for the pixels between rows.
+    void copy_vector(index_t channels, const T* from, T* to, index_t to_stride) const {
+        const index_t lanes = kernels<T>().plane->lanes, width = layout_.cols.out;
+        if (layout_.pitch == width && grad_.strides[2] == width * grad_.strides[3])
+            return gather_pixels(channels, layout_.pixels, from, grad_.strides[1], grad_.strides[3], to,
+                                 to_stride);
+        for (index_t y = 0; y < layout_.rows.out; ++y, from += grad_.strides[2]) {
+            gather_pixels(channels, width, from, grad_.strides[1], grad_.strides[3], to, to_stride);
+            to += width * to_stride;
+            if (y + 1 == layout_.rows.out) return;
+            for (index_t x = width; x < layout_.pitch; ++x, to += to_stride) std::fill_n(to, lanes, T{});
+        }
+    }
+
+    // sums(taps, out) += planes(taps, pixels) gradient'(pixels, out) for the taps from `first` on.
+    void add_rows(index_t group, index_t first, index_t count, const T* source, const T* gradient, T* sums,
+                  bool accumulate) const {
         const T* planes = source + group * group_in_ * layout_.channel;
         const index_t* offsets = offsets_.data() + first;
-        if (group_out_ < kLeastColumns) {
+        gradient += group * group_size();
+        if (!by_columns()) {
             for (index_t tap = 0; tap < count; ++tap)
                 for (index_t o = 0; o < group_out_; ++o) {
                     const T product =
-                        gemm_.dot(layout_.pixels, planes + offsets[tap], rows + o * layout_.pixels);
+                        gemm_.dot(layout_.pixels, planes + offsets[tap], gradient + o * layout_.pixels);
                     T& sum = sums[tap * group_out_ + o];
                     sum = accumulate ? sum + product : product;
                 }
             return;
         }
         const index_t length = depth_block<T>(layout_.pixels);
-        const index_t width = (group_out_ + gemm_.tile_cols - 1) / gemm_.tile_cols * gemm_.tile_cols;
         for (index_t q = 0; q < layout_.pixels; q += length)
-            gemm_.multiply_a_by_offsets(count, group_out_, std::min(length, layout_.pixels - q), planes + q,
-                                        offsets, packed + q * width, sums, group_out_, accumulate || q > 0);
+            for (index_t o = 0; o < group_out_; o += gemm_.tile_cols) {
+                const index_t width = panel_width(o);
+                gemm_.multiply_a_rows_apart(count, std::min(width, group_out_ - o),
+                                            std::min(length, layout_.pixels - q), planes + q, offsets,
+                                            gradient + o * layout_.pixels + q * width, width, sums + o,
+                                            group_out_, accumulate || q > 0);
+            }
     }
 
     // A block of output channels at a time, for they are neighbours in the sums.
@@ -207,7 +235,9 @@ private:
     const Images<const T>& x_;
     const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
     PlaneLayout layout_;
-    index_t group_in_, group_out_, taps_;
+    index_t group_in_, group_out_;
+    index_t columns_;  // the output channels of a group, in whole vectors
+    index_t taps_;
     Scratch<index_t> offsets_;
     index_t chunk_, chunks_, size_;
 };
@@ -215,19 +245,10 @@ private:
 // The bias's gradient by itself.
 template <class T>
 void sum_planes(const Conv2dShape& s, const Images<const T>& grad, T* sums) {
-    const index_t height = s.out_height(), width = s.out_width();
-    const double elements = static_cast<double>(s.batch * s.out_channels * height * width);
+    const double elements = static_cast<double>(s.batch * s.out_channels * s.out_height() * s.out_width());
     parallel_for(s.out_channels, threads_for(elements), [&](index_t o) {
         T sum{};
-        for (index_t image = 0; image < s.batch; ++image) {
-            const T* row = grad.data + image * grad.strides[0] + o * grad.strides[1];
-            if (grad.strides[3] == 1 && grad.strides[2] == width) {
-                sum += kernels<T>().gemm->sum(height * width, row);
-                continue;
-            }
-            for (index_t y = 0; y < height; ++y, row += grad.strides[2])
-                for (index_t x = 0; x < width; ++x) sum += row[x * grad.strides[3]];
-        }
+        for (index_t image = 0; image < s.batch; ++image) sum += sum_of_plane(s, grad, image, o);
         sums[o] = sum;
     });
 }

@@ -45,10 +45,6 @@ struct GemmKernels {
     void (*multiply_b_by_offsets)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                                   index_t a_col_stride, const T* b, const index_t* b_offsets, T* c,
                                   index_t c_row_stride, bool accumulate, const T* row_bias);
-    // Row i of A begins at a + a_offsets[i], with unit column stride; B packed.
-    void (*multiply_a_by_offsets)(index_t rows, index_t cols, index_t depth, const T* a,
-                                  const index_t* a_offsets, const T* packed_b, T* c, index_t c_row_stride,
-                                  bool accumulate);
 
     // Over n contiguous elements: row += value, row += addend, the sum of the row, the inner product.
     void (*add_scalar)(index_t n, T value, T* row);

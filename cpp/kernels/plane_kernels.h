@@ -7,6 +7,8 @@ namespace ranvier {
 
 template <class T>
 struct PlaneKernels {
+    index_t lanes;  // of a vector
+
     // Each of the rows, `cols` long, goes to a line of before + cols + after elements, with zeros around it.
     // Lines follow one another without gaps.
     void (*pad_rows)(index_t rows, index_t cols, const T* from, index_t row_stride, index_t before,
@@ -21,8 +23,8 @@ struct PlaneKernels {
                       const T* from, index_t from_stride, const T* bias, T* to, index_t to_stride);
 
     // Lines of n elements, up to a vector's lanes of them, become vectors of their i-th elements, and back
-    // again. to[i][lane] = from[lane * stride + i], zero for the lanes from `lines` on.
-    void (*gather_lanes)(index_t lines, index_t n, const T* from, index_t stride, T* to);
+    // again. to[i * to_stride + lane] = from[lane * stride + i], zero for the lanes from `lines` on.
+    void (*gather_lanes)(index_t lines, index_t n, const T* from, index_t stride, T* to, index_t to_stride);
     // to[lane * stride + i] = from[i][lane] + addends[lane] for the first `lines` lanes; `addends` has all.
     void (*scatter_lanes)(index_t lines, index_t n, const T* from, const T* addends, T* to, index_t stride);
 };

@@ -55,14 +55,14 @@ void normalise_row(index_t n, const T* x, T* y, bool logarithm) {
 template <class T>
 void normalise_short_rows(const Matrix<const T>& x, const Matrix<T>& y, index_t first, index_t count,
                           bool logarithm) {
-    const index_t lanes = kernels<T>().winograd->lanes;
     const auto& plane = *kernels<T>().plane;
+    const index_t lanes = plane.lanes;
     Scratch<T> memory((kShort + 1) * lanes);
     T *columns = memory.data(), *zeros = columns + kShort * lanes;
     std::fill_n(zeros, lanes, T{});
     for (index_t i = first; i < first + count; i += lanes) {
         const index_t rows = std::min(lanes, first + count - i);
-        plane.gather_lanes(rows, x.cols, row_of(x, i), x.row_stride, columns);
+        plane.gather_lanes(rows, x.cols, row_of(x, i), x.row_stride, columns, lanes);
         kernels<T>().elementwise->softmax_columns(lanes, x.cols, columns, lanes, columns, lanes, logarithm);
         plane.scatter_lanes(rows, x.cols, columns, zeros, row_of(y, i), y.row_stride);
     }

@@ -82,7 +82,7 @@ private:
         Scratch<T> memory(grid_.squares() * plane);
         const TileMatrices<T> images = {memory.data(), plane, in_stride_};
         parallel_for(in_stride_ / winograd_.lanes, threads, [&](index_t block) {
-            transform_tiles(winograd_, grid_, source_, first, rows, block * winograd_.lanes, images);
+            transform_tiles(grid_, source_, first, rows, block * winograd_.lanes, images);
         });
         const index_t width = std::min(gemm_.tile_cols, out_), weights_plane = apart<T>(width * s_.in_channels);
         parallel_for((s_.out_channels + width - 1) / width, threads, [&](index_t block) {
@@ -113,7 +113,7 @@ private:
             Scratch<T> tile_memory(grid_.squares() * images_plane);
             const TileMatrices<T> images = {tile_memory.data(), images_plane, in_stride_};
             for (index_t c = 0; c < s_.in_channels; c += winograd_.lanes)
-                transform_tiles(winograd_, grid_, source_, first, count, c, images);
+                transform_tiles(grid_, source_, first, count, c, images);
             for (index_t o = 0; o < out_; o += kBlockChannels)
                 outputs(images, first, count, o, std::min(kBlockChannels, out_ - o), weights, o);
         });
@@ -148,7 +148,7 @@ private:
         const auto [out, in, rows, cols] = w_.strides;
         const T* from = w_.data + o0 * out + k0 * in;
         if (channels > 0 && cols == 1 && rows == t_.kernel && in == taps) {
-            plane_.gather_lanes(channels, depth * taps, from, out, to);
+            plane_.gather_lanes(channels, depth * taps, from, out, to, lanes);
             return false;
         }
         const bool reversed = cols == -1 && rows == -t_.kernel;
@@ -156,7 +156,7 @@ private:
             for (index_t c = 0; c < depth; ++c) {
                 prefetch_weights(from + (c + kAhead) * in - (reversed ? taps - 1 : 0), channels * taps);
                 plane_.gather_lanes(channels, taps, from + c * in - (reversed ? taps - 1 : 0), out,
-                                    to + c * taps * lanes);
+                                    to + c * taps * lanes, lanes);
             }
             return reversed;
         }

@@ -138,9 +138,9 @@ private:
                 return m;
             };
             for (index_t c = 0; c < in_; c += winograd_.lanes)
-                transform_tiles(winograd_, grid_, image_, first + row, now, c, from_row(images));
+                transform_tiles(grid_, image_, first + row, now, c, from_row(images));
             for (index_t o = 0; o < out_; o += winograd_.lanes)
-                transform_tiles(winograd_, grid_, gradient_, first + row, now, o, from_row(gradients));
+                transform_tiles(grid_, gradient_, first + row, now, o, from_row(gradients));
         });
     }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "kernel_table.h"
+#include "planes.h"
 #include "ranvier/memory.h"
 
 namespace ranvier {
@@ -58,27 +59,12 @@ void for_each_image(const TileGrid& grid, index_t first, index_t count, Body&& b
     }
 }
 
-namespace detail {
-
-// `pixels` pixels of up to a vector's worth of channels, the images' columns of any stride.
-template <class T>
-void gather_row(const WinogradKernels<T>& kernels, index_t channels, index_t pixels, const T* from,
-                index_t channel_stride, index_t col_stride, T* to) {
-    if (col_stride == 1)
-        return ranvier::kernels<T>().plane->gather_lanes(channels, pixels, from, channel_stride, to);
-    for (index_t p = 0; p < pixels; ++p)
-        for (index_t c = 0; c < kernels.lanes; ++c)
-            to[p * kernels.lanes + c] = c < channels ? from[c * channel_stride + p * col_stride] : T{};
-}
-
-}  // namespace detail
-
 // The tiles of `count` rows from `first` on, of the channels from c0 on that fill a vector. Tile 0 is the
 // first one of row `first`.
 template <class T>
-void transform_tiles(const WinogradKernels<T>& kernels, const TileGrid& grid, const TileSource<T>& source,
-                     index_t first, index_t count, index_t c0, const TileMatrices<T>& to) {
-    const index_t lanes = kernels.lanes, channels = std::min(lanes, source.channels - c0);
+void transform_tiles(const TileGrid& grid, const TileSource<T>& source, index_t first, index_t count,
+                     index_t c0, const TileMatrices<T>& to) {
+    const index_t lanes = kernels<T>().plane->lanes, channels = std::min(lanes, source.channels - c0);
     const index_t pitch = ((grid.cols - 1) * grid.tile + source.extent) * lanes;
     const index_t left = source.before,
                   right = pitch / lanes - left;  // the image's part of a row, if that wide
@@ -97,8 +83,8 @@ void transform_tiles(const WinogradKernels<T>& kernels, const TileGrid& grid, co
                 continue;
             }
             std::fill_n(line, left * lanes, T{});
-            detail::gather_row(kernels, channels, valid, plane + y * source.images.strides[2],
-                               source.images.strides[1], source.images.strides[3], line + left * lanes);
+            gather_pixels(channels, valid, plane + y * source.images.strides[2], source.images.strides[1],
+                          source.images.strides[3], line + left * lanes, lanes);
             std::fill(line + (left + valid) * lanes, line + pitch, T{});
         }
         for (index_t i = 0; i < rows; ++i, tile += grid.cols * to.stride)

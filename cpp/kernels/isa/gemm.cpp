@@ -288,15 +288,6 @@ void multiply_a_columns_apart(index_t rows, index_t cols, index_t depth, const T
         {depth, a, 1, 0, b, b_row_stride, c, c_row_stride, a_offsets, 0, 0, accumulate}, rows, cols);
 }
 
-template <class T>
-void multiply_a_by_offsets(index_t rows, index_t cols, index_t depth, const T* a, const index_t* a_offsets,
-                           const T* packed_b, T* c, index_t c_row_stride, bool accumulate) {
-    for (index_t j = 0; j < cols; j += kTileCols<T>)
-        multiply_rows<T, Scheme::a_row_offsets>({depth, a, 0, 1, packed_b + j * depth, kTileCols<T>, c + j,
-                                                 c_row_stride, a_offsets, 0, 0, accumulate},
-                                                rows, cols - j < kTileCols<T> ? cols - j : kTileCols<T>);
-}
-
 // For each panel of B (which stays in the first-level cache), all panels of A.
 template <class T>
 void multiply_packed(index_t rows, index_t cols, index_t depth, const T* packed_a, const T* packed_b, T* c,
@@ -466,7 +457,7 @@ double multiply_adds(index_t steps) {
     {                                                                                                      \
         kTileRows, kTileCols<T>, pack_a<T>, pack_b<T>, multiply_packed<T>, multiply_packed_b<T>,           \
             multiply_unpacked<T>, multiply_row<T>, multiply_a_rows_apart<T>, multiply_a_columns_apart<T>,  \
-            multiply_b_by_offsets<T>, multiply_a_by_offsets<T>, add_scalar<T>, add_row<T>, sum<T>, dot<T>, \
+            multiply_b_by_offsets<T>, add_scalar<T>, add_row<T>, sum<T>, dot<T>, \
             multiply_adds<T>                                                                               \
     }
 

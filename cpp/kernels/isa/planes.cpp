@@ -99,15 +99,15 @@ void correlate(index_t rows, index_t cols, index_t height, index_t width, const 
 }
 
 template <class T>
-void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to) {
-    for (; n > 0; n -= kLanes<T>, from += kLanes<T>, to += kLanes<T> * kLanes<T>) {
+void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to, index_t to_stride) {
+    for (; n > 0; n -= kLanes<T>, from += kLanes<T>, to += kLanes<T> * to_stride) {
         Vec<T> square[kLanes<T>];
         if (n >= kLanes<T> && lines == kLanes<T>) {
 #pragma GCC unroll 16
             for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * stride);
             transpose<T>(square);
 #pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) store(to + k * kLanes<T>, square[k]);
+            for (int k = 0; k < kLanes<T>; ++k) store(to + k * to_stride, square[k]);
             continue;
         }
         const index_t now = n < kLanes<T> ? n : kLanes<T>;
@@ -117,7 +117,7 @@ void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to
         transpose<T>(square);
 #pragma GCC unroll 16
         for (int k = 0; k < kLanes<T>; ++k)
-            if (k < now) store(to + k * kLanes<T>, square[k]);
+            if (k < now) store(to + k * to_stride, square[k]);
     }
 }
 
@@ -147,11 +147,11 @@ void scatter_lanes(index_t lines, index_t n, const T* from, const T* addends, T*
 
 }  // namespace
 
-constinit const PlaneKernels<float> plane_float32 = {pad_rows<float>,     copy_every<float>,
-                                                     copy_rows<float>,    correlate<float>,
-                                                     gather_lanes<float>, scatter_lanes<float>};
-constinit const PlaneKernels<double> plane_float64 = {pad_rows<double>,     copy_every<double>,
-                                                      copy_rows<double>,    correlate<double>,
-                                                      gather_lanes<double>, scatter_lanes<double>};
+constinit const PlaneKernels<float> plane_float32 = {
+    kLanes<float>,    pad_rows<float>,     copy_every<float>,   copy_rows<float>,
+    correlate<float>, gather_lanes<float>, scatter_lanes<float>};
+constinit const PlaneKernels<double> plane_float64 = {
+    kLanes<double>,    pad_rows<double>,     copy_every<double>,   copy_rows<double>,
+    correlate<double>, gather_lanes<double>, scatter_lanes<double>};
 
 }  // namespace ranvier::RANVIER_ISA
