@@ -20,6 +20,9 @@ struct PoolKernels {
     // take.
     bool (*max_2x2)(index_t rows, index_t n, const T* x, index_t row_stride, std::int32_t width, T* y,
                     std::int32_t* indices);
+    // Each of these windows' gradient to the pixel at its index, and zeros to the other three.
+    void (*max_2x2_backward)(index_t rows, index_t n, const T* grad, const std::int32_t* indices,
+                             std::int32_t width, T* to, index_t row_stride);
     // The sums of the windows times `scale`.
     void (*average_row)(index_t n, const T* x, index_t row_stride, index_t kernel_height,
                         index_t kernel_width, index_t step, T scale, T* y);

@@ -1,5 +1,6 @@
 // Pooling kernels of one instruction set: a vector of neighbouring windows at a time.
 #include "../../platform/simd_strided.h"
+#include "../../platform/simd_transpose.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
@@ -182,9 +183,54 @@ bool max_2x2(index_t rows, index_t n, const T* x, index_t row_stride, std::int32
     return true;
 }
 
+template <class T>
+RANVIER_INLINE MaskOf<T> load_indices(const std::int32_t* from, index_t count) {
+    if constexpr (sizeof(T) == sizeof(std::int32_t)) {
+        return load_partial<std::int32_t>(from, count);
+    } else {
+        MaskOf<T> indices = {};
+        for (index_t lane = 0; lane < count; ++lane) indices[lane] = from[lane];
+        return indices;
+    }
+}
+
+// Pairs of lanes (a[0], b[0], a[1], b[1] ...), of which `count` numbers go to memory.
+template <class T>
+RANVIER_INLINE void store_pairs(T* to, Vec<T> a, Vec<T> b, index_t count) {
+    if (count == 2 * kLanes<T>) {
+        store(to, interleave<T, 0>(a, b));
+        store(to + kLanes<T>, interleave<T, 1>(a, b));
+        return;
+    }
+    store_partial(to, interleave<T, 0>(a, b), count < kLanes<T> ? count : kLanes<T>);
+    if (count > kLanes<T>) store_partial(to + kLanes<T>, interleave<T, 1>(a, b), count - kLanes<T>);
+}
+
+template <class T>
+void max_2x2_backward(index_t rows, index_t n, const T* grad, const std::int32_t* indices, std::int32_t width,
+                      T* to, index_t row_stride) {
+    using Int = typename LaneInt<T>::type;
+    MaskOf<T> lane = {};
+    for (int i = 0; i < kLanes<T>; ++i) lane[i] = static_cast<Int>(2 * i);
+    for (index_t y = 0; y < rows; ++y, grad += n, indices += n, to += 2 * row_stride)
+        for (index_t x = 0; x < n; x += kLanes<T>) {
+            const index_t count = n - x < kLanes<T> ? n - x : kLanes<T>;
+            const Vec<T> g = load_partial(grad + x, count), none = {};
+            const MaskOf<T> corner = lane + static_cast<Int>(2 * (y * width + x));
+            const MaskOf<T> place = load_indices<T>(indices + x, count) - corner;
+            const auto at = [&](Int wanted) __attribute__((always_inline)) {
+                return select<T>(place == wanted, g, none);
+            };
+            store_pairs(to + 2 * x, at(0), at(1), 2 * count);
+            store_pairs(to + row_stride + 2 * x, at(width), at(width + 1), 2 * count);
+        }
+}
+
 }  // namespace
 
-constinit const PoolKernels<float> pool_float32 = {max_row<float>, max_2x2<float>, average_row<float>};
-constinit const PoolKernels<double> pool_float64 = {max_row<double>, max_2x2<double>, average_row<double>};
+constinit const PoolKernels<float> pool_float32 = {max_row<float>, max_2x2<float>, max_2x2_backward<float>,
+                                                   average_row<float>};
+constinit const PoolKernels<double> pool_float64 = {max_row<double>, max_2x2<double>,
+                                                    max_2x2_backward<double>, average_row<double>};
 
 }  // namespace ranvier::RANVIER_ISA
