@@ -235,6 +235,19 @@ void multiply_packing_both(const Product<T>& p) {
 template <class T>
 void multiply(const Product<T>& p);
 
+// c from the products of the blocks of the depth.
+template <class T>
+void add_blocks(const Product<T>& p, index_t blocks, const T* products, index_t size) {
+    for (index_t i = 0; i < p.m(); ++i) {
+        T* row = p.c.data + i * p.c.row_stride;
+        index_t block = 0;
+        if (!p.epilogue.accumulate) std::copy_n(products + block++ * size + i * p.n(), p.n(), row);
+        for (; block < blocks; ++block)
+            kernels<T>().gemm->add_row(p.n(), products + block * size + i * p.n(), row);
+    }
+    finish(p, index_t{0}, index_t{0}, p.m(), p.n());
+}
+
 // A small c of great depth: each block of the depth is a product of its own, on any thread, and their
 // sums are added in order.
 template <class T>
@@ -253,14 +266,7 @@ void multiply_by_depth(const Product<T>& p, int threads) {
         part.epilogue = {};
         multiply(part);
     });
-    for (index_t i = 0; i < p.m(); ++i) {
-        T* row = p.c.data + i * p.c.row_stride;
-        index_t block = 0;
-        if (!p.epilogue.accumulate) std::copy_n(sums.data() + block++ * size + i * p.n(), p.n(), row);
-        for (; block < blocks; ++block)
-            kernels<T>().gemm->add_row(p.n(), sums.data() + block * size + i * p.n(), row);
-    }
-    finish(p, index_t{0}, index_t{0}, p.m(), p.n());
+    add_blocks(p, blocks, sums.data(), size);
 }
 
 template <class T>
@@ -345,6 +351,18 @@ void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, cons
 }
 
 template <class T>
+index_t depth_block_length(index_t depth) {
+    return depth_block<T>(depth);
+}
+
+template <class T>
+void sum_blocks(index_t blocks, const T* products, index_t size, const Matrix<T>& c,
+                const Epilogue<T>& epilogue) {
+    FlushDenormals flush;
+    add_blocks(Product<T>{{}, {}, c, epilogue}, blocks, products, size);
+}
+
+template <class T>
 void column_sums(const Matrix<const T>& a, T* sums) {
     std::fill_n(sums, a.cols, T{});
     add_column_sums(a, sums);
@@ -375,6 +393,10 @@ template void matmul_transposed(const ScatteredRows<float>&, const Matrix<const 
                                 const Epilogue<float>&);
 template void matmul_transposed(const ScatteredRows<double>&, const Matrix<const double>&,
                                 const Matrix<double>&, const Epilogue<double>&);
+template index_t depth_block_length<float>(index_t);
+template index_t depth_block_length<double>(index_t);
+template void sum_blocks(index_t, const float*, index_t, const Matrix<float>&, const Epilogue<float>&);
+template void sum_blocks(index_t, const double*, index_t, const Matrix<double>&, const Epilogue<double>&);
 template void add_column_sums(const Matrix<const float>&, float*);
 template void add_column_sums(const Matrix<const double>&, double*);
 template void column_sums(const Matrix<const float>&, float*);

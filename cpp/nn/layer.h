@@ -70,6 +70,11 @@ public:
 
     // Whether several threads may take portions of a batch forward and back at once.
     virtual bool takes_portions() const { return false; }
+    // Of the network's first layer, in a pass that has a rate: what is to be done before forward(), which then
+    // completes it, in tasks that may run at once. For a product over many inputs, it is better if threads
+    // share out these than the samples: each then reads the weights that it updates. Says how many tasks.
+    virtual index_t open(const Pass<T>&, int /*pieces*/) { return 0; }
+    virtual void run_opening(const Pass<T>&, const LayerInput<T>&, index_t /*task*/) {}
 
     // Whether the layer has parameters that are trained; and whether it can do without their gradient, which
     // plain gradient descent needs for a moment only: the product that makes it then adds to the parameters.
@@ -82,10 +87,10 @@ public:
     // Once the whole batch went back: a bound on what descend() adds to any parameter; not finite if x or a
     // gradient was not.
     virtual double descent_bound(const Pass<T>&) const { return 0; }
-    // parameters -= rate * gradients, in tasks that may run at once, so many that `threads` have enough; from
-    // x and what backward_to_input() left of grad.
-    virtual index_t descent_tasks(int /*threads*/) const { return 0; }
-    virtual void descend(const Pass<T>&, const LayerInput<T>&, const T*, int /*threads*/, index_t /*task*/) {}
+    // parameters -= rate * gradients, for one of `pieces` pieces of the parameters; from x and what
+    // backward_to_input() left of grad.
+    virtual void descend(const Pass<T>&, const LayerInput<T>&, const T*, index_t /*piece*/,
+                         index_t /*pieces*/) {}
 
     // Multiplications and additions of a sample's forward pass; 0 for layers that do less than some for each
     // element.

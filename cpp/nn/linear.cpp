@@ -27,6 +27,7 @@ public:
           capacity_(site.capacity()) {}
 
     void prepare(const Pass<T>& pass) override {
+        opened_ = false;
         if (pass.kept && pitch_ != out_ && !filled_.size()) filled_ = Buffer<T>(capacity_ * rows_ * pitch_);
         if (pass.rate != 0 && !magnitudes_.size()) magnitudes_ = Buffer<T>(capacity_);
     }
@@ -41,10 +42,41 @@ public:
         });
     }
     void forward(const Pass<T>& pass, const ScatteredRows<T>& x, T* y) override {
+        if (opened_) return complete(pass, y);
         for_each_group(pass, [&](const Pass<T>& group, index_t first) {
             const ScatteredRows<T> from = {x.data, x.offsets + first, group.n, in_};
             matmul<T>(from, weights(), row_major(y + first * out_, group.n, out_), epilogue());
             if (pass.rate != 0) observe_magnitudes(group, {from.data, from.offsets});
+        });
+    }
+
+    // A task is a block of inputs for some samples.
+    index_t open(const Pass<T>& pass, int pieces) override {
+        const index_t length = depth_block_length<T>(in_);
+        blocks_ = (in_ + length - 1) / length;
+        opened_ = pieces > 1 && blocks_ > 1 && reads_scattered_rows(pass.n);
+        if (!opened_) return 0;
+        if (!products_.size()) {
+            products_ = Buffer<T>(blocks_ * capacity_ * out_);
+            partial_magnitudes_ = Buffer<T>(blocks_ * capacity_);
+        }
+        portions_ = std::min(pass.n, (pieces + blocks_ - 1) / blocks_);
+        return blocks_ * portions_;
+    }
+    void run_opening(const Pass<T>& pass, const LayerInput<T>& x, index_t task) override {
+        const index_t block = task / portions_, portion = task % portions_;
+        const index_t length = depth_block_length<T>(in_), begin = block * length;
+        Pass<T> part = pass;
+        part.first = portion * pass.n / portions_;
+        part.n = (portion + 1) * pass.n / portions_ - part.first;
+        for_each_group(part, [&](const Pass<T>& group, index_t) {
+            const index_t depth = std::min(length, in_ - begin);
+            const ScatteredRows<T> from = {x.values + begin, x.offsets + group.first, group.n, depth};
+            matmul<T>(from, {weight_ + begin * pitch_, depth, out_, pitch_, 1},
+                      row_major(products_.data() + (block * capacity_ + group.first) * out_, group.n, out_));
+            T* magnitudes = partial_magnitudes_.data() + block * capacity_;
+            for (index_t i = group.first; i < group.first + group.n; ++i)
+                magnitudes[i] = largest_magnitude(depth, x.values + x.offsets[i] + begin);
         });
     }
 
@@ -80,17 +112,12 @@ public:
         return sum * static_cast<double>(rows_);
     }
 
-    // Some rows of the weight each, and the bias.
-    index_t descent_tasks(int threads) const override {
-        const index_t piece = rows_of_task(threads);
-        return (in_ + piece - 1) / piece + 1;
-    }
-    void descend(const Pass<T>& pass, const LayerInput<T>& x, const T* grad, int threads,
-                 index_t task) override {
-        const index_t piece = rows_of_task(threads), first = task * piece;
-        if (first < in_)
-            multiply_by_input(pass, x, grad, weight_, true, first, std::min(piece, in_ - first));
-        else if (bias_)
+    // Some rows of the weight, and with the last ones the bias.
+    void descend(const Pass<T>& pass, const LayerInput<T>& x, const T* grad, index_t piece,
+                 index_t pieces) override {
+        const index_t first = row_of(piece, pieces), end = row_of(piece + 1, pieces);
+        if (first < end) multiply_by_input(pass, x, grad, weight_, true, first, end - first);
+        if (bias_ && piece + 1 == pieces)
             add_column_sums<T>(row_major<const T>(grad, pass.n * rows_, out_), bias_);
     }
 
@@ -99,8 +126,9 @@ public:
 private:
     // Samples that stay in the second-level cache from one tile's columns to the next.
     static constexpr index_t kScatteredBytes = 512 << 10;
+    // Samples whose magnitudes are looked at after their product, while they are in the caches.
     static constexpr index_t kGroup = 24;
-    static constexpr index_t kLeastRows = 24;  // of a task: whole register tiles
+    static constexpr index_t kTileRows = 12;  // a multiple of every register tile's
 
     Epilogue<T> epilogue() const {
         Epilogue<T> all;
@@ -138,6 +166,17 @@ private:
         }
     }
 
+    // What the opening began.
+    void complete(const Pass<T>& pass, T* y) {
+        sum_blocks<T>(blocks_, products_.data() + pass.first * out_, capacity_ * out_,
+                      row_major(y, pass.n, out_), epilogue());
+        for (index_t i = pass.first; i < pass.first + pass.n; ++i) {
+            magnitudes_[i] = T(1);
+            for (index_t block = 0; block < blocks_; ++block)
+                magnitudes_[i] += partial_magnitudes_[block * capacity_ + i];
+        }
+    }
+
     // Of each sample: its largest number, and 1 for the bias.
     void observe_magnitudes(const Pass<T>& pass, const LayerInput<T>& x) {
         const index_t size = rows_ * in_;
@@ -167,10 +206,9 @@ private:
         for (index_t i = 0; i < pass.n * rows_; ++i) std::copy_n(grad + i * out_, out_, to + i * pitch_);
     }
 
-    // Rows of the weight in one task of the descent: two for each thread, whatever they are.
-    index_t rows_of_task(int threads) const {
-        const index_t even = (in_ + 2 * threads - 1) / (2 * threads);
-        return threads == 1 ? in_ : std::max(kLeastRows, (even + kLeastRows - 1) / kLeastRows * kLeastRows);
+    // Where a piece of the weight's rows begins.
+    index_t row_of(index_t piece, index_t pieces) const {
+        return piece == pieces ? in_ : in_ * piece / pieces / kTileRows * kTileRows;
     }
 
     // Transposed, as it lies in memory: (in, out).
@@ -187,6 +225,10 @@ private:
     index_t capacity_;
     Buffer<T> filled_;
     Buffer<T> magnitudes_;  // of each sample of a descent: of its numbers, then times those of its gradient
+    // Of the opening: whether this pass has one, and for each block of inputs (block, sample, ...).
+    bool opened_ = false;
+    index_t blocks_ = 1, portions_ = 1;
+    Buffer<T> products_, partial_magnitudes_;
 };
 
 }  // namespace

@@ -22,9 +22,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto kReportInterval = std::chrono::milliseconds(100);
 
-// Of a batch whose samples are shared out: portions for each thread, so that one that comes late does less;
-// and the fewest samples that make a product worth its while.
-constexpr int kPortionsOfThread = 2;
+// Of a large batch: pieces for each thread, so that one that comes late does less; and the fewest samples
+// that make a product worth its while.
+constexpr int kPiecesOfThread = 2;
 constexpr index_t kLeastPortion = 8;
 
 // A gate that opens every kReportInterval.
@@ -259,10 +259,12 @@ struct Plan<T>::State {
     bool descend(const Batch& batch, double rate, LossSums& sums) {
         begin_pass(batch.n, true, true, rate);
         const T* prediction = layers.prepare(pass, batch.x);
-        layers.begin_descent(output_gradient.data());
-        const int threads = threads_of_portions(batch);
-        if (threads > 1) {
-            sums = forward_and_back_in_portions(batch, prediction, threads);
+        const int threads = threads_for(static_cast<double>(batch.n) * layers.flops() / kFlopsPerWork);
+        const bool large = batch.n >= threads * kPiecesOfThread * kLeastPortion;
+        const int pieces = threads == 1 || !large ? threads : threads * kPiecesOfThread;
+        layers.begin_descent(pass, output_gradient.data(), threads, pieces);
+        if (threads > 1 && large && may_share_samples(batch)) {
+            sums = forward_and_back_in_portions(batch, prediction, threads, pieces);
         } else {
             layers.run_forward(pass);
             sums = loss_of(batch, prediction);
@@ -273,25 +275,23 @@ struct Plan<T>::State {
             return false;
         }
         layers.commit(pass);
-        layers.descend(pass);
+        layers.descend(pass, threads, pieces);
         return true;
     }
 
-    // How many threads are to share out a batch's samples, each going with its own through all layers and
-    // back; 1 if the layers had better share out their work, one by one.
-    int threads_of_portions(const Batch& batch) const {
-        if (batch.objective.foreign || pass.observer || !layers.takes_portions()) return 1;
-        const int threads = threads_for(static_cast<double>(batch.n) * layers.flops() / kFlopsPerWork);
-        return batch.n >= threads * kPortionsOfThread * kLeastPortion ? threads : 1;
+    // Whether each thread may go with some samples of its own through all layers and back. Layers are observed
+    // one by one.
+    bool may_share_samples(const Batch& batch) const {
+        return !batch.objective.foreign && !pass.observer && layers.takes_portions();
     }
 
-    LossSums forward_and_back_in_portions(const Batch& batch, const T* prediction, int threads) {
+    LossSums forward_and_back_in_portions(const Batch& batch, const T* prediction, int threads,
+                                          int portions) {
         const LossSpec& loss = batch.objective.loss;
         const double weight = sum_of_weights<T>(loss, batch.n, batch.targets);
         const double divisor = loss_divisor(loss.kind, weight, output_size);
         Scratch<SampleLoss> memory(batch.n);
         SampleLoss* losses = memory.data();
-        const index_t portions = threads * kPortionsOfThread;
         parallel_for(portions, threads, [&](index_t portion) {
             Pass<T> part = pass;
             part.first = portion * batch.n / portions;

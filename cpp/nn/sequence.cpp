@@ -185,6 +185,17 @@ bool Sequence<T>::descends() const {
 }
 
 template <class T>
+void Sequence<T>::begin_descent(const Pass<T>& pass, T* grad, int threads, int pieces) {
+    output_gradient_ = grad;
+    if (stages_.empty() || !stages_.front().to) return;
+    Stage& stage = stages_.front();
+    if (pass.observer) pass.observer->begin(stage.info, Direction::forward);
+    parallel_for(stage.layer->open(pass, pieces), threads,
+                 [&](index_t task) { stage.layer->run_opening(pass, input_, task); });
+    if (pass.observer) pass.observer->end(stage.info, Direction::forward, nullptr, 0, 0);
+}
+
+template <class T>
 bool Sequence<T>::takes_portions() const {
     return std::all_of(stages_.begin(), stages_.end(),
                        [](const Stage& s) { return s.layer->takes_portions(); });
@@ -222,29 +233,21 @@ bool Sequence<T>::descent_is_finite(const Pass<T>& pass) const {
 }
 
 template <class T>
-void Sequence<T>::descend(const Pass<T>& pass) {
-    const int threads = threads_for(static_cast<double>(pass.n) * flops() / kFlopsPerWork);
-    if (pass.observer) {
-        for (std::size_t i = untrained_; i < stages_.size(); ++i) {
-            pass.observer->begin(stages_[i].info, Direction::backward);
-            descend(pass, i, i + 1, threads);
-            pass.observer->end(stages_[i].info, Direction::backward, nullptr, pass.n, 0);
-        }
-        return;
+void Sequence<T>::descend(const Pass<T>& pass, int threads, int pieces) {
+    const auto stages = static_cast<index_t>(stages_.size());
+    const auto descend = [&](index_t stage, index_t piece) {
+        const auto i = static_cast<std::size_t>(stage);
+        stages_[i].layer->descend(pass, input_of(i), gradient_of(i), piece, pieces);
+    };
+    if (!pass.observer)
+        return parallel_for(pieces * stages, threads,
+                            [&](index_t task) { descend(task % stages, task / stages); });
+    for (index_t stage = 0; stage < stages; ++stage) {
+        const StageInfo& info = stages_[static_cast<std::size_t>(stage)].info;
+        pass.observer->begin(info, Direction::backward);
+        parallel_for(pieces, threads, [&](index_t piece) { descend(stage, piece); });
+        pass.observer->end(info, Direction::backward, nullptr, pass.n, 0);
     }
-    descend(pass, untrained_, stages_.size(), threads);
-}
-
-// Some stages, whose tasks are shared out together.
-template <class T>
-void Sequence<T>::descend(const Pass<T>& pass, std::size_t first, std::size_t end, int threads) {
-    index_t tasks = 0;
-    for (std::size_t i = first; i < end; ++i) tasks += stages_[i].layer->descent_tasks(threads);
-    parallel_for(tasks, threads, [&](index_t task) {
-        std::size_t i = first;
-        for (index_t own; task >= (own = stages_[i].layer->descent_tasks(threads)); ++i) task -= own;
-        stages_[i].layer->descend(pass, input_of(i), gradient_of(i), threads, task);
-    });
 }
 
 template <class T>

@@ -38,13 +38,14 @@ public:
 
     bool trains() const;
     // Plain gradient descent, for a sequence whose layers with parameters all descend (see Layer), in passes
-    // that have a rate: where the gradient to the whole batch's output will be; backward without the gradients
-    // of parameters, in portions if need be; whether what is to be added is finite; and the addition.
+    // that have a rate: what precedes run_forward(), with the place of the gradient to the whole batch's
+    // output; backward without the gradients of parameters, in portions if need be; whether what is to be
+    // added is finite; and the addition. Threads that share a batch do so in pieces, the same ones each time.
     bool descends() const;
-    void begin_descent(T* grad) { output_gradient_ = grad; }
+    void begin_descent(const Pass<T>& pass, T* grad, int threads, int pieces);
     void backward_for_descent(const Pass<T>& part);
     bool descent_is_finite(const Pass<T>& pass) const;
-    void descend(const Pass<T>& pass);
+    void descend(const Pass<T>& pass, int threads, int pieces);
 
 private:
     struct Stage {
@@ -69,7 +70,6 @@ private:
     T* gradient_of(std::size_t stage);  // its output's, in descent
     void run_stage(const Pass<T>& part, std::size_t i);
     void run_backward(const Pass<T>& pass, std::size_t i, T* grad, T* grad_x);
-    void descend(const Pass<T>& pass, std::size_t first, std::size_t end, int threads);
 
     Compilation<T>& compilation_;
     index_t capacity_;

@@ -41,8 +41,10 @@ constexpr std::chrono::microseconds kTurn{1000};
 constexpr int kMostThreads = 256;
 // A wait for a worker that is no part of the work: somebody else has its processor.
 constexpr std::chrono::microseconds kLongWait{50};
-// For how long small jobs then do without workers: a wait of milliseconds each time costs little of it.
-constexpr std::chrono::milliseconds kDistrust{100};
+// Small jobs then do without workers for so many times that wait, which is thus a small part of all; but not
+// for much longer than other libraries' idle threads spin.
+constexpr int kDistrust = 32;
+constexpr std::chrono::milliseconds kMostDistrust{100};
 
 inline void pause() {
 #if defined(__SSE2__)
@@ -169,7 +171,9 @@ private:
         const auto start = Clock::now();
         while (inside_.load() > 0) std::this_thread::yield();
         const auto end = Clock::now();
-        if (end - start > kLongWait) distrusted_until_.store((end + kDistrust).time_since_epoch().count());
+        if (end - start <= kLongWait) return;
+        const auto distrust = std::min<Clock::duration>(kDistrust * (end - start), kMostDistrust);
+        distrusted_until_.store((end + distrust).time_since_epoch().count());
     }
 
     void work(int thread) {

@@ -43,6 +43,14 @@ template <class T>
 void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c,
                        const Epilogue<T>& epilogue = {});
 
+// For a product whose depth is shared out: how long the blocks are that it is cut into (but the last); and c
+// from the blocks' own products, (rows, columns of c) without gaps, `size` apart: to the bit what matmul gives.
+template <class T>
+index_t depth_block_length(index_t depth);
+template <class T>
+void sum_blocks(index_t blocks, const T* products, index_t size, const Matrix<T>& c,
+                const Epilogue<T>& epilogue = {});
+
 // sums[j] = sum over i of a[i, j], added in an order that depends on the number of rows alone.
 template <class T>
 void column_sums(const Matrix<const T>& a, T* sums);
