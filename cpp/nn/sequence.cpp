@@ -234,18 +234,18 @@ bool Sequence<T>::descent_is_finite(const Pass<T>& pass) const {
 
 template <class T>
 void Sequence<T>::descend(const Pass<T>& pass, int threads, int pieces) {
-    const auto stages = static_cast<index_t>(stages_.size());
-    const auto descend = [&](index_t stage, index_t piece) {
-        const auto i = static_cast<std::size_t>(stage);
+    const auto trained = static_cast<index_t>(stages_.size() - untrained_);
+    const auto descend = [&](index_t number, index_t piece) {
+        const std::size_t i = untrained_ + static_cast<std::size_t>(number);
         stages_[i].layer->descend(pass, input_of(i), gradient_of(i), piece, pieces);
     };
     if (!pass.observer)
-        return parallel_for(pieces * stages, threads,
-                            [&](index_t task) { descend(task % stages, task / stages); });
-    for (index_t stage = 0; stage < stages; ++stage) {
-        const StageInfo& info = stages_[static_cast<std::size_t>(stage)].info;
+        return parallel_for(pieces * trained, threads,
+                            [&](index_t task) { descend(task % trained, task / trained); });
+    for (index_t number = 0; number < trained; ++number) {
+        const StageInfo& info = stages_[untrained_ + static_cast<std::size_t>(number)].info;
         pass.observer->begin(info, Direction::backward);
-        parallel_for(pieces, threads, [&](index_t piece) { descend(stage, piece); });
+        parallel_for(pieces, threads, [&](index_t piece) { descend(number, piece); });
         pass.observer->end(info, Direction::backward, nullptr, pass.n, 0);
     }
 }
