@@ -128,6 +128,7 @@ private:
     static constexpr index_t kScatteredBytes = 512 << 10;
     // Samples whose magnitudes are looked at after their product, while they are in the caches.
     static constexpr index_t kGroup = 24;
+    static constexpr index_t kNarrow = 32 / static_cast<index_t>(sizeof(T));  // half of the widest vector
     static constexpr index_t kTileRows = 12;  // a multiple of every register tile's
 
     Epilogue<T> epilogue() const {
@@ -188,8 +189,8 @@ private:
     void multiply_by_input(const Pass<T>& pass, const LayerInput<T>& x, const T* grad, T* to, bool add,
                            index_t first, index_t count) const {
         const index_t rows = pass.n * rows_;
-        const Matrix<const T> g = row_major(pitch_ == out_ ? grad : filled_.data(), rows, pitch_);
-        const Matrix<T> product = row_major(to + first * pitch_, count, pitch_);
+        const Matrix<const T> g = {pitch_ == out_ ? grad : filled_.data(), rows, filled_columns(), pitch_, 1};
+        const Matrix<T> product = {to + first * pitch_, count, filled_columns(), pitch_, 1};
         Epilogue<T> adding;
         adding.accumulate = add;
         if (x.offsets)
@@ -199,7 +200,11 @@ private:
             matmul<T>({x.values + first, count, rows, 1, in_}, g, product, adding);
     }
 
-    // The gradient's rows as long as the weight's, so that their product has whole vectors only.
+    // Columns of the weight's gradient: whole vectors, but for half a one that is narrower, as wide ones are
+    // made of.
+    index_t filled_columns() const { return std::min(pitch_, (out_ + kNarrow - 1) / kNarrow * kNarrow); }
+
+    // The gradient's rows as far apart as the weight's.
     void fill_up(const Pass<T>& pass, const T* grad) {
         if (pitch_ == out_) return;
         T* to = filled_.data() + pass.first * rows_ * pitch_;

@@ -3,6 +3,7 @@
 // A tile of ROWS x VECS vectors of C stays in registers while the depth runs by: at each step one
 // vector of B for each column group and one broadcast element of A for each row (Goto and van de
 // Geijn 2008). The same tile serves packed operands and operands where they lie; only strides differ.
+#include "../../platform/simd_half.h"
 #include "../../platform/simd_loops.h"
 #include "../../platform/simd_transpose.h"
 #include "isa.h"
@@ -47,36 +48,40 @@ enum class Scheme { packed_a, strides, a_row_offsets, a_column_offsets, b_offset
 // Rows of A are reached from every third one, so that a dozen of them need few address registers.
 constexpr int kRowGroup = 3;
 
-// sum += a's column p times b's row p.
-template <class T, int ROWS, int VECS, bool MASKED, class Element>
-RANVIER_INLINE void add_outer_product(const T* b, index_t last_cols, Element&& a, Vec<T> (&sum)[ROWS][VECS]) {
-    Vec<T> columns[VECS];
+template <class V, int ROWS, int VECS>
+using Sums = typename V::Vector[ROWS][VECS];
+
+// sum += a's column p times b's row p, in vectors of the width V.
+template <class V, int ROWS, int VECS, bool MASKED, class Element>
+RANVIER_INLINE void add_outer_product(const typename V::Element* b, index_t last_cols, Element&& a,
+                                      Sums<V, ROWS, VECS>& sum) {
+    typename V::Vector columns[VECS];
 #pragma GCC unroll 16
-    for (int v = 0; v < VECS; ++v)
-        columns[v] =
-            MASKED && v == VECS - 1 ? load_partial(b + v * kLanes<T>, last_cols) : load(b + v * kLanes<T>);
+    for (int v = 0; v < VECS; ++v, b += V::kLanes)
+        columns[v] = MASKED && v == VECS - 1 ? V::load_partial(b, last_cols) : V::load(b);
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
-        const Vec<T> row = broadcast<T>(a(i));
+        const typename V::Vector row = V::broadcast(a(i));
 #pragma GCC unroll 16
-        for (int v = 0; v < VECS; ++v) sum[i][v] = fma(row, columns[v], sum[i][v]);
+        for (int v = 0; v < VECS; ++v) sum[i][v] = V::fma(row, columns[v], sum[i][v]);
     }
 }
 
-template <class T, int ROWS, int VECS, bool MASKED, Scheme SCHEME>
-RANVIER_INLINE void add_products(const Operands<T>& o, Vec<T> (&sum)[ROWS][VECS]) {
+template <class V, int ROWS, int VECS, bool MASKED, Scheme SCHEME>
+RANVIER_INLINE void add_products(const Operands<typename V::Element>& o, Sums<V, ROWS, VECS>& sum) {
+    using T = typename V::Element;
     const T* b = o.b;
     if constexpr (SCHEME == Scheme::a_row_offsets) {
         const T* a[ROWS];
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) a[i] = o.a + o.offsets[i];
         for (index_t p = 0; p < o.depth; ++p, b += o.b_row_stride)
-            add_outer_product<T, ROWS, VECS, MASKED>(
+            add_outer_product<V, ROWS, VECS, MASKED>(
                 b, o.last_cols, [&](int i) { return a[i][p]; }, sum);
     } else if constexpr (SCHEME == Scheme::a_column_offsets) {
         for (index_t p = 0; p < o.depth; ++p, b += o.b_row_stride) {
             const T* a = o.a + o.offsets[p];
-            add_outer_product<T, ROWS, VECS, MASKED>(
+            add_outer_product<V, ROWS, VECS, MASKED>(
                 b, o.last_cols, [&](int i) { return a[i]; }, sum);
         }
     } else {
@@ -88,7 +93,7 @@ RANVIER_INLINE void add_products(const Operands<T>& o, Vec<T> (&sum)[ROWS][VECS]
         for (int g = 0; g < kGroups; ++g) a[g] = o.a + g * kRowGroup * row_stride;
         for (index_t p = 0; p < o.depth; ++p) {
             if (SCHEME == Scheme::b_offsets) b = o.b + o.offsets[p];
-            add_outer_product<T, ROWS, VECS, MASKED>(
+            add_outer_product<V, ROWS, VECS, MASKED>(
                 b, o.last_cols, [&](int i) { return a[i / kRowGroup][(i % kRowGroup) * row_stride]; }, sum);
 #pragma GCC unroll 16
             for (int g = 0; g < kGroups; ++g) a[g] += col_stride;
@@ -98,40 +103,41 @@ RANVIER_INLINE void add_products(const Operands<T>& o, Vec<T> (&sum)[ROWS][VECS]
 }
 
 // body(row, vector, its place in c, whether it is the row's last) for the tile's vectors that belong to c.
-template <class T, int ROWS, int VECS, Scheme SCHEME, class Body>
-RANVIER_INLINE void for_each_stored(const Operands<T>& o, Body&& body) {
+template <class V, int ROWS, int VECS, Scheme SCHEME, class Body>
+RANVIER_INLINE void for_each_stored(const Operands<typename V::Element>& o, Body&& body) {
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
         if (SCHEME == Scheme::packed_a && i >= o.stored_rows) break;
-        T* c = o.c + i * o.c_row_stride;
+        typename V::Element* c = o.c + i * o.c_row_stride;
 #pragma GCC unroll 16
-        for (int v = 0; v < VECS; ++v, c += kLanes<T>) body(i, v, c, v == VECS - 1);
+        for (int v = 0; v < VECS; ++v, c += V::kLanes) body(i, v, c, v == VECS - 1);
     }
 }
 
-template <class T, int ROWS, int VECS, bool MASKED, Scheme SCHEME>
-void tile(const Operands<T>& o) {
+template <class V, int ROWS, int VECS, bool MASKED, Scheme SCHEME>
+void tile(const Operands<typename V::Element>& o) {
+    using T = typename V::Element;
     if (SCHEME == Scheme::packed_a)  // c comes from afar, and is not needed before the depth has run by
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) {
             __builtin_prefetch(o.c + i * o.c_row_stride);
-            __builtin_prefetch(o.c + i * o.c_row_stride + VECS * kLanes<T> - 1);
+            __builtin_prefetch(o.c + i * o.c_row_stride + VECS * V::kLanes - 1);
         }
-    Vec<T> sum[ROWS][VECS] = {};
-    add_products<T, ROWS, VECS, MASKED, SCHEME>(o, sum);
+    Sums<V, ROWS, VECS> sum = {};
+    add_products<V, ROWS, VECS, MASKED, SCHEME>(o, sum);
     // All of c is read before any of it is written: a masked store holds up loads of what it leaves alone.
     if (o.accumulate)
-        for_each_stored<T, ROWS, VECS, SCHEME>(
+        for_each_stored<V, ROWS, VECS, SCHEME>(
             o, [&](int i, int v, T* c, bool masked) __attribute__((always_inline)) {
-                sum[i][v] = (MASKED && masked ? load_partial(c, o.last_cols) : load(c)) + sum[i][v];
+                sum[i][v] = (MASKED && masked ? V::load_partial(c, o.last_cols) : V::load(c)) + sum[i][v];
             });
-    for_each_stored<T, ROWS, VECS, SCHEME>(
+    for_each_stored<V, ROWS, VECS, SCHEME>(
         o, [&](int i, int v, T* c, bool masked) __attribute__((always_inline)) {
-            if (SCHEME == Scheme::b_offsets && o.row_bias) sum[i][v] += broadcast(o.row_bias[i]);
+            if (SCHEME == Scheme::b_offsets && o.row_bias) sum[i][v] += V::broadcast(o.row_bias[i]);
             if (MASKED && masked)
-                store_partial(c, sum[i][v], o.last_cols);
+                V::store_partial(c, sum[i][v], o.last_cols);
             else
-                store(c, sum[i][v]);
+                V::store(c, sum[i][v]);
         });
 }
 
@@ -142,28 +148,31 @@ RANVIER_INLINE void end_of_row(Operands<T>& o, index_t cols) {
     if constexpr (VECS > 1)
         if (cols <= (VECS - 1) * kLanes<T>) return end_of_row<T, SCHEME, VECS - 1>(o, cols);
     o.last_cols = cols - (VECS - 1) * kLanes<T>;
-    tile<T, 1, VECS, true, SCHEME>(o);
+    tile<Wide<T>, 1, VECS, true, SCHEME>(o);
 }
 
 // All columns of ROWS rows, by tiles as wide as the registers allow, the last one masked. Moves o along.
 template <class T, int ROWS, int VECS, Scheme SCHEME>
 void row_of_tiles(Operands<T>& o, index_t cols) {
     constexpr index_t kCols = VECS * kLanes<T>;
-    for (; cols >= kCols; cols -= kCols, o.b += kCols, o.c += kCols) tile<T, ROWS, VECS, false, SCHEME>(o);
+    for (; cols >= kCols; cols -= kCols, o.b += kCols, o.c += kCols)
+        tile<Wide<T>, ROWS, VECS, false, SCHEME>(o);
     if (cols == 0) return;
     if constexpr (ROWS == 1 && VECS == 8) return end_of_row<T, SCHEME>(o, cols);
     if constexpr (VECS > 1) {
         if (cols <= kCols / 2) return row_of_tiles<T, ROWS, VECS / 2, SCHEME>(o, cols);
         // More than half: one masked tile, after the whole vectors that VECS / 2 leaves out.
         if (cols <= kCols - kLanes<T>) {
-            tile<T, ROWS, VECS / 2, false, SCHEME>(o);
+            tile<Wide<T>, ROWS, VECS / 2, false, SCHEME>(o);
             o.b += kCols / 2;
             o.c += kCols / 2;
             return row_of_tiles<T, ROWS, VECS / 2, SCHEME>(o, cols - kCols / 2);
         }
     }
     o.last_cols = cols - (VECS - 1) * kLanes<T>;
-    tile<T, ROWS, VECS, true, SCHEME>(o);
+    if constexpr (VECS == 1 && kHasHalf)
+        if (cols <= Half<T>::kLanes) return tile<Half<T>, ROWS, 1, true, SCHEME>(o);
+    tile<Wide<T>, ROWS, VECS, true, SCHEME>(o);
 }
 
 // The widest power of two of vectors that ROWS rows can keep in registers.
@@ -224,7 +233,7 @@ void row_of_two_blocks(index_t cols, index_t depth, index_t second_depth, const 
     Vec<T> first[1][VECS] = {}, second[1][VECS] = {};
     const T *a2 = a + depth, *b2 = b + depth * b_row_stride;
     const auto step = [&](const T* row, const T* element, auto& sum) __attribute__((always_inline)) {
-        add_outer_product<T, 1, VECS, true>(
+        add_outer_product<Wide<T>, 1, VECS, true>(
             row, last_cols, [&](int) { return *element; }, sum);
     };
     index_t p = 0;
@@ -303,11 +312,11 @@ void multiply_packed(index_t rows, index_t cols, index_t depth, const T* packed_
             o.c = c + i * c_row_stride + j;
             o.stored_rows = rows - i < kTileRows ? rows - i : kTileRows;
             if (width == kTileCols<T>)
-                tile<T, kTileRows, kTileVecs, false, Scheme::packed_a>(o);
+                tile<Wide<T>, kTileRows, kTileVecs, false, Scheme::packed_a>(o);
             else if (width <= kLanes<T>)
-                tile<T, kTileRows, 1, true, Scheme::packed_a>(o);
+                tile<Wide<T>, kTileRows, 1, true, Scheme::packed_a>(o);
             else
-                tile<T, kTileRows, kTileVecs, true, Scheme::packed_a>(o);
+                tile<Wide<T>, kTileRows, kTileVecs, true, Scheme::packed_a>(o);
         }
     }
 }
