@@ -17,7 +17,7 @@ constexpr index_t kMostSummedApart = 256 << 10;
 constexpr index_t kMostGroups = 16;
 constexpr index_t kLeastTilesOfGroup = 192;
 // What the transformed tiles of a portion may take, in elements: of one thread, and of all together.
-constexpr index_t kHeldByTask = 512 << 10;
+constexpr index_t kHeldByTask = 128 << 10;
 constexpr index_t kHeld = 4 << 20;
 constexpr index_t kBlockIn = 48, kBlockOut = 64;  // channels of one product
 constexpr index_t kTaskTiles = 64;                // tiles that are transformed at once
