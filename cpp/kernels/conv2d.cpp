@@ -216,21 +216,30 @@ void check(const Conv2dShape& s) {
 
 template <class T>
 void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<const T>& w, const T* bias,
-            const Images<T>& y, Activation activation, T parameter) {
+            const Images<T>& y, Activation activation, T parameter, const PreparedWeights<T>* prepared) {
     if (shape.batch == 0 || shape.out_channels == 0) return;
     FlushDenormals flush;
     if (is_pointwise(shape) && is_matrix(x, shape.in_width) && is_matrix(y, shape.in_width))
         return pointwise_forward(shape, x, w, bias, y, activation, parameter);
     if (const auto* transforms = winograd_for_outputs<T>(shape))
-        return winograd_forward(*transforms, shape, x, w, bias, y, activation, parameter);
+        return winograd_forward(*transforms, shape, x, w, prepared ? prepared->transformed.data() : nullptr,
+                                bias, y, activation, parameter);
     Scratch<T> memory(shape.out_channels * (shape.in_channels / shape.groups) * shape.kernel_height *
                       shape.kernel_width);
     Forward<T>(shape, x, contiguous_weights(shape, w, memory.data()), bias, y, activation, parameter).run();
 }
 
-template void conv2d(const Conv2dShape&, const Images<const float>&, const Images<const float>&, const float*,
-                     const Images<float>&, Activation, float);
-template void conv2d(const Conv2dShape&, const Images<const double>&, const Images<const double>&,
-                     const double*, const Images<double>&, Activation, double);
+template <class T>
+void prepare_forward(const Conv2dShape& shape, const Images<const T>& w, PreparedWeights<T>& prepared) {
+    if (const auto* transforms = winograd_for_outputs<T>(shape))
+        winograd_transform_weights(*transforms, shape, w, prepared.transformed);
+}
+
+#define RANVIER_INSTANTIATE(T)                                                                              \
+    template void conv2d(const Conv2dShape&, const Images<const T>&, const Images<const T>&, const T*,      \
+                         const Images<T>&, Activation, T, const PreparedWeights<T>*);                       \
+    template void prepare_forward(const Conv2dShape&, const Images<const T>&, PreparedWeights<T>&);
+RANVIER_INSTANTIATE(float)
+RANVIER_INSTANTIATE(double)
 
 }  // namespace ranvier

@@ -223,32 +223,52 @@ private:
 
 }  // namespace
 
+namespace {
+
+// The weights as the convolution back reads them, and whose transposed pass the gradient is.
+template <class T>
+Images<const T> reversed_weights(const Conv2dShape& s, const Images<const T>& w, bool exchanged) {
+    const index_t last = (s.kernel_height - 1) * w.strides[2] + (s.kernel_width - 1) * w.strides[3];
+    return {w.data + last,
+            {w.strides[exchanged ? 1 : 0], w.strides[exchanged ? 0 : 1], -w.strides[2], -w.strides[3]}};
+}
+
+}  // namespace
+
 template <class T>
 void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad, const Images<const T>& w,
-                           const Images<T>& grad_x) {
+                           const Images<T>& grad_x, const PreparedWeights<T>* prepared) {
     if (shape.batch == 0 || shape.in_channels == 0 || shape.in_height == 0 || shape.in_width == 0) return;
     FlushDenormals flush;
     if (is_pointwise(shape) && is_matrix(grad, shape.in_width) && is_matrix(grad_x, shape.in_width))
         return pointwise_backward_input(shape, grad, w, grad_x);
     const Conv2dShape reverse = reversed(shape);
-    const index_t last = (shape.kernel_height - 1) * w.strides[2] + (shape.kernel_width - 1) * w.strides[3];
     if (const auto* transforms = winograd_for_outputs<T>(reverse))
-        return winograd_forward<T>(
-            *transforms, reverse, grad,
-            {w.data + last, {w.strides[1], w.strides[0], -w.strides[2], -w.strides[3]}}, nullptr, grad_x,
-            Activation::identity, T{});
+        return winograd_forward<T>(*transforms, reverse, grad, reversed_weights(shape, w, true),
+                                   prepared ? prepared->transformed.data() : nullptr, nullptr, grad_x,
+                                   Activation::identity, T{});
     if (is_depthwise(reverse))
-        return conv2d<T>(reverse, grad,
-                         {w.data + last, {w.strides[0], w.strides[1], -w.strides[2], -w.strides[3]}}, nullptr,
-                         grad_x);
+        return conv2d<T>(reverse, grad, reversed_weights(shape, w, false), nullptr, grad_x);
     BackwardInput<T> pass(shape, grad, w, grad_x);
     Scratch<T> weights(pass.weights_size());
     pass.run(weights.data());
 }
 
-template void conv2d_backward_input(const Conv2dShape&, const Images<const float>&,
-                                    const Images<const float>&, const Images<float>&);
-template void conv2d_backward_input(const Conv2dShape&, const Images<const double>&,
-                                    const Images<const double>&, const Images<double>&);
+template <class T>
+void prepare_backward_input(const Conv2dShape& shape, const Images<const T>& w,
+                            PreparedWeights<T>& prepared) {
+    const Conv2dShape reverse = reversed(shape);
+    if (const auto* transforms = winograd_for_outputs<T>(reverse))
+        winograd_transform_weights(*transforms, reverse, reversed_weights(shape, w, true),
+                                   prepared.transformed);
+}
+
+#define RANVIER_INSTANTIATE(T)                                                                            \
+    template void conv2d_backward_input(const Conv2dShape&, const Images<const T>&,                       \
+                                        const Images<const T>&, const Images<T>&,                         \
+                                        const PreparedWeights<T>*);                                       \
+    template void prepare_backward_input(const Conv2dShape&, const Images<const T>&, PreparedWeights<T>&);
+RANVIER_INSTANTIATE(float)
+RANVIER_INSTANTIATE(double)
 
 }  // namespace ranvier

@@ -24,103 +24,43 @@ constexpr index_t kFewTiles = 96;
 constexpr index_t kManyWeights = 3 << 20;
 constexpr index_t kAhead = 4;  // input channels whose weights are fetched before their turn
 
+// The weights of a convolution, transformed.
 template <class T>
-class WinogradForward {
+class WinogradWeights {
 public:
-    WinogradForward(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
-                    const Images<const T>& x, const Images<const T>& w, const T* bias, const Images<T>& y,
-                    Activation activation, T parameter)
-        : t_(transforms),
-          s_(shape),
-          w_(w),
-          y_(y),
-          activation_(activation),
-          parameter_(parameter),
-          grid_{t_.tile, t_.points(), (s_.out_height() + t_.tile - 1) / t_.tile,
-                (s_.out_width() + t_.tile - 1) / t_.tile},
-          source_{x, s_.in_channels, s_.in_height, s_.in_width, s_.padding_height, t_.points(), t_.image},
-          in_stride_(round_up_to(s_.in_channels, winograd_.lanes)),
-          out_(round_up_to(s_.out_channels, winograd_.lanes)),
-          biases_(round_up_to(s_.out_channels, kBlockChannels)) {
-        std::fill_n(biases_.data(), round_up_to(s_.out_channels, kBlockChannels), T{});
-        if (bias) std::copy_n(bias, s_.out_channels, biases_.data());
-    }
+    WinogradWeights(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
+                    const Images<const T>& w)
+        : t_(transforms), s_(shape), w_(w), out_(round_up_to(s_.out_channels, winograd_.lanes)) {}
 
-    void run() const {
-        const index_t tiles = s_.batch * grid_.rows * grid_.cols;
-        const int threads = threads_for(static_cast<double>(tiles * grid_.squares()) *
-                                        static_cast<double>(s_.in_channels * s_.out_channels) / 6);
-        const bool many_weights = grid_.squares() * s_.in_channels * s_.out_channels > kManyWeights;
-        if (tiles > kFewTiles && !many_weights) return run_by_tiles(tiles, threads);
-        const index_t rows = s_.batch * grid_.rows, portion = std::max<index_t>(1, kFewTiles / grid_.cols);
-        for (index_t first = 0; first < rows; first += portion)
-            run_by_channels(first, std::min(portion, rows - first), threads);
-    }
-
-private:
-    // Transformed weights of `width` output channels, for each point in panels as wide as register tiles, but
-    // for the last one, which is as wide as it need be; one block of the depth (the input channels) after the
+    // Where those of `width` output channels lie: for each point in panels as wide as register tiles, but for
+    // the last one, which is as wide as it need be; one block of the depth (the input channels) after the
     // other.
-    struct PackedWeights {
-        T* data;
+    struct Layout {
         index_t plane, width;
     };
-    // The panel of the buffer's channel o, in the block of the depth from k0 on.
+    Layout layout_of(index_t width) const { return {apart<T>(width * s_.in_channels), width}; }
+    index_t size(const Layout& layout) const { return t_.points() * t_.points() * layout.plane; }
+    // The panel of the layout's channel o, in the block of the depth from k0 on.
     struct Panel {
         index_t first, width;
         index_t at;  // where it begins
     };
-    Panel panel(const PackedWeights& weights, index_t o, index_t k0) const {
+    Panel panel(const Layout& layout, index_t o, index_t k0) const {
         const index_t depth = std::min(depth_block<T>(s_.in_channels), s_.in_channels - k0);
         const index_t first = o / gemm_.tile_cols * gemm_.tile_cols;
-        return {first, std::min(gemm_.tile_cols, weights.width - first), k0 * weights.width + first * depth};
+        return {first, std::min(gemm_.tile_cols, layout.width - first), k0 * layout.width + first * depth};
     }
 
-    // All tiles of some rows first; then a task is a block of output channels, from its weights to the image.
-    void run_by_channels(index_t first, index_t rows, int threads) const {
-        const index_t plane = apart<T>(rows * grid_.cols * in_stride_);
-        Scratch<T> memory(grid_.squares() * plane);
-        const TileMatrices<T> images = {memory.data(), plane, in_stride_};
-        parallel_for(in_stride_ / winograd_.lanes, threads, [&](index_t block) {
-            transform_tiles(grid_, source_, first, rows, block * winograd_.lanes, images);
-        });
-        const index_t width = std::min(gemm_.tile_cols, out_), weights_plane = apart<T>(width * s_.in_channels);
-        parallel_for((s_.out_channels + width - 1) / width, threads, [&](index_t block) {
-            Scratch<T> weights_memory(grid_.squares() * weights_plane);
-            const PackedWeights weights = {weights_memory.data(), weights_plane, width};
-            for (index_t o = 0; o < width; o += winograd_.lanes)
-                transform_weights(block * width + o, weights, o);
-            outputs(images, first, rows, block * width, width, weights, 0);
-        });
-    }
-
-    // All weights first; then a task is some rows of tiles, from the images to the outputs.
-    void run_by_tiles(index_t tiles, int threads) const {
-        const index_t plane = apart<T>(out_ * s_.in_channels);
-        Scratch<T> memory(grid_.squares() * plane);
-        const PackedWeights weights = {memory.data(), plane, out_};
+    // All of them.
+    Layout all() const { return layout_of(out_); }
+    void transform_all(T* to, int threads) const {
         parallel_for(out_ / winograd_.lanes, threads, [&](index_t block) {
-            transform_weights(block * winograd_.lanes, weights, block * winograd_.lanes);
-        });
-        const index_t rows = s_.batch * grid_.rows;
-        const index_t held = kHeld / (grid_.squares() * (in_stride_ + std::min(kBlockChannels, out_)));
-        const index_t shared = std::max(kLeastTiles, tiles / (4 * threads));
-        const index_t task_rows =
-            std::max<index_t>(1, std::clamp<index_t>(held, kLeastTiles, shared) / grid_.cols);
-        parallel_for((rows + task_rows - 1) / task_rows, threads, [&](index_t task) {
-            const index_t first = task * task_rows, count = std::min(task_rows, rows - first);
-            const index_t images_plane = apart<T>(count * grid_.cols * in_stride_);
-            Scratch<T> tile_memory(grid_.squares() * images_plane);
-            const TileMatrices<T> images = {tile_memory.data(), images_plane, in_stride_};
-            for (index_t c = 0; c < s_.in_channels; c += winograd_.lanes)
-                transform_tiles(grid_, source_, first, count, c, images);
-            for (index_t o = 0; o < out_; o += kBlockChannels)
-                outputs(images, first, count, o, std::min(kBlockChannels, out_ - o), weights, o);
+            transform(block * winograd_.lanes, all(), block * winograd_.lanes, to);
         });
     }
 
-    // A vector's worth of output channels from o0 on, into the columns of `weights` from o on.
-    void transform_weights(index_t o0, const PackedWeights& weights, index_t o) const {
+    // A vector's worth of output channels from o0 on, into the layout's columns from o on.
+    void transform(index_t o0, const Layout& layout, index_t o, T* transformed) const {
         const index_t lanes = winograd_.lanes, taps = t_.kernel * t_.kernel;
         const index_t length = depth_block<T>(s_.in_channels);
         const index_t row = t_.kernel * lanes;
@@ -129,13 +69,14 @@ private:
             const index_t depth = std::min(length, s_.in_channels - k0);
             const bool reversed = gather_weights(o0, k0, depth, memory.data());
             const index_t sign = reversed ? -1 : 1;
-            const Panel to = panel(weights, o, k0);
+            const Panel to = panel(layout, o, k0);
             t_.weights(depth, memory.data() + (reversed ? (taps - 1) * lanes : 0), sign * row, sign * lanes,
-                       taps * lanes, weights.data + to.at + (o - to.first), grid_.points * weights.plane,
-                       weights.plane, to.width);
+                       taps * lanes, transformed + to.at + (o - to.first), t_.points() * layout.plane,
+                       layout.plane, to.width);
         }
     }
 
+private:
     // For the gradient to the input, each input channel's weights lie far from the last one's.
     static void prefetch_weights(const T* from, index_t elements) {
         for (index_t i = 0; i < elements; i += kAlignment / sizeof(T)) __builtin_prefetch(from + i);
@@ -169,20 +110,107 @@ private:
         return false;
     }
 
+    const WinogradTransforms<T>& t_;
+    const Conv2dShape& s_;
+    const Images<const T>& w_;
+    const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
+    const WinogradKernels<T>& winograd_ = *kernels<T>().winograd;
+    const PlaneKernels<T>& plane_ = *kernels<T>().plane;
+    index_t out_;  // channels, in whole vectors
+};
+
+template <class T>
+class WinogradForward {
+public:
+    WinogradForward(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
+                    const Images<const T>& x, const Images<const T>& w, const T* transformed, const T* bias,
+                    const Images<T>& y, Activation activation, T parameter)
+        : t_(transforms),
+          s_(shape),
+          weights_(transforms, shape, w),
+          transformed_(transformed),
+          y_(y),
+          activation_(activation),
+          parameter_(parameter),
+          grid_{t_.tile, t_.points(), (s_.out_height() + t_.tile - 1) / t_.tile,
+                (s_.out_width() + t_.tile - 1) / t_.tile},
+          source_{x, s_.in_channels, s_.in_height, s_.in_width, s_.padding_height, t_.points(), t_.image},
+          in_stride_(round_up_to(s_.in_channels, winograd_.lanes)),
+          out_(round_up_to(s_.out_channels, winograd_.lanes)),
+          biases_(round_up_to(s_.out_channels, kBlockChannels)) {
+        std::fill_n(biases_.data(), round_up_to(s_.out_channels, kBlockChannels), T{});
+        if (bias) std::copy_n(bias, s_.out_channels, biases_.data());
+    }
+
+    void run() const {
+        const index_t tiles = s_.batch * grid_.rows * grid_.cols;
+        const int threads = threads_for(static_cast<double>(tiles * grid_.squares()) *
+                                        static_cast<double>(s_.in_channels * s_.out_channels) / 6);
+        const bool many_weights = grid_.squares() * s_.in_channels * s_.out_channels > kManyWeights;
+        if (transformed_ || (tiles > kFewTiles && !many_weights)) return run_by_tiles(tiles, threads);
+        const index_t rows = s_.batch * grid_.rows, portion = std::max<index_t>(1, kFewTiles / grid_.cols);
+        for (index_t first = 0; first < rows; first += portion)
+            run_by_channels(first, std::min(portion, rows - first), threads);
+    }
+
+private:
+    using WeightLayout = typename WinogradWeights<T>::Layout;
+
+    // All tiles of some rows first; then a task is a block of output channels, from its weights to the image.
+    void run_by_channels(index_t first, index_t rows, int threads) const {
+        const index_t plane = apart<T>(rows * grid_.cols * in_stride_);
+        Scratch<T> memory(grid_.squares() * plane);
+        const TileMatrices<T> images = {memory.data(), plane, in_stride_};
+        parallel_for(in_stride_ / winograd_.lanes, threads, [&](index_t block) {
+            transform_tiles(grid_, source_, first, rows, block * winograd_.lanes, images);
+        });
+        const index_t width = std::min(gemm_.tile_cols, out_);
+        const WeightLayout layout = weights_.layout_of(width);
+        parallel_for((s_.out_channels + width - 1) / width, threads, [&](index_t block) {
+            Scratch<T> weights(weights_.size(layout));
+            for (index_t o = 0; o < width; o += winograd_.lanes)
+                weights_.transform(block * width + o, layout, o, weights.data());
+            outputs(images, first, rows, block * width, width, weights.data(), layout, 0);
+        });
+    }
+
+    // All weights first; then a task is some rows of tiles, from the images to the outputs.
+    void run_by_tiles(index_t tiles, int threads) const {
+        Scratch<T> memory(transformed_ ? 0 : weights_.size(weights_.all()));
+        if (!transformed_) weights_.transform_all(memory.data(), threads);
+        const T* weights = transformed_ ? transformed_ : memory.data();
+        const index_t rows = s_.batch * grid_.rows;
+        const index_t held = kHeld / (grid_.squares() * (in_stride_ + std::min(kBlockChannels, out_)));
+        const index_t shared = std::max(kLeastTiles, tiles / (4 * threads));
+        const index_t task_rows =
+            std::max<index_t>(1, std::clamp<index_t>(held, kLeastTiles, shared) / grid_.cols);
+        parallel_for((rows + task_rows - 1) / task_rows, threads, [&](index_t task) {
+            const index_t first = task * task_rows, count = std::min(task_rows, rows - first);
+            const index_t images_plane = apart<T>(count * grid_.cols * in_stride_);
+            Scratch<T> tile_memory(grid_.squares() * images_plane);
+            const TileMatrices<T> images = {tile_memory.data(), images_plane, in_stride_};
+            for (index_t c = 0; c < s_.in_channels; c += winograd_.lanes)
+                transform_tiles(grid_, source_, first, count, c, images);
+            for (index_t o = 0; o < out_; o += kBlockChannels)
+                outputs(images, first, count, o, std::min(kBlockChannels, out_ - o), weights, weights_.all(),
+                        o);
+        });
+    }
+
     // `count` rows of tiles from `first` on (whose tiles begin `images`), of the output channels from o0 on;
-    // their weights are `weights`' columns from `at` on.
+    // their weights are the layout's columns from `at` on.
     void outputs(const TileMatrices<T>& images, index_t first, index_t count, index_t o0, index_t channels,
-                 const PackedWeights& weights, index_t at) const {
+                 const T* weights, const WeightLayout& layout, index_t at) const {
         const index_t tiles = count * grid_.cols, plane = apart<T>(tiles * channels);
         Scratch<T> memory(grid_.squares() * plane);
         const index_t length = depth_block<T>(s_.in_channels);
         for (index_t point = 0; point < grid_.squares(); ++point)
             for (index_t k0 = 0; k0 < s_.in_channels; k0 += length)
                 for (index_t o = 0; o < channels; o += gemm_.tile_cols) {
-                    const Panel from = panel(weights, at + o, k0);
+                    const auto from = weights_.panel(layout, at + o, k0);
                     gemm_.multiply_unpacked(tiles, from.width, std::min(length, s_.in_channels - k0),
                                             images.data + point * images.plane + k0, images.stride, 1,
-                                            weights.data + point * weights.plane + from.at, from.width,
+                                            weights + point * layout.plane + from.at, from.width,
                                             memory.data() + point * plane + o, channels, k0 > 0);
                 }
         for (index_t o = 0; o < channels && o0 + o < s_.out_channels; o += winograd_.lanes)
@@ -230,7 +258,8 @@ private:
 
     const WinogradTransforms<T>& t_;
     const Conv2dShape& s_;
-    const Images<const T>& w_;
+    WinogradWeights<T> weights_;
+    const T* transformed_;  // all weights, unless nullptr
     const Images<T>& y_;
     Activation activation_;
     T parameter_;
@@ -247,16 +276,27 @@ private:
 
 template <class T>
 void winograd_forward(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
-                      const Images<const T>& x, const Images<const T>& w, const T* bias, const Images<T>& y,
-                      Activation activation, T parameter) {
-    WinogradForward<T>(transforms, shape, x, w, bias, y, activation, parameter).run();
+                      const Images<const T>& x, const Images<const T>& w, const T* transformed, const T* bias,
+                      const Images<T>& y, Activation activation, T parameter) {
+    WinogradForward<T>(transforms, shape, x, w, transformed, bias, y, activation, parameter).run();
 }
 
-template void winograd_forward(const WinogradTransforms<float>&, const Conv2dShape&,
-                               const Images<const float>&, const Images<const float>&, const float*,
-                               const Images<float>&, Activation, float);
-template void winograd_forward(const WinogradTransforms<double>&, const Conv2dShape&,
-                               const Images<const double>&, const Images<const double>&, const double*,
-                               const Images<double>&, Activation, double);
+template <class T>
+void winograd_transform_weights(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
+                                const Images<const T>& w, Buffer<T>& to) {
+    const WinogradWeights<T> weights(transforms, shape, w);
+    const index_t size = weights.size(weights.all());
+    if (to.size() != size) to = Buffer<T>(size);
+    weights.transform_all(to.data(), threads_for(static_cast<double>(size)));
+}
+
+#define RANVIER_INSTANTIATE(T)                                                                               \
+    template void winograd_forward(const WinogradTransforms<T>&, const Conv2dShape&, const Images<const T>&, \
+                                   const Images<const T>&, const T*, const T*, const Images<T>&, Activation, \
+                                   T);                                                                       \
+    template void winograd_transform_weights(const WinogradTransforms<T>&, const Conv2dShape&,               \
+                                             const Images<const T>&, Buffer<T>&);
+RANVIER_INSTANTIATE(float)
+RANVIER_INSTANTIATE(double)
 
 }  // namespace ranvier

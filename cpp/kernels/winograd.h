@@ -6,15 +6,19 @@
 
 #include "kernel_table.h"
 #include "ranvier/conv2d.h"
+#include "ranvier/memory.h"
 
 namespace ranvier {
 
 // The weights' taps are contiguous (in either direction, if both kernel strides are negative) or not: any
-// strides do.
+// strides do. `transformed` are the same weights, transformed for that shape (whatever its batch), or nullptr.
 template <class T>
 void winograd_forward(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
-                      const Images<const T>& x, const Images<const T>& w, const T* bias, const Images<T>& y,
-                      Activation activation, T parameter);
+                      const Images<const T>& x, const Images<const T>& w, const T* transformed, const T* bias,
+                      const Images<T>& y, Activation activation, T parameter);
+template <class T>
+void winograd_transform_weights(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
+                                const Images<const T>& w, Buffer<T>& to);
 
 // Without the bias's gradient.
 template <class T>

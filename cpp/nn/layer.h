@@ -15,9 +15,11 @@ namespace ranvier {
 // The circumstances of one forward and its backward pass, over a batch or a portion of one.
 template <class T>
 struct Pass {
-    index_t n = 0;      // samples
-    index_t first = 0;  // of the portion, in the batch
-    double rate = 0;    // of a plain descent (see Layer), else 0
+    index_t n = 0;         // samples
+    index_t first = 0;     // of the portion, in the batch
+    index_t portion = 0;   // which one
+    index_t portions = 0;  // how many go back by themselves (see Layer); 0: the batch goes layer by layer
+    double rate = 0;       // of a plain descent (see Layer), else 0
     bool training = false;
     bool kept = false;  // a backward pass may follow, so outputs stay
     std::uint64_t seed = 0;
@@ -68,8 +70,10 @@ public:
     virtual void forward(const Pass<T>&, const ScatteredRows<T>&, T*) {}
     virtual void backward(const Pass<T>&, const ScatteredRows<T>&, const T*, T*) {}
 
-    // Whether several threads may take portions of a batch forward and back at once.
+    // Whether several threads may take portions of a batch forward and back at once; and whether each of
+    // these makes parameters' gradients of its own, whose sum depends on how many there are.
     virtual bool takes_portions() const { return false; }
+    virtual bool sums_portions() const { return false; }
     // Of the network's first layer, in a pass that has a rate: what is to be done before forward(), which then
     // completes it, in tasks that may run at once. For a product over many inputs, it is better if threads
     // share out these than the samples: each then reads the weights that it updates. Says how many tasks.
@@ -80,17 +84,18 @@ public:
     // plain gradient descent needs for a moment only: the product that makes it then adds to the parameters.
     virtual bool trains() const { return false; }
     virtual bool descends() const { return false; }
-    // As backward() in a pass that has a rate, but leaves the parameters' gradients.
+    // Of a layer that descends: as backward(), but leaves the parameters' gradients.
     virtual void backward_to_input(const Pass<T>&, const T* y, T* grad, T* grad_x) {
         (void)y, (void)grad, (void)grad_x;
     }
     // Once the whole batch went back: a bound on what descend() adds to any parameter; not finite if x or a
     // gradient was not.
     virtual double descent_bound(const Pass<T>&) const { return 0; }
-    // parameters -= rate * gradients, for one of `pieces` pieces of the parameters; from x and what
-    // backward_to_input() left of grad.
-    virtual void descend(const Pass<T>&, const LayerInput<T>&, const T*, index_t /*piece*/,
-                         index_t /*pieces*/) {}
+    // Once all portions went back, for one of `pieces` pieces of the parameters: their gradients, of a layer
+    // that sums portions, or that descends (from x and what backward_to_input() left of grad); with a rate,
+    // parameters -= rate * gradients instead.
+    virtual void finish(const Pass<T>&, const LayerInput<T>&, const T*, index_t /*piece*/,
+                        index_t /*pieces*/) {}
 
     // Multiplications and additions of a sample's forward pass; 0 for layers that do less than some for each
     // element.

@@ -96,9 +96,10 @@ public:
 
     bool trains() const override { return true; }
     bool descends() const override { return true; }
-    // Leaves -rate times the gradient to the sums, in grad or filled up.
+    // Leaves the gradient to the sums, with a rate -rate times that, in grad or filled up.
     void backward_to_input(const Pass<T>& pass, const T* y, T* grad, T* grad_x) override {
         send_back(pass, y, grad, grad_x);
+        if (pass.rate == 0) return fill_up(pass, grad);
         const index_t size = rows_ * out_;
         scale<T>(pass.n * size, static_cast<T>(-pass.rate), grad);
         for (index_t i = 0; i < pass.n; ++i)
@@ -113,12 +114,15 @@ public:
     }
 
     // Some rows of the weight, and with the last ones the bias.
-    void descend(const Pass<T>& pass, const LayerInput<T>& x, const T* grad, index_t piece,
-                 index_t pieces) override {
+    void finish(const Pass<T>& pass, const LayerInput<T>& x, const T* grad, index_t piece,
+                index_t pieces) override {
         const index_t first = row_of(piece, pieces), end = row_of(piece + 1, pieces);
-        if (first < end) multiply_by_input(pass, x, grad, weight_, true, first, end - first);
-        if (bias_ && piece + 1 == pieces)
-            add_column_sums<T>(row_major<const T>(grad, pass.n * rows_, out_), bias_);
+        const bool add = pass.rate != 0;
+        if (first < end)
+            multiply_by_input(pass, x, grad, add ? weight_ : weight_gradient_, add, first, end - first);
+        if (!bias_ || piece + 1 < pieces) return;
+        const Matrix<const T> all = row_major(grad, pass.n * rows_, out_);
+        add ? add_column_sums<T>(all, bias_) : column_sums<T>(all, bias_gradient_);
     }
 
     double flops() const override { return 2.0 * static_cast<double>(rows_ * in_ * out_); }

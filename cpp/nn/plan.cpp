@@ -26,6 +26,9 @@ constexpr auto kReportInterval = std::chrono::milliseconds(100);
 // that make a product worth its while.
 constexpr int kPiecesOfThread = 2;
 constexpr index_t kLeastPortion = 8;
+// Of portions whose gradients are summed.
+constexpr index_t kMostSummedPortions = 16;
+constexpr double kLeastWorkOfPortion = 100e3;
 
 // A gate that opens every kReportInterval.
 class Ticker {
@@ -155,15 +158,16 @@ struct Plan<T>::State {
     double* timed(double& sum) { return pass.observer ? &sum : nullptr; }
 
     const T* forward(index_t n, const LayerInput<T>& x, bool training, bool kept) {
-        begin_pass(n, training, kept, 0);
+        begin_pass(n, training, kept, 0, 0);
         return layers.forward(pass, x);
     }
 
-    void begin_pass(index_t n, bool training, bool kept, double rate) {
+    void begin_pass(index_t n, bool training, bool kept, double rate, index_t portions) {
         pass.n = n;
         pass.training = training;
         pass.kept = kept;
         pass.rate = rate;
+        pass.portions = portions;
         pass.step += training;
     }
 
@@ -236,10 +240,17 @@ struct Plan<T>::State {
         return loss_of_batch<T>(batch.objective.loss, batch.n, output_size, prediction, batch.targets, grad);
     }
 
-    // Forward and backward.
+    // Forward and backward, layer by layer or in portions.
     LossSums gradients_of(const Batch& batch) {
-        const LossSums sums = loss_of(batch, forward(batch.n, batch.x, true, true));
-        layers.backward(pass, output_gradient.data(), nullptr);
+        const Sharing sharing = sharing_of(batch, false);
+        LossSums sums;
+        if (sharing.portions > 0) {
+            sums = take_in_portions(batch, sharing, 0);
+            layers.finish(pass, sharing.threads, sharing.pieces);
+        } else {
+            sums = loss_of(batch, forward(batch.n, batch.x, true, true));
+            layers.backward(pass, output_gradient.data(), nullptr);
+        }
         for (const ParameterEntry& entry : parameters->entries())
             if (entry.l1 != 0 || entry.l2 != 0)
                 add_penalty_gradient<T>(entry.l1, entry.l2, entry.extent, parameters->value(entry),
@@ -257,51 +268,82 @@ struct Plan<T>::State {
 
     // A step of plain gradient descent; false, with nothing changed, if it may not be finite.
     bool descend(const Batch& batch, double rate, LossSums& sums) {
-        begin_pass(batch.n, true, true, rate);
-        const T* prediction = layers.prepare(pass, batch.x);
-        const int threads = threads_for(static_cast<double>(batch.n) * layers.flops() / kFlopsPerWork);
-        const bool large = batch.n >= threads * kPiecesOfThread * kLeastPortion;
-        const int pieces = threads == 1 || !large ? threads : threads * kPiecesOfThread;
-        layers.begin_descent(pass, output_gradient.data(), threads, pieces);
-        if (threads > 1 && large && may_share_samples(batch)) {
-            sums = forward_and_back_in_portions(batch, prediction, threads, pieces);
-        } else {
-            layers.run_forward(pass);
-            sums = loss_of(batch, prediction);
-            layers.backward_for_descent(pass);
-        }
+        const Sharing sharing = sharing_of(batch, true);
+        sums = take_in_portions(batch, sharing, rate);
         if (!std::isfinite(sums.loss) || !layers.descent_is_finite(pass)) {
             --pass.step;  // the batch will be taken again, with the same masks
             return false;
         }
         layers.commit(pass);
-        layers.descend(pass, threads, pieces);
+        layers.finish(pass, sharing.threads, sharing.pieces);
         return true;
     }
 
-    // Whether each thread may go with some samples of its own through all layers and back. Layers are observed
-    // one by one.
-    bool may_share_samples(const Batch& batch) const {
-        return !batch.objective.foreign && !pass.observer && layers.takes_portions();
+    // How a batch is shared out. Threads that take a portion go with it through all layers and back; if there
+    // is one portion, or none, they share the work of each layer. In the end they share the parameters, in
+    // pieces.
+    struct Sharing {
+        int threads, pieces;
+        index_t portions;
+    };
+
+    Sharing sharing_of(const Batch& batch, bool descends) const {
+        const double work = static_cast<double>(batch.n) * layers.flops() / kFlopsPerWork;
+        const int threads = threads_for(work);
+        const bool large = batch.n >= threads * kPiecesOfThread * kLeastPortion;
+        Sharing sharing = {threads, threads == 1 || !large ? threads : threads * kPiecesOfThread, descends};
+        // Layers are observed one by one.
+        if (batch.objective.foreign || pass.observer || layers.front_end() == 0) return sharing;
+        if (layers.sums_portions())  // the same ones for any number of threads
+            sharing.portions = std::min(
+                {kMostSummedPortions, batch.n, static_cast<index_t>(work / kLeastWorkOfPortion)});
+        else if (threads > 1 && large)
+            sharing.portions = sharing.pieces;
+        return sharing;
     }
 
-    LossSums forward_and_back_in_portions(const Batch& batch, const T* prediction, int threads,
-                                          int portions) {
+    // Forward and backward, but for what finish() does.
+    LossSums take_in_portions(const Batch& batch, const Sharing& sharing, double rate) {
+        begin_pass(batch.n, true, true, rate, sharing.portions);
+        const T* prediction = layers.prepare(pass, batch.x);
+        layers.begin_portions(pass, output_gradient.data(), sharing.threads, sharing.pieces);
+        if (sharing.portions > 1 && layers.front_end() == layers.size())
+            return take_whole_way(batch, sharing, prediction);
+        const std::size_t front = sharing.portions > 1 ? layers.front_end() : 0;
+        for_each_portion(sharing, [&](const Pass<T>& part) { layers.run_forward(part, 0, front); });
+        layers.run_forward(pass, front, layers.size());
+        const LossSums sums = loss_of(batch, prediction);
+        layers.run_backward(pass, front, layers.size());
+        for_each_portion(sharing, [&](const Pass<T>& part) { layers.run_backward(part, 0, front); });
+        return sums;
+    }
+
+    // Each portion goes through all layers, the loss and back without waiting for others.
+    LossSums take_whole_way(const Batch& batch, const Sharing& sharing, const T* prediction) {
         const LossSpec& loss = batch.objective.loss;
         const double weight = sum_of_weights<T>(loss, batch.n, batch.targets);
         const double divisor = loss_divisor(loss.kind, weight, output_size);
         Scratch<SampleLoss> memory(batch.n);
         SampleLoss* losses = memory.data();
-        parallel_for(portions, threads, [&](index_t portion) {
-            Pass<T> part = pass;
-            part.first = portion * batch.n / portions;
-            part.n = (portion + 1) * batch.n / portions - part.first;
-            layers.run_forward(part);
+        for_each_portion(sharing, [&](const Pass<T>& part) {
+            layers.run_forward(part, 0, layers.size());
             loss_of_samples<T>(loss, part.first, part.n, output_size, prediction, batch.targets, divisor,
                                output_gradient.data(), losses);
-            layers.backward_for_descent(part);
+            layers.run_backward(part, 0, layers.size());
         });
         return sum_of_losses(batch.n, losses, weight);
+    }
+
+    template <class Body>
+    void for_each_portion(const Sharing& sharing, Body&& body) {
+        if (sharing.portions <= 1) return;
+        parallel_for(sharing.portions, sharing.threads, [&](index_t portion) {
+            Pass<T> part = pass;
+            part.portion = portion;
+            part.first = portion * pass.n / sharing.portions;
+            part.n = (portion + 1) * pass.n / sharing.portions - part.first;
+            body(part);
+        });
     }
 
     // A step by any rule; false, with nothing changed, if the loss or a gradient is not finite and that

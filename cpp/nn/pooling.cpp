@@ -15,7 +15,15 @@ class PoolingLayer : public Layer<T> {
 public:
     explicit PoolingLayer(const Pool2dShape& shape) : shape_(shape) {}
 
+    bool takes_portions() const override { return true; }
+
 protected:
+    Pool2dShape shape_of(const Pass<T>& pass) const {
+        Pool2dShape shape = shape_;
+        shape.batch = pass.n;
+        return shape;
+    }
+
     template <class U>
     Images<U> input(U* data) const {
         return packed_images(data, shape_.channels, shape_.in_height, shape_.in_width);
@@ -37,23 +45,24 @@ public:
           indices_(capacity * shape.channels * shape.out_height() * shape.out_width()) {}
 
     void forward(const Pass<T>& pass, const T* x, T* y) override {
-        this->shape_.batch = pass.n;
-        max_pool2d<T>(this->shape_, this->input(x), this->output(y), pass.kept ? indices_.data() : nullptr);
-        if (rectified_) activation<T>(Activation::relu, outputs(pass), y, y, T{});
+        max_pool2d<T>(this->shape_of(pass), this->input(x), this->output(y),
+                      pass.kept ? indices_of(pass) : nullptr);
+        if (rectified_) activation<T>(Activation::relu, pass.n * outputs(), y, y, T{});
     }
     void backward(const Pass<T>& pass, const T*, const T* y, T* grad, T* grad_x) override {
-        this->shape_.batch = pass.n;
         if (rectified_ && grad_x)
-            activation_backward_kept<T>(Activation::relu, outputs(pass), grad, y, grad, T{});
+            activation_backward_kept<T>(Activation::relu, pass.n * outputs(), grad, y, grad, T{});
         if (grad_x)
-            max_pool2d_backward<T>(this->shape_, this->template output<const T>(grad), indices_.data(),
-                                   this->input(grad_x));
+            max_pool2d_backward<T>(this->shape_of(pass), this->template output<const T>(grad),
+                                   indices_of(pass), this->input(grad_x));
     }
 
 private:
-    index_t outputs(const Pass<T>& pass) const {
-        return pass.n * this->shape_.channels * this->shape_.out_height() * this->shape_.out_width();
+    // Of a sample.
+    index_t outputs() const {
+        return this->shape_.channels * this->shape_.out_height() * this->shape_.out_width();
     }
+    std::int32_t* indices_of(const Pass<T>& pass) { return indices_.data() + pass.first * outputs(); }
 
     bool rectified_;
     Buffer<std::int32_t> indices_;
@@ -65,13 +74,12 @@ public:
     using PoolingLayer<T>::PoolingLayer;
 
     void forward(const Pass<T>& pass, const T* x, T* y) override {
-        this->shape_.batch = pass.n;
-        avg_pool2d<T>(this->shape_, this->input(x), this->output(y));
+        avg_pool2d<T>(this->shape_of(pass), this->input(x), this->output(y));
     }
     void backward(const Pass<T>& pass, const T*, const T*, T* grad, T* grad_x) override {
-        this->shape_.batch = pass.n;
         if (grad_x)
-            avg_pool2d_backward<T>(this->shape_, this->template output<const T>(grad), this->input(grad_x));
+            avg_pool2d_backward<T>(this->shape_of(pass), this->template output<const T>(grad),
+                                   this->input(grad_x));
     }
 };
 
@@ -80,6 +88,8 @@ class GlobalAveragePoolingLayer final : public Layer<T> {
 public:
     explicit GlobalAveragePoolingLayer(const Shape& input)
         : channels_(input[0]), size_(input[1] * input[2]) {}
+
+    bool takes_portions() const override { return true; }
 
     void forward(const Pass<T>& pass, const T* x, T* y) override {
         plane_means<T>(pass.n * channels_, size_, x, y);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "ranvier/memory.h"
 #include "ranvier/threads.h"
 
 namespace ranvier {
@@ -33,6 +34,20 @@ Sequence<T>::Sequence(const std::vector<LayerSpec>& layers, Compilation<T>& comp
         widest_ = std::max(widest_, stage.size);
     }
     while (untrained_ < stages_.size() && !stages_[untrained_].layer->trains()) ++untrained_;
+    find_front();
+}
+
+// All layers, if all can; but if some sum portions, which have to be small, those before the first large
+// product, for that is made for the whole batch. None, if a layer behind sums portions.
+template <class T>
+void Sequence<T>::find_front() {
+    const auto sums = [](const Stage& stage) { return stage.layer->sums_portions(); };
+    sums_portions_ = std::any_of(stages_.begin(), stages_.end(), sums);
+    const auto end = std::find_if(stages_.begin(), stages_.end(), [&](const Stage& stage) {
+        return !stage.layer->takes_portions() || (sums_portions_ && stage.layer->descends());
+    });
+    if (std::none_of(end, stages_.end(), sums) && (sums_portions_ || end == stages_.end()))
+        front_end_ = static_cast<std::size_t>(end - stages_.begin());
 }
 
 template <class T>
@@ -97,7 +112,7 @@ void Sequence<T>::allocate(const Pass<T>& pass) {
         kept_ = Buffer<T>(kept_size_);
         for (Buffer<T>& buffer : gradients_) buffer = Buffer<T>(capacity_ * widest_);
     }
-    if (pass.rate != 0 && !all_gradients_.size()) all_gradients_ = Buffer<T>(kept_size_);
+    if (pass.portions > 0 && !all_gradients_.size()) all_gradients_ = Buffer<T>(kept_size_);
     if (!pass.kept && !passing_[0].size())
         for (Buffer<T>& buffer : passing_) buffer = Buffer<T>(capacity_ * widest_);
 }
@@ -122,13 +137,13 @@ const T* Sequence<T>::prepare(const Pass<T>& pass, const LayerInput<T>& x) {
 template <class T>
 const T* Sequence<T>::forward(const Pass<T>& pass, const LayerInput<T>& x) {
     const T* output = prepare(pass, x);
-    run_forward(pass);
+    run_forward(pass, 0, stages_.size());
     return output;
 }
 
 template <class T>
-void Sequence<T>::run_forward(const Pass<T>& part) {
-    for (std::size_t i = 0; i < stages_.size(); ++i)
+void Sequence<T>::run_forward(const Pass<T>& part, std::size_t first, std::size_t end) {
+    for (std::size_t i = first; i < end; ++i)
         if (stages_[i].to) run_stage(part, i);
 }
 
@@ -151,16 +166,16 @@ void Sequence<T>::backward(const Pass<T>& pass, T* grad, T* grad_x) {
     const std::size_t last = grad_x ? 0 : untrained_;
     for (std::size_t i = stages_.size(); i-- > last;) {
         if (stages_[i].layer->passes_through(pass)) continue;
-        if (i == 0) return run_backward(pass, i, grad, grad_x);
+        if (i == 0) return backward_through_stage(pass, i, grad, grad_x);
         T* to = i > last ? gradients_[turn ^= 1].data() : nullptr;
-        run_backward(pass, i, grad, to);
+        backward_through_stage(pass, i, grad, to);
         grad = to;
     }
     if (grad_x) std::copy_n(grad, pass.n * element_count(input_shape_), grad_x);
 }
 
 template <class T>
-void Sequence<T>::run_backward(const Pass<T>& pass, std::size_t i, T* grad, T* grad_x) {
+void Sequence<T>::backward_through_stage(const Pass<T>& pass, std::size_t i, T* grad, T* grad_x) {
     Stage& stage = stages_[i];
     const LayerInput<T> x = input_of(i);
     if (pass.observer) pass.observer->begin(stage.info, Direction::backward);
@@ -185,9 +200,9 @@ bool Sequence<T>::descends() const {
 }
 
 template <class T>
-void Sequence<T>::begin_descent(const Pass<T>& pass, T* grad, int threads, int pieces) {
+void Sequence<T>::begin_portions(const Pass<T>& pass, T* grad, int threads, int pieces) {
     output_gradient_ = grad;
-    if (stages_.empty() || !stages_.front().to) return;
+    if (pass.rate == 0 || stages_.empty() || !stages_.front().to) return;
     Stage& stage = stages_.front();
     if (pass.observer) pass.observer->begin(stage.info, Direction::forward);
     parallel_for(stage.layer->open(pass, pieces), threads,
@@ -196,32 +211,53 @@ void Sequence<T>::begin_descent(const Pass<T>& pass, T* grad, int threads, int p
 }
 
 template <class T>
-bool Sequence<T>::takes_portions() const {
-    return std::all_of(stages_.begin(), stages_.end(),
-                       [](const Stage& s) { return s.layer->takes_portions(); });
+T* Sequence<T>::gradient_of(std::size_t i) {
+    if (i + 1 == stages_.size()) return output_gradient_;
+    const bool waits = stages_[i].layer->descends() || i + 1 == front_end_;
+    return waits ? all_gradients_.data() + stages_[i].offset : nullptr;
 }
 
 template <class T>
-T* Sequence<T>::gradient_of(std::size_t stage) {
-    return stage + 1 == stages_.size() ? output_gradient_ : all_gradients_.data() + stages_[stage].offset;
-}
-
-template <class T>
-void Sequence<T>::backward_for_descent(const Pass<T>& part) {
-    for (std::size_t i = stages_.size(); i-- > untrained_;) {
+void Sequence<T>::run_backward(const Pass<T>& part, std::size_t first, std::size_t end) {
+    Scratch<T> memory(2 * part.n * widest_);
+    index_t turn = 0;
+    const auto place_of = [&](std::size_t i) {
+        T* const all = gradient_of(i);
+        return all ? all + part.first * stages_[i].size : memory.data() + (turn ^= 1) * part.n * widest_;
+    };
+    T* grad = end > 0 ? place_of(end - 1) : nullptr;
+    for (std::size_t i = end; i-- > std::max(first, untrained_);) {
         Stage& stage = stages_[i];
-        const index_t at = part.first * stage.size, at_x = part.first * input_size(i);
-        T* grad = gradient_of(i) + at;
-        T* grad_x = i == untrained_ ? nullptr : gradient_of(i - 1) + at_x;
+        T* const grad_x = i == untrained_ ? nullptr : place_of(i - 1);
+        const T* const y = stage.y + part.first * stage.size;
         if (part.observer) part.observer->begin(stage.info, Direction::backward);
         if (!stage.to)
             std::copy_n(grad, part.n * stage.size, grad_x);  // the first trained stage always has a `to`
         else if (stage.layer->descends())
-            stage.layer->backward_to_input(part, stage.y + at, grad, grad_x);
+            stage.layer->backward_to_input(part, y, grad, grad_x);
         else
-            stage.layer->backward(part, input_of(i).values + at_x, stage.y + at, grad, grad_x);
+            stage.layer->backward(part, input_of(i).values + part.first * input_size(i), y, grad, grad_x);
         if (part.observer)
             part.observer->end(stage.info, Direction::backward, grad_x, part.n, grad_x ? input_size(i) : 0);
+        grad = grad_x;
+    }
+}
+
+template <class T>
+void Sequence<T>::finish(const Pass<T>& pass, int threads, int pieces) {
+    const auto trained = static_cast<index_t>(stages_.size() - untrained_);
+    const auto finish = [&](index_t number, index_t piece) {
+        const std::size_t i = untrained_ + static_cast<std::size_t>(number);
+        stages_[i].layer->finish(pass, input_of(i), gradient_of(i), piece, pieces);
+    };
+    if (!pass.observer)
+        return parallel_for(pieces * trained, threads,
+                            [&](index_t task) { finish(task % trained, task / trained); });
+    for (index_t number = 0; number < trained; ++number) {
+        const StageInfo& info = stages_[untrained_ + static_cast<std::size_t>(number)].info;
+        pass.observer->begin(info, Direction::backward);
+        parallel_for(pieces, threads, [&](index_t piece) { finish(number, piece); });
+        pass.observer->end(info, Direction::backward, nullptr, pass.n, 0);
     }
 }
 
@@ -230,24 +266,6 @@ bool Sequence<T>::descent_is_finite(const Pass<T>& pass) const {
     constexpr double kLargest = static_cast<double>(std::numeric_limits<T>::max()) / 8;
     return std::all_of(stages_.begin(), stages_.end(),
                        [&](const Stage& s) { return s.layer->descent_bound(pass) < kLargest; });
-}
-
-template <class T>
-void Sequence<T>::descend(const Pass<T>& pass, int threads, int pieces) {
-    const auto trained = static_cast<index_t>(stages_.size() - untrained_);
-    const auto descend = [&](index_t number, index_t piece) {
-        const std::size_t i = untrained_ + static_cast<std::size_t>(number);
-        stages_[i].layer->descend(pass, input_of(i), gradient_of(i), piece, pieces);
-    };
-    if (!pass.observer)
-        return parallel_for(pieces * trained, threads,
-                            [&](index_t task) { descend(task % trained, task / trained); });
-    for (index_t number = 0; number < trained; ++number) {
-        const StageInfo& info = stages_[untrained_ + static_cast<std::size_t>(number)].info;
-        pass.observer->begin(info, Direction::backward);
-        parallel_for(pieces, threads, [&](index_t piece) { descend(number, piece); });
-        pass.observer->end(info, Direction::backward, nullptr, pass.n, 0);
-    }
 }
 
 template <class T>

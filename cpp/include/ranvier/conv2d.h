@@ -4,6 +4,7 @@
 
 #include "ranvier/array.h"
 #include "ranvier/matmul.h"
+#include "ranvier/memory.h"
 
 namespace ranvier {
 
@@ -33,15 +34,27 @@ enum class Conv2dAlgorithm { automatic, direct, winograd_2, winograd_4 };
 // For the whole process. Meant for tests and benchmarks.
 void set_conv2d_algorithm(Conv2dAlgorithm algorithm);
 
+// Weights in the form in which some algorithms read them, made once for several calls: for the forward pass,
+// or for the gradient to the input, of a shape whatever its batch. Empty for the other algorithms.
+template <class T>
+struct PreparedWeights {
+    Buffer<T> transformed;
+};
+template <class T>
+void prepare_forward(const Conv2dShape& shape, const Images<const T>& w, PreparedWeights<T>& prepared);
+template <class T>
+void prepare_backward_input(const Conv2dShape& shape, const Images<const T>& w, PreparedWeights<T>& prepared);
+
 // y = x * w + bias, then the activation. bias may be nullptr, else is contiguous and out_channels long.
 template <class T>
 void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<const T>& w, const T* bias,
-            const Images<T>& y, Activation activation = Activation::identity, T parameter = T{});
+            const Images<T>& y, Activation activation = Activation::identity, T parameter = T{},
+            const PreparedWeights<T>* prepared = nullptr);
 
 // The gradients of a loss whose gradient to y is `grad`. All results are written, not added to.
 template <class T>
 void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad, const Images<const T>& w,
-                           const Images<T>& grad_x);
+                           const Images<T>& grad_x, const PreparedWeights<T>* prepared = nullptr);
 template <class T>
 void conv2d_backward_weights(const Conv2dShape& shape, const Images<const T>& grad, const Images<const T>& x,
                              const Images<T>& grad_w, T* grad_bias);
