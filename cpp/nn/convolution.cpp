@@ -51,6 +51,7 @@ public:
                                      whole ? nullptr : &backward_weights_);
     }
 
+    bool reads_output() const override { return fused_.kind != Activation::identity; }
     bool takes_portions() const override { return weight_size() <= kMostSummedApart; }
     bool sums_portions() const override { return true; }
     void finish(const Pass<T>& pass, const LayerInput<T>&, const T*, index_t piece, index_t pieces) override {

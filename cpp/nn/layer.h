@@ -58,6 +58,9 @@ public:
     virtual void forward(const Pass<T>& pass, const T* x, T* y) = 0;
     // Writes the layer's parameter gradients, and grad_x unless it is nullptr. May overwrite grad.
     virtual void backward(const Pass<T>& pass, const T* x, const T* y, T* grad, T* grad_x) = 0;
+    // Whether backward() reads x and y; if not, they need not stay.
+    virtual bool reads_input() const { return true; }
+    virtual bool reads_output() const { return true; }
     // True if the layer does nothing in this pass, so that its input serves as its output.
     virtual bool passes_through(const Pass<T>&) const { return false; }
     // After a training pass whose values were all finite: takes over what it has observed (running

@@ -15,6 +15,7 @@ class PoolingLayer : public Layer<T> {
 public:
     explicit PoolingLayer(const Pool2dShape& shape) : shape_(shape) {}
 
+    bool reads_input() const override { return false; }
     bool takes_portions() const override { return true; }
 
 protected:

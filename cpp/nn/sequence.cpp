@@ -33,6 +33,9 @@ Sequence<T>::Sequence(const std::vector<LayerSpec>& layers, Compilation<T>& comp
         kept_size_ += padded(capacity_ * stage.size);
         widest_ = std::max(widest_, stage.size);
     }
+    for (std::size_t i = 0; i + 1 < stages_.size(); ++i)
+        stages_[i].forgotten = !stages_[i].layer->reads_output() && !stages_[i + 1].layer->reads_input() &&
+                               (i == 0 || !stages_[i - 1].forgotten);
     while (untrained_ < stages_.size() && !stages_[untrained_].layer->trains()) ++untrained_;
     find_front();
 }
@@ -143,16 +146,23 @@ const T* Sequence<T>::forward(const Pass<T>& pass, const LayerInput<T>& x) {
 
 template <class T>
 void Sequence<T>::run_forward(const Pass<T>& part, std::size_t first, std::size_t end) {
-    for (std::size_t i = first; i < end; ++i)
-        if (stages_[i].to) run_stage(part, i);
+    // What the next layer alone reads stays in this thread's caches.
+    const bool forgets = part.portions > 1;
+    Scratch<T> memory(forgets ? part.n * widest_ : 0);
+    LayerInput<T> x = input_of(first).from(part.first, input_size(first));
+    for (std::size_t i = first; i < end; ++i) {
+        if (!stages_[i].to) continue;
+        const bool forgotten = forgets && stages_[i].forgotten && i + 1 < end;
+        T* y = forgotten ? memory.data() : stages_[i].to + part.first * stages_[i].size;
+        run_stage(part, i, x, y);
+        x = {y, nullptr};
+    }
 }
 
 template <class T>
-void Sequence<T>::run_stage(const Pass<T>& part, std::size_t i) {
+void Sequence<T>::run_stage(const Pass<T>& part, std::size_t i, const LayerInput<T>& x, T* y) {
     Stage& stage = stages_[i];
     if (part.observer) part.observer->begin(stage.info, Direction::forward);
-    const LayerInput<T> x = input_of(i).from(part.first, input_size(i));
-    T* y = stage.to + part.first * stage.size;
     if (x.offsets)
         stage.layer->forward(part, ScatteredRows<T>{x.values, x.offsets, part.n, input_size(i)}, y);
     else

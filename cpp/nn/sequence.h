@@ -61,6 +61,7 @@ private:
         // Of this pass: the output, which is the input if the layer passes it through; then there is no `to`.
         T* to;
         const T* y;
+        bool forgotten = false;  // backward has no use for the output
     };
 
     void compile(const std::vector<LayerSpec>& layers, const std::string& prefix);
@@ -75,7 +76,7 @@ private:
     }
     // Where the gradient to its output is for all portions, or nullptr if each portion forgets its own.
     T* gradient_of(std::size_t stage);
-    void run_stage(const Pass<T>& part, std::size_t i);
+    void run_stage(const Pass<T>& part, std::size_t i, const LayerInput<T>& x, T* y);
     void backward_through_stage(const Pass<T>& pass, std::size_t i, T* grad, T* grad_x);
 
     Compilation<T>& compilation_;
