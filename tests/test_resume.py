@@ -20,6 +20,23 @@ CASES = {
     "plain descent": ([rv.Linear(784, 30), rv.Sigmoid(), rv.Linear(30, 10)], True, 10, rv.SGD(0.5)),
     "plain descent, wide": ([rv.Linear(784, 100), rv.ReLU(), rv.Linear(100, 10)], True, 64, rv.SGD(0.1)),
     "momentum": ([rv.Linear(784, 100), rv.ReLU(), rv.Linear(100, 10)], True, 50, rv.SGD(0.1, 0.9, clip_norm=1.0)),
+    "convolutions in front": (
+        [
+            rv.Conv2d(1, 8, 5, padding=2),
+            rv.ReLU(),
+            rv.MaxPool2d(2),
+            rv.Conv2d(8, 20, 5),
+            rv.Tanh(),
+            rv.AvgPool2d(2),
+            rv.Flatten(),
+            rv.Linear(500, 40),
+            rv.Sigmoid(),
+            rv.Linear(40, 10),
+        ],
+        False,
+        50,
+        rv.Adam(1e-3),
+    ),
     "convolution": (
         [
             rv.Conv2d(1, 8, 5, padding=2),

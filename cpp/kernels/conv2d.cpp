@@ -235,9 +235,9 @@ void prepare_forward(const Conv2dShape& shape, const Images<const T>& w, Prepare
         winograd_transform_weights(*transforms, shape, w, prepared.transformed);
 }
 
-#define RANVIER_INSTANTIATE(T)                                                                              \
-    template void conv2d(const Conv2dShape&, const Images<const T>&, const Images<const T>&, const T*,      \
-                         const Images<T>&, Activation, T, const PreparedWeights<T>*);                       \
+#define RANVIER_INSTANTIATE(T)                                                                         \
+    template void conv2d(const Conv2dShape&, const Images<const T>&, const Images<const T>&, const T*, \
+                         const Images<T>&, Activation, T, const PreparedWeights<T>*);                  \
     template void prepare_forward(const Conv2dShape&, const Images<const T>&, PreparedWeights<T>&);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)

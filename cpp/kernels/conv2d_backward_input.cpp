@@ -263,10 +263,9 @@ void prepare_backward_input(const Conv2dShape& shape, const Images<const T>& w,
                                    prepared.transformed);
 }
 
-#define RANVIER_INSTANTIATE(T)                                                                            \
-    template void conv2d_backward_input(const Conv2dShape&, const Images<const T>&,                       \
-                                        const Images<const T>&, const Images<T>&,                         \
-                                        const PreparedWeights<T>*);                                       \
+#define RANVIER_INSTANTIATE(T)                                                                              \
+    template void conv2d_backward_input(const Conv2dShape&, const Images<const T>&, const Images<const T>&, \
+                                        const Images<T>&, const PreparedWeights<T>*);                       \
     template void prepare_backward_input(const Conv2dShape&, const Images<const T>&, PreparedWeights<T>&);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)

@@ -28,8 +28,7 @@ template <class T>
 T sum_of_plane(const Conv2dShape& s, const Images<const T>& grad, index_t image, index_t o) {
     const index_t height = s.out_height(), width = s.out_width();
     const T* row = grad.data + image * grad.strides[0] + o * grad.strides[1];
-    if (grad.strides[3] == 1 && grad.strides[2] == width)
-        return kernels<T>().gemm->sum(height * width, row);
+    if (grad.strides[3] == 1 && grad.strides[2] == width) return kernels<T>().gemm->sum(height * width, row);
     T sum{};
     for (index_t y = 0; y < height; ++y, row += grad.strides[2])
         for (index_t x = 0; x < width; ++x) sum += row[x * grad.strides[3]];

@@ -119,14 +119,13 @@ private:
     }
 };
 
-// `pixels` pixels of up to a vector's worth of channels, pixels of any stride, as vectors of channels that are
-// to_stride apart; with zeros in the lanes of channels that are not there.
+// `pixels` pixels of up to a vector's worth of channels, pixels of any stride, as vectors of channels that
+// are to_stride apart; with zeros in the lanes of channels that are not there.
 template <class T>
 void gather_pixels(index_t channels, index_t pixels, const T* from, index_t channel_stride,
                    index_t pixel_stride, T* to, index_t to_stride) {
     const PlaneKernels<T>& kernel = *kernels<T>().plane;
-    if (pixel_stride == 1)
-        return kernel.gather_lanes(channels, pixels, from, channel_stride, to, to_stride);
+    if (pixel_stride == 1) return kernel.gather_lanes(channels, pixels, from, channel_stride, to, to_stride);
     for (index_t p = 0; p < pixels; ++p)
         for (index_t c = 0; c < kernel.lanes; ++c)
             to[p * to_stride + c] = c < channels ? from[c * channel_stride + p * pixel_stride] : T{};

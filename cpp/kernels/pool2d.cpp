@@ -250,9 +250,8 @@ void max_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
         if (2 * height != shape.in_height || 2 * width != shape.in_width || !is_2x2(shape) || !in_order)
             clear_plane(grad_x, shape, to);
         if (is_2x2(shape) && in_order)
-            return kernels<T>().pool->max_2x2_backward(height, width, from, at,
-                                                       static_cast<std::int32_t>(shape.in_width), to,
-                                                       shape.in_width);
+            return kernels<T>().pool->max_2x2_backward(
+                height, width, from, at, static_cast<std::int32_t>(shape.in_width), to, shape.in_width);
         for (index_t i = 0; in_order && i < height * width; ++i) to[at[i]] += from[i];
         for (index_t y = 0; !in_order && y < height; ++y)
             for (index_t x = 0; x < width; ++x, ++at)

@@ -11,7 +11,8 @@
 namespace ranvier {
 
 // The weights' taps are contiguous (in either direction, if both kernel strides are negative) or not: any
-// strides do. `transformed` are the same weights, transformed for that shape (whatever its batch), or nullptr.
+// strides do. `transformed` are the same weights, transformed for that shape (whatever its batch), or
+// nullptr.
 template <class T>
 void winograd_forward(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
                       const Images<const T>& x, const Images<const T>& w, const T* transformed, const T* bias,

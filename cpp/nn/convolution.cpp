@@ -31,8 +31,8 @@ public:
     }
 
     void forward(const Pass<T>& pass, const T* x, T* y) override {
-        conv2d<T>(shape_of(pass), input(x), weights(weight_), bias_, output(y), fused_.kind,
-                  fused_.parameter, pass.portions > 1 ? &forward_weights_ : nullptr);
+        conv2d<T>(shape_of(pass), input(x), weights(weight_), bias_, output(y), fused_.kind, fused_.parameter,
+                  pass.portions > 1 ? &forward_weights_ : nullptr);
     }
 
     void backward(const Pass<T>& pass, const T* x, const T* y, T* grad, T* grad_x) override {
@@ -43,7 +43,7 @@ public:
         const bool whole = pass.portions <= 1;
         T* partial = partial_.data() + pass.portion * partial_size();
         conv2d_backward_weights<T>(shape, g, input(x), weights(whole ? weight_gradient_ : partial),
-                                   !bias_   ? nullptr
+                                   !bias_  ? nullptr
                                    : whole ? bias_gradient_
                                            : partial + weight_size());
         if (grad_x)

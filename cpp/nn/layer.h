@@ -77,9 +77,10 @@ public:
     // these makes parameters' gradients of its own, whose sum depends on how many there are.
     virtual bool takes_portions() const { return false; }
     virtual bool sums_portions() const { return false; }
-    // Of the network's first layer, in a pass that has a rate: what is to be done before forward(), which then
-    // completes it, in tasks that may run at once. For a product over many inputs, it is better if threads
-    // share out these than the samples: each then reads the weights that it updates. Says how many tasks.
+    // Of the network's first layer, in a pass that has a rate: what is to be done before forward(), which
+    // then completes it, in tasks that may run at once. For a product over many inputs, it is better if
+    // threads share out these than the samples: each then reads the weights that it updates. Says how many
+    // tasks.
     virtual index_t open(const Pass<T>&, int /*pieces*/) { return 0; }
     virtual void run_opening(const Pass<T>&, const LayerInput<T>&, index_t /*task*/) {}
 

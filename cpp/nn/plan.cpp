@@ -295,8 +295,8 @@ struct Plan<T>::State {
         // Layers are observed one by one.
         if (batch.objective.foreign || pass.observer || layers.front_end() == 0) return sharing;
         if (layers.sums_portions())  // the same ones for any number of threads
-            sharing.portions = std::min(
-                {kMostSummedPortions, batch.n, static_cast<index_t>(work / kLeastWorkOfPortion)});
+            sharing.portions =
+                std::min({kMostSummedPortions, batch.n, static_cast<index_t>(work / kLeastWorkOfPortion)});
         else if (threads > 1 && large)
             sharing.portions = sharing.pieces;
         return sharing;

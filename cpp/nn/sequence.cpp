@@ -78,7 +78,8 @@ void Sequence<T>::compile(const std::vector<LayerSpec>& layers, const std::strin
         }
         if (layer) {
             info.flops = layer->flops();
-            stages_.push_back({std::move(layer), std::move(info), element_count(output), 0, nullptr, nullptr});
+            stages_.push_back(
+                {std::move(layer), std::move(info), element_count(output), 0, nullptr, nullptr});
         }
         shape = output;
     }

@@ -37,8 +37,8 @@ public:
 
     // A batch in portions (see Layer), which several threads may take through the layers before front_end().
     // What precedes run_forward(), with the place of the gradient to the whole batch's output; backward, but
-    // for what gradients of parameters finish() makes, once all portions went back. Threads that share a batch
-    // do so in pieces, the same ones each time.
+    // for what gradients of parameters finish() makes, once all portions went back. Threads that share a
+    // batch do so in pieces, the same ones each time.
     std::size_t size() const { return stages_.size(); }
     std::size_t front_end() const { return front_end_; }
     bool sums_portions() const { return sums_portions_; }
@@ -87,14 +87,14 @@ private:
     std::size_t untrained_ = 0;  // stages in front whose backward serves the gradient to x alone
     std::size_t front_end_ = 0;  // portions can go through the stages before this one
     bool sums_portions_ = false;
-    index_t kept_size_ = 0;      // of all outputs
-    index_t widest_ = 0;         // of a sample of any output
-    Buffer<T> kept_;             // outputs that a backward pass reads
-    Buffer<T> passing_[2];       // outputs of two neighbouring stages, if none will
-    Buffer<T> gradients_[2];     // of the outputs of two neighbouring stages, in turn
-    Buffer<T> all_gradients_;    // of the outputs whose gradients wait until all portions are there
+    index_t kept_size_ = 0;         // of all outputs
+    index_t widest_ = 0;            // of a sample of any output
+    Buffer<T> kept_;                // outputs that a backward pass reads
+    Buffer<T> passing_[2];          // outputs of two neighbouring stages, if none will
+    Buffer<T> gradients_[2];        // of the outputs of two neighbouring stages, in turn
+    Buffer<T> all_gradients_;       // of the outputs whose gradients wait until all portions are there
     T* output_gradient_ = nullptr;  // of the whole batch
-    LayerInput<T> input_;  // of the last forward
+    LayerInput<T> input_;           // of the last forward
 };
 
 }  // namespace ranvier

@@ -129,6 +129,27 @@ TEST_P(Conv2d, AgreesWithTheReferenceByWinograd) {
     ranvier::set_conv2d_algorithm(ranvier::Conv2dAlgorithm::automatic);
 }
 
+TEST_P(Conv2d, PreparedWeightsGiveTheSameBits) {
+    for (const Conv2dShape& shape :
+         {shape_of(3, 16, 32, 14, 14, 5, 1, 2, 1, 1), shape_of(40, 20, 17, 9, 13, 3, 1, 1, 1, 1),
+          shape_of(2, 3, 8, 10, 10, 3, 2, 1, 1, 1)}) {
+        Problem<float> p(shape), prepared(shape);
+        ranvier::PreparedWeights<float> weights;
+        for (int time = 0; time < 2; ++time) {
+            ranvier::prepare_forward<float>(shape, p.w.view(), weights);
+            ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, p.y.view());
+            ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, prepared.y.view(),
+                                   ranvier::Activation::identity, 0.0f, &weights);
+            EXPECT_EQ(prepared.y.memory, p.y.memory);
+            Problem<float> wanted(shape), got(shape);
+            ranvier::prepare_backward_input<float>(shape, p.w.view(), weights);
+            ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), wanted.x.view());
+            ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), got.x.view(), &weights);
+            EXPECT_EQ(got.x.memory, wanted.x.memory);
+        }
+    }
+}
+
 TEST_P(Conv2d, GivesTheSameBitsAtAnyThreadCount) {
     const Conv2dShape shape = shape_of(3, 16, 24, 40, 40, 3, 1, 1, 1, 1);
     Problem<float> p(shape);

@@ -44,7 +44,8 @@ void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, cons
                        const Epilogue<T>& epilogue = {});
 
 // For a product whose depth is shared out: how long the blocks are that it is cut into (but the last); and c
-// from the blocks' own products, (rows, columns of c) without gaps, `size` apart: to the bit what matmul gives.
+// from the blocks' own products, (rows, columns of c) without gaps, `size` apart: to the bit what matmul
+// gives.
 template <class T>
 index_t depth_block_length(index_t depth);
 template <class T>

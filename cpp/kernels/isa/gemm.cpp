@@ -301,8 +301,8 @@ void multiply_a_columns_apart(index_t rows, index_t cols, index_t depth, const T
 template <class T>
 void multiply_packed(index_t rows, index_t cols, index_t depth, const T* packed_a, const T* packed_b, T* c,
                      index_t c_row_stride, bool accumulate) {
-    Operands<T> o = {
-        depth, nullptr, 1, kTileRows, nullptr, kTileCols<T>, nullptr, c_row_stride, nullptr, 0, 0, accumulate};
+    Operands<T> o = {depth,   nullptr,      1,       kTileRows, nullptr, kTileCols<T>,
+                     nullptr, c_row_stride, nullptr, 0,         0,       accumulate};
     for (index_t j = 0; j < cols; j += kTileCols<T>) {
         const index_t width = cols - j < kTileCols<T> ? cols - j : kTileCols<T>;
         o.b = packed_b + j * depth;
@@ -462,12 +462,11 @@ double multiply_adds(index_t steps) {
 
 }  // namespace
 
-#define RANVIER_GEMM_KERNELS(T)                                                                            \
-    {                                                                                                      \
-        kTileRows, kTileCols<T>, pack_a<T>, pack_b<T>, multiply_packed<T>, multiply_packed_b<T>,           \
-            multiply_unpacked<T>, multiply_row<T>, multiply_a_rows_apart<T>, multiply_a_columns_apart<T>,  \
-            multiply_b_by_offsets<T>, add_scalar<T>, add_row<T>, sum<T>, dot<T>, \
-            multiply_adds<T>                                                                               \
+#define RANVIER_GEMM_KERNELS(T)                                                                           \
+    {                                                                                                     \
+        kTileRows, kTileCols<T>, pack_a<T>, pack_b<T>, multiply_packed<T>, multiply_packed_b<T>,          \
+            multiply_unpacked<T>, multiply_row<T>, multiply_a_rows_apart<T>, multiply_a_columns_apart<T>, \
+            multiply_b_by_offsets<T>, add_scalar<T>, add_row<T>, sum<T>, dot<T>, multiply_adds<T>         \
     }
 
 constinit const GemmKernels<float> gemm_float32 = RANVIER_GEMM_KERNELS(float);

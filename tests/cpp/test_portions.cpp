@@ -1,0 +1,169 @@
+// Batches that threads share out in portions, against the same batch layer by layer, as an observer has it.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "isas.h"
+#include "ranvier/optimizer.h"
+#include "ranvier/plan.h"
+#include "ranvier/threads.h"
+
+namespace {
+
+using namespace ranvier;
+
+class Onlooker final : public Observer<float> {
+public:
+    void end(const StageInfo&, Direction, const float*, index_t, index_t) override {}
+};
+
+struct Case {
+    std::vector<LayerSpec> layers;
+    Shape sample;
+    index_t batch;
+};
+
+Case convolutions() {
+    return {
+        {Conv2dSpec{1, 8, {5, 5}, {1, 1}, {2, 2}, {1, 1}, 1, true}, ActivationSpec{Activation::relu},
+         Pool2dSpec{true, {2, 2}, {2, 2}, {0, 0}}, Conv2dSpec{8, 18, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, true},
+         ActivationSpec{Activation::tanh}, Pool2dSpec{false, {2, 2}, {2, 2}, {0, 0}}, FlattenSpec{},
+         LinearSpec{450, 30, true}, ActivationSpec{Activation::sigmoid}, LinearSpec{30, 5, true}},
+        {1, 20, 20},
+        37};
+}
+Case perceptron() {
+    return {
+        {LinearSpec{784, 36, true}, ActivationSpec{Activation::relu}, LinearSpec{36, 5, true}}, {784}, 100};
+}
+
+struct Training {
+    Case given;
+    std::shared_ptr<Parameters<float>> parameters;
+    std::vector<float> x;
+    std::vector<std::int64_t> labels, order;
+    Plan<float> plan;
+    Objective<float> objective;
+
+    explicit Training(const Case& c)
+        : given(c),
+          parameters(std::make_shared<Parameters<float>>(c.layers)),
+          x(static_cast<std::size_t>(c.batch * element_count(c.sample))),
+          plan(parameters, c.sample, c.batch, 1) {
+        for (index_t i = 0; i < parameters->size(); ++i)
+            parameters->values()[i] = 0.1f * std::sin(1.0f + 3.7f * static_cast<float>(i % 1009));
+        for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::cos(0.7f * static_cast<float>(i * i % 1013));
+        for (index_t i = 0; i < c.batch; ++i) {
+            labels.push_back(i % 5);
+            order.push_back(i * 11 % c.batch);
+        }
+        objective = {Loss::softmax_cross_entropy, {nullptr, labels.data(), nullptr}, {}};
+    }
+
+    std::vector<float> gradients() {
+        plan.gradients(given.batch, {x.data()}, objective);
+        return {parameters->gradients(), parameters->gradients() + parameters->size()};
+    }
+    EpochSums descend(double rate) {
+        UpdateOptions sgd;
+        sgd.learning_rate = rate;
+        Optimizer<float> optimizer(sgd, parameters->size());
+        EpochOptions<float> options;
+        options.batch_size = given.batch;
+        return plan.train_epoch(given.batch, {x.data()}, objective, order.data(), optimizer, options);
+    }
+    std::vector<float> values() const {
+        return {parameters->values(), parameters->values() + parameters->size()};
+    }
+};
+
+void expect_near(const std::vector<float>& got, const std::vector<float>& wanted) {
+    float most = 0;
+    for (float value : wanted) most = std::max(most, std::abs(value));
+    ASSERT_GT(most, 0);
+    for (std::size_t i = 0; i < wanted.size(); ++i) ASSERT_NEAR(got[i], wanted[i], 2e-5f * most) << i;
+}
+
+using Portions = EachIsa;
+RANVIER_EACH_ISA(Portions);
+
+TEST_P(Portions, GradientsAreThoseOfTheWholeBatch) {
+    for (const Case& given : {convolutions(), perceptron()}) {
+        Onlooker onlooker;
+        Training observed(given);
+        observed.plan.observe(&onlooker);
+        const std::vector<float> wanted = observed.gradients();
+        std::vector<float> serial;
+        for (int threads : {1, 2, 3, 7}) {
+            set_num_threads(threads);
+            Training training(given);
+            const std::vector<float> got = training.gradients();
+            expect_near(got, wanted);
+            if (threads == 1) serial = got;
+            EXPECT_EQ(got, serial) << threads;
+            EXPECT_EQ(training.gradients(), serial) << "the second time, " << threads;
+        }
+        set_num_threads(0);
+    }
+}
+
+TEST_P(Portions, DescentIsThatOfTheGradients) {
+    Training wanted(perceptron());
+    const std::vector<float> gradients = wanted.gradients();
+    std::vector<float> step;
+    for (std::size_t i = 0; i < gradients.size(); ++i) step.push_back(-0.5f * gradients[i]);
+    std::vector<float> serial;
+    for (int threads : {1, 2, 3, 7}) {
+        set_num_threads(threads);
+        Training training(perceptron());
+        const std::vector<float> before = training.values();
+        EXPECT_TRUE(training.descend(0.5).fault.empty());
+        const std::vector<float> after = training.values();
+        std::vector<float> got;
+        for (std::size_t i = 0; i < after.size(); ++i) got.push_back(after[i] - before[i]);
+        expect_near(got, step);
+        if (threads == 1) serial = after;
+        EXPECT_EQ(after, serial) << threads;
+    }
+    set_num_threads(0);
+}
+
+TEST_P(Portions, DescentLooksAtEveryInputFirst) {
+    for (int threads : {1, 2, 3})
+        for (float bad : {std::numeric_limits<float>::infinity(), std::nanf("")})
+            for (index_t feature : {index_t{0}, index_t{391}, index_t{392}, index_t{783}}) {
+                set_num_threads(threads);
+                Training training(perceptron());
+                // Weights below zero send an infinity to where ReLU hides it from the loss.
+                const ParameterEntry& weight = training.parameters->entries()[0];
+                for (index_t i = 0; i < weight.extent; ++i)
+                    training.parameters->value(weight)[i] =
+                        -std::abs(training.parameters->value(weight)[i]) - 0.01f;
+                training.x[static_cast<std::size_t>(57 * 784 + feature)] = bad;
+                const std::vector<float> before = training.values();
+                const EpochSums sums = training.descend(1e3);
+                EXPECT_EQ(sums.samples, 0);
+                EXPECT_FALSE(sums.fault.empty());
+                EXPECT_EQ(training.values(), before) << threads << " " << bad << " " << feature;
+            }
+    set_num_threads(0);
+}
+
+TEST_P(Portions, DescentNeverMakesAnInfinity) {
+    for (int threads : {1, 2, 3})
+        for (index_t feature : {0, 400}) {
+            set_num_threads(threads);
+            Training training(perceptron());
+            for (index_t sample : {5, 50, 95})
+                training.x[static_cast<std::size_t>(sample * 784 + feature)] = 1e35f;
+            training.descend(1e3);
+            const std::vector<float> after = training.values();
+            EXPECT_TRUE(all_finite(static_cast<index_t>(after.size()), after.data())) << threads;
+        }
+    set_num_threads(0);
+}
+
+}  // namespace
