@@ -86,20 +86,19 @@ void prelu(index_t outer, index_t channels, index_t inner, const T* x, const T* 
     const index_t row = channels * inner;
     const index_t grouped = std::max<index_t>(1, kElementsPerTask / std::max<index_t>(1, row));
     const auto leaky = forward_kernel<T>(Activation::leaky_relu);
-    parallel_for((outer + grouped - 1) / grouped, threads_for(static_cast<double>(outer * row)),
-                 [&](index_t task) {
-                     for (index_t o = task * grouped; o < std::min(outer, (task + 1) * grouped); ++o) {
-                         const T* from = x + o * row;
-                         T* to = y + o * row;
-                         if (slope_count == 1)
-                             leaky(row, from, to, slopes[0]);
-                         else if (inner == 1)
-                             table.scale_negative(channels, from, from, slopes, to);
-                         else
-                             for (index_t c = 0; c < channels; ++c)
-                                 leaky(inner, from + c * inner, to + c * inner, slopes[c]);
-                     }
-                 });
+    parallel_for(ceil_div(outer, grouped), threads_for(static_cast<double>(outer * row)), [&](index_t task) {
+        for (index_t o = task * grouped; o < std::min(outer, (task + 1) * grouped); ++o) {
+            const T* from = x + o * row;
+            T* to = y + o * row;
+            if (slope_count == 1)
+                leaky(row, from, to, slopes[0]);
+            else if (inner == 1)
+                table.scale_negative(channels, from, from, slopes, to);
+            else
+                for (index_t c = 0; c < channels; ++c)
+                    leaky(inner, from + c * inner, to + c * inner, slopes[c]);
+        }
+    });
 }
 
 template <class T>

@@ -22,7 +22,7 @@ template <class Body>
 void for_each_sample(index_t n, index_t elements, double cost, Body&& body) {
     constexpr index_t kElementsPerTask = 16384;
     const index_t grouped = std::max<index_t>(1, kElementsPerTask / std::max<index_t>(1, elements));
-    parallel_for((n + grouped - 1) / grouped, threads_for(static_cast<double>(n * elements) * cost),
+    parallel_for(ceil_div(n, grouped), threads_for(static_cast<double>(n * elements) * cost),
                  [&](index_t task) {
                      for (index_t i = task * grouped; i < std::min(n, (task + 1) * grouped); ++i) body(i);
                  });

@@ -68,7 +68,7 @@ public:
         const int threads = threads_for(convolution_work(s_));
         const index_t size = layout_.copied ? group_in_ * layout_.channel : 0;
         const index_t units = s_.batch * s_.groups, copies = layout_.copied ? group_in_ : 0;
-        const index_t blocks = (layout_.rows.out + block_rows_ - 1) / block_rows_;
+        const index_t blocks = ceil_div(layout_.rows.out, block_rows_);
         if (units >= threads) {
             parallel_for(units, threads, [&](index_t unit) {
                 Scratch<T> planes(size);
@@ -170,7 +170,7 @@ private:
             return true;
         // In vectors: those of a row, where a single last one costs more than half of two; and those of a row
         // with the pixels up to the next, and the copy.
-        const index_t lanes = gemm_.tile_cols / 2, vectors = (layout_.cols.out + lanes - 1) / lanes;
+        const index_t lanes = gemm_.tile_cols / 2, vectors = ceil_div(layout_.cols.out, lanes);
         constexpr double kSingle = 1.3, kCopy = 1.1;
         const double apart = static_cast<double>(vectors) + (vectors % 2 ? kSingle - 1 : 0);
         return apart <= kCopy * static_cast<double>(layout_.pitch) / static_cast<double>(lanes);

@@ -18,9 +18,7 @@ constexpr double kBatch = 4;        // images that are taken to share the weight
 constexpr double kProductsPerCycle = 1.6;
 constexpr double kDirectProductsPerCycle = 1.7;
 
-double vectors(index_t channels, index_t lanes) {
-    return static_cast<double>((channels + lanes - 1) / lanes);
-}
+double vectors(index_t channels, index_t lanes) { return static_cast<double>(ceil_div(channels, lanes)); }
 
 template <class T>
 bool applies(const WinogradTransforms<T>& t, const Conv2dShape& s) {
@@ -40,8 +38,8 @@ double direct_cost(const Conv2dShape& s) {
 template <class T>
 double winograd_cost(const WinogradTransforms<T>& t, const Conv2dShape& s, double weights, double batch) {
     const index_t lanes = kernels<T>().winograd->lanes;
-    const double tiles = static_cast<double>(((s.out_height() + t.tile - 1) / t.tile) *
-                                             ((s.out_width() + t.tile - 1) / t.tile));
+    const double tiles =
+        static_cast<double>(ceil_div(s.out_height(), t.tile) * ceil_div(s.out_width(), t.tile));
     const double in = static_cast<double>(s.in_channels), out = vectors(s.out_channels, lanes);
     const double of_tile = in * out / kProductsPerCycle + vectors(s.in_channels, lanes) * kImageTransform +
                            out * kOutputTransform;

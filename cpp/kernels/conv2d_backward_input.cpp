@@ -24,7 +24,7 @@ struct PhaseRange {
 
     PhaseRange(const Axis& axis, index_t phase) {
         const index_t before = axis.padding - phase;
-        first = before > 0 ? (before + axis.stride - 1) / axis.stride : 0;
+        first = before > 0 ? ceil_div(before, axis.stride) : 0;
         const index_t end = axis.size + before > 0 ? (axis.size + before + axis.stride - 1) / axis.stride : 0;
         count = std::max<index_t>(0, end - first);
     }
@@ -82,7 +82,7 @@ public:
     void run(T* weights) {
         weights_ = weights;
         const int threads = threads_for(convolution_work(s_));
-        parallel_for((s_.in_channels + kChannelBlock - 1) / kChannelBlock, threads,
+        parallel_for(ceil_div(s_.in_channels, kChannelBlock), threads,
                      [&](index_t block) { arrange_weights(block, weights); });
         const index_t size = s_.out_channels * plane_;
         index_t blocks = 1;  // of rows, in the phase that has most

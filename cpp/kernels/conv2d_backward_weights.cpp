@@ -49,8 +49,8 @@ public:
                    kernels<T>().plane->lanes),
           taps_(group_in_ * shape.kernel_height * shape.kernel_width),
           offsets_(taps_),
-          chunk_((shape.batch + kMostChunks - 1) / kMostChunks),
-          chunks_((shape.batch + chunk_ - 1) / chunk_),
+          chunk_(ceil_div(shape.batch, kMostChunks)),
+          chunks_(ceil_div(shape.batch, chunk_)),
           size_(shape.groups * taps_ * group_out_) {
         layout_.write_offsets(group_in_, offsets_.data());
     }
@@ -89,7 +89,7 @@ private:
         const int threads = threads_for(convolution_work(s_));
         const index_t each = planes_size() + gradient_size();
         const index_t portion = std::clamp<index_t>(kLaidOut / each, 1, s_.batch);
-        const index_t row_tasks = (taps_ + kRowsOfTask - 1) / kRowsOfTask;
+        const index_t row_tasks = ceil_div(taps_, kRowsOfTask);
         Scratch<T> memory(portion * each), sums(size_), biases(s_.out_channels);
         T *memory_of = memory.data(), *sums_of = sums.data();
         for (index_t first = 0; first < s_.batch; first += portion) {
@@ -113,11 +113,11 @@ private:
     }
 
     // Of one image's planes and its gradient's rows or columns; multiples of a cache line.
-    index_t planes_size() const { return layout_.copied ? padded(s_.in_channels * layout_.channel) : 0; }
-    index_t gradient_size() const { return padded(s_.groups * group_size()); }
+    index_t planes_size() const {
+        return layout_.copied ? round_up(s_.in_channels * layout_.channel, kCacheLine<T>) : 0;
+    }
+    index_t gradient_size() const { return round_up(s_.groups * group_size(), kCacheLine<T>); }
     index_t group_size() const { return (by_columns() ? columns_ : group_out_) * layout_.pixels; }
-    static index_t padded(index_t n) { return (n + 15) / 16 * 16; }
-
     bool by_columns() const { return group_out_ >= kLeastColumns; }
 
     const T* source_of(index_t image, const T* planes) const {
@@ -213,7 +213,7 @@ private:
     // A block of output channels at a time, for they are neighbours in the sums.
     void scatter(const T* sums, const Images<T>& w, int threads) const {
         constexpr index_t kBlock = 16;
-        parallel_for((s_.out_channels + kBlock - 1) / kBlock, threads, [&](index_t block) {
+        parallel_for(ceil_div(s_.out_channels, kBlock), threads, [&](index_t block) {
             const index_t first = block * kBlock, count = std::min(kBlock, s_.out_channels - first);
             const T* from[kBlock];
             for (index_t k = 0; k < count; ++k)

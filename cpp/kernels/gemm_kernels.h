@@ -63,8 +63,8 @@ template <class T>
 constexpr index_t depth_block(index_t k) {
     constexpr index_t kMost = sizeof(T) == 4 ? 512 : 256;
     if (k <= kMost) return k;
-    const index_t blocks = (k + kMost - 1) / kMost;
-    const index_t length = (k + blocks - 1) / blocks;
+    const index_t blocks = ceil_div(k, kMost);
+    const index_t length = ceil_div(k, blocks);
     return (length + 3) / 4 * 4;
 }
 

@@ -207,7 +207,7 @@ LossSums loss_of_batch(const LossSpec& loss, index_t samples, index_t outputs, c
                        const Targets<T>& targets, T* grad) {
     const double weight = sum_of_weights(loss, samples, targets);
     const double divisor = loss_divisor(loss.kind, weight, outputs);
-    const index_t blocks = (samples + kRowsPerBlock - 1) / kRowsPerBlock;
+    const index_t blocks = ceil_div(samples, kRowsPerBlock);
     Scratch<SampleLoss> memory(samples);
     SampleLoss* losses = memory.data();
     parallel_for(blocks, threads_for(static_cast<double>(samples * outputs) * 20), [&](index_t block) {

@@ -25,9 +25,6 @@ constexpr index_t kPackedCols = 4096;
 // An operand up to this many bytes is read fast enough where it lies.
 constexpr index_t kUnpackedBytes = 512 << 10;
 
-index_t round_up(index_t n, index_t unit) { return (n + unit - 1) / unit * unit; }
-index_t ceil_div(index_t n, index_t unit) { return (n + unit - 1) / unit; }
-
 // What threads_for() counts as elementary operations: a vector's worth of multiplications.
 double work_of(index_t m, index_t n, index_t k) {
     return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / 6;

@@ -20,8 +20,6 @@ constexpr index_t kRowsOfPartial = 64;  // that are added up in T before they go
 constexpr index_t kRowsOfTask = 16;     // of layer normalization
 constexpr double kCost = 2;             // of an element, for threads_for
 
-index_t ceil_div(index_t n, index_t unit) { return (n + unit - 1) / unit; }
-
 // body(channel, channels) for tasks that each have some channels to themselves.
 template <class Body>
 void for_each_channel(const BatchNormShape& s, Body&& body) {

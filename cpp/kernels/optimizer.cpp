@@ -46,7 +46,7 @@ void update(const UpdateOptions& options, std::int64_t step, index_t n, T* w, co
 template <class T>
 double sum_of_squares(index_t n, const T* x) {
     const auto& table = *kernels<T>().elementwise;
-    const index_t blocks = (n + kElementsPerTask - 1) / kElementsPerTask;
+    const index_t blocks = ceil_div(n, kElementsPerTask);
     Scratch<double> sums(blocks);
     for_each_block(n, 1, [&](index_t i, index_t count) {
         sums.data()[i / kElementsPerTask] = table.sum_of_squares(count, x + i);

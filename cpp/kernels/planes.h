@@ -109,7 +109,7 @@ private:
     template <class T>
     void copy_line(const T* from, index_t col_stride, index_t phase, T* line) const {
         const index_t step = cols.stride, before = cols.padding - phase;
-        const index_t first = std::clamp<index_t>(before > 0 ? (before + step - 1) / step : 0, 0, pitch);
+        const index_t first = std::clamp<index_t>(before > 0 ? ceil_div(before, step) : 0, 0, pitch);
         const index_t last = std::clamp<index_t>(
             cols.size + before > 0 ? (cols.size + before + step - 1) / step : 0, first, pitch);
         std::fill(line, line + first, T{});

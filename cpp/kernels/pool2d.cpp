@@ -34,7 +34,7 @@ struct Inside {
     index_t first, end;
 
     Inside(index_t in, index_t out, index_t kernel, index_t stride, index_t padding) {
-        first = std::min(out, (padding + stride - 1) / stride);
+        first = std::min(out, ceil_div(padding, stride));
         end = in + padding >= kernel ? std::min(out, (in + padding - kernel) / stride + 1) : 0;
         end = std::max(first, end);
     }
@@ -73,7 +73,7 @@ void for_each_plane(const Pool2dShape& s, Body&& body) {
                         static_cast<double>(s.kernel_height * s.kernel_width);
     const index_t size = std::max<index_t>(1, s.in_height * s.in_width);
     const index_t grouped = std::max<index_t>(1, 8192 / size);
-    parallel_for((planes + grouped - 1) / grouped, threads_for(work), [&](index_t task) {
+    parallel_for(ceil_div(planes, grouped), threads_for(work), [&](index_t task) {
         for (index_t plane = task * grouped; plane < std::min(planes, (task + 1) * grouped); ++plane)
             body(plane);
     });

@@ -18,7 +18,7 @@ constexpr index_t kShort = 32;  // columns of rows that are short
 template <class Body>
 void for_each_rows(index_t rows, index_t cols, Body&& body) {
     const index_t grouped = std::max<index_t>(16, kElementsPerTask / std::max<index_t>(1, cols));
-    parallel_for((rows + grouped - 1) / grouped, threads_for(static_cast<double>(rows * cols) * kCost),
+    parallel_for(ceil_div(rows, grouped), threads_for(static_cast<double>(rows * cols) * kCost),
                  [&](index_t task) {
                      const index_t first = task * grouped;
                      body(first, std::min(grouped, rows - first));

@@ -110,11 +110,11 @@ void for_each_run(const Array<const T>* const (&in)[N - 1], const Array<T>& out,
     const index_t length = loop.ndim ? loop.shape[loop.ndim - 1] : 1;
     const index_t rows = loop.size() / length;
     const index_t pieces = std::max<index_t>(1, length / kElementsPerTask);  // of a row
-    const index_t piece = (length + pieces - 1) / pieces;
+    const index_t piece = ceil_div(length, pieces);
     const index_t grouped = std::max<index_t>(1, kElementsPerTask / length);  // rows of a task
     index_t steps[N];
     for (int k = 0; k < N; ++k) steps[k] = loop.ndim ? loop.strides[k][loop.ndim - 1] : 1;
-    const index_t row_tasks = (rows + grouped - 1) / grouped;
+    const index_t row_tasks = ceil_div(rows, grouped);
     parallel_for(row_tasks * pieces, threads_for(static_cast<double>(rows * length) * cost),
                  [&](index_t task) {
                      const index_t from = task % pieces * piece, now = std::min(piece, length - from);
@@ -134,7 +134,7 @@ void for_each_run(const Array<const T>* const (&in)[N - 1], const Array<T>& out,
 // The same over n contiguous elements: body(first, count).
 template <class Body>
 void for_each_block(index_t n, double cost, Body&& body) {
-    const index_t blocks = (n + kElementsPerTask - 1) / kElementsPerTask;
+    const index_t blocks = ceil_div(n, kElementsPerTask);
     parallel_for(blocks, threads_for(static_cast<double>(n) * cost), [&](index_t block) {
         const index_t first = block * kElementsPerTask;
         body(first, std::min(kElementsPerTask, n - first));

@@ -30,7 +30,7 @@ class WinogradWeights {
 public:
     WinogradWeights(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
                     const Images<const T>& w)
-        : t_(transforms), s_(shape), w_(w), out_(round_up_to(s_.out_channels, winograd_.lanes)) {}
+        : t_(transforms), s_(shape), w_(w), out_(round_up(s_.out_channels, winograd_.lanes)) {}
 
     // Where those of `width` output channels lie: for each point in panels as wide as register tiles, but for
     // the last one, which is as wide as it need be; one block of the depth (the input channels) after the
@@ -132,13 +132,12 @@ public:
           y_(y),
           activation_(activation),
           parameter_(parameter),
-          grid_{t_.tile, t_.points(), (s_.out_height() + t_.tile - 1) / t_.tile,
-                (s_.out_width() + t_.tile - 1) / t_.tile},
+          grid_{t_.tile, t_.points(), ceil_div(s_.out_height(), t_.tile), ceil_div(s_.out_width(), t_.tile)},
           source_{x, s_.in_channels, s_.in_height, s_.in_width, s_.padding_height, t_.points(), t_.image},
-          in_stride_(round_up_to(s_.in_channels, winograd_.lanes)),
-          out_(round_up_to(s_.out_channels, winograd_.lanes)),
-          biases_(round_up_to(s_.out_channels, kBlockChannels)) {
-        std::fill_n(biases_.data(), round_up_to(s_.out_channels, kBlockChannels), T{});
+          in_stride_(round_up(s_.in_channels, winograd_.lanes)),
+          out_(round_up(s_.out_channels, winograd_.lanes)),
+          biases_(round_up(s_.out_channels, kBlockChannels)) {
+        std::fill_n(biases_.data(), round_up(s_.out_channels, kBlockChannels), T{});
         if (bias) std::copy_n(bias, s_.out_channels, biases_.data());
     }
 
@@ -166,7 +165,7 @@ private:
         });
         const index_t width = std::min(gemm_.tile_cols, out_);
         const WeightLayout layout = weights_.layout_of(width);
-        parallel_for((s_.out_channels + width - 1) / width, threads, [&](index_t block) {
+        parallel_for(ceil_div(s_.out_channels, width), threads, [&](index_t block) {
             Scratch<T> weights(weights_.size(layout));
             for (index_t o = 0; o < width; o += winograd_.lanes)
                 weights_.transform(block * width + o, layout, o, weights.data());
@@ -184,7 +183,7 @@ private:
         const index_t shared = std::max(kLeastTiles, tiles / (4 * threads));
         const index_t task_rows =
             std::max<index_t>(1, std::clamp<index_t>(held, kLeastTiles, shared) / grid_.cols);
-        parallel_for((rows + task_rows - 1) / task_rows, threads, [&](index_t task) {
+        parallel_for(ceil_div(rows, task_rows), threads, [&](index_t task) {
             const index_t first = task * task_rows, count = std::min(task_rows, rows - first);
             const index_t images_plane = apart<T>(count * grid_.cols * in_stride_);
             Scratch<T> tile_memory(grid_.squares() * images_plane);

@@ -29,12 +29,11 @@ public:
                             const Images<const T>& grad, const Images<const T>& x)
         : t_(transforms),
           s_(shape),
-          grid_{t_.tile, t_.points(), (s_.out_height() + t_.tile - 1) / t_.tile,
-                (s_.out_width() + t_.tile - 1) / t_.tile},
+          grid_{t_.tile, t_.points(), ceil_div(s_.out_height(), t_.tile), ceil_div(s_.out_width(), t_.tile)},
           image_{x, s_.in_channels, s_.in_height, s_.in_width, s_.padding_height, t_.points(), t_.image},
           gradient_{grad, s_.out_channels, s_.out_height(), s_.out_width(), 0, t_.tile, t_.gradient},
-          in_(round_up_to(s_.in_channels, winograd_.lanes)),
-          out_(round_up_to(s_.out_channels, winograd_.lanes)),
+          in_(round_up(s_.in_channels, winograd_.lanes)),
+          out_(round_up(s_.out_channels, winograd_.lanes)),
           sums_plane_(apart<T>(in_ * out_)) {}
 
     void run(const Images<T>& grad_w) const {
@@ -44,7 +43,7 @@ public:
         const index_t least_rows = std::max<index_t>(1, kLeastTilesOfGroup / grid_.cols);
         const index_t groups =
             size > kMostSummedApart ? 1 : std::clamp<index_t>(rows() / least_rows, 1, kMostGroups);
-        const index_t group_rows = (rows() + groups - 1) / groups;
+        const index_t group_rows = ceil_div(rows(), groups);
         const index_t held = groups > 1 ? kHeldByTask : kHeld;
         if (groups == 1 && rows() <= portion_of(held)) return run_by_blocks(grad_w, threads);
         Scratch<T> memory(groups * size);
@@ -78,8 +77,8 @@ private:
         const TileMatrices<T> images = {memory.data(), in_plane, in_};
         const TileMatrices<T> gradients = {memory.data() + grid_.squares() * in_plane, out_plane, out_};
         lay_out(0, rows(), images, gradients, threads);
-        const index_t in_blocks = (s_.in_channels + kBlockIn - 1) / kBlockIn;
-        const index_t out_blocks = (out_ + kBlockOut - 1) / kBlockOut;
+        const index_t in_blocks = ceil_div(s_.in_channels, kBlockIn);
+        const index_t out_blocks = ceil_div(out_, kBlockOut);
         parallel_for(in_blocks * out_blocks, threads, [&](index_t task) {
             const index_t c = task % in_blocks * kBlockIn, o = task / in_blocks * kBlockOut;
             const index_t in = std::min(kBlockIn, s_.in_channels - c), out = std::min(kBlockOut, out_ - o);
@@ -131,7 +130,7 @@ private:
     void lay_out(index_t first, index_t count, const TileMatrices<T>& images,
                  const TileMatrices<T>& gradients, int threads) const {
         const index_t task_rows = std::max<index_t>(1, kTaskTiles / grid_.cols);
-        parallel_for((count + task_rows - 1) / task_rows, threads, [&](index_t task) {
+        parallel_for(ceil_div(count, task_rows), threads, [&](index_t task) {
             const index_t row = task * task_rows, now = std::min(task_rows, count - row);
             const auto from_row = [&](TileMatrices<T> m) {
                 m.data += row * grid_.cols * m.stride;
@@ -146,7 +145,7 @@ private:
 
     void add_products(index_t tiles, const TileMatrices<T>& images, const TileMatrices<T>& gradients, T* sums,
                       bool accumulate, int threads) const {
-        const index_t blocks = (in_ + kBlockIn - 1) / kBlockIn;
+        const index_t blocks = ceil_div(in_, kBlockIn);
         parallel_for(grid_.squares() * blocks, threads, [&](index_t task) {
             const index_t point = task / blocks, c = task % blocks * kBlockIn;
             multiply(tiles, {images.data + point * images.plane + c, 0, in_}, std::min(kBlockIn, in_ - c),

@@ -13,8 +13,6 @@
 
 namespace ranvier {
 
-inline index_t round_up_to(index_t n, index_t unit) { return (n + unit - 1) / unit * unit; }
-
 struct TileGrid {
     index_t tile;        // pixels of an edge that a tile yields
     index_t points;      // of an edge of a transformed tile
@@ -27,8 +25,7 @@ struct TileGrid {
 // all of them, do not meet in one set of the cache.
 template <class T>
 index_t apart(index_t elements) {
-    constexpr index_t kLine = static_cast<index_t>(kAlignment / sizeof(T));
-    return (round_up_to(elements, kLine) / kLine | 1) * kLine;
+    return (ceil_div(elements, kCacheLine<T>) | 1) * kCacheLine<T>;
 }
 
 // Where the transformed tiles go: element (point, tile, channel) at point * plane + tile * stride + channel.

@@ -53,14 +53,14 @@ public:
     // A task is a block of inputs for some samples.
     index_t open(const Pass<T>& pass, int pieces) override {
         const index_t length = depth_block_length<T>(in_);
-        blocks_ = (in_ + length - 1) / length;
+        blocks_ = ceil_div(in_, length);
         opened_ = pieces > 1 && blocks_ > 1 && reads_scattered_rows(pass.n);
         if (!opened_) return 0;
         if (!products_.size()) {
             products_ = Buffer<T>(blocks_ * capacity_ * out_);
             partial_magnitudes_ = Buffer<T>(blocks_ * capacity_);
         }
-        portions_ = std::min(pass.n, (pieces + blocks_ - 1) / blocks_);
+        portions_ = std::min(pass.n, ceil_div(pieces, blocks_));
         return blocks_ * portions_;
     }
     void run_opening(const Pass<T>& pass, const LayerInput<T>& x, index_t task) override {
@@ -206,7 +206,7 @@ private:
 
     // Columns of the weight's gradient: whole vectors, but for half a one that is narrower, as wide ones are
     // made of.
-    index_t filled_columns() const { return std::min(pitch_, (out_ + kNarrow - 1) / kNarrow * kNarrow); }
+    index_t filled_columns() const { return std::min(pitch_, round_up(out_, kNarrow)); }
 
     // The gradient's rows as far apart as the weight's.
     void fill_up(const Pass<T>& pass, const T* grad) {

@@ -18,7 +18,7 @@ Shape c_strides(const Shape& shape) {
 
 // The distance of a weight's rows in memory: whole cache lines, unless that would take much more of it.
 index_t row_pitch(index_t row) {
-    const index_t whole = (row + kEntryUnit - 1) / kEntryUnit * kEntryUnit;
+    const index_t whole = round_up(row, kEntryUnit);
     return whole * 100 <= row * 115 ? whole : row;
 }
 
@@ -100,7 +100,7 @@ private:
         index_t& size = trained ? trained_ : statistics_;
         if (extent == 0) extent = element_count(shape);
         entries_.push_back({path_ + "." + name, shape, strides, size, extent, trained});
-        size += (extent + kEntryUnit - 1) / kEntryUnit * kEntryUnit;
+        size += round_up(extent, kEntryUnit);
     }
 
     // The entry added last.

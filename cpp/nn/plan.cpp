@@ -56,7 +56,7 @@ template <class T>
 const T* gather(const T* table, index_t width, const std::int64_t* order, index_t n, T* memory) {
     if (is_consecutive(order, n)) return table + order[0] * width;
     const index_t rows = std::max<index_t>(1, 16384 / std::max<index_t>(1, width));  // of one task
-    parallel_for((n + rows - 1) / rows, threads_for(static_cast<double>(n * width)), [&](index_t task) {
+    parallel_for(ceil_div(n, rows), threads_for(static_cast<double>(n * width)), [&](index_t task) {
         for (index_t i = task * rows; i < std::min(n, (task + 1) * rows); ++i)
             std::copy_n(table + order[i] * width, width, memory + i * width);
     });

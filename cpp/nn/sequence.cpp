@@ -10,8 +10,6 @@
 namespace ranvier {
 namespace {
 
-index_t padded(index_t n) { return (n + 15) / 16 * 16; }
-
 // The maximum of what ReLU leaves is what ReLU leaves of the maximum: the pooling takes it over, for it has
 // fewer elements.
 bool is_relu_before_max_pooling(const std::vector<LayerSpec>& layers, std::size_t i) {
@@ -30,7 +28,7 @@ Sequence<T>::Sequence(const std::vector<LayerSpec>& layers, Compilation<T>& comp
     compile(layers, prefix);
     for (Stage& stage : stages_) {
         stage.offset = kept_size_;
-        kept_size_ += padded(capacity_ * stage.size);
+        kept_size_ += round_up(capacity_ * stage.size, kCacheLine<T>);
         widest_ = std::max(widest_, stage.size);
     }
     for (std::size_t i = 0; i + 1 < stages_.size(); ++i)

@@ -7,6 +7,10 @@ namespace ranvier {
 
 using index_t = std::ptrdiff_t;
 
+// How many units n takes, n >= 0; and these in n's measure.
+constexpr index_t ceil_div(index_t n, index_t unit) { return (n + unit - 1) / unit; }
+constexpr index_t round_up(index_t n, index_t unit) { return ceil_div(n, unit) * unit; }
+
 template <class T>
 struct Matrix {
     T* data = nullptr;

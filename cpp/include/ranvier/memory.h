@@ -10,6 +10,9 @@ namespace ranvier {
 
 // Enough for any vector register and a cache line.
 inline constexpr std::size_t kAlignment = 64;
+// Elements in so much.
+template <class T>
+inline constexpr index_t kCacheLine = static_cast<index_t>(kAlignment / sizeof(T));
 
 void* aligned_allocate(std::size_t bytes);  // throws std::bad_alloc
 void aligned_release(void* pointer) noexcept;
