@@ -80,10 +80,25 @@ void pool(benchmark::State& state, bool maximum) {
     peak::report_bytes(state, sizeof(float) * static_cast<double>(planes * (in + out * (maximum ? 2 : 1))));
 }
 
+void max_pool_backward(benchmark::State& state) {
+    const index_t size = state.range(3), stride = state.range(4), side = state.range(2);
+    const Pool2dShape s = {state.range(0), state.range(1), side, side, size, size, stride, stride, 0, 0};
+    const index_t planes = s.batch * s.channels, in = side * side, out = s.out_height() * s.out_width();
+    std::vector<float> x(planes * in), y(planes * out);
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7919 % 1013);
+    std::vector<std::int32_t> indices(y.size());
+    const Images<float> input = {x.data(), {s.channels * in, in, side, 1}};
+    const Images<float> output = {y.data(), {s.channels * out, out, s.out_width(), 1}};
+    max_pool2d<float>(s, input, output, indices.data());
+    for (auto _ : state) max_pool2d_backward<float>(s, output, indices.data(), input);
+    peak::report_bytes(state, sizeof(float) * static_cast<double>(planes * (in + out * 2)));
+}
+
 void pools(benchmark::internal::Benchmark* b) {
     b->Args({50, 16, 28, 2, 2})->Args({50, 32, 14, 2, 2})->Args({8, 64, 112, 3, 2})->UseRealTime();
 }
 BENCHMARK_CAPTURE(pool, maximum, true)->Apply(pools);
 BENCHMARK_CAPTURE(pool, average, false)->Apply(pools);
+BENCHMARK(max_pool_backward)->Apply(pools);
 
 }  // namespace

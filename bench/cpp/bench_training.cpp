@@ -10,30 +10,49 @@ namespace {
 
 using namespace ranvier;
 
-// One epoch of an MLP with `hidden` units on 2000 samples of 784 numbers, in batches.
-void mlp_epoch(benchmark::State& state) {
-    constexpr index_t kSamples = 2000;
-    const index_t hidden = state.range(0), batch = state.range(1);
-    const std::vector<LayerSpec> layers = {LinearSpec{784, hidden, true}, ActivationSpec{Activation::sigmoid},
-                                           LinearSpec{hidden, 10, true}};
+// One epoch over samples of 784 numbers, in batches.
+void epoch(benchmark::State& state, const std::vector<LayerSpec>& layers, const Shape& sample,
+           index_t samples, index_t batch, const UpdateOptions& update) {
     const auto parameters = std::make_shared<Parameters<float>>(layers);
-    Plan<float> plan(parameters, {784}, batch, 0);
-    UpdateOptions sgd;
-    sgd.learning_rate = 0.1;
-    Optimizer<float> optimizer(sgd, parameters->size());
-    std::vector<float> x(kSamples * 784, 0.5f);
-    std::vector<std::int64_t> labels(kSamples), order(kSamples);
-    for (index_t i = 0; i < kSamples; ++i) {
+    Plan<float> plan(parameters, sample, batch, 0);
+    Optimizer<float> optimizer(update, parameters->size());
+    std::vector<float> x(samples * 784, 0.5f);
+    std::vector<std::int64_t> labels(samples), order(samples);
+    for (index_t i = 0; i < samples; ++i) {
         labels[i] = i % 10;
-        order[i] = i * 7 % kSamples;
+        order[i] = i * 7 % samples;
     }
     const Objective<float> objective = {Loss::softmax_cross_entropy, {nullptr, labels.data()}, {}};
     EpochOptions<float> options;
     options.batch_size = batch;
-    for (auto _ : state) plan.train_epoch(kSamples, {x.data()}, objective, order.data(), optimizer, options);
-    state.SetItemsProcessed(state.iterations() * kSamples);
+    for (auto _ : state) plan.train_epoch(samples, {x.data()}, objective, order.data(), optimizer, options);
+    state.SetItemsProcessed(state.iterations() * samples);
+}
+
+// Hidden units, batch.
+void mlp_epoch(benchmark::State& state) {
+    const index_t hidden = state.range(0);
+    UpdateOptions sgd;
+    sgd.learning_rate = 0.1;
+    epoch(state,
+          {LinearSpec{784, hidden, true}, ActivationSpec{Activation::sigmoid}, LinearSpec{hidden, 10, true}},
+          {784}, 2000, state.range(1), sgd);
+}
+
+// The notes' network.
+void cnn_epoch(benchmark::State& state) {
+    UpdateOptions adam;
+    adam.rule = UpdateRule::adam;
+    const Pool2dSpec halved = {true, {2, 2}, {2, 2}, {0, 0}};
+    const ActivationSpec relu = {Activation::relu};
+    epoch(state,
+          {Conv2dSpec{1, 16, {5, 5}, {1, 1}, {2, 2}, {1, 1}, 1, true}, relu, halved,
+           Conv2dSpec{16, 32, {5, 5}, {1, 1}, {2, 2}, {1, 1}, 1, true}, relu, halved, FlattenSpec{},
+           LinearSpec{1568, 100, true}, ActivationSpec{Activation::sigmoid}, LinearSpec{100, 10, true}},
+          {1, 28, 28}, 500, state.range(0), adam);
 }
 
 BENCHMARK(mlp_epoch)->Args({30, 10})->Args({100, 128})->UseRealTime();
+BENCHMARK(cnn_epoch)->Arg(50)->UseRealTime();
 
 }  // namespace
