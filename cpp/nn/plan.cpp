@@ -310,10 +310,12 @@ struct Plan<T>::State {
         if (sharing.portions > 1 && layers.front_end() == layers.size())
             return take_whole_way(batch, sharing, prediction);
         const std::size_t front = sharing.portions > 1 ? layers.front_end() : 0;
+        Pass<T> whole = pass;
+        whole.portions = 1;
         for_each_portion(sharing, [&](const Pass<T>& part) { layers.run_forward(part, 0, front); });
-        layers.run_forward(pass, front, layers.size());
+        layers.run_forward(whole, front, layers.size());
         const LossSums sums = loss_of(batch, prediction);
-        layers.run_backward(pass, front, layers.size());
+        layers.run_backward(whole, front, layers.size());
         for_each_portion(sharing, [&](const Pass<T>& part) { layers.run_backward(part, 0, front); });
         return sums;
     }
@@ -441,7 +443,7 @@ const T* Plan<T>::forward(index_t n, const Samples<T>& x, bool training) {
 template <class T>
 void Plan<T>::backward(index_t n, const T* grad, T* grad_x) {
     State& s = *state_;
-    if (n != s.pass.n || !s.pass.kept)
+    if (n != s.pass.n || !s.pass.kept || s.pass.portions > 0)
         throw std::invalid_argument("grad: expected the " + std::to_string(s.pass.n) +
                                     " samples of the last forward pass, got " + std::to_string(n));
     FlushDenormals flush;

@@ -36,6 +36,7 @@ Sequence<T>::Sequence(const std::vector<LayerSpec>& layers, Compilation<T>& comp
                                (i == 0 || !stages_[i - 1].forgotten);
     while (untrained_ < stages_.size() && !stages_[untrained_].layer->trains()) ++untrained_;
     find_front();
+    place_gradients();
 }
 
 // All layers, if all can; but if some sum portions, which have to be small, those before the first large
@@ -49,6 +50,16 @@ void Sequence<T>::find_front() {
     });
     if (std::none_of(end, stages_.end(), sums) && (sums_portions_ || end == stages_.end()))
         front_end_ = static_cast<std::size_t>(end - stages_.begin());
+}
+
+// The gradients that finish() reads, and that to the first output behind the front.
+template <class T>
+void Sequence<T>::place_gradients() {
+    for (std::size_t i = 0; i + 1 < stages_.size(); ++i) {
+        if (!stages_[i].layer->descends() && i + 1 != front_end_) continue;
+        stages_[i].gradient_offset = waiting_size_;
+        waiting_size_ += round_up(capacity_ * stages_[i].size, kCacheLine<T>);
+    }
 }
 
 template <class T>
@@ -77,7 +88,7 @@ void Sequence<T>::compile(const std::vector<LayerSpec>& layers, const std::strin
         if (layer) {
             info.flops = layer->flops();
             stages_.push_back(
-                {std::move(layer), std::move(info), element_count(output), 0, nullptr, nullptr});
+                {std::move(layer), std::move(info), element_count(output), 0, -1, nullptr, nullptr, false});
         }
         shape = output;
     }
@@ -110,11 +121,8 @@ double Sequence<T>::flops() const {
 // What this kind of pass needs, at the first of its kind.
 template <class T>
 void Sequence<T>::allocate(const Pass<T>& pass) {
-    if (pass.kept && !kept_.size()) {
-        kept_ = Buffer<T>(kept_size_);
-        for (Buffer<T>& buffer : gradients_) buffer = Buffer<T>(capacity_ * widest_);
-    }
-    if (pass.portions > 0 && !all_gradients_.size()) all_gradients_ = Buffer<T>(kept_size_);
+    if (pass.kept && !kept_.size()) kept_ = Buffer<T>(kept_size_);
+    if (pass.portions > 0 && !waiting_.size()) waiting_ = Buffer<T>(waiting_size_);
     if (!pass.kept && !passing_[0].size())
         for (Buffer<T>& buffer : passing_) buffer = Buffer<T>(capacity_ * widest_);
 }
@@ -171,6 +179,8 @@ void Sequence<T>::run_stage(const Pass<T>& part, std::size_t i, const LayerInput
 
 template <class T>
 void Sequence<T>::backward(const Pass<T>& pass, T* grad, T* grad_x) {
+    if (!gradients_[0].size())
+        for (Buffer<T>& buffer : gradients_) buffer = Buffer<T>(capacity_ * widest_);
     int turn = 0;
     const std::size_t last = grad_x ? 0 : untrained_;
     for (std::size_t i = stages_.size(); i-- > last;) {
@@ -222,8 +232,8 @@ void Sequence<T>::begin_portions(const Pass<T>& pass, T* grad, int threads, int 
 template <class T>
 T* Sequence<T>::gradient_of(std::size_t i) {
     if (i + 1 == stages_.size()) return output_gradient_;
-    const bool waits = stages_[i].layer->descends() || i + 1 == front_end_;
-    return waits ? all_gradients_.data() + stages_[i].offset : nullptr;
+    const index_t offset = stages_[i].gradient_offset;
+    return offset >= 0 ? waiting_.data() + offset : nullptr;
 }
 
 template <class T>

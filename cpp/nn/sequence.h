@@ -56,16 +56,18 @@ private:
     struct Stage {
         std::unique_ptr<Layer<T>> layer;
         StageInfo info;
-        index_t size;    // of a sample of its output
-        index_t offset;  // of its output among the kept ones
+        index_t size;             // of a sample of its output
+        index_t offset;           // of its output among the kept ones
+        index_t gradient_offset;  // of the gradient to it among those that wait, if it does, else -1
         // Of this pass: the output, which is the input if the layer passes it through; then there is no `to`.
         T* to;
         const T* y;
-        bool forgotten = false;  // backward has no use for the output
+        bool forgotten;  // backward has no use for the output
     };
 
     void compile(const std::vector<LayerSpec>& layers, const std::string& prefix);
     void find_front();
+    void place_gradients();
     FusedActivation<T> fusable_after(const std::vector<LayerSpec>& layers, std::size_t i) const;
     void allocate(const Pass<T>& pass);
     LayerInput<T> input_of(std::size_t stage) const {
@@ -87,12 +89,13 @@ private:
     std::size_t untrained_ = 0;  // stages in front whose backward serves the gradient to x alone
     std::size_t front_end_ = 0;  // portions can go through the stages before this one
     bool sums_portions_ = false;
-    index_t kept_size_ = 0;         // of all outputs
-    index_t widest_ = 0;            // of a sample of any output
-    Buffer<T> kept_;                // outputs that a backward pass reads
-    Buffer<T> passing_[2];          // outputs of two neighbouring stages, if none will
-    Buffer<T> gradients_[2];        // of the outputs of two neighbouring stages, in turn
-    Buffer<T> all_gradients_;       // of the outputs whose gradients wait until all portions are there
+    index_t kept_size_ = 0;     // of all outputs
+    index_t widest_ = 0;        // of a sample of any output
+    Buffer<T> kept_;            // outputs that a backward pass reads
+    Buffer<T> passing_[2];      // outputs of two neighbouring stages, if none will
+    Buffer<T> gradients_[2];    // of the outputs of two neighbouring stages, in turn
+    index_t waiting_size_ = 0;  // of the gradients that wait until all portions are there
+    Buffer<T> waiting_;
     T* output_gradient_ = nullptr;  // of the whole batch
     LayerInput<T> input_;           // of the last forward
 };

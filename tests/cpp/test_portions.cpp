@@ -35,6 +35,16 @@ Case convolutions() {
         {1, 20, 20},
         37};
 }
+// A branch takes the whole batch, whose convolution must know that.
+Case branch_behind_convolutions() {
+    ResidualSpec residual;
+    residual.layers = {Conv2dSpec{8, 8, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1, true},
+                       ActivationSpec{Activation::relu}};
+    return {{Conv2dSpec{1, 8, {5, 5}, {1, 1}, {2, 2}, {1, 1}, 1, true}, ActivationSpec{Activation::relu},
+             Pool2dSpec{true, {2, 2}, {2, 2}, {0, 0}}, residual, FlattenSpec{}, LinearSpec{800, 5, true}},
+            {1, 20, 20},
+            37};
+}
 Case perceptron() {
     return {
         {LinearSpec{784, 36, true}, ActivationSpec{Activation::relu}, LinearSpec{36, 5, true}}, {784}, 100};
@@ -91,7 +101,7 @@ using Portions = EachIsa;
 RANVIER_EACH_ISA(Portions);
 
 TEST_P(Portions, GradientsAreThoseOfTheWholeBatch) {
-    for (const Case& given : {convolutions(), perceptron()}) {
+    for (const Case& given : {convolutions(), branch_behind_convolutions(), perceptron()}) {
         Onlooker onlooker;
         Training observed(given);
         observed.plan.observe(&onlooker);
