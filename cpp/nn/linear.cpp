@@ -33,6 +33,7 @@ public:
     }
 
     void forward(const Pass<T>& pass, const T* x, T* y) override {
+        if (opened_) return complete(pass, y);
         for_each_group(pass, [&](const Pass<T>& group, index_t first) {
             const index_t rows = group.n * rows_;
             const T* from = x + first * rows_ * in_;
@@ -54,7 +55,7 @@ public:
     index_t open(const Pass<T>& pass, int pieces) override {
         const index_t length = depth_block_length<T>(in_);
         blocks_ = ceil_div(in_, length);
-        opened_ = pieces > 1 && blocks_ > 1 && reads_scattered_rows(pass.n);
+        opened_ = pieces > 1 && blocks_ > 1 && fits_cache(pass.n);
         if (!opened_) return 0;
         if (!products_.size()) {
             products_ = Buffer<T>(blocks_ * capacity_ * out_);
@@ -69,14 +70,20 @@ public:
         Pass<T> part = pass;
         part.first = portion * pass.n / portions_;
         part.n = (portion + 1) * pass.n / portions_ - part.first;
+        const index_t depth = std::min(length, in_ - begin);
+        const Matrix<const T> weights = {weight_ + begin * pitch_, depth, out_, pitch_, 1};
         for_each_group(part, [&](const Pass<T>& group, index_t) {
-            const index_t depth = std::min(length, in_ - begin);
-            const ScatteredRows<T> from = {x.values + begin, x.offsets + group.first, group.n, depth};
-            matmul<T>(from, {weight_ + begin * pitch_, depth, out_, pitch_, 1},
-                      row_major(products_.data() + (block * capacity_ + group.first) * out_, group.n, out_));
-            T* magnitudes = partial_magnitudes_.data() + block * capacity_;
-            for (index_t i = group.first; i < group.first + group.n; ++i)
-                magnitudes[i] = largest_magnitude(depth, x.values + x.offsets[i] + begin);
+            const LayerInput<T> from = x.from(group.first, in_);
+            const Matrix<T> products =
+                row_major(products_.data() + (block * capacity_ + group.first) * out_, group.n, out_);
+            if (x.offsets)
+                matmul<T>(ScatteredRows<T>{from.values + begin, from.offsets, group.n, depth}, weights,
+                          products);
+            else
+                matmul<T>({from.values + begin, group.n, depth, in_, 1}, weights, products);
+            T* magnitudes = partial_magnitudes_.data() + block * capacity_ + group.first;
+            for (index_t i = 0; i < group.n; ++i)
+                magnitudes[i] = largest_magnitude(depth, from.sample(i, in_) + begin);
         });
     }
 
@@ -89,9 +96,7 @@ public:
         write_gradients(pass, {x.data, x.offsets}, grad);
     }
 
-    bool reads_scattered_rows(index_t batch) const override {
-        return rows_ == 1 && batch * in_ * static_cast<index_t>(sizeof(T)) <= kScatteredBytes;
-    }
+    bool reads_scattered_rows(index_t batch) const override { return fits_cache(batch); }
     bool takes_portions() const override { return true; }
 
     bool trains() const override { return true; }
@@ -128,8 +133,13 @@ public:
     double flops() const override { return 2.0 * static_cast<double>(rows_ * in_ * out_); }
 
 private:
-    // Samples that stay in the second-level cache from one tile's columns to the next.
-    static constexpr index_t kScatteredBytes = 512 << 10;
+    // Whether these samples, of one row each, stay in the second-level cache from one tile's columns to the
+    // next.
+    bool fits_cache(index_t batch) const {
+        constexpr index_t kMostBytes = 512 << 10;
+        return rows_ == 1 && batch * in_ * static_cast<index_t>(sizeof(T)) <= kMostBytes;
+    }
+
     // Samples whose magnitudes are looked at after their product, while they are in the caches.
     static constexpr index_t kGroup = 24;
     static constexpr index_t kNarrow = 32 / static_cast<index_t>(sizeof(T));  // half of the widest vector

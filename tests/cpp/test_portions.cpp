@@ -125,18 +125,21 @@ TEST_P(Portions, DescentIsThatOfTheGradients) {
     const std::vector<float> gradients = wanted.gradients();
     std::vector<float> step;
     for (std::size_t i = 0; i < gradients.size(); ++i) step.push_back(-0.5f * gradients[i]);
-    std::vector<float> serial;
-    for (int threads : {1, 2, 3, 7}) {
-        set_num_threads(threads);
-        Training training(perceptron());
-        const std::vector<float> before = training.values();
-        EXPECT_TRUE(training.descend(0.5).fault.empty());
-        const std::vector<float> after = training.values();
-        std::vector<float> got;
-        for (std::size_t i = 0; i < after.size(); ++i) got.push_back(after[i] - before[i]);
-        expect_near(got, step);
-        if (threads == 1) serial = after;
-        EXPECT_EQ(after, serial) << threads;
+    for (bool shuffled : {true, false}) {
+        std::vector<float> serial;
+        for (int threads : {1, 2, 3, 7}) {
+            set_num_threads(threads);
+            Training training(perceptron());
+            if (!shuffled) std::sort(training.order.begin(), training.order.end());
+            const std::vector<float> before = training.values();
+            EXPECT_TRUE(training.descend(0.5).fault.empty());
+            const std::vector<float> after = training.values();
+            std::vector<float> got;
+            for (std::size_t i = 0; i < after.size(); ++i) got.push_back(after[i] - before[i]);
+            expect_near(got, step);
+            if (threads == 1) serial = after;
+            EXPECT_EQ(after, serial) << threads;
+        }
     }
     set_num_threads(0);
 }
