@@ -26,8 +26,9 @@ constexpr auto kReportInterval = std::chrono::milliseconds(100);
 // that make a product worth its while.
 constexpr int kPiecesOfThread = 2;
 constexpr index_t kLeastPortion = 8;
-// Of portions whose gradients are summed.
-constexpr index_t kMostSummedPortions = 16;
+// Of portions whose gradients are summed: enough for many threads, with what pays for that sum.
+constexpr index_t kMostSummedPortions = 64;
+constexpr index_t kSamplesOfPortion = 2;
 constexpr double kLeastWorkOfPortion = 100e3;
 
 // A gate that opens every kReportInterval.
@@ -295,8 +296,8 @@ struct Plan<T>::State {
         // Layers are observed one by one.
         if (batch.objective.foreign || pass.observer || layers.front_end() == 0) return sharing;
         if (layers.sums_portions())  // the same ones for any number of threads
-            sharing.portions =
-                std::min({kMostSummedPortions, batch.n, static_cast<index_t>(work / kLeastWorkOfPortion)});
+            sharing.portions = std::min({kMostSummedPortions, ceil_div(batch.n, kSamplesOfPortion),
+                                         static_cast<index_t>(work / kLeastWorkOfPortion)});
         else if (threads > 1 && large)
             sharing.portions = sharing.pieces;
         return sharing;
