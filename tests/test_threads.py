@@ -34,8 +34,9 @@ def test_count_can_be_set_and_reset():
         assert ranvier.num_threads() == 3
     ranvier.set_num_threads(0)
     assert ranvier.num_threads() == usual
-    with pytest.raises(ValueError, match="count"):
-        ranvier.set_num_threads(-1)
+    for wrong in (-1, 2**31, -(2**40)):
+        with pytest.raises(ValueError, match=f"count: expected .* got {wrong}"):
+            ranvier.set_num_threads(wrong)
 
 
 def test_environment_sets_the_count():

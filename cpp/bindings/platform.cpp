@@ -1,6 +1,8 @@
 // Processor, instruction sets and threads.
 #include <pybind11/stl.h>
 
+#include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -59,8 +61,16 @@ ValueError
 The number that `set_num_threads` gave; else OMP_NUM_THREADS; else the least of OpenMP's maximum, the processors in
 the affinity mask, the cgroup's quota and the physical cores. 1 in a child of ``fork``.
 )");
-    m.def("set_num_threads", &set_num_threads, py::arg("count"),
-          R"(Set the number of threads for the whole process.
+    m.def(
+        "set_num_threads",
+        [](std::int64_t count) {
+            if (count != static_cast<int>(count))
+                throw std::invalid_argument("count: expected a number of threads, got " +
+                                            std::to_string(count));
+            set_num_threads(static_cast<int>(count));
+        },
+        py::arg("count"),
+        R"(Set the number of threads for the whole process.
 
 Parameters
 ----------
@@ -70,7 +80,7 @@ count : int
 Raises
 ------
 ValueError
-    If it is negative.
+    If it is negative, or more than any machine has.
 )");
 
     m.def(
