@@ -25,7 +25,7 @@ struct PhaseRange {
     PhaseRange(const Axis& axis, index_t phase) {
         const index_t before = axis.padding - phase;
         first = before > 0 ? ceil_div(before, axis.stride) : 0;
-        const index_t end = axis.size + before > 0 ? (axis.size + before + axis.stride - 1) / axis.stride : 0;
+        const index_t end = axis.size + before > 0 ? ceil_div(axis.size + before, axis.stride) : 0;
         count = std::max<index_t>(0, end - first);
     }
 };
@@ -220,10 +220,6 @@ private:
     index_t phase_count_ = 0, weights_size_ = 0;
     const T* weights_ = nullptr;
 };
-
-}  // namespace
-
-namespace {
 
 // The weights as the convolution back reads them, and whose transposed pass the gradient is.
 template <class T>

@@ -45,8 +45,7 @@ public:
           layout_(shape, x.strides),
           group_in_(shape.in_channels / shape.groups),
           group_out_(shape.out_channels / shape.groups),
-          columns_((group_out_ + kernels<T>().plane->lanes - 1) / kernels<T>().plane->lanes *
-                   kernels<T>().plane->lanes),
+          columns_(round_up(group_out_, kernels<T>().plane->lanes)),
           taps_(group_in_ * shape.kernel_height * shape.kernel_width),
           offsets_(taps_),
           chunk_(ceil_div(shape.batch, kMostChunks)),

@@ -111,7 +111,7 @@ private:
         const index_t step = cols.stride, before = cols.padding - phase;
         const index_t first = std::clamp<index_t>(before > 0 ? ceil_div(before, step) : 0, 0, pitch);
         const index_t last = std::clamp<index_t>(
-            cols.size + before > 0 ? (cols.size + before + step - 1) / step : 0, first, pitch);
+            cols.size + before > 0 ? ceil_div(cols.size + before, step) : 0, first, pitch);
         std::fill(line, line + first, T{});
         from += (first * step - before) * col_stride;
         kernels<T>().plane->copy_every(last - first, from, step * col_stride, line + first);

@@ -25,6 +25,15 @@ struct Pass {
     std::uint64_t seed = 0;
     std::uint64_t step = 0;  // counts the training passes: each draws fresh masks
     Observer<T>* observer = nullptr;
+
+    // Of a whole batch's pass: that of one portion of `count` about equal ones.
+    Pass part(index_t number, index_t count) const {
+        Pass part = *this;
+        part.portion = number;
+        part.first = number * n / count;
+        part.n = (number + 1) * n / count - part.first;
+        return part;
+    }
 };
 
 // The numbers that a random layer draws in a pass are those of a stream of its own. Streams below 2^48 are

@@ -65,14 +65,11 @@ public:
         return blocks_ * portions_;
     }
     void run_opening(const Pass<T>& pass, const LayerInput<T>& x, index_t task) override {
-        const index_t block = task / portions_, portion = task % portions_;
+        const index_t block = task / portions_;
         const index_t length = depth_block_length<T>(in_), begin = block * length;
-        Pass<T> part = pass;
-        part.first = portion * pass.n / portions_;
-        part.n = (portion + 1) * pass.n / portions_ - part.first;
         const index_t depth = std::min(length, in_ - begin);
         const Matrix<const T> weights = {weight_ + begin * pitch_, depth, out_, pitch_, 1};
-        for_each_group(part, [&](const Pass<T>& group, index_t) {
+        for_each_group(pass.part(task % portions_, portions_), [&](const Pass<T>& group, index_t) {
             const LayerInput<T> from = x.from(group.first, in_);
             const Matrix<T> products =
                 row_major(products_.data() + (block * capacity_ + group.first) * out_, group.n, out_);
@@ -88,12 +85,12 @@ public:
     }
 
     void backward(const Pass<T>& pass, const T* x, const T* y, T* grad, T* grad_x) override {
-        send_back(pass, y, grad, grad_x);
-        write_gradients(pass, {x, nullptr}, grad);
+        backward_to_input(pass, y, grad, grad_x);
+        finish(pass, {x, nullptr}, grad, 0, 1);
     }
     void backward(const Pass<T>& pass, const ScatteredRows<T>& x, const T* y, T* grad) override {
-        send_back(pass, y, grad, nullptr);
-        write_gradients(pass, {x.data, x.offsets}, grad);
+        backward_to_input(pass, y, grad, nullptr);
+        finish(pass, {x.data, x.offsets}, grad, 0, 1);
     }
 
     bool reads_scattered_rows(index_t batch) const override { return fits_cache(batch); }
@@ -103,12 +100,16 @@ public:
     bool descends() const override { return true; }
     // Leaves the gradient to the sums, with a rate -rate times that, in grad or filled up.
     void backward_to_input(const Pass<T>& pass, const T* y, T* grad, T* grad_x) override {
-        send_back(pass, y, grad, grad_x);
-        if (pass.rate == 0) return fill_up(pass, grad);
-        const index_t size = rows_ * out_;
-        scale<T>(pass.n * size, static_cast<T>(-pass.rate), grad);
-        for (index_t i = 0; i < pass.n; ++i)
-            magnitudes_[pass.first + i] *= largest_magnitude(size, grad + i * size);
+        const index_t rows = pass.n * rows_, size = rows_ * out_;
+        backward_through(fused_, rows * out_, y, grad);
+        if (grad_x)
+            matmul<T>(row_major<const T>(grad, rows, out_), transposed(weights()),
+                      row_major(grad_x, rows, in_));
+        if (pass.rate != 0) {
+            scale<T>(rows * out_, static_cast<T>(-pass.rate), grad);
+            for (index_t i = 0; i < pass.n; ++i)
+                magnitudes_[pass.first + i] *= largest_magnitude(size, grad + i * size);
+        }
         fill_up(pass, grad);
     }
     // |sum_i x_i g_i| <= sum_i |x_i| |g_i|.
@@ -151,21 +152,6 @@ private:
         all.activation = fused_.kind;
         all.parameter = fused_.parameter;
         return all;
-    }
-
-    // The gradient to the sums in place of that to y; and grad_x, unless it is nullptr.
-    void send_back(const Pass<T>& pass, const T* y, T* grad, T* grad_x) {
-        const index_t rows = pass.n * rows_;
-        backward_through(fused_, rows * out_, y, grad);
-        if (grad_x)
-            matmul<T>(row_major<const T>(grad, rows, out_), transposed(weights()),
-                      row_major(grad_x, rows, in_));
-    }
-
-    void write_gradients(const Pass<T>& pass, const LayerInput<T>& x, const T* grad) {
-        fill_up(pass, grad);
-        multiply_by_input(pass, x, grad, weight_gradient_, false, 0, in_);
-        if (bias_) column_sums<T>(row_major<const T>(grad, pass.n * rows_, out_), bias_gradient_);
     }
 
     // body(group, its first sample) for all samples; on a single thread in groups so small that a product

@@ -292,7 +292,8 @@ struct Plan<T>::State {
         const double work = static_cast<double>(batch.n) * layers.flops() / kFlopsPerWork;
         const int threads = threads_for(work);
         const bool large = batch.n >= threads * kPiecesOfThread * kLeastPortion;
-        Sharing sharing = {threads, threads == 1 || !large ? threads : threads * kPiecesOfThread, descends};
+        Sharing sharing = {threads, threads == 1 || !large ? threads : threads * kPiecesOfThread,
+                           descends ? 1 : 0};
         // Layers are observed one by one.
         if (batch.objective.foreign || pass.observer || layers.front_end() == 0) return sharing;
         if (layers.sums_portions())  // the same ones for any number of threads
@@ -340,13 +341,8 @@ struct Plan<T>::State {
     template <class Body>
     void for_each_portion(const Sharing& sharing, Body&& body) {
         if (sharing.portions <= 1) return;
-        parallel_for(sharing.portions, sharing.threads, [&](index_t portion) {
-            Pass<T> part = pass;
-            part.portion = portion;
-            part.first = portion * pass.n / sharing.portions;
-            part.n = (portion + 1) * pass.n / sharing.portions - part.first;
-            body(part);
-        });
+        parallel_for(sharing.portions, sharing.threads,
+                     [&](index_t portion) { body(pass.part(portion, sharing.portions)); });
     }
 
     // A step by any rule; false, with nothing changed, if the loss or a gradient is not finite and that

@@ -19,6 +19,16 @@ bool is_relu_before_max_pooling(const std::vector<LayerSpec>& layers, std::size_
     return activation && activation->kind == Activation::relu && pool && pool->maximum;
 }
 
+// Does the work of a stage, and tells an observer before and after it; `values` are what it makes, of n
+// samples.
+template <class T, class Work>
+void observed(const Pass<T>& pass, const StageInfo& info, Direction direction, const T* values, index_t n,
+              index_t size, Work&& work) {
+    if (pass.observer) pass.observer->begin(info, direction);
+    work();
+    if (pass.observer) pass.observer->end(info, direction, values, n, size);
+}
+
 }  // namespace
 
 template <class T>
@@ -169,12 +179,12 @@ void Sequence<T>::run_forward(const Pass<T>& part, std::size_t first, std::size_
 template <class T>
 void Sequence<T>::run_stage(const Pass<T>& part, std::size_t i, const LayerInput<T>& x, T* y) {
     Stage& stage = stages_[i];
-    if (part.observer) part.observer->begin(stage.info, Direction::forward);
-    if (x.offsets)
-        stage.layer->forward(part, ScatteredRows<T>{x.values, x.offsets, part.n, input_size(i)}, y);
-    else
-        stage.layer->forward(part, x.values, y);
-    if (part.observer) part.observer->end(stage.info, Direction::forward, y, part.n, stage.size);
+    observed<T>(part, stage.info, Direction::forward, y, part.n, stage.size, [&] {
+        if (x.offsets)
+            stage.layer->forward(part, ScatteredRows<T>{x.values, x.offsets, part.n, input_size(i)}, y);
+        else
+            stage.layer->forward(part, x.values, y);
+    });
 }
 
 template <class T>
@@ -197,14 +207,13 @@ template <class T>
 void Sequence<T>::backward_through_stage(const Pass<T>& pass, std::size_t i, T* grad, T* grad_x) {
     Stage& stage = stages_[i];
     const LayerInput<T> x = input_of(i);
-    if (pass.observer) pass.observer->begin(stage.info, Direction::backward);
-    if (x.offsets)
-        stage.layer->backward(pass, ScatteredRows<T>{x.values, x.offsets, pass.n, input_size(i)}, stage.y,
-                              grad);
-    else
-        stage.layer->backward(pass, x.values, stage.y, grad, grad_x);
-    if (pass.observer)
-        pass.observer->end(stage.info, Direction::backward, grad_x, pass.n, grad_x ? input_size(i) : 0);
+    observed<T>(pass, stage.info, Direction::backward, grad_x, pass.n, grad_x ? input_size(i) : 0, [&] {
+        if (x.offsets)
+            stage.layer->backward(pass, ScatteredRows<T>{x.values, x.offsets, pass.n, input_size(i)}, stage.y,
+                                  grad);
+        else
+            stage.layer->backward(pass, x.values, stage.y, grad, grad_x);
+    });
 }
 
 template <class T>
@@ -223,10 +232,10 @@ void Sequence<T>::begin_portions(const Pass<T>& pass, T* grad, int threads, int 
     output_gradient_ = grad;
     if (pass.rate == 0 || stages_.empty() || !stages_.front().to) return;
     Stage& stage = stages_.front();
-    if (pass.observer) pass.observer->begin(stage.info, Direction::forward);
-    parallel_for(stage.layer->open(pass, pieces), threads,
-                 [&](index_t task) { stage.layer->run_opening(pass, input_, task); });
-    if (pass.observer) pass.observer->end(stage.info, Direction::forward, nullptr, 0, 0);
+    observed<T>(pass, stage.info, Direction::forward, nullptr, 0, 0, [&] {
+        parallel_for(stage.layer->open(pass, pieces), threads,
+                     [&](index_t task) { stage.layer->run_opening(pass, input_, task); });
+    });
 }
 
 template <class T>
@@ -249,15 +258,14 @@ void Sequence<T>::run_backward(const Pass<T>& part, std::size_t first, std::size
         Stage& stage = stages_[i];
         T* const grad_x = i == untrained_ ? nullptr : place_of(i - 1);
         const T* const y = stage.y + part.first * stage.size;
-        if (part.observer) part.observer->begin(stage.info, Direction::backward);
-        if (!stage.to)
-            std::copy_n(grad, part.n * stage.size, grad_x);  // the first trained stage always has a `to`
-        else if (stage.layer->descends())
-            stage.layer->backward_to_input(part, y, grad, grad_x);
-        else
-            stage.layer->backward(part, input_of(i).values + part.first * input_size(i), y, grad, grad_x);
-        if (part.observer)
-            part.observer->end(stage.info, Direction::backward, grad_x, part.n, grad_x ? input_size(i) : 0);
+        observed<T>(part, stage.info, Direction::backward, grad_x, part.n, grad_x ? input_size(i) : 0, [&] {
+            if (!stage.to)
+                std::copy_n(grad, part.n * stage.size, grad_x);  // the first trained stage always has a `to`
+            else if (stage.layer->descends())
+                stage.layer->backward_to_input(part, y, grad, grad_x);
+            else
+                stage.layer->backward(part, input_of(i).values + part.first * input_size(i), y, grad, grad_x);
+        });
         grad = grad_x;
     }
 }
@@ -274,9 +282,8 @@ void Sequence<T>::finish(const Pass<T>& pass, int threads, int pieces) {
                             [&](index_t task) { finish(task % trained, task / trained); });
     for (index_t number = 0; number < trained; ++number) {
         const StageInfo& info = stages_[untrained_ + static_cast<std::size_t>(number)].info;
-        pass.observer->begin(info, Direction::backward);
-        parallel_for(pieces, threads, [&](index_t piece) { finish(number, piece); });
-        pass.observer->end(info, Direction::backward, nullptr, pass.n, 0);
+        observed<T>(pass, info, Direction::backward, nullptr, pass.n, 0,
+                    [&] { parallel_for(pieces, threads, [&](index_t piece) { finish(number, piece); }); });
     }
 }
 
