@@ -70,6 +70,10 @@ public:
 
     // One update of the values from the gradients that are there.
     void step(Parameters<T>& parameters);
+    // The same in parts: its beginning, for gradients of that sum of squares, and then ranges of the flat buffers, which threads
+    // may share out.
+    void begin_step(double squares);
+    void update_range(Parameters<T>& parameters, index_t first, index_t count);
     // The buffers that a resumed training needs, by name.
     std::vector<std::pair<std::string, Buffer<T>*>> state();
 
@@ -77,6 +81,7 @@ public:
     std::int64_t steps = 0;  // done so far
 
 private:
+    UpdateStep now_;
     Buffer<T> velocity_, first_moment_, second_moment_;
 };
 

@@ -1,5 +1,5 @@
-// A network compiled for a sample shape and a batch capacity: it owns every buffer that a forward pass, a
-// backward pass and an update need, and allocates nothing while it runs.
+// Training of a network: batches forward, loss, back, and updates. It owns every buffer that these need, and allocates
+// nothing once it has seen a batch of each kind.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include "ranvier/array.h"
 #include "ranvier/layers.h"
 #include "ranvier/loss.h"
+#include "ranvier/observer.h"
 #include "ranvier/parameters.h"
 
 namespace ranvier {
@@ -22,13 +23,13 @@ struct Samples {
     const std::uint8_t* bytes = nullptr;
 };
 
-// What training makes small: a loss of the library and its targets; or, if `foreign` is not empty, one that
+// What training makes small: a loss of the library and its targets; or, if `custom` is not empty, one that
 // the program around the library computes, for the samples of those numbers.
 template <class T>
 struct Objective {
     LossSpec loss;
     Targets<T> targets;
-    std::function<LossSums(index_t n, const T* prediction, const std::int64_t* samples, T* grad)> foreign;
+    std::function<LossSums(index_t n, const T* prediction, const std::int64_t* samples, T* grad)> custom;
 };
 
 // What to do with a batch whose loss or gradients are infinite or NaN.
@@ -43,6 +44,11 @@ struct EpochSums {
     std::string fault;    // of the first batch that is not finite: where its values went bad
 };
 
+// What the parts of an epoch outside the nodes took, in seconds.
+struct EpochTimes {
+    double gather = 0, loss = 0, update = 0;
+};
+
 template <class T>
 struct EpochOptions {
     index_t batch_size = 1;
@@ -51,51 +57,31 @@ struct EpochOptions {
     OnNonFinite on_nonfinite = OnNonFinite::stop;
     // Gets the sums so far about every 100 ms, unless empty; if it returns false the pass ends there.
     std::function<bool(const EpochSums&)> report;
-};
-
-// A layer of a Plan, with the activation behind it if that is taken in one go.
-struct StageInfo {
-    std::string path;  // "3", or "3.layers.0" within a branch
-    std::string name;  // "Linear + ReLU"
-    double flops = 0;  // multiplications and additions of a sample's forward pass; 0 if not a product
-};
-enum class Direction { forward, backward };
-
-// Is told before and after each layer of a pass; branches are told within the layer that holds them.
-template <class T>
-class Observer {
-public:
-    virtual ~Observer() = default;
-    virtual void begin(const StageInfo&, Direction) {}
-    // `values` are the outputs, or the gradients to the inputs (nullptr if none are wanted), (n, size).
-    virtual void end(const StageInfo&, Direction, const T* values, index_t n, index_t size) = 0;
+    // Called between batches, unless empty.
+    std::function<void()> between_batches;
+    // Told of every node, whose batches are then taken as a whole; with the times of the rest. nullptr: neither.
+    Observer<T>* observer = nullptr;
+    EpochTimes* times = nullptr;
 };
 
 template <class T>
-class Plan {
+class Trainer {
 public:
     // Throws std::invalid_argument, naming the layer by position and kind, if a layer does not fit its input.
     // The seed is that of the random layers (dropout, rrelu).
-    Plan(std::shared_ptr<Parameters<T>> parameters, const Shape& sample_shape, index_t capacity,
-         std::uint64_t seed);
-    ~Plan();
-    Plan(const Plan&) = delete;
-    Plan& operator=(const Plan&) = delete;
+    Trainer(std::shared_ptr<Parameters<T>> parameters, const Shape& sample_shape, index_t capacity,
+            std::uint64_t seed);
+    ~Trainer();
+    Trainer(const Trainer&) = delete;
+    Trainer& operator=(const Trainer&) = delete;
 
     const Shape& input_shape() const;
     const Shape& output_shape() const;
-    const std::vector<Shape>& shapes() const;  // of a sample after each layer
-    index_t capacity() const;
+    index_t capacity() const;  // samples of a batch at most
     Parameters<T>& parameters() const;
-    // Training passes so far, which number the masks of the random layers; settable, so that a Plan can go on
+    // Training passes so far, which number the masks of the random layers; settable, so that a Trainer can go on
     // where another one stopped.
     std::uint64_t& training_passes();
-    // Told of every pass until it is set anew; nullptr: none.
-    void observe(Observer<T>* observer);
-
-    // The output of any number of samples, in evaluation mode, run in pieces of at most the capacity.
-    // `proceed` (may be empty) is asked from time to time; if it returns false the rest is left undone.
-    void predict(index_t n, const Samples<T>& x, T* y, const std::function<bool()>& proceed = {});
 
     // One batch, n <= capacity, keeping what backward needs; a random layer draws a fresh mask each time that
     // `training` is true. Returns the output, (n, output), valid until the next call.
@@ -108,20 +94,10 @@ public:
     // gradients are of the loss's mean and the layers' penalties. Does not touch running statistics.
     LossSums gradients(index_t n, const Samples<T>& x, const Objective<T>& objective);
 
-    // The loss and hits of any number of samples, in evaluation mode.
-    LossSums evaluate(index_t n, const Samples<T>& x, const Targets<T>& targets, const LossSpec& loss,
-                      const std::function<bool()>& proceed = {});
-
     // One pass over the samples order[0 .. n) in batches (the last may be smaller), with an update after
     // each.
     EpochSums train_epoch(index_t n, const Samples<T>& x, const Objective<T>& objective,
                           const std::int64_t* order, Optimizer<T>& optimizer, const EpochOptions<T>& options);
-
-    // What the parts of an epoch outside the layers took so far, in seconds, while an observer was set.
-    struct Times {
-        double gather = 0, loss = 0, update = 0;
-    };
-    Times& times();
 
 private:
     struct State;
