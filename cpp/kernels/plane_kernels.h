@@ -27,6 +27,10 @@ struct PlaneKernels {
     void (*gather_lanes)(index_t lines, index_t n, const T* from, index_t stride, T* to, index_t to_stride);
     // to[lane * stride + i] = from[i][lane] + addends[lane] for the first `lines` lanes; `addends` has all.
     void (*scatter_lanes)(index_t lines, index_t n, const T* from, const T* addends, T* to, index_t stride);
+    // to[lane * stride + i] = from[i * from_stride + lane] for the first `lines` lanes, added to what is
+    // there if `accumulate`.
+    void (*scatter_sums)(index_t lines, index_t n, const T* from, index_t from_stride, T* to, index_t stride,
+                         bool accumulate);
 };
 
 }  // namespace ranvier

@@ -129,6 +129,48 @@ TEST_P(Conv2d, AgreesWithTheReferenceByWinograd) {
     ranvier::set_conv2d_algorithm(ranvier::Conv2dAlgorithm::automatic);
 }
 
+// Those added to what is there are, to the bit, those written, and added.
+template <class T>
+void expect_accumulation(const Conv2dShape& shape) {
+    Problem<T> written(shape), added(shape);
+    Problem<T> p(shape);
+    const auto channels = static_cast<std::size_t>(shape.out_channels);
+    std::vector<T> bias(channels), sum(channels, T(3));
+    ranvier::conv2d_backward_weights<T>(shape, p.grad.view(), p.x.view(), written.w.view(), bias.data());
+    ranvier::conv2d_backward_weights<T>(shape, p.grad.view(), p.x.view(), added.w.view(), sum.data(), true);
+    for (std::size_t i = 0; i < p.w.memory.size(); ++i)
+        ASSERT_EQ(added.w.memory[i], p.w.memory[i] + written.w.memory[i]) << "weight " << i;
+    for (std::size_t o = 0; o < channels; ++o) ASSERT_EQ(sum[o], T(3) + bias[o]) << "bias " << o;
+    // The same for weights that are not contiguous.
+    Images<T> columns = added.w.view();
+    std::swap(columns.strides[2], columns.strides[3]);
+    added.w.memory = p.w.memory;
+    ranvier::conv2d_backward_weights<T>(shape, p.grad.view(), p.x.view(), columns, nullptr, true);
+    const index_t kernel = shape.kernel_height;
+    for (std::size_t i = 0; i < p.w.memory.size(); ++i) {
+        const index_t tap = static_cast<index_t>(i) % (kernel * kernel);
+        const std::size_t from = i - tap + tap % kernel * kernel + tap / kernel;
+        ASSERT_EQ(added.w.memory[i], p.w.memory[i] + written.w.memory[from]) << "weight " << i;
+    }
+}
+
+TEST_P(Conv2d, GradientsToWeightsAreAddedToWhatIsThere) {
+    for (const auto algorithm :
+         {ranvier::Conv2dAlgorithm::automatic, ranvier::Conv2dAlgorithm::direct,
+          ranvier::Conv2dAlgorithm::winograd_2, ranvier::Conv2dAlgorithm::winograd_4}) {
+        ranvier::set_conv2d_algorithm(algorithm);
+        for (const Conv2dShape& shape :
+             {shape_of(2, 1, 16, 9, 28, 5, 1, 2, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1),
+              shape_of(4, 4, 6, 9, 11, 3, 3, 2, 2, 2), shape_of(2, 5, 5, 12, 33, 3, 1, 1, 1, 5),
+              shape_of(9, 16, 20, 32, 32, 3, 1, 1, 1, 1), shape_of(2, 6, 4, 8, 8, 1, 1, 0, 1, 1),
+              shape_of(2, 90, 100, 5, 4, 3, 1, 1, 1, 1), shape_of(0, 3, 4, 5, 5, 3, 1, 1, 1, 1)}) {
+            expect_accumulation<float>(shape);
+            expect_accumulation<double>(shape);
+        }
+    }
+    ranvier::set_conv2d_algorithm(ranvier::Conv2dAlgorithm::automatic);
+}
+
 TEST_P(Conv2d, PreparedWeightsGiveTheSameBits) {
     for (const Conv2dShape& shape :
          {shape_of(3, 16, 32, 14, 14, 5, 1, 2, 1, 1), shape_of(40, 20, 17, 9, 13, 3, 1, 1, 1, 1),

@@ -145,13 +145,37 @@ void scatter_lanes(index_t lines, index_t n, const T* from, const T* addends, T*
     }
 }
 
+template <class T>
+void scatter_sums(index_t lines, index_t n, const T* from, index_t from_stride, T* to, index_t stride,
+                  bool accumulate) {
+    for (; n > 0; n -= kLanes<T>, from += kLanes<T> * from_stride, to += kLanes<T>) {
+        const index_t now = n < kLanes<T> ? n : kLanes<T>;
+        Vec<T> square[kLanes<T>];
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k)
+            square[k] = k >= now             ? Vec<T>{}
+                        : lines == kLanes<T> ? load(from + k * from_stride)
+                                             : load_partial(from + k * from_stride, lines);
+        transpose<T>(square);
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k) {
+            if (k >= lines) break;
+            T* line = to + k * stride;
+            if (now == kLanes<T>)
+                store(line, accumulate ? load(line) + square[k] : square[k]);
+            else
+                store_partial(line, accumulate ? load_partial(line, now) + square[k] : square[k], now);
+        }
+    }
+}
+
 }  // namespace
 
 constinit const PlaneKernels<float> plane_float32 = {
-    kLanes<float>,    pad_rows<float>,     copy_every<float>,   copy_rows<float>,
-    correlate<float>, gather_lanes<float>, scatter_lanes<float>};
+    kLanes<float>,    pad_rows<float>,     copy_every<float>,    copy_rows<float>,
+    correlate<float>, gather_lanes<float>, scatter_lanes<float>, scatter_sums<float>};
 constinit const PlaneKernels<double> plane_float64 = {
-    kLanes<double>,    pad_rows<double>,     copy_every<double>,   copy_rows<double>,
-    correlate<double>, gather_lanes<double>, scatter_lanes<double>};
+    kLanes<double>,    pad_rows<double>,     copy_every<double>,    copy_rows<double>,
+    correlate<double>, gather_lanes<double>, scatter_lanes<double>, scatter_sums<double>};
 
 }  // namespace ranvier::RANVIER_ISA
