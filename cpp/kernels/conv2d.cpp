@@ -6,6 +6,7 @@
 
 #include "../platform/denormals.h"
 #include "conv2d_algorithm.h"
+#include "conv2d_channels_last.h"
 #include "conv2d_pointwise.h"
 #include "planes.h"
 #include "ranvier/memory.h"
@@ -224,6 +225,9 @@ void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<con
     if (const auto* transforms = winograd_for_outputs<T>(shape))
         return winograd_forward(*transforms, shape, x, w, prepared ? prepared->transformed.data() : nullptr,
                                 bias, y, activation, parameter);
+    if (is_channels_last<T>(shape))
+        return channels_last_forward(shape, x, w, prepared ? prepared->transformed.data() : nullptr, bias, y,
+                                     activation, parameter);
     Scratch<T> memory(shape.out_channels * (shape.in_channels / shape.groups) * shape.kernel_height *
                       shape.kernel_width);
     Forward<T>(shape, x, contiguous_weights(shape, w, memory.data()), bias, y, activation, parameter).run();
@@ -233,6 +237,8 @@ template <class T>
 void prepare_forward(const Conv2dShape& shape, const Images<const T>& w, PreparedWeights<T>& prepared) {
     if (const auto* transforms = winograd_for_outputs<T>(shape))
         winograd_transform_weights(*transforms, shape, w, prepared.transformed);
+    else if (is_channels_last<T>(shape))
+        pack_forward(shape, w, prepared.transformed);
 }
 
 #define RANVIER_INSTANTIATE(T)                                                                         \

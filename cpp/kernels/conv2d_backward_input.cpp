@@ -5,6 +5,7 @@
 // G[U][V] = sum over output channels o and taps (i, j) of that phase of w[o][.][i][j] grad[o][U - a][V - b].
 #include "../platform/denormals.h"
 #include "conv2d_algorithm.h"
+#include "conv2d_channels_last.h"
 #include "conv2d_pointwise.h"
 #include "planes.h"
 #include "ranvier/conv2d.h"
@@ -245,6 +246,9 @@ void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad
                                    Activation::identity, T{});
     if (is_depthwise(reverse))
         return conv2d<T>(reverse, grad, reversed_weights(shape, w, false), nullptr, grad_x);
+    if (is_channels_last<T>(shape))
+        return channels_last_backward_input(shape, grad, w, prepared ? prepared->transformed.data() : nullptr,
+                                            grad_x);
     BackwardInput<T> pass(shape, grad, w, grad_x);
     Scratch<T> weights(pass.weights_size());
     pass.run(weights.data());
@@ -257,6 +261,8 @@ void prepare_backward_input(const Conv2dShape& shape, const Images<const T>& w,
     if (const auto* transforms = winograd_for_outputs<T>(reverse))
         winograd_transform_weights(*transforms, reverse, reversed_weights(shape, w, true),
                                    prepared.transformed);
+    else if (is_channels_last<T>(shape))
+        pack_backward_input(shape, w, prepared.transformed);
 }
 
 #define RANVIER_INSTANTIATE(T)                                                                              \

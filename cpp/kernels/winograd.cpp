@@ -6,6 +6,7 @@
 // nor on the way in which tiles and channels are shared out.
 #include "winograd.h"
 
+#include "channels_last.h"
 #include "ranvier/threads.h"
 #include "winograd_tiles.h"
 
@@ -129,17 +130,11 @@ public:
           s_(shape),
           weights_(transforms, shape, w),
           transformed_(transformed),
-          y_(y),
-          activation_(activation),
-          parameter_(parameter),
           grid_{t_.tile, t_.points(), ceil_div(s_.out_height(), t_.tile), ceil_div(s_.out_width(), t_.tile)},
           source_{x, s_.in_channels, s_.in_height, s_.in_width, s_.padding_height, t_.points(), t_.image},
           in_stride_(round_up(s_.in_channels, winograd_.lanes)),
           out_(round_up(s_.out_channels, winograd_.lanes)),
-          biases_(round_up(s_.out_channels, kBlockChannels)) {
-        std::fill_n(biases_.data(), round_up(s_.out_channels, kBlockChannels), T{});
-        if (bias) std::copy_n(bias, s_.out_channels, biases_.data());
-    }
+          writer_(y, s_.out_channels, s_.out_width(), bias, activation, parameter) {}
 
     void run() const {
         const index_t tiles = s_.batch * grid_.rows * grid_.cols;
@@ -220,55 +215,26 @@ private:
     void write_channels(const T* products, index_t plane, index_t stride, index_t first, index_t count,
                         index_t o) const {
         const index_t lanes = winograd_.lanes, pitch = grid_.cols * t_.tile * lanes;
-        for_each_image(grid_, first, count, [&](index_t image, index_t row, index_t rows) {
+        for_each_image(grid_.rows, first, count, [&](index_t image, index_t row, index_t rows) {
             Scratch<T> pixels(rows * t_.tile * pitch);
             for (index_t i = 0; i < rows; ++i, products += grid_.cols * stride)
                 t_.output(grid_.cols, products, grid_.points * plane, plane, stride,
                           pixels.data() + i * t_.tile * pitch, pitch, lanes, t_.tile * lanes);
             const index_t y0 = row * t_.tile, height = std::min(rows * t_.tile, s_.out_height() - y0);
-            write_pixels(pixels.data(), pitch, o,
-                         y_.data + image * y_.strides[0] + o * y_.strides[1] + y0 * y_.strides[2], height);
+            writer_.write(pixels.data(), pitch, lanes, image, o, y0, height);
         });
-    }
-
-    void write_pixels(const T* pixels, index_t pitch, index_t o, T* to, index_t height) const {
-        const index_t lanes = winograd_.lanes, channels = std::min(lanes, s_.out_channels - o);
-        index_t width = s_.out_width(), step = y_.strides[2];
-        if (y_.strides[3] == 1 && step == width && pitch == width * lanes) {  // one long row
-            width *= height;
-            height = 1;
-        }
-        const bool contiguous = y_.strides[3] == 1;
-        Scratch<T> memory(contiguous ? 0 : lanes * width);
-        for (index_t i = 0; i < height; ++i, pixels += pitch, to += step) {
-            T* rows = contiguous ? to : memory.data();
-            const index_t stride = contiguous ? y_.strides[1] : width;
-            plane_.scatter_lanes(channels, width, pixels, biases_.data() + o, rows, stride);
-            for (index_t c = 0; c < channels; ++c) {
-                T* row = rows + c * stride;
-                if (activation_ != Activation::identity)
-                    kernels<T>().elementwise->activation[static_cast<int>(activation_)](width, row, row,
-                                                                                        parameter_);
-                for (index_t x = 0; !contiguous && x < width; ++x)
-                    to[c * y_.strides[1] + x * y_.strides[3]] = row[x];
-            }
-        }
     }
 
     const WinogradTransforms<T>& t_;
     const Conv2dShape& s_;
     WinogradWeights<T> weights_;
     const T* transformed_;  // all weights, unless nullptr
-    const Images<T>& y_;
-    Activation activation_;
-    T parameter_;
     const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
     const WinogradKernels<T>& winograd_ = *kernels<T>().winograd;
-    const PlaneKernels<T>& plane_ = *kernels<T>().plane;
     TileGrid grid_;
     TileSource<T> source_;
     index_t in_stride_, out_;  // channels, in whole vectors
-    Scratch<T> biases_;
+    ChannelWriter<T> writer_;
 };
 
 }  // namespace

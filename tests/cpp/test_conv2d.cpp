@@ -108,7 +108,12 @@ TEST_P(Conv2d, AgreesWithTheReference) {
          {shape_of(2, 1, 16, 28, 28, 5, 1, 2, 1, 1), shape_of(1, 16, 32, 14, 14, 5, 1, 2, 1, 1),
           shape_of(2, 3, 7, 19, 23, 3, 2, 1, 1, 1), shape_of(1, 4, 6, 9, 11, 3, 3, 2, 2, 2),
           shape_of(2, 5, 5, 12, 33, 3, 1, 1, 1, 5), shape_of(1, 6, 4, 8, 8, 1, 1, 0, 1, 1),
-          shape_of(1, 2, 3, 7, 7, 2, 3, 0, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1)}) {
+          shape_of(1, 2, 3, 7, 7, 2, 3, 0, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1),
+          // Strides and small maps of many channels.
+          shape_of(2, 16, 37, 13, 15, 3, 2, 1, 1, 1), shape_of(9, 20, 33, 4, 4, 3, 2, 1, 1, 1),
+          shape_of(5, 70, 18, 2, 2, 3, 1, 1, 1, 1), shape_of(1, 8, 40, 31, 30, 5, 3, 0, 2, 1),
+          shape_of(2, 33, 9, 16, 15, 1, 2, 0, 1, 1), shape_of(1, 9, 8, 70, 9, 2, 3, 2, 1, 1),
+          shape_of(2, 11, 12, 1, 1, 1, 2, 3, 1, 1), shape_of(1, 130, 10, 5, 3, 3, 2, 2, 1, 1)}) {
         expect_convolution<float>(shape, 2e-3);
         expect_convolution<double>(shape, 1e-11);
     }
@@ -124,6 +129,48 @@ TEST_P(Conv2d, AgreesWithTheReferenceByWinograd) {
               shape_of(30, 20, 40, 13, 7, 3, 1, 0, 1, 1), shape_of(1, 1, 1, 1, 1, 3, 1, 1, 1, 1)}) {
             expect_convolution<float>(shape, 5e-3);
             expect_convolution<double>(shape, 1e-10);
+        }
+    }
+    ranvier::set_conv2d_algorithm(ranvier::Conv2dAlgorithm::automatic);
+}
+
+// Those added to what is there are, to the bit, those written, and added.
+template <class T>
+void expect_accumulation(const Conv2dShape& shape) {
+    Problem<T> written(shape), added(shape);
+    Problem<T> p(shape);
+    const auto channels = static_cast<std::size_t>(shape.out_channels);
+    std::vector<T> bias(channels), sum(channels, T(3));
+    ranvier::conv2d_backward_weights<T>(shape, p.grad.view(), p.x.view(), written.w.view(), bias.data());
+    ranvier::conv2d_backward_weights<T>(shape, p.grad.view(), p.x.view(), added.w.view(), sum.data(), true);
+    for (std::size_t i = 0; i < p.w.memory.size(); ++i)
+        ASSERT_EQ(added.w.memory[i], p.w.memory[i] + written.w.memory[i]) << "weight " << i;
+    for (std::size_t o = 0; o < channels; ++o) ASSERT_EQ(sum[o], T(3) + bias[o]) << "bias " << o;
+    // The same for weights that are not contiguous.
+    Images<T> columns = added.w.view();
+    std::swap(columns.strides[2], columns.strides[3]);
+    added.w.memory = p.w.memory;
+    ranvier::conv2d_backward_weights<T>(shape, p.grad.view(), p.x.view(), columns, nullptr, true);
+    const index_t kernel = shape.kernel_height;
+    for (std::size_t i = 0; i < p.w.memory.size(); ++i) {
+        const index_t tap = static_cast<index_t>(i) % (kernel * kernel);
+        const std::size_t from = i - tap + tap % kernel * kernel + tap / kernel;
+        ASSERT_EQ(added.w.memory[i], p.w.memory[i] + written.w.memory[from]) << "weight " << i;
+    }
+}
+
+TEST_P(Conv2d, GradientsToWeightsAreAddedToWhatIsThere) {
+    for (const auto algorithm :
+         {ranvier::Conv2dAlgorithm::automatic, ranvier::Conv2dAlgorithm::direct,
+          ranvier::Conv2dAlgorithm::winograd_2, ranvier::Conv2dAlgorithm::winograd_4}) {
+        ranvier::set_conv2d_algorithm(algorithm);
+        for (const Conv2dShape& shape :
+             {shape_of(2, 1, 16, 9, 28, 5, 1, 2, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1),
+              shape_of(4, 4, 6, 9, 11, 3, 3, 2, 2, 2), shape_of(2, 5, 5, 12, 33, 3, 1, 1, 1, 5),
+              shape_of(9, 16, 20, 32, 32, 3, 1, 1, 1, 1), shape_of(2, 6, 4, 8, 8, 1, 1, 0, 1, 1),
+              shape_of(2, 90, 100, 5, 4, 3, 1, 1, 1, 1), shape_of(0, 3, 4, 5, 5, 3, 1, 1, 1, 1)}) {
+            expect_accumulation<float>(shape);
+            expect_accumulation<double>(shape);
         }
     }
     ranvier::set_conv2d_algorithm(ranvier::Conv2dAlgorithm::automatic);

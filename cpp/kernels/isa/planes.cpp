@@ -3,6 +3,7 @@
 #include "../../platform/simd_strided.h"
 #include "../../platform/simd_transpose.h"
 #include "isa.h"
+#include "pixel_products.h"
 
 namespace ranvier::RANVIER_ISA {
 namespace {
@@ -122,13 +123,14 @@ void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to
 }
 
 template <class T>
-void scatter_lanes(index_t lines, index_t n, const T* from, const T* addends, T* to, index_t stride) {
+void scatter_lanes(index_t lines, index_t n, const T* from, index_t from_stride, const T* addends, T* to,
+                   index_t stride) {
     const Vec<T> addend = load(addends);
-    for (; n > 0; n -= kLanes<T>, from += kLanes<T> * kLanes<T>, to += kLanes<T>) {
+    for (; n > 0; n -= kLanes<T>, from += kLanes<T> * from_stride, to += kLanes<T>) {
         Vec<T> square[kLanes<T>];
         if (n >= kLanes<T> && lines == kLanes<T>) {
 #pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * kLanes<T>) + addend;
+            for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * from_stride) + addend;
             transpose<T>(square);
 #pragma GCC unroll 16
             for (int k = 0; k < kLanes<T>; ++k) store(to + k * stride, square[k]);
@@ -137,7 +139,7 @@ void scatter_lanes(index_t lines, index_t n, const T* from, const T* addends, T*
         const index_t now = n < kLanes<T> ? n : kLanes<T>;
 #pragma GCC unroll 16
         for (int k = 0; k < kLanes<T>; ++k)
-            square[k] = k < now ? load(from + k * kLanes<T>) + addend : Vec<T>{};
+            square[k] = k < now ? load(from + k * from_stride) + addend : Vec<T>{};
         transpose<T>(square);
 #pragma GCC unroll 16
         for (int k = 0; k < kLanes<T>; ++k)
@@ -145,13 +147,38 @@ void scatter_lanes(index_t lines, index_t n, const T* from, const T* addends, T*
     }
 }
 
+template <class T>
+void scatter_sums(index_t lines, index_t n, const T* from, index_t from_stride, T* to, index_t stride,
+                  bool accumulate) {
+    for (; n > 0; n -= kLanes<T>, from += kLanes<T> * from_stride, to += kLanes<T>) {
+        const index_t now = n < kLanes<T> ? n : kLanes<T>;
+        Vec<T> square[kLanes<T>];
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k)
+            square[k] = k >= now             ? Vec<T>{}
+                        : lines == kLanes<T> ? load(from + k * from_stride)
+                                             : load_partial(from + k * from_stride, lines);
+        transpose<T>(square);
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k) {
+            if (k >= lines) break;
+            T* line = to + k * stride;
+            if (now == kLanes<T>)
+                store(line, accumulate ? load(line) + square[k] : square[k]);
+            else
+                store_partial(line, accumulate ? load_partial(line, now) + square[k] : square[k], now);
+        }
+    }
+}
+
 }  // namespace
 
 constinit const PlaneKernels<float> plane_float32 = {
-    kLanes<float>,    pad_rows<float>,     copy_every<float>,   copy_rows<float>,
-    correlate<float>, gather_lanes<float>, scatter_lanes<float>};
+    kLanes<float>,       pad_rows<float>,      copy_every<float>,   copy_rows<float>,      correlate<float>,
+    gather_lanes<float>, scatter_lanes<float>, scatter_sums<float>, multiply_pixels<float>};
 constinit const PlaneKernels<double> plane_float64 = {
-    kLanes<double>,    pad_rows<double>,     copy_every<double>,   copy_rows<double>,
-    correlate<double>, gather_lanes<double>, scatter_lanes<double>};
+    kLanes<double>,        pad_rows<double>,     copy_every<double>,
+    copy_rows<double>,     correlate<double>,    gather_lanes<double>,
+    scatter_lanes<double>, scatter_sums<double>, multiply_pixels<double>};
 
 }  // namespace ranvier::RANVIER_ISA

@@ -1,0 +1,35 @@
+// Convolutions of one group with the channels as neighbours: every pixel of the output is a row of a product,
+// wherever it lies, so that strides, small maps and several images at once lose nothing.
+//
+// The images are rearranged on the way in and out, which pays for more than a few channels only.
+#pragma once
+
+#include "ranvier/conv2d.h"
+#include "ranvier/memory.h"
+
+namespace ranvier {
+
+// Whether the direct algorithm takes this way, whatever the batch.
+template <class T>
+bool is_channels_last(const Conv2dShape& shape);
+
+// The passes as in ranvier/conv2d.h, for such shapes. `packed` are the same weights, packed for that pass, or
+// nullptr.
+template <class T>
+void channels_last_forward(const Conv2dShape& shape, const Images<const T>& x, const Images<const T>& w,
+                           const T* packed, const T* bias, const Images<T>& y, Activation activation,
+                           T parameter);
+template <class T>
+void channels_last_backward_input(const Conv2dShape& shape, const Images<const T>& grad,
+                                  const Images<const T>& w, const T* packed, const Images<T>& grad_x);
+template <class T>
+void channels_last_backward_weights(const Conv2dShape& shape, const Images<const T>& grad,
+                                    const Images<const T>& x, const Images<T>& grad_w, T* grad_bias,
+                                    bool accumulate);
+
+template <class T>
+void pack_forward(const Conv2dShape& shape, const Images<const T>& w, Buffer<T>& to);
+template <class T>
+void pack_backward_input(const Conv2dShape& shape, const Images<const T>& w, Buffer<T>& to);
+
+}  // namespace ranvier
