@@ -132,18 +132,21 @@ void prelu_backward(index_t outer, index_t channels, index_t inner, const T* gra
 
 namespace {
 
-// Runs body(first, count, words) over pieces of n elements, with one Philox word for each element.
-template <class T, class Body>
-void with_random_words(std::uint64_t seed, std::uint64_t stream, index_t n, Body&& body) {
-    constexpr index_t kPiece = 1024;
+// Runs body(i, count, words) over pieces of n elements, with one Philox word for each element; the first of
+// them has the number that `random` says.
+template <class T, class Random, class Body>
+void with_random_words(const Random& random, index_t n, Body&& body) {
+    constexpr index_t kPiece = 1024, kBlock = 4;
     const auto& table = *kernels<T>().elementwise;
-    for_each_block(n, 10, [&](index_t first, index_t count) {
-        std::uint32_t words[kPiece];
+    const index_t skipped = random.first % kBlock;  // in each piece's first block
+    for_each_block(n, 10, [&](index_t begin, index_t count) {
+        std::uint32_t words[kPiece + kBlock];
         for (index_t done = 0; done < count; done += kPiece) {
             const index_t now = std::min(kPiece, count - done);
-            table.random_words(seed, stream, static_cast<std::uint64_t>(first + done) / 4, (now + 3) / 4,
-                               words);
-            body(first + done, now, words);
+            table.random_words(random.seed, random.stream,
+                               static_cast<std::uint64_t>((random.first + begin + done) / kBlock),
+                               ceil_div(skipped + now, kBlock), words);
+            body(begin + done, now, words + skipped);
         }
     });
 }
@@ -152,13 +155,12 @@ template <class T, class Apply>
 void with_random_slopes(const RandomSlopes& range, index_t n, Apply&& apply) {
     constexpr index_t kPiece = 1024;
     const auto& table = *kernels<T>().elementwise;
-    with_random_words<T>(range.seed, range.stream, n,
-                         [&](index_t first, index_t count, const std::uint32_t* words) {
-                             T slopes[kPiece];
-                             table.slopes(count, words, static_cast<T>(range.lower),
-                                          static_cast<T>(range.upper - range.lower), slopes);
-                             apply(first, count, slopes);
-                         });
+    with_random_words<T>(range, n, [&](index_t first, index_t count, const std::uint32_t* words) {
+        T slopes[kPiece];
+        table.slopes(count, words, static_cast<T>(range.lower), static_cast<T>(range.upper - range.lower),
+                     slopes);
+        apply(first, count, slopes);
+    });
 }
 
 }  // namespace
@@ -184,20 +186,29 @@ void dropout(const RandomMask& mask, index_t n, const T* x, T* y) {
     const auto& table = *kernels<T>().elementwise;
     const auto threshold = static_cast<std::uint32_t>(mask.p * 4294967296.0);
     const T scale = static_cast<T>(1 / (1 - mask.p));
-    with_random_words<T>(mask.seed, mask.stream, n,
-                         [&](index_t i, index_t count, const std::uint32_t* words) {
-                             table.mask(count, x + i, words, threshold, scale, y + i);
-                         });
+    with_random_words<T>(mask, n, [&](index_t i, index_t count, const std::uint32_t* words) {
+        table.mask(count, x + i, words, threshold, scale, y + i);
+    });
 }
 
 template <class T>
 void gaussian_noise(const RandomNoise& noise, index_t n, const T* x, T* y) {
     const auto& table = *kernels<T>().elementwise;
     const T std = static_cast<T>(noise.std);
-    with_random_words<T>(noise.seed, noise.stream, n,
-                         [&](index_t i, index_t count, const std::uint32_t* words) {
-                             table.add_noise(count, x + i, words, std, y + i);
-                         });
+    const auto add = [&](const RandomNoise& part, index_t count, const T* from, T* to) {
+        with_random_words<T>(part, count, [&](index_t i, index_t now, const std::uint32_t* words) {
+            table.add_noise(now, from + i, words, std, to + i);
+        });
+    };
+    if (noise.first % 2 == 0 || n == 0) return add(noise, n, x, y);
+    // The first element is the second of a pair, which is made whole.
+    RandomNoise pair = noise, rest = noise;
+    pair.first -= 1;
+    rest.first += 1;
+    T both[] = {T{}, x[0]};
+    add(pair, 2, both, both);
+    y[0] = both[1];
+    add(rest, n - 1, x + 1, y + 1);
 }
 
 template <class T>

@@ -29,7 +29,7 @@ void for_each_sample(index_t n, index_t elements, double cost, Body&& body) {
 }
 
 std::array<std::uint32_t, 4> words_of(const RandomDraws& draws, index_t sample) {
-    return philox4x32(draws.seed, draws.stream, static_cast<std::uint64_t>(sample));
+    return philox4x32(draws.seed, draws.stream, static_cast<std::uint64_t>(draws.first + sample));
 }
 
 // A word as a number of 0 .. count - 1 (Lemire 2019): each has 2^32 / count words, or one more.

@@ -38,6 +38,9 @@ template <class T>
 void prelu_backward(index_t outer, index_t channels, index_t inner, const T* grad, const T* x,
                     const T* slopes, index_t slope_count, T* grad_x, T* grad_slope);
 
+// Of the random functions below, `first` is the number that the first of the n elements has in the whole: a
+// part of an array, taken by itself, gets what it would have got with the rest.
+
 // Randomized ReLU (Xu et al. 2015): below zero element i has the slope
 // lower + (upper - lower) * u, with u in [0, 1) from Philox at (seed, stream, i).
 struct RandomSlopes {
@@ -45,6 +48,7 @@ struct RandomSlopes {
     double upper = 1.0 / 3;
     std::uint64_t seed = 0;
     std::uint64_t stream = 0;
+    index_t first = 0;
 };
 template <class T>
 void rrelu(const RandomSlopes& slopes, index_t n, const T* x, T* y);
@@ -57,6 +61,7 @@ struct RandomMask {
     double p = 0.5;
     std::uint64_t seed = 0;
     std::uint64_t stream = 0;
+    index_t first = 0;
 };
 template <class T>
 void dropout(const RandomMask& mask, index_t n, const T* x, T* y);
@@ -68,6 +73,7 @@ struct RandomNoise {
     double std = 1;
     std::uint64_t seed = 0;
     std::uint64_t stream = 0;
+    index_t first = 0;
 };
 template <class T>
 void gaussian_noise(const RandomNoise& noise, index_t n, const T* x, T* y);

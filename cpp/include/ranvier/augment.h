@@ -16,6 +16,7 @@ struct ImageBatch {
 struct RandomDraws {
     std::uint64_t seed = 0;
     std::uint64_t stream = 0;
+    index_t first = 0;  // the number of the first sample, where these images are a part of a batch
 };
 
 // By whole pixels, -pixels to pixels, down and to the right; zeros move in.
