@@ -97,11 +97,11 @@ def test_includes_go_down(path):
         assert target <= storey_of(path), f"{path} includes {include}"
 
 
-def test_only_threads_knows_openmp():
+def test_only_its_team_knows_openmp():
     users = [
         path.name for path in (ROOT / "cpp").rglob("*.[ch]*") if re.search(r"omp\.h|#pragma omp", path.read_text())
     ]
-    assert users == ["threads.cpp"]
+    assert users == ["openmp_team.cpp"]
 
 
 def test_only_the_bindings_know_python():
