@@ -1,7 +1,6 @@
 // Names and shapes of layers.
 #include "ranvier/layers.h"
 
-
 namespace ranvier {
 namespace {
 

@@ -12,6 +12,9 @@ namespace ranvier {
 
 enum class Direction;
 
+// Groups of micro-batches whose sums are kept apart, at most: enough for many threads, few enough to add up.
+inline constexpr index_t kMostGroups = 16;
+
 // The samples [first, first + count) of a batch, which a thread takes through a segment. A group of micro-batches
 // goes in order, on one thread, so that sums over a group have one order.
 struct MicroBatch {

@@ -12,8 +12,6 @@
 
 namespace ranvier {
 
-// Groups of micro-batches whose sums are kept apart, at most: enough for many threads, few enough to add up.
-inline constexpr index_t kMostGroups = 16;
 // Operations of a product in one unit of work (see threads_for).
 inline constexpr double kFlopsPerWork = 12;
 

@@ -125,7 +125,7 @@ struct Trainer<T>::State {
         const double divisor = loss_divisor(loss.kind, weight, outputs);
         Scratch<SampleLoss> memory(batch.n);
         SampleLoss* losses = memory.data();
-        const auto loss_of_part = [&](index_t first, index_t count, const T* prediction, T* grad) {
+        auto loss_of_part = [&](index_t first, index_t count, const T* prediction, T* grad) {
             const Stopwatch watch(seconds);
             const Targets<T>& all = batch.targets;
             const Targets<T> targets = {all.dense ? all.dense + first * outputs : nullptr,
@@ -141,7 +141,7 @@ struct Trainer<T>::State {
     LossSums run_custom(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch, const Objective<T>& objective,
                         double* seconds) {
         LossSums sums;
-        const auto loss_of_part = [&](index_t, index_t count, const T* prediction, T* grad) {
+        auto loss_of_part = [&](index_t, index_t count, const T* prediction, T* grad) {
             const Stopwatch watch(seconds);
             sums = objective.custom(count, prediction, batch.samples, grad);
         };
