@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "bindings.h"
+#include "checked_copy.h"
 #include "nn.h"
 #include "ranvier/profile.h"
 #include "targets.h"
@@ -230,11 +231,20 @@ auto foreign_loss(const py::function& loss, const Shape& output) {
     };
 }
 
+// An objective with the labels that it points to.
+template <class T>
+struct CheckedObjective : Objective<T> {
+    std::vector<std::int64_t> labels;
+
+    CheckedObjective() = default;
+    CheckedObjective(CheckedObjective&&) = default;
+};
+
 // A loss of the library with targets and weights, or a function for foreign_loss().
 template <class T>
-Objective<T> objective_of(const py::object& loss, const py::handle& target, const py::handle& weights,
-                          index_t n, const Plan<T>& plan) {
-    Objective<T> objective;
+CheckedObjective<T> objective_of(const py::object& loss, const py::handle& target, const py::handle& weights,
+                                 index_t n, const Plan<T>& plan) {
+    CheckedObjective<T> objective;
     if (py::isinstance<py::function>(loss)) {
         if (!weights.is_none())
             throw py::type_error("weights: expected a loss of the library with them, got a function");
@@ -242,7 +252,9 @@ Objective<T> objective_of(const py::object& loss, const py::handle& target, cons
         return objective;
     }
     objective.loss = loss_spec(loss.cast<LossDescription>());
-    objective.targets = targets_for<T>(target, "target", n, plan.output_shape(), objective.loss);
+    CheckedTargets<T> checked = targets_for<T>(target, "target", n, plan.output_shape(), objective.loss);
+    objective.targets = checked.targets;
+    objective.labels = std::move(checked.labels);
     objective.targets.weights = weights_for(weights, n);
     return objective;
 }
@@ -260,7 +272,7 @@ std::pair<double, index_t> gradients(PyPlan& self, const py::handle& x, const py
         index_t n;
         const Samples<T> from = samples_of<T>(x, plan, n);
         require_batch(n, plan.capacity());
-        const Objective<T> objective = objective_of<T>(loss, target, weights, n, plan);
+        const CheckedObjective<T> objective = objective_of<T>(loss, target, weights, n, plan);
         const LossSums sums = self.alone([&] { return plan.gradients(n, from, objective); });
         return std::pair{mean_loss(sums, objective, plan), sums.hits};
     });
@@ -272,7 +284,7 @@ std::pair<double, index_t> evaluate(PyPlan& self, const py::handle& x, const py:
         using T = decltype(element);
         index_t n;
         const Samples<T> from = samples_of<T>(x, plan, n);
-        const Objective<T> objective = objective_of<T>(py::cast(loss), target, weights, n, plan);
+        const CheckedObjective<T> objective = objective_of<T>(py::cast(loss), target, weights, n, plan);
         Interruption interruption;
         const LossSums sums = self.alone([&] {
             return plan.evaluate(n, from, objective.targets, objective.loss,
@@ -283,13 +295,12 @@ std::pair<double, index_t> evaluate(PyPlan& self, const py::handle& x, const py:
     });
 }
 
-const std::int64_t* checked_order(const py::handle& order, index_t samples_there, index_t& n) {
+std::vector<std::int64_t> checked_order(const py::handle& order, index_t samples_there, index_t& n) {
     const std::int64_t* data = samples<std::int64_t>(order, "order", {}, n);
-    for (index_t i = 0; i < n; ++i)
-        if (data[i] < 0 || data[i] >= samples_there)
-            throw py::value_error("order: expected positions from 0 to " + std::to_string(samples_there - 1) +
-                                  ", got " + std::to_string(data[i]));
-    return data;
+    return checked_copy(data, n, samples_there, [&](std::int64_t position, index_t) {
+        throw py::value_error("order: expected positions from 0 to " + std::to_string(samples_there - 1) +
+                              ", got " + std::to_string(position));
+    });
 }
 
 OnNonFinite on_nonfinite_named(const std::string& name) {
@@ -307,8 +318,8 @@ py::tuple train_epoch(PyPlan& self, const py::handle& x, const py::handle& targe
         using T = decltype(element);
         index_t samples_there, n;
         const Samples<T> from = samples_of<T>(x, plan, samples_there);
-        const Objective<T> objective = objective_of<T>(loss, target, weights, samples_there, plan);
-        const std::int64_t* sequence = checked_order(order, samples_there, n);
+        const CheckedObjective<T> objective = objective_of<T>(loss, target, weights, samples_there, plan);
+        const std::vector<std::int64_t> sequence = checked_order(order, samples_there, n);
         auto* owned = std::get_if<OwnedOptimizer<T>>(&optimizer.any);
         if (!owned || std::get<SharedParameters<T>>(optimizer.parameters).get() != &plan.parameters())
             throw py::value_error("optimizer: belongs to other parameters than the plan");
@@ -336,8 +347,8 @@ py::tuple train_epoch(PyPlan& self, const py::handle& x, const py::handle& targe
                     report(mean_loss(now, objective, plan), now.hits, now.samples - now.skipped, now.samples);
             });
         };
-        const EpochSums sums =
-            self.alone([&] { return plan.train_epoch(n, from, objective, sequence, **owned, options); });
+        const EpochSums sums = self.alone(
+            [&] { return plan.train_epoch(n, from, objective, sequence.data(), **owned, options); });
         interruption.rethrow();
         return py::make_tuple(mean_loss(sums, objective, plan), sums.hits, sums.samples, sums.skipped,
                               sums.fault);

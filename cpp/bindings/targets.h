@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "ranvier/layers.h"
 #include "ranvier/loss.h"
@@ -44,11 +45,24 @@ const T* samples(const py::handle& object, const char* name, const Shape& sample
     return data;
 }
 
+// Targets with the labels that they point to, if there are any: a private copy, because another thread may
+// write to the array after it was checked. Dense rows are used where they lie; whatever they hold is a
+// number.
+template <class T>
+struct CheckedTargets {
+    std::vector<std::int64_t> labels;
+    Targets<T> targets;
+
+    CheckedTargets() = default;
+    CheckedTargets(CheckedTargets&&) = default;  // not copied: the labels would not be those pointed to
+    CheckedTargets& operator=(CheckedTargets&&) = default;
+};
+
 // n targets for outputs of that shape: int64 class numbers, or dense rows of T. Checks that the loss's
 // settings fit the outputs, too.
 template <class T>
-Targets<T> targets_for(const py::handle& object, const char* name, index_t n, const Shape& output,
-                       const LossSpec& loss);
+CheckedTargets<T> targets_for(const py::handle& object, const char* name, index_t n, const Shape& output,
+                              const LossSpec& loss);
 
 // n float64 weights of samples; nullptr for None.
 const double* weights_for(const py::handle& object, index_t n);

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "layer.h"
+#include "ranvier/sizes.h"
 
 namespace ranvier {
 namespace {
@@ -79,11 +80,7 @@ std::string shape_text(const Shape& shape) {
     return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-index_t element_count(const Shape& shape) {
-    index_t count = 1;
-    for (index_t size : shape) count *= size;
-    return count;
-}
+index_t element_count(const Shape& shape) { return checked_product(shape, "shape"); }
 
 template <class T>
 void Site<T>::refuse(const std::string& why) const {

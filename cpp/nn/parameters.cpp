@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "ranvier/sizes.h"
+
 namespace ranvier {
 namespace {
 
@@ -26,6 +28,9 @@ void require_positive(const char* field, index_t value) {
     if (value < 1)
         throw std::invalid_argument(std::string(field) + ": expected at least 1, got " +
                                     std::to_string(value));
+    if (value > kLargestSize)
+        throw std::invalid_argument(std::string(field) + ": expected at most " +
+                                    std::to_string(kLargestSize) + ", got " + std::to_string(value));
 }
 
 // Collects the layers' entries, each behind the one before of its buffer.
@@ -44,7 +49,7 @@ public:
         require_positive("in_features", spec.in_features);
         require_positive("out_features", spec.out_features);
         const index_t pitch = row_pitch(spec.out_features);
-        add("weight", {spec.out_features, spec.in_features}, {1, pitch}, true, spec.in_features * pitch);
+        add("weight", {spec.out_features, spec.in_features}, {1, pitch}, true, {spec.in_features, pitch});
         penalize(spec.l1, spec.l2);
         if (spec.bias) add("bias", {spec.out_features}, {1});
     }
@@ -96,10 +101,12 @@ public:
 
 private:
     void add(const char* name, const Shape& shape, const Shape& strides, bool trained = true,
-             index_t extent = 0) {
+             const Shape& memory = {}) {
+        const std::string full = path_ + "." + name;
         index_t& size = trained ? trained_ : statistics_;
-        if (extent == 0) extent = element_count(shape);
-        entries_.push_back({path_ + "." + name, shape, strides, size, extent, trained});
+        const index_t extent = checked_product(memory.empty() ? shape : memory, full.c_str());
+        if (extent > kMostElements - kEntryUnit - size) refuse_product(shape, full.c_str());
+        entries_.push_back({full, shape, strides, size, extent, trained});
         size += round_up(extent, kEntryUnit);
     }
 

@@ -44,6 +44,7 @@ class Engine:
         self.parameters = _core.Parameters([layer_spec(layer) for layer in layers], dtype)
         self.latest_plan: _core.Plan | None = None
         self.predict_few: Callable[[Any, Any], Array | None] = _no_plan
+        self._layers = tuple(layers)
         self._seed = seed
         self._passes = 0
 
@@ -72,6 +73,14 @@ class Engine:
         """Yield the name of each parameter and of each running statistic, and a view of it."""
         for name in [*self.parameters.names, *self.parameters.statistics]:
             yield name, self.parameters.value(name)
+
+    def copy(self) -> Engine:
+        """Return an engine with copies of the parameters and running statistics, and the random layers' position."""
+        engine = Engine(self._layers, self.parameters.flat_values.dtype.name, self._seed)
+        for (_, to), (_, value) in zip(engine.values(), self.values(), strict=True):
+            to[...] = value
+        engine.training_passes = self.training_passes
+        return engine
 
     @contextlib.contextmanager
     def restored(self) -> Iterator[None]:
