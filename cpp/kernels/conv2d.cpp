@@ -1,6 +1,7 @@
 // Shapes of convolutions, and the forward pass: the product of the weights with the images' planes.
 #include "ranvier/conv2d.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -222,7 +223,8 @@ void check(const Conv2dShape& s) {
     check_axis(s.in_height, s.kernel_height, s.stride_height, s.padding_height, s.dilation_height);
     check_axis(s.in_width, s.kernel_width, s.stride_width, s.padding_width, s.dilation_width);
     checked_product({s.out_channels, s.in_channels / s.groups, s.kernel_height, s.kernel_width}, "w");
-    checked_product({s.batch, s.out_channels, s.out_height(), s.out_width()}, "padding, output");
+    const index_t batch = std::max<index_t>(1, s.batch);  // 0 where only a sample's shape is known yet
+    checked_product({batch, s.out_channels, s.out_height(), s.out_width()}, "padding, output");
     // A padded copy of an image is at most twice as long along each axis, with the planes of all phases.
     checked_product(
         {s.in_channels, 2 * (s.in_height + 2 * s.padding_height), 2 * (s.in_width + 2 * s.padding_width)},
