@@ -19,7 +19,7 @@ SHAPES = [(2, 9, 8), (1, 1, 1), (3, 1, 7), (1, 6, 1), (2, 17, 13)]
 
 
 def plan_of(layers, shape, n, seed=0, dtype="float64"):
-    return rv.Network(layers, seed=seed, dtype=dtype).engine.plan(shape, n)
+    return rv.Network(layers, seed=seed, dtype=dtype).engine.trainer(shape, n)
 
 
 def drawn(layer, x, seed=0, passes=1):

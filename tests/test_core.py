@@ -20,7 +20,7 @@ LOSS = ("softmax_cross_entropy", {})
 def make(dtype="float64", capacity=4):
     parameters = _core.Parameters(LAYERS, dtype)
     parameters.flat_values[...] = np.random.default_rng(1).standard_normal(parameters.flat_values.size)
-    return parameters, _core.Plan(parameters, (3,), capacity, 0)
+    return parameters, _core.Trainer(parameters, (3,), capacity, 0)
 
 
 def sgd(parameters, momentum=0.0):
@@ -148,8 +148,8 @@ def test_an_error_in_the_report_ends_after_a_whole_batch():
             "optimizer: belongs to other parameters",
         ),
         (lambda p, plan, o: plan.backward(np.zeros((3, 2)), False), ValueError, "grad: expected the 4 samples"),
-        (lambda p, plan, o: _core.Plan(p, (5,), 4, 0), ValueError, r"layer 0 \(Linear\)"),
-        (lambda p, plan, o: _core.Plan(p, (3,), 0, 0), ValueError, "capacity"),
+        (lambda p, plan, o: _core.Trainer(p, (5,), 4, 0), ValueError, r"layer 0 \(Linear\)"),
+        (lambda p, plan, o: _core.Trainer(p, (3,), 0, 0), ValueError, "capacity"),
         (lambda p, plan, o: _core.Parameters(LAYERS, "int8"), ValueError, "dtype"),
         (lambda p, plan, o: _core.Parameters([("magic", {})], "float32"), ValueError, "no layer of kind 'magic'"),
         (lambda p, plan, o: _core.random_permutation(0, 0, -1), ValueError, "count"),

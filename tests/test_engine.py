@@ -187,7 +187,7 @@ def test_batch_normalization_is_pytorchs():
     np.testing.assert_allclose(net.predict(x), peer(torch.from_numpy(x)).detach().numpy(), rtol=1e-10)
     one = rv.Network([rv.BatchNorm1d(5)], seed=0, dtype="float64")
     rows = RNG.standard_normal((130, 5)) * 3 + 1
-    output = one.engine.plan((5,), 130).forward(rows, True)
+    output = one.engine.trainer((5,), 130).forward(rows, True)
     np.testing.assert_allclose(output, torch.nn.BatchNorm1d(5).double()(torch.from_numpy(rows)).detach(), atol=1e-12)
 
 
@@ -202,7 +202,7 @@ def test_layer_normalization_is_pytorchs():
 def test_float32_statistics_do_not_lose_digits():
     x = (RNG.standard_normal((64, 2, 60, 60)) + 1000).astype(np.float32)
     net = rv.Network([rv.BatchNorm2d(2)], seed=0)
-    output = net.engine.plan((2, 60, 60), 64).forward(x, True)
+    output = net.engine.trainer((2, 60, 60), 64).forward(x, True)
     exact = (x - x.mean((0, 2, 3), keepdims=True, dtype=np.float64)) / x.std((0, 2, 3), keepdims=True, dtype=np.float64)
     assert np.abs(output - exact).max() < 2e-4  # 1000 has an ULP of 6e-5
 

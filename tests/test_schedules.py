@@ -134,7 +134,7 @@ def test_training_takes_the_rates_batch_by_batch(optimizer):
     net.fit(x, y, epochs=3, batch_size=25, optimizer=optimizer(schedule), progress=False)
 
     state = optimizer(0.05).create(by_hand.engine.parameters)
-    plan = by_hand.engine.plan((4,), 25)
+    plan = by_hand.engine.trainer((4,), 25)
     rates = iter(schedule.rates(0, 9, 3))
     for _ in range(3):
         by_hand.epochs_trained += 1

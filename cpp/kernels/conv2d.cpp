@@ -1,6 +1,7 @@
 // Shapes of convolutions, and the forward pass: the product of the weights with the images' planes.
 #include "ranvier/conv2d.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -10,6 +11,7 @@
 #include "conv2d_pointwise.h"
 #include "planes.h"
 #include "ranvier/memory.h"
+#include "ranvier/sizes.h"
 #include "ranvier/threads.h"
 #include "winograd.h"
 
@@ -27,10 +29,17 @@ void require(bool holds, const char* field, const std::string& expected, index_t
 }
 
 void check_axis(index_t in, index_t kernel, index_t stride, index_t padding, index_t dilation) {
-    require(kernel >= 1, "kernel_size", "at least 1", kernel);
-    require(stride >= 1, "stride", "at least 1", stride);
-    require(padding >= 0, "padding", "at least 0", padding);
-    require(dilation >= 1, "dilation", "at least 1", dilation);
+    const auto require_range = [](const char* field, index_t least, index_t value) {
+        if (value < least || value > kLargestSize)
+            require(false, field,
+                    value < least ? "at least " + std::to_string(least)
+                                  : "at most " + std::to_string(kLargestSize),
+                    value);
+    };
+    require_range("kernel_size", 1, kernel);
+    require_range("stride", 1, stride);
+    require_range("padding", 0, padding);
+    require_range("dilation", 1, dilation);
     const index_t reach = dilation * (kernel - 1) + 1;
     require(reach <= in + 2 * padding, "kernel_size",
             "a kernel (dilated) no larger than the padded image of " + std::to_string(in + 2 * padding),
@@ -211,8 +220,16 @@ void check(const Conv2dShape& s) {
             "a divisor of the " + std::to_string(s.in_channels) + " input channels", s.groups);
     require(s.out_channels % s.groups == 0, "groups",
             "a divisor of the " + std::to_string(s.out_channels) + " output channels", s.groups);
+    checked_product({s.batch, s.in_channels, s.in_height, s.in_width}, "x");
     check_axis(s.in_height, s.kernel_height, s.stride_height, s.padding_height, s.dilation_height);
     check_axis(s.in_width, s.kernel_width, s.stride_width, s.padding_width, s.dilation_width);
+    checked_product({s.out_channels, s.in_channels / s.groups, s.kernel_height, s.kernel_width}, "w");
+    const index_t batch = std::max<index_t>(1, s.batch);  // 0 where only a sample's shape is known yet
+    checked_product({batch, s.out_channels, s.out_height(), s.out_width()}, "padding, output");
+    // A padded copy of an image is at most twice as long along each axis, with the planes of all phases.
+    checked_product(
+        {s.in_channels, 2 * (s.in_height + 2 * s.padding_height), 2 * (s.in_width + 2 * s.padding_width)},
+        "padding, padded x");
 }
 
 template <class T>

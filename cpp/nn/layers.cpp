@@ -1,6 +1,8 @@
 // Names and shapes of layers.
 #include "ranvier/layers.h"
 
+#include "ranvier/sizes.h"
+
 namespace ranvier {
 namespace {
 
@@ -75,10 +77,6 @@ std::string shape_text(const Shape& shape) {
     return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-index_t element_count(const Shape& shape) {
-    index_t count = 1;
-    for (index_t size : shape) count *= size;
-    return count;
-}
+index_t element_count(const Shape& shape) { return checked_product(shape, "shape"); }
 
 }  // namespace ranvier

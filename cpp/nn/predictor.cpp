@@ -25,19 +25,23 @@ struct Predictor<T>::State {
     Shape input_shape;
     Lowered lowered;
     Weights weights;
+    int threads;
     Program<T> program;
     index_t input_size, output_size;
     double work = 0;
+    bool custom = false;  // calls layers of the program around the library
 
-    State(std::shared_ptr<Parameters<T>> given, const Shape& sample_shape, Weights given_weights)
+    State(std::shared_ptr<Parameters<T>> given, const Shape& sample_shape, Weights given_weights, int most_threads)
         : parameters(std::move(given)),
           input_shape(sample_shape),
           lowered(lower(parameters->layers(), sample_shape, false)),
           weights(given_weights),
+          threads(most_threads),
           program(lowered.graph, *parameters, options_for(weights)),
           input_size(element_count(sample_shape)),
           output_size(element_count(lowered.graph.outputs[0].shape)) {
         for (const Phase& phase : program.phases) work += phase.work;
+        for (const Node& node : program.graph.nodes) custom |= std::holds_alternative<CustomSpec>(node.operation);
     }
 
     static ProgramOptions options_for(Weights weights) {
@@ -45,12 +49,6 @@ struct Predictor<T>::State {
         options.purpose = weights == Weights::frozen ? Purpose::frozen_outputs : Purpose::live_outputs;
         options.training = false;
         return options;
-    }
-
-    bool calls_custom_layers() const {
-        for (const Node& node : program.graph.nodes)
-            if (std::holds_alternative<CustomSpec>(node.operation)) return true;
-        return false;
     }
 
     void run_chunk(index_t n, const T* x, T* y) const {
@@ -87,17 +85,17 @@ struct Predictor<T>::State {
     // In a team of threads, if there is work for it.
     template <class Body>
     void with_threads(index_t n, Body&& body) const {
-        const int threads = threads_for(work * static_cast<double>(n));
-        if (threads > 1 && !calls_custom_layers())
-            parallel_region(num_threads(), body);
-        else
-            body();
+        // The program around the library may have threads of its own at work in its layers.
+        if (custom) return body();
+        if (threads > 0) return parallel_region(threads, body);
+        threads_for(work * static_cast<double>(n)) > 1 ? parallel_region(num_threads(), body) : body();
     }
 };
 
 template <class T>
-Predictor<T>::Predictor(std::shared_ptr<Parameters<T>> parameters, const Shape& sample_shape, Weights weights)
-    : state_(std::make_unique<State>(std::move(parameters), sample_shape, weights)) {}
+Predictor<T>::Predictor(std::shared_ptr<Parameters<T>> parameters, const Shape& sample_shape, Weights weights,
+                        int threads)
+    : state_(std::make_unique<State>(std::move(parameters), sample_shape, weights, threads)) {}
 
 template <class T>
 Predictor<T>::~Predictor() = default;
@@ -118,11 +116,6 @@ template <class T>
 double Predictor<T>::work_of_sample() const {
     return state_->work;
 }
-template <class T>
-bool Predictor<T>::calls_custom_layers() const {
-    return state_->calls_custom_layers();
-}
-
 template <class T>
 void Predictor<T>::prepare(index_t n) {
     const Preparation preparation = state_->weights == Weights::frozen ? Preparation::frozen

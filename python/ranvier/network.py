@@ -456,7 +456,7 @@ class Network(LectureNotes):
         settings = optimizer or Adam()
         state = self._optimizer_state(settings)
         self.input_shape = samples.shape[1:]
-        self.history = History()
+        history = self.history = History()
         training.train(
             self,
             samples,
@@ -472,11 +472,12 @@ class Network(LectureNotes):
             shuffle=shuffle,
             on_nonfinite=on_nonfinite,
             progress=progress,
-            history=self.history,
+            history=history,
         )
+        self.history = history  # a callback may have trained the network in between
         for callback in stateful:
             callback.finish(self)
-        return self.history
+        return history
 
     def _validation(self, data: Any, loss: Loss | CustomLoss) -> tuple[Array, Any] | None:
         if data is None:
@@ -532,7 +533,7 @@ class Network(LectureNotes):
 
     def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Return the shape of a sample after each layer."""
-        return self.engine.plan(tuple(input_shape), 1).shapes
+        return self.engine.predictor(tuple(input_shape)).shapes
 
     def summary(self, input_shape: tuple[int, ...] | None = None) -> None:
         """Print each layer with its output's shape and its number of parameters.

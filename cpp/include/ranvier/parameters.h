@@ -33,7 +33,10 @@ class Parameters {
 public:
     // All zero but the running variances, which are one. Throws std::invalid_argument if a layer's numbers
     // make no sense.
-    explicit Parameters(const std::vector<LayerSpec>& layers);
+    explicit Parameters(const std::vector<LayerSpec>& layers) : Parameters(layers, true) {}
+
+    // The same values and statistics, without memory for gradients.
+    std::shared_ptr<Parameters> frozen_copy() const;
 
     const std::vector<LayerSpec>& layers() const { return layers_; }
     const std::vector<ParameterEntry>& entries() const { return entries_; }
@@ -55,6 +58,8 @@ public:
     T* gradients() { return gradients_.data(); }
 
 private:
+    Parameters(const std::vector<LayerSpec>& layers, bool with_gradients);
+
     std::vector<LayerSpec> layers_;
     std::vector<ParameterEntry> entries_;
     Buffer<T> values_;

@@ -18,8 +18,11 @@ enum class Weights { live, frozen };
 template <class T>
 class Predictor {
 public:
+    using Element = T;
+
     // Throws std::invalid_argument, naming the layer by position and kind, if a layer does not fit its input.
-    Predictor(std::shared_ptr<Parameters<T>> parameters, const Shape& sample_shape, Weights weights);
+    // `threads` are those of a call at most; 0: num_threads() at the time.
+    Predictor(std::shared_ptr<Parameters<T>> parameters, const Shape& sample_shape, Weights weights, int threads = 0);
     ~Predictor();
     Predictor(const Predictor&) = delete;
     Predictor& operator=(const Predictor&) = delete;
@@ -28,7 +31,6 @@ public:
     const Shape& output_shape() const;
     const std::vector<Shape>& shapes() const;  // of a sample after each layer
     double work_of_sample() const;             // in units of threads_for()
-    bool calls_custom_layers() const;
 
     // Takes over the parameters as they are, for predictions of `n` samples or more: before the first prediction, and
     // whenever they have changed. Not while another call runs.
