@@ -84,11 +84,15 @@ PassLock::Reading::~Reading() {
     if (!nested_) lock_.release();
 }
 
-PassLock::Changing::Changing(PassLock& lock, const std::function<void()>& interrupted) : lock_(lock) {
-    if (lock.is_mine())
+void PassLock::require_no_pass() const {
+    if (is_mine())
         throw std::runtime_error(
             "this network is in the middle of a pass: a layer, loss or report of its own may call predict and "
             "evaluate, but nothing that trains or makes gradients");
+}
+
+PassLock::Changing::Changing(PassLock& lock, const std::function<void()>& interrupted) : lock_(lock) {
+    lock_.require_no_pass();
     lock_.acquire(interrupted);
 }
 PassLock::Changing::~Changing() { lock_.release(); }

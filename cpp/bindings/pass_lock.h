@@ -41,6 +41,9 @@ public:
         PassLock& lock_;
     };
 
+    // Throws std::runtime_error in the middle of a pass of the calling thread.
+    void require_no_pass() const;
+
     // Takes the lock if that needs no waiting and the calling thread is in no pass; release() must follow.
     bool try_acquire();
     void release();

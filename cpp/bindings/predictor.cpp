@@ -29,9 +29,9 @@ struct PyPredictor {
         std::visit(
             [&](const auto& p) {
                 using T = std::remove_reference_t<decltype(*p->values())>;
+                // A layer of Python's own is tried, in which its network must not be trained.
                 py::gil_scoped_release release;
-                std::optional<PassLock::Reading> pass;
-                if (frozen) pass.emplace(*parameters.lock, &throw_if_interrupted);
+                const PassLock::Reading pass(*parameters.lock, &throw_if_interrupted);
                 auto predictor = std::make_unique<Predictor<T>>(frozen ? p->frozen_copy() : p, input_shape,
                                                                 frozen ? Weights::frozen : Weights::live, threads);
                 if (frozen) predictor->prepare(1);

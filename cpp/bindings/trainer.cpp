@@ -29,6 +29,9 @@ struct PyTrainer {
         std::visit(
             [&](const auto& p) {
                 using T = std::remove_reference_t<decltype(*p->values())>;
+                // A layer of Python's own is tried, in which its network must not be trained.
+                py::gil_scoped_release release;
+                const PassLock::Reading pass(*lock, &throw_if_interrupted);
                 any = std::make_unique<Trainer<T>>(p, input_shape, capacity, seed);
             },
             parameters.any);

@@ -361,12 +361,16 @@ private:
     void finish_phase(std::size_t number) {
         Phase& phase = p_.phases[number];
         phase.bounded = !phase.combined.empty();
+        double products = 0, elements = 0;
         for (const Draft& draft : drafts_[number]) {
             phase.steps.push_back(finished(draft));
             const Step& step = phase.steps.back();
-            phase.work += work_of(step);
+            products += product_work(step);
+            elements += static_cast<double>(step.y.size + step.grad.size);
             phase.bounded |= step.makes_weights;
         }
+        // Small nodes do not count beside products, so that the groups stay the same however these nodes are fused.
+        phase.work = products > 0 ? products : elements;
         phase.touched_size = phase.local_size;
         for (const Item& item : items_)
             if (item.place.memory != Memory::local && item.first_phase <= static_cast<int>(number) &&
@@ -388,12 +392,10 @@ private:
         return step;
     }
 
-    double work_of(const Step& step) const {
-        double work = static_cast<double>(step.y.size + step.grad.size);
+    double product_work(const Step& step) const {
         const double product = traits(step.node).flops / kFlopsPerWork;
-        if (step.action == Action::forward) work += product;
-        if (step.action == Action::backward) work += product * (1.0 + step.makes_weights);
-        return work;
+        if (step.action == Action::forward) return product;
+        return step.action == Action::backward ? product * (1.0 + step.makes_weights) : 0;
     }
 
     void finish() {

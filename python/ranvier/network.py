@@ -429,7 +429,10 @@ class Network(LectureNotes):
             See ``on_nonfinite``.
         KeyboardInterrupt
             On Ctrl-C, after a whole batch; what was trained stays.
+        RuntimeError
+            If a layer or loss of this network calls it in the middle of a pass.
         """
+        self.engine.parameters.require_no_pass()
         loss = loss or self._default_loss
         epochs = integer(epochs, "epochs", 0)
         from ranvier.callbacks import StatefulCallback  # here, like the profile: not every program trains
