@@ -1,5 +1,6 @@
 // Losses and their slopes of one instruction set; formulas in loss_kernels.h.
 #include "../../platform/simd_math.h"
+#include "../../platform/simd_wide.h"
 #include "isa.h"
 #include "softmax.h"
 
@@ -10,46 +11,6 @@ namespace {
 template <class T>
 struct Term {
     Vec<T> value, slope;
-};
-
-// Sums in double, one for each lane.
-template <class T>
-struct WideSum;
-template <>
-struct WideSum<double> {
-    Vec<double> lanes = {};
-
-    RANVIER_INLINE void add(Vec<double> v) { lanes += v; }
-    RANVIER_INLINE void add_square(Vec<double> v) { lanes = fma(v, v, lanes); }
-    RANVIER_INLINE void put(double* to) const { store(to, lanes); }
-    RANVIER_INLINE double total() const { return sum_lanes<double>(lanes); }
-};
-template <>
-struct WideSum<float> {
-    typedef float Half __attribute__((vector_size(kVectorBytes / 2)));
-    struct Halves {
-        Half low, high;
-    };
-    Vec<double> low = {}, high = {};
-
-    RANVIER_INLINE void add(Vec<float> v) {
-        const auto halves = __builtin_bit_cast(Halves, v);
-        low += __builtin_convertvector(halves.low, Vec<double>);
-        high += __builtin_convertvector(halves.high, Vec<double>);
-    }
-    // The square of a float is a double, exactly, whatever its size.
-    RANVIER_INLINE void add_square(Vec<float> v) {
-        const auto halves = __builtin_bit_cast(Halves, v);
-        const Vec<double> first = __builtin_convertvector(halves.low, Vec<double>);
-        const Vec<double> second = __builtin_convertvector(halves.high, Vec<double>);
-        low = fma(first, first, low);
-        high = fma(second, second, high);
-    }
-    RANVIER_INLINE void put(double* to) const {
-        store(to, low);
-        store(to + kLanes<double>, high);
-    }
-    RANVIER_INLINE double total() const { return sum_lanes<double>(low + high); }
 };
 
 // Each elementwise loss has of(p, t, factor). A comparison with NaN is false; each select is such that NaN
