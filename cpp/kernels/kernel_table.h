@@ -5,6 +5,7 @@
 
 #include "elementwise_kernels.h"
 #include "gemm_kernels.h"
+#include "loss_kernels.h"
 #include "normalization_kernels.h"
 #include "plane_kernels.h"
 #include "pool_kernels.h"
@@ -20,6 +21,7 @@ struct Kernels {
     const PlaneKernels<T>* plane;
     const WinogradKernels<T>* winograd;
     const NormalizationKernels<T>* normalization;
+    const LossKernels<T>* loss;
 };
 
 struct KernelTable {

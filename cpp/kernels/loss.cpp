@@ -1,8 +1,10 @@
 // Losses of a batch: those of its rows, in any order, and their sums, in double and one after the other.
+//
+// Rows of few outputs are turned, so that a vector holds one output of many samples; others are taken one by
+// one. Which way is a matter of the number of outputs alone, and so are a row's bits.
 #include "ranvier/loss.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernel_table.h"
 #include "ranvier/memory.h"
@@ -12,152 +14,168 @@ namespace ranvier {
 namespace {
 
 constexpr index_t kRowsPerBlock = 64;
+constexpr index_t kShort = 32;  // outputs of rows that are turned
 
-template <class T>
-index_t largest(index_t n, const T* row) {
-    index_t best = 0;
-    for (index_t j = 1; j < n; ++j)
-        if (row[j] > row[best]) best = j;
-    return best;
-}
-
-// The target of one sample: a dense row, or a class number that stands for a one-hot row. With one output,
-// label 1 stands for itself and label 0 for `zero`.
-template <class T>
-struct Target {
-    const T* row;
-    index_t label;
-    index_t outputs;
-    double zero;
-
-    double operator[](index_t j) const {
-        if (row) return static_cast<double>(row[j]);
-        return (outputs == 1 ? label == 1 : j == label) ? 1 : zero;
-    }
-    index_t best() const { return row ? largest(outputs, row) : label; }
-};
-
-template <class T>
-Target<T> target_of(Loss loss, const Targets<T>& targets, index_t i, index_t outputs) {
-    return {targets.dense ? targets.dense + i * outputs : nullptr,
-            targets.labels ? static_cast<index_t>(targets.labels[i]) : 0, outputs,
-            loss == Loss::hinge ? -1.0 : 0.0};
-}
-
-template <class T>
-bool is_hit(Loss loss, const T* p, const Target<T>& target) {
-    if (target.outputs > 1) return largest(target.outputs, p) == target.best();
-    const bool signs = loss == Loss::binary_cross_entropy_with_logits || loss == Loss::hinge;
-    return (static_cast<double>(p[0]) > (signs ? 0 : 0.5)) == (target[0] > 0.5);
-}
-
-double positive_weight(const LossSpec& loss, index_t j) {
-    const std::vector<double>& weights = loss.positive_weights;
-    return weights.empty() ? 1 : weights.size() == 1 ? weights[0] : weights[static_cast<std::size_t>(j)];
-}
-
-// The loss of output j, and its derivative in `slope`.
-double element_loss(const LossSpec& loss, index_t j, double p, double t, double& slope) {
-    switch (loss.kind) {
+LossForm form_of(Loss loss, bool labels, index_t outputs) {
+    switch (loss) {
         case Loss::quadratic:
-            slope = p - t;
-            return 0.5 * (p - t) * (p - t);
         case Loss::sum_squared_residuals:
         case Loss::mean_squared_error:
-            slope = 2 * (p - t);
-            return (p - t) * (p - t);
-        case Loss::binary_cross_entropy: {
-            // As PyTorch does: logarithms are cut at -100, and the slope's denominator at 1e-12.
-            slope = (p - t) / std::max(p * (1 - p), 1e-12);
-            return -t * std::max(std::log(p), -100.0) - (1 - t) * std::max(std::log1p(-p), -100.0);
-        }
-        case Loss::binary_cross_entropy_with_logits: {
-            const double e = std::exp(-std::abs(p)), log = std::log1p(e);
-            const double sigmoid = p >= 0 ? 1 / (1 + e) : e / (1 + e);
-            const double extra = (positive_weight(loss, j) - 1) * t;  // times -log sigmoid(p)
-            slope = sigmoid - t;
-            if (extra == 0) return std::max(p, 0.0) - p * t + log;
-            slope -= extra * (p >= 0 ? e / (1 + e) : 1 / (1 + e));
-            return std::max(p, 0.0) - p * t + log + extra * (std::max(-p, 0.0) + log);
-        }
-        case Loss::hinge: {
-            const double margin = 1 - t * p;
-            const bool met = margin <= 0;  // false for NaN, which must not pass for a loss of 0
-            slope = met ? 0 : -t;
-            return met ? 0 : margin;
-        }
+            return LossForm::squares;
+        case Loss::binary_cross_entropy:
+            return LossForm::binary;
+        case Loss::binary_cross_entropy_with_logits:
+            return LossForm::logits;
+        case Loss::hinge:
+            return labels && outputs > 1 ? LossForm::wrong_classes : LossForm::margin;
         case Loss::softmax_cross_entropy:
             break;
     }
-    return 0;
+    return LossForm::cross_entropy;
 }
 
-// Of each row function: the loss before weights; grad, if wanted, is `scale` times its gradient.
+// The losses of samples, with all that is the same for each of them.
 template <class T>
-double elementwise_row(const LossSpec& loss, const T* p, const Target<T>& target, T* grad, double scale) {
-    double sum = 0;
-    for (index_t j = 0; j < target.outputs; ++j) {
-        double slope = 0;
-        sum += element_loss(loss, j, static_cast<double>(p[j]), target[j], slope);
-        if (grad) grad[j] = static_cast<T>(slope * scale);
+class Comparison {
+public:
+    Comparison(const LossSpec& loss, index_t outputs, const T* prediction, const Targets<T>& targets,
+               double divisor, T* grad)
+        : form_(static_cast<int>(form_of(loss.kind, targets.labels != nullptr, outputs))),
+          outputs_(outputs),
+          prediction_(prediction),
+          targets_(targets),
+          grad_(grad),
+          value_factor_(loss.kind == Loss::quadratic ? 0.5 : 1),
+          slope_factor_(
+              (form_ == static_cast<int>(LossForm::squares) && loss.kind != Loss::quadratic ? 2 : 1) /
+              divisor),
+          threshold_(loss.kind == Loss::binary_cross_entropy_with_logits || loss.kind == Loss::hinge
+                         ? T(0)
+                         : T(0.5)),
+          no_label_(loss.kind == Loss::hinge && outputs == 1 ? T(-1) : T(0)),
+          memory_(2 * outputs) {
+        if (loss.kind == Loss::softmax_cross_entropy) {
+            factors_.keep = static_cast<T>(1 - loss.label_smoothing);
+            factors_.even = static_cast<T>(loss.label_smoothing / static_cast<double>(outputs));
+            take_factors(loss.class_weights, 0);
+        } else {
+            take_factors(loss.positive_weights, 1);
+        }
     }
-    return sum;
-}
 
-template <class T>
-double wrong_classes_row(const T* p, const Target<T>& target, T* grad, double scale) {
-    const double own = static_cast<double>(p[target.label]);
-    double sum = 0;
-    index_t unmet = 0;
-    for (index_t j = 0; j < target.outputs; ++j) {
-        if (j == target.label) continue;
-        const double margin = 1 - own + static_cast<double>(p[j]);
-        const bool met = margin <= 0;
-        if (!met) sum += margin;
-        unmet += !met;
-        if (grad) grad[j] = static_cast<T>(met ? 0 : scale);
+    void take(index_t first, index_t count, SampleLoss* losses) const {
+        if (outputs_ == 0)
+            std::fill_n(losses + first, count, SampleLoss{});
+        else if (outputs_ <= kShort)
+            take_columns(first, count, losses);
+        else
+            take_rows(first, count, losses);
     }
-    if (grad) grad[target.label] = static_cast<T>(-static_cast<double>(unmet) * scale);
-    return sum;
-}
 
-// What -log softmax(p)_j is multiplied by: the smoothed target times the class's weight.
-template <class T>
-double share(const LossSpec& loss, const Target<T>& target, index_t j) {
-    const double t = target.row ? static_cast<double>(target.row[j]) : j == target.label;
-    const double smoothed =
-        (1 - loss.label_smoothing) * t + loss.label_smoothing / static_cast<double>(target.outputs);
-    return loss.class_weights.empty() ? smoothed : smoothed * loss.class_weights[static_cast<std::size_t>(j)];
-}
-
-// sum_j share_j (log-sum-exp(p) - p_j), with the gradient softmax(p) sum(share) - share.
-template <class T>
-double cross_entropy_row(const LossSpec& loss, const T* p, const Target<T>& target, T* grad, double scale) {
-    const index_t n = target.outputs;
-    const bool one_class = !target.row && loss.label_smoothing == 0;
-    const index_t begin = one_class ? target.label : 0, end = one_class ? begin + 1 : n;
-    double total = 0, weighted = 0;
-    for (index_t j = begin; j < end; ++j) {
-        const double part = share(loss, target, j);
-        total += part;
-        if (part != 0) weighted += part * static_cast<double>(p[j]);
+private:
+    void take_factors(const std::vector<double>& weights, double origin) {
+        if (weights.empty()) return;
+        T* factors = memory_.data();
+        for (index_t j = 0; j < outputs_; ++j)
+            factors[j] =
+                static_cast<T>(weights[weights.size() == 1 ? 0 : static_cast<std::size_t>(j)] - origin);
+        factors_.outputs = factors;
     }
-    const auto [most, log_sum] = kernels<T>().elementwise->softmax_row(n, p, grad);
-    if (grad) {
-        const T all = static_cast<T>(total * scale);
-        for (index_t j = 0; j < n; ++j) grad[j] *= all;
-        for (index_t j = begin; j < end; ++j) grad[j] -= static_cast<T>(share(loss, target, j) * scale);
-    }
-    return total * static_cast<double>(most) - weighted + total * static_cast<double>(log_sum);
-}
 
-template <class T>
-double row_loss(const LossSpec& loss, const T* p, const Target<T>& target, T* grad, double scale) {
-    if (loss.kind == Loss::softmax_cross_entropy) return cross_entropy_row(loss, p, target, grad, scale);
-    if (loss.kind == Loss::hinge && !target.row && target.outputs > 1)
-        return wrong_classes_row(p, target, grad, scale);
-    return elementwise_row(loss, p, target, grad, scale);
-}
+    double weight(index_t sample) const { return targets_.weights ? targets_.weights[sample] : 1; }
+    T scale(index_t sample) const { return static_cast<T>(slope_factor_ * weight(sample)); }
+
+    // A row for labels to stand in, for what does not know them by themselves.
+    T* blank_target() const {
+        const bool known = form_ == static_cast<int>(LossForm::wrong_classes) ||
+                           (form_ == static_cast<int>(LossForm::cross_entropy) && factors_.even == 0);
+        if (targets_.dense || known) return nullptr;
+        return std::fill_n(memory_.data() + outputs_, outputs_, no_label_) - outputs_;
+    }
+
+    void take_rows(index_t first, index_t count, SampleLoss* losses) const {
+        const LossKernels<T>& table = *kernels<T>().loss;
+        const auto row_loss = table.row[form_];
+        T* blank = blank_target();
+        for (index_t i = first; i < first + count; ++i) {
+            const T* p = prediction_ + i * outputs_;
+            const T* t = targets_.dense ? targets_.dense + i * outputs_ : blank;
+            const index_t own = targets_.dense ? table.largest(outputs_, t) : targets_.labels[i];
+            const bool hit = table.largest(outputs_, p) == own;
+            if (blank) blank[own] = 1;
+            const double loss =
+                row_loss(factors_, outputs_, p, t, own, scale(i), grad_ ? grad_ + i * outputs_ : nullptr);
+            if (blank) blank[own] = no_label_;
+            losses[i] = {weight(i) * value_factor_ * loss, hit};
+        }
+    }
+
+    void take_columns(index_t first, index_t count, SampleLoss* losses) const {
+        const LossKernels<T>& table = *kernels<T>().loss;
+        const index_t lanes = kernels<T>().plane->lanes;
+        const auto columns_loss = table.columns[form_];
+        Scratch<T> memory(2 * outputs_ * lanes);
+        T *columns = memory.data(), *target_columns = columns + outputs_ * lanes;
+        T scales[kMostLanes<T>] = {};
+        double sums[kMostLanes<T>];
+        bool hits[kMostLanes<T>];
+        std::fill_n(scales, lanes, scale(first));
+        for (index_t i = first; i < first + count; i += lanes) {
+            const index_t now = std::min(lanes, first + count - i);
+            if (targets_.weights)
+                for (index_t lane = 0; lane < now; ++lane) scales[lane] = scale(i + lane);
+            const T* p = turned(now, prediction_ + i * outputs_, columns);
+            const T* t = targets_.dense ? turned(now, targets_.dense + i * outputs_, target_columns)
+                                        : one_hot(now, targets_.labels + i, target_columns);
+            table.hit_columns(outputs_, p, t, threshold_, hits);
+            columns_loss(factors_, outputs_, p, t, scales, grad_ ? columns : nullptr, sums);
+            if (grad_) turn_back(now, columns, grad_ + i * outputs_);
+            for (index_t lane = 0; lane < now; ++lane)
+                losses[i + lane] = {weight(i + lane) * value_factor_ * sums[lane], hits[lane]};
+        }
+    }
+
+    // Output j of sample `lane` goes to j * lanes + lane; lanes without a sample get zeros.
+    const T* turned(index_t samples, const T* rows, T* columns) const {
+        const PlaneKernels<T>& plane = *kernels<T>().plane;
+        if (outputs_ > 1)
+            plane.gather_lanes(samples, outputs_, rows, outputs_, columns, plane.lanes);
+        else if (samples == plane.lanes)
+            return rows;
+        else
+            std::fill(std::copy_n(rows, samples, columns), columns + plane.lanes, T{});
+        return columns;
+    }
+    const T* one_hot(index_t samples, const std::int64_t* labels, T* columns) const {
+        const index_t lanes = kernels<T>().plane->lanes;
+        std::fill_n(columns, outputs_ * lanes, no_label_);
+        for (index_t lane = 0; lane < samples; ++lane)
+            if (outputs_ > 1)
+                columns[labels[lane] * lanes + lane] = 1;
+            else if (labels[lane] == 1)
+                columns[lane] = 1;
+        return columns;
+    }
+    void turn_back(index_t samples, const T* columns, T* rows) const {
+        const T zeros[kMostLanes<T>] = {};
+        if (outputs_ > 1)
+            kernels<T>().plane->scatter_lanes(samples, outputs_, columns, zeros, rows, outputs_);
+        else
+            std::copy_n(columns, samples, rows);
+    }
+
+    int form_;  // a LossForm
+    index_t outputs_;
+    const T* prediction_;
+    const Targets<T>& targets_;
+    T* grad_;
+    double value_factor_;  // from a form's sum to the loss
+    double slope_factor_;  // from a form's slopes to the gradient of the mean
+    T threshold_;          // between the two answers of a single output
+    T no_label_;           // the target of an output that is not the label's
+    LossFactors<T> factors_;
+    Scratch<T> memory_;  // factors of the outputs, and a row of targets
+};
 
 }  // namespace
 
@@ -182,14 +200,8 @@ double sum_of_weights(const LossSpec& loss, index_t samples, const Targets<T>& t
 template <class T>
 void loss_of_samples(const LossSpec& loss, index_t first, index_t count, index_t outputs, const T* prediction,
                      const Targets<T>& targets, double divisor, T* grad, SampleLoss* losses) {
-    for (index_t i = first; i < first + count; ++i) {
-        const T* p = prediction + i * outputs;
-        const Target<T> target = target_of(loss.kind, targets, i, outputs);
-        const double weight = targets.weights ? targets.weights[i] : 1;
-        losses[i].hit = is_hit(loss.kind, p, target);
-        losses[i].loss =
-            weight * row_loss(loss, p, target, grad ? grad + i * outputs : nullptr, weight / divisor);
-    }
+    if (count > 0)
+        Comparison<T>(loss, outputs, prediction, targets, divisor, grad).take(first, count, losses);
 }
 
 LossSums sum_of_losses(index_t samples, const SampleLoss* losses, double weight) {

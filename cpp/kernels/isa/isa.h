@@ -23,6 +23,8 @@ extern const WinogradKernels<float> winograd_float32;
 extern const WinogradKernels<double> winograd_float64;
 extern const NormalizationKernels<float> normalization_float32;
 extern const NormalizationKernels<double> normalization_float64;
+extern const LossKernels<float> loss_float32;
+extern const LossKernels<double> loss_float64;
 
 extern const KernelTable table;
 

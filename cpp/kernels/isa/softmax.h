@@ -6,13 +6,24 @@
 
 namespace ranvier::RANVIER_ISA {
 
-// The lanes beyond the end hold -infinity: they are no maximum, and their exponential is zero.
+template <class T>
+RANVIER_INLINE MaskOf<T> lane_numbers() {
+    MaskOf<T> numbers = {};
+    for (int lane = 0; lane < kLanes<T>; ++lane) numbers[lane] = lane;
+    return numbers;
+}
+
+// v in the first `count` lanes, and `otherwise` in the rest.
+template <class T>
+RANVIER_INLINE Vec<T> first_lanes(index_t count, Vec<T> v, Vec<T> otherwise) {
+    return select<T>(lane_numbers<T>() < integers<T>(static_cast<typename LaneInt<T>::type>(count)), v,
+                     otherwise);
+}
+
+// The lanes beyond the end hold -infinity: they are no maximum.
 template <class T>
 RANVIER_INLINE Vec<T> load_or_least(const T* x, index_t count) {
-    Vec<T> v = broadcast(-T(__builtin_inf()));
-    const Vec<T> there = load_partial(x, count);
-    for (int i = 0; i < kLanes<T>; ++i) v[i] = i < count ? there[i] : v[i];
-    return v;
+    return first_lanes<T>(count, load_partial(x, count), broadcast(-T(__builtin_inf())));
 }
 
 template <class T>
@@ -46,9 +57,11 @@ RANVIER_INLINE T exponentials(index_t n, const T* x, T shift, T* y) {
         sum += e;
     }
     if (i < n) {
-        const Vec<T> e = exp<T>(load_or_least(x + i, n - i) - s);
+        // In lanes beyond the end exp(0), for a result below the normal numbers takes a hundred cycles.
+        const Vec<T> zero = {};
+        const Vec<T> e = exp<T>(first_lanes<T>(n - i, load_partial(x + i, n - i) - s, zero));
         if (y) store_partial(y + i, e, n - i);
-        sum += e;
+        sum += first_lanes<T>(n - i, e, zero);
     }
     return sum_lanes<T>(sum);
 }

@@ -1,0 +1,330 @@
+// Losses and their slopes of one instruction set; formulas in loss_kernels.h.
+#include "../../platform/simd_math.h"
+#include "../../platform/simd_wide.h"
+#include "isa.h"
+#include "softmax.h"
+
+namespace ranvier::RANVIER_ISA {
+namespace {
+
+// What is added up for each lane, and the derivative to p.
+template <class T>
+struct Term {
+    Vec<T> value, slope;
+};
+
+// Each elementwise loss has of(p, t, factor). A comparison with NaN is false; each select is such that NaN
+// comes out as NaN, and not as a loss of 0.
+struct Squares {
+    static constexpr bool kSquared = true;  // the term is the value's square
+    template <class T>
+    RANVIER_INLINE static Term<T> of(Vec<T> p, Vec<T> t, Vec<T>) {
+        return {p - t, p - t};
+    }
+};
+
+// The logarithm of a probability, cut at -100. That of a float32 below the normal numbers may be above it.
+template <class T>
+RANVIER_INLINE Vec<T> cut_log(Vec<T> p) {
+    Vec<T> result;
+    if constexpr (sizeof(T) == 4) {
+        constexpr float kLogRaise = 22.18070977791824991f;
+        const MaskOf<T> small = p < broadcast(__FLT_MIN__);
+        result = log<T>(select<T>(small, p * 0x1p32f, p)) - select<T>(small, broadcast(kLogRaise), Vec<T>{});
+    } else {
+        result = log<T>(p);
+    }
+    return at_least(broadcast(T(-100)), result);
+}
+
+struct Binary {
+    static constexpr bool kSquared = false;
+    template <class T>
+    RANVIER_INLINE static Term<T> of(Vec<T> p, Vec<T> t, Vec<T>) {
+        // log(1 - p) is log(q), but for what was lost in rounding q.
+        const Vec<T> q = T(1) - p, lost = (T(1) - q) - p;
+        const Vec<T> log_q = log<T>(q) + lost / at_least(broadcast(T(__FLT_MIN__)), q);
+        const Vec<T> value = -t * cut_log<T>(p) - (T(1) - t) * at_least(broadcast(T(-100)), log_q);
+        return {value, (p - t) / at_least(broadcast(T(1e-12)), p * q)};
+    }
+};
+
+struct Logits {
+    static constexpr bool kSquared = false;
+    // No difference of large numbers: |p| times the share that is on the wrong side.
+    template <class T>
+    RANVIER_INLINE static Term<T> of(Vec<T> p, Vec<T> t, Vec<T> factor) {
+        const Vec<T> zero = {}, size = abs<T>(p);
+        const Vec<T> e = exp<T>(-size), log = log1p_of_fraction<T>(e);
+        const Vec<T> large = T(1) / (e + T(1)), small = e * large;  // sigmoid(|p|), sigmoid(-|p|)
+        const MaskOf<T> positive = p >= zero;
+        const Vec<T> wrong = select<T>(positive, T(1) - t, t), extra = factor * t;
+        const Vec<T> weighted = extra * (select<T>(positive, zero, size) + log);
+        const Vec<T> pull = extra * select<T>(positive, small, large);
+        const MaskOf<T> plain = extra == zero;
+        return {size * wrong + log + select<T>(plain, zero, weighted),
+                select<T>(positive, wrong - small, small - wrong) - select<T>(plain, zero, pull)};
+    }
+};
+
+struct Margin {
+    static constexpr bool kSquared = false;
+    template <class T>
+    RANVIER_INLINE static Term<T> of(Vec<T> p, Vec<T> t, Vec<T>) {
+        const Vec<T> margin = T(1) - t * p, zero = {};
+        const MaskOf<T> met = margin <= zero;
+        return {select<T>(met, zero, margin), select<T>(met, zero, -t)};
+    }
+};
+
+template <class T, class F>
+RANVIER_INLINE void add_term(WideSum<T>& sum, Vec<T> value) {
+    if constexpr (F::kSquared)
+        sum.add_square(value);
+    else
+        sum.add(value);
+}
+
+template <class T, class F>
+double elementwise_row(const LossFactors<T>& factors, index_t n, const T* p, const T* t, index_t, T scale,
+                       T* grad) {
+    WideSum<T> sum;
+    const Vec<T> scales = broadcast(scale), none = {};
+    const T* factor = factors.outputs;
+    index_t j = 0;
+    for (; j + kLanes<T> <= n; j += kLanes<T>) {
+        const Term<T> term = F::template of<T>(load(p + j), load(t + j), factor ? load(factor + j) : none);
+        add_term<T, F>(sum, term.value);
+        if (grad) store(grad + j, term.slope * scales);
+    }
+    if (j < n) {
+        const index_t rest = n - j;
+        const Term<T> term = F::template of<T>(load_partial(p + j, rest), load_partial(t + j, rest),
+                                               factor ? load_partial(factor + j, rest) : none);
+        add_term<T, F>(sum, first_lanes<T>(rest, term.value, none));
+        if (grad) store_partial(grad + j, term.slope * scales, rest);
+    }
+    return sum.total();
+}
+
+template <class T, class F>
+void elementwise_columns(const LossFactors<T>& factors, index_t n, const T* p, const T* t, const T* scales,
+                         T* grad, double* losses) {
+    WideSum<T> sum;
+    for (index_t j = 0; j < n; ++j) {
+        const index_t at = j * kLanes<T>;
+        const Vec<T> factor = broadcast(factors.outputs ? factors.outputs[j] : T{});
+        const Term<T> term = F::template of<T>(load(p + at), load(t + at), factor);
+        add_term<T, F>(sum, term.value);
+        if (grad) store(grad + at, term.slope * load(scales));
+    }
+    sum.put(losses);
+}
+
+// max(0, 1 - p_own + p_j), and 1 where it is not met; `without` are lanes that do not count.
+template <class T>
+RANVIER_INLINE Term<T> wrong_class(Vec<T> own, Vec<T> p, MaskOf<T> without) {
+    const Vec<T> margin = T(1) - (own - p), zero = {};
+    const MaskOf<T> met = (margin <= zero) | without;
+    return {select<T>(met, zero, margin), select<T>(met, zero, broadcast(T(1)))};
+}
+
+template <class T>
+double wrong_classes_row(const LossFactors<T>&, index_t n, const T* p, const T*, index_t own, T scale,
+                         T* grad) {
+    using Int = typename LaneInt<T>::type;
+    WideSum<T> sum, unmet;
+    const Vec<T> of_own = broadcast(p[own]), scales = broadcast(scale);
+    for (index_t j = 0; j < n; j += kLanes<T>) {
+        const index_t count = n - j < kLanes<T> ? n - j : kLanes<T>;
+        const MaskOf<T> lane = lane_numbers<T>();
+        const MaskOf<T> without =
+            (lane >= integers<T>(static_cast<Int>(count))) | (lane == integers<T>(static_cast<Int>(own - j)));
+        const Term<T> term = wrong_class<T>(of_own, load_partial(p + j, count), without);
+        sum.add(term.value);
+        unmet.add(term.slope);
+        if (grad) store_partial(grad + j, term.slope * scales, count);
+    }
+    if (grad) grad[own] = static_cast<T>(-unmet.total() * static_cast<double>(scale));
+    return sum.total();
+}
+
+template <class T>
+void wrong_classes_columns(const LossFactors<T>&, index_t n, const T* p, const T* t, const T* scales, T* grad,
+                           double* losses) {
+    const Vec<T> half = broadcast(T(0.5)), scale = load(scales);
+    Vec<T> own = {}, unmet = {};
+    for (index_t j = 0; j < n; ++j)
+        own = select<T>(load(t + j * kLanes<T>) > half, load(p + j * kLanes<T>), own);
+    WideSum<T> sum;
+    for (index_t j = 0; j < n; ++j) {
+        const index_t at = j * kLanes<T>;
+        const Term<T> term = wrong_class<T>(own, load(p + at), load(t + at) > half);
+        sum.add(term.value);
+        unmet += term.slope;
+        if (grad) store(grad + at, term.slope * scale);
+    }
+    sum.put(losses);
+    if (!grad) return;
+    for (index_t j = 0; j < n; ++j) {
+        const index_t at = j * kLanes<T>;
+        store(grad + at, select<T>(load(t + at) > half, -unmet * scale, load(grad + at)));
+    }
+}
+
+// What -log softmax(p) is multiplied by.
+template <class T>
+RANVIER_INLINE Vec<T> share(const LossFactors<T>& factors, Vec<T> t, Vec<T> factor) {
+    return fma(broadcast(factors.keep), t, broadcast(factors.even)) * factor;
+}
+
+// share * (most - p): a sum of such terms and of sum(share) * log_sum is the cross-entropy, and none of them
+// is negative. A class without a share does not count, whatever p is.
+template <class T>
+RANVIER_INLINE Vec<T> below_most(Vec<T> share, Vec<T> most, Vec<T> p) {
+    const Vec<T> zero = {};
+    return select<T>(share == zero, zero, share * (most - p));
+}
+
+// The cross-entropy of one class; the gradient is total * softmax(p), less total for the class.
+template <class T>
+double class_row(const LossFactors<T>& factors, index_t n, const T* p, index_t own, T scale, T* grad) {
+    const T most = row_max<T>(n, p), p_own = p[own];
+    const T sum = exponentials<T>(n, p, most, grad);
+    const T total = factors.keep * (factors.outputs ? factors.outputs[own] : T(1));
+    if (grad) {
+        const Vec<T> factor = broadcast(total * scale / sum);
+        index_t j = 0;
+        for (; j + kLanes<T> <= n; j += kLanes<T>) store(grad + j, load(grad + j) * factor);
+        if (j < n) store_partial(grad + j, load_partial(grad + j, n - j) * factor, n - j);
+        grad[own] -= total * scale;
+    }
+    const double below = static_cast<double>(most) - static_cast<double>(p_own);
+    const double log_sum = static_cast<double>(scalar_log(sum));
+    return (total == T{} ? 0 : static_cast<double>(total) * below) + static_cast<double>(total) * log_sum;
+}
+
+template <class T>
+double cross_entropy_row(const LossFactors<T>& factors, index_t n, const T* p, const T* t, index_t own,
+                         T scale, T* grad) {
+    if (!t) return class_row(factors, n, p, own, scale, grad);
+    const T most = row_max<T>(n, p);
+    const auto share_at = [&](index_t j, index_t count) __attribute__((always_inline)) {
+        const Vec<T> factor = factors.outputs ? load_partial(factors.outputs + j, count)
+                                              : first_lanes<T>(count, broadcast(T(1)), Vec<T>{});
+        return share<T>(factors, load_partial(t + j, count), factor);
+    };
+    WideSum<T> shares, below;
+    for (index_t j = 0; j < n; j += kLanes<T>) {
+        const index_t count = n - j < kLanes<T> ? n - j : kLanes<T>;
+        const Vec<T> part = share_at(j, count);
+        shares.add(part);
+        below.add(below_most<T>(part, broadcast(most), load_partial(p + j, count)));
+    }
+    const double total = shares.total();
+    const T sum = exponentials<T>(n, p, most, grad);
+    if (grad) {
+        const T all = static_cast<T>(total * static_cast<double>(scale) / static_cast<double>(sum));
+        const Vec<T> factor = broadcast(all), scales = broadcast(scale);
+        for (index_t j = 0; j < n; j += kLanes<T>) {
+            const index_t count = n - j < kLanes<T> ? n - j : kLanes<T>;
+            const Vec<T> e = load_partial(grad + j, count);
+            store_partial(grad + j, e * factor - share_at(j, count) * scales, count);
+        }
+    }
+    return below.total() + total * static_cast<double>(scalar_log(sum));
+}
+
+template <class T>
+void cross_entropy_columns(const LossFactors<T>& factors, index_t n, const T* p, const T* t, const T* scales,
+                           T* grad, double* losses) {
+    const auto share_at = [&](index_t j) __attribute__((always_inline)) {
+        return share<T>(factors, load(t + j * kLanes<T>),
+                        broadcast(factors.outputs ? factors.outputs[j] : T(1)));
+    };
+    Vec<T> most = load(p), sum = {};
+    for (index_t j = 1; j < n; ++j) {
+        const Vec<T> v = load(p + j * kLanes<T>);
+        most = select<T>(v > most, v, most);
+    }
+    WideSum<T> shares, below;
+    for (index_t j = 0; j < n; ++j) {
+        const Vec<T> v = load(p + j * kLanes<T>), part = share_at(j), e = exp<T>(v - most);
+        shares.add(part);
+        below.add(below_most<T>(part, most, v));
+        sum += e;
+        if (grad) store(grad + j * kLanes<T>, e);
+    }
+    double totals[kLanes<T>];
+    T log_sums[kLanes<T>], rounded[kLanes<T>];
+    shares.put(totals);
+    below.put(losses);
+    store(log_sums, log<T>(sum));
+    for (int lane = 0; lane < kLanes<T>; ++lane) {
+        losses[lane] += totals[lane] * static_cast<double>(log_sums[lane]);
+        rounded[lane] = static_cast<T>(totals[lane]);
+    }
+    if (!grad) return;
+    const Vec<T> scale = load(scales), factor = load(static_cast<const T*>(rounded)) * scale / sum;
+    for (index_t j = 0; j < n; ++j) {
+        const index_t at = j * kLanes<T>;
+        store(grad + at, load(grad + at) * factor - share_at(j) * scale);
+    }
+}
+
+template <class T>
+index_t largest(index_t n, const T* row) {
+    using Int = typename LaneInt<T>::type;
+    if (row[0] != row[0]) return 0;  // no number is greater
+    const Vec<T> most = broadcast(row_max<T>(n, row));
+    constexpr Int kNone = static_cast<Int>(~(Int{1} << (8 * sizeof(Int) - 1)));
+    MaskOf<T> first = integers<T>(kNone), number = lane_numbers<T>();
+    for (index_t j = 0; j < n; j += kLanes<T>, number += integers<T>(static_cast<Int>(kLanes<T>))) {
+        // Lanes beyond the end have greater numbers than any that is there, so that none of them is the
+        // first.
+        const Vec<T> v = n - j < kLanes<T> ? load_or_least(row + j, n - j) : load(row + j);
+        const MaskOf<T> candidate = v == most ? number : first;
+        first = candidate < first ? candidate : first;
+    }
+    Int least = kNone;
+    for (int lane = 0; lane < kLanes<T>; ++lane) least = first[lane] < least ? first[lane] : least;
+    return static_cast<index_t>(least);
+}
+
+// The number of the largest element for each lane; 1 or 0 for a single one above or below the threshold.
+template <class T>
+RANVIER_INLINE MaskOf<T> largest_of_columns(index_t n, const T* x, T threshold) {
+    using Int = typename LaneInt<T>::type;
+    Vec<T> most = load(x);
+    MaskOf<T> place = {};
+    if (n == 1) return most > broadcast(threshold);
+    for (index_t j = 1; j < n; ++j) {
+        const Vec<T> v = load(x + j * kLanes<T>);
+        const MaskOf<T> greater = v > most;
+        most = select<T>(greater, v, most);
+        place = greater ? integers<T>(static_cast<Int>(j)) : place;
+    }
+    return place;
+}
+
+template <class T>
+void hit_columns(index_t n, const T* p, const T* t, T threshold, bool* hits) {
+    const MaskOf<T> same = largest_of_columns<T>(n, p, threshold) == largest_of_columns<T>(n, t, T(0.5));
+    for (int lane = 0; lane < kLanes<T>; ++lane) hits[lane] = same[lane] != 0;
+}
+
+}  // namespace
+
+#define RANVIER_LOSS_KERNELS(T)                                                                               \
+    {                                                                                                         \
+        {elementwise_row<T, Squares>, elementwise_row<T, Binary>, elementwise_row<T, Logits>,                 \
+         elementwise_row<T, Margin>,  wrong_classes_row<T>,       cross_entropy_row<T>},                      \
+            {elementwise_columns<T, Squares>, elementwise_columns<T, Binary>, elementwise_columns<T, Logits>, \
+             elementwise_columns<T, Margin>,  wrong_classes_columns<T>,       cross_entropy_columns<T>},      \
+            largest<T>, hit_columns<T>                                                                        \
+    }
+
+constinit const LossKernels<float> loss_float32 = RANVIER_LOSS_KERNELS(float);
+constinit const LossKernels<double> loss_float64 = RANVIER_LOSS_KERNELS(double);
+
+}  // namespace ranvier::RANVIER_ISA
