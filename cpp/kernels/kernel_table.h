@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "depthwise_kernels.h"
 #include "elementwise_kernels.h"
 #include "gemm_kernels.h"
 #include "normalization_kernels.h"
@@ -20,6 +21,7 @@ struct Kernels {
     const PlaneKernels<T>* plane;
     const WinogradKernels<T>* winograd;
     const NormalizationKernels<T>* normalization;
+    const DepthwiseKernels<T>* depthwise;
 };
 
 struct KernelTable {

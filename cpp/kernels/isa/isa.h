@@ -23,6 +23,8 @@ extern const WinogradKernels<float> winograd_float32;
 extern const WinogradKernels<double> winograd_float64;
 extern const NormalizationKernels<float> normalization_float32;
 extern const NormalizationKernels<double> normalization_float64;
+extern const DepthwiseKernels<float> depthwise_float32;
+extern const DepthwiseKernels<double> depthwise_float64;
 
 extern const KernelTable table;
 
