@@ -8,6 +8,7 @@
 #include "../platform/denormals.h"
 #include "conv2d_algorithm.h"
 #include "conv2d_channels_last.h"
+#include "conv2d_depthwise.h"
 #include "conv2d_pointwise.h"
 #include "planes.h"
 #include "ranvier/memory.h"
@@ -66,7 +67,6 @@ public:
           group_out_(shape.out_channels / shape.groups),
           depth_(group_in_ * shape.kernel_height * shape.kernel_width),
           block_rows_(std::clamp<index_t>(kBlockPixels / layout_.pitch, 1, layout_.rows.out)),
-          one_channel_(is_depthwise(shape) && y.strides[3] == 1),
           rows_apart_(rows_apart()),
           offsets_(depth_) {
         layout_.write_offsets(group_in_, offsets_.data());
@@ -111,23 +111,13 @@ private:
                             : x_.data + image * x_.strides[0] + group * group_in_ * layout_.channel) +
             y0 * layout_.pitch;
         T* to = y_.data + image * y_.strides[0] + group * group_out_ * y_.strides[1] + y0 * y_.strides[2];
-        if (one_channel_)
-            correlate(group, source, rows, to);
-        else if (rows_apart_)
+        if (rows_apart_)
             for (index_t i = 0; i < rows; ++i)
                 multiply_run(group, source + i * layout_.pitch, layout_.cols.out, to + i * y_.strides[2],
                              y_.strides[1]);
         else
             return multiply_through_copy(group, source, rows, to);
         for (index_t o = 0; o < group_out_; ++o) activate(rows, to + o * y_.strides[1], y_.strides[2]);
-    }
-
-    // A group of one input and one output channel, with stride and dilation 1: no product, but sums along the
-    // rows.
-    void correlate(index_t group, const T* source, index_t rows, T* to) const {
-        kernels<T>().plane->correlate(rows, layout_.cols.out, s_.kernel_height, s_.kernel_width,
-                                      w_ + group * depth_, source, layout_.pitch,
-                                      bias_ ? bias_ + group : nullptr, to, y_.strides[2]);
     }
 
     // All output channels of a group at `pixels` neighbouring pixels, without the activation.
@@ -197,7 +187,7 @@ private:
     PlaneLayout layout_;
     index_t group_in_, group_out_, depth_;
     index_t block_rows_;  // of output pixels in one task
-    bool one_channel_, rows_apart_;
+    bool rows_apart_;
     Scratch<index_t> offsets_;
 };
 
@@ -239,6 +229,8 @@ void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<con
     FlushDenormals flush;
     if (is_pointwise(shape) && is_matrix(x, shape.in_width) && is_matrix(y, shape.in_width))
         return pointwise_forward(shape, x, w, bias, y, activation, parameter);
+    if (is_depthwise(shape) && has_unit_columns(x) && has_unit_columns(y))
+        return depthwise_forward(shape, x, w, bias, y, activation, parameter);
     if (const auto* transforms = winograd_for_outputs<T>(shape))
         return winograd_forward(*transforms, shape, x, w, prepared ? prepared->transformed.data() : nullptr,
                                 bias, y, activation, parameter);

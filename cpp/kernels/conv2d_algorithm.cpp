@@ -94,12 +94,6 @@ Conv2dShape reversed(const Conv2dShape& shape) {
     return r;
 }
 
-bool is_depthwise(const Conv2dShape& s) {
-    return s.groups == s.in_channels && s.groups == s.out_channels && s.stride_height == 1 &&
-           s.stride_width == 1 && s.dilation_height == 1 && s.dilation_width == 1 && s.padding_height >= 0 &&
-           s.padding_width >= 0;
-}
-
 template const WinogradTransforms<float>* winograd_for_outputs(const Conv2dShape&);
 template const WinogradTransforms<double>* winograd_for_outputs(const Conv2dShape&);
 template const WinogradTransforms<float>* winograd_for_weights(const Conv2dShape&);

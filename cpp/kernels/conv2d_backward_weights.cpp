@@ -5,6 +5,7 @@
 // with zeros where pixels were dropped. Images are summed in chunks whose number depends on the batch alone.
 #include "../platform/denormals.h"
 #include "conv2d_algorithm.h"
+#include "conv2d_depthwise.h"
 #include "planes.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/memory.h"
@@ -286,6 +287,8 @@ void conv2d_backward_weights(const Conv2dShape& shape, const Images<const T>& gr
         return;
     }
     FlushDenormals flush;
+    if (is_depthwise(shape) && has_unit_columns(grad) && has_unit_columns(x))
+        return depthwise_backward_weights(shape, grad, x, grad_w, grad_bias, accumulate);
     if (const auto* transforms = winograd_for_weights<T>(shape)) {
         winograd_backward_weights(*transforms, shape, grad, x, grad_w, accumulate);
         if (grad_bias) sum_planes(shape, grad, grad_bias, accumulate);

@@ -18,9 +18,6 @@ struct PlaneKernels {
     // to[i][j] = from[i][j].
     void (*copy_rows)(index_t rows, index_t cols, const T* from, index_t from_stride, T* to,
                       index_t to_stride);
-    // to[i][j] = sum over the taps (k, l) of w[k][l] * from[i + k][j + l], and *bias if it is not nullptr.
-    void (*correlate)(index_t rows, index_t cols, index_t kernel_height, index_t kernel_width, const T* w,
-                      const T* from, index_t from_stride, const T* bias, T* to, index_t to_stride);
 
     // Lines of n elements, up to a vector's lanes of them, become vectors of their i-th elements, and back
     // again. to[i * to_stride + lane] = from[lane * stride + i], zero for the lanes from `lines` on.
