@@ -50,7 +50,7 @@ public:
           cols_(cols_of(shape)),
           in_(round_up(shape.in_channels, kernels<T>().plane->lanes)),
           out_(round_up(shape.out_channels, kernels<T>().plane->lanes)),
-          width_((cols_.out - 1) * cols_.stride + reach(cols_)),
+          width_(cols_.read(cols_.out)),
           taps_(rows_.kernel * cols_.kernel),
           panels_(panels_of<T>(shape)),
           writer_(y, shape.out_channels, cols_.out, bias, activation, parameter) {
@@ -71,28 +71,24 @@ public:
     }
 
 private:
-    static index_t reach(const Axis& axis) { return (axis.kernel - 1) * axis.dilation + 1; }
-    // Of the images' rows that so many rows of outputs read.
-    index_t height_for(index_t rows) const { return (rows - 1) * rows_.stride + reach(rows_); }
-
     // `count` rows of outputs from `first` on.
     void compute(index_t first, index_t count) const {
         const index_t pixels = count * cols_.out;
         index_t height = 0;
         for_each_image(rows_.out, first, count,
-                       [&](index_t, index_t, index_t rows) { height += height_for(rows); });
+                       [&](index_t, index_t, index_t rows) { height += rows_.read(rows); });
         Scratch<T> source(height * width_ * in_), products(pixels * out_);
         Scratch<index_t> offsets(pixels);
         index_t* offset = offsets.data();
         T* to = source.data();
         for_each_image(rows_.out, first, count, [&](index_t image, index_t row, index_t rows) {
             gather_window(x_, image, s_.in_channels, rows_.size, cols_.size,
-                          {row * rows_.stride - rows_.padding, height_for(rows), -cols_.padding, width_}, to,
+                          {row * rows_.stride - rows_.padding, rows_.read(rows), -cols_.padding, width_}, to,
                           in_);
             for (index_t y = 0; y < rows; ++y)
                 for (index_t x = 0; x < cols_.out; ++x)
                     *offset++ = to - source.data() + (y * rows_.stride * width_ + x * cols_.stride) * in_;
-            to += height_for(rows) * width_ * in_;
+            to += rows_.read(rows) * width_ * in_;
         });
         multiply_pixels(pixels, source.data(), offsets.data(), taps_.data(), panels_, packed_,
                         products.data());
@@ -115,7 +111,8 @@ private:
     ChannelWriter<T> writer_;
 };
 
-// Without the rows that no tap reads, of a kernel of one row.
+}  // namespace
+
 Conv2dShape without_unread_rows(const Conv2dShape& shape, index_t& row_stride) {
     Conv2dShape s = shape;
     if (s.kernel_height == 1 && s.padding_height == 0) {
@@ -125,8 +122,6 @@ Conv2dShape without_unread_rows(const Conv2dShape& shape, index_t& row_stride) {
     }
     return s;
 }
-
-}  // namespace
 
 template <class T>
 bool is_channels_last(const Conv2dShape& s) {
