@@ -5,7 +5,9 @@
 // with zeros where pixels were dropped. Images are summed in chunks whose number depends on the batch alone.
 #include "../platform/denormals.h"
 #include "conv2d_algorithm.h"
+#include "conv2d_channels_last.h"
 #include "conv2d_depthwise.h"
+#include "conv2d_pointwise.h"
 #include "planes.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/memory.h"
@@ -264,6 +266,12 @@ void sum_planes(const Conv2dShape& s, const Images<const T>& grad, T* sums, bool
     });
 }
 
+// Whether the images serve as matrices where they lie, large enough that to rearrange them gains nothing.
+bool is_large_matrix(const Conv2dShape& s) {
+    constexpr index_t kPixels = 64;
+    return is_pointwise(s) && s.in_height * s.in_width >= kPixels;
+}
+
 // The gradient of nothing.
 template <class T>
 void clear(const Conv2dShape& s, const Images<T>& w, T* grad_bias) {
@@ -291,6 +299,9 @@ void conv2d_backward_weights(const Conv2dShape& shape, const Images<const T>& gr
         return depthwise_backward_weights(shape, grad, x, grad_w, grad_bias, accumulate);
     if (const auto* transforms = winograd_for_weights<T>(shape)) {
         winograd_backward_weights(*transforms, shape, grad, x, grad_w, accumulate);
+        if (grad_bias) sum_planes(shape, grad, grad_bias, accumulate);
+    } else if (is_channels_last<T>(shape) && !is_large_matrix(shape)) {
+        channels_last_backward_weights(shape, grad, x, grad_w, accumulate);
         if (grad_bias) sum_planes(shape, grad, grad_bias, accumulate);
     } else {
         BackwardWeights<T>(shape, grad, x).run(grad_w, grad_bias, accumulate);

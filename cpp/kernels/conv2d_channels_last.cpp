@@ -15,6 +15,30 @@ constexpr index_t kHeld = 96 << 10;
 constexpr index_t kLeastPixels = 48;
 
 template <class T>
+PackedPanels<T> panels_of(const Conv2dShape& s) {
+    return {s.in_channels, s.kernel_height * s.kernel_width,
+            round_up(s.out_channels, kernels<T>().plane->lanes)};
+}
+
+// `w` is contiguous.
+template <class T>
+void pack(const Conv2dShape& s, const T* w, T* to) {
+    const index_t lanes = kernels<T>().plane->lanes;
+    const PackedPanels<T> panels = panels_of<T>(s);
+    const index_t taps = panels.taps, depth = panels.channels * taps;
+    parallel_for(panels.outputs / lanes, threads_for(static_cast<double>(panels.size())), [&](index_t task) {
+        const index_t o = task * lanes, panel = o / panels.panel * panels.panel;
+        Scratch<T> vectors(depth * lanes);
+        kernels<T>().plane->gather_lanes(std::min(lanes, s.out_channels - o), depth, w + o * depth, depth,
+                                         vectors.data(), lanes);
+        for (index_t c = 0; c < panels.channels; ++c)
+            for (index_t t = 0; t < taps; ++t)
+                std::copy_n(vectors.data() + (c * taps + t) * lanes, lanes,
+                            to + panels.at(panel, c, t) + o - panel);
+    });
+}
+
+template <class T>
 class ChannelsLastForward {
 public:
     ChannelsLastForward(const Conv2dShape& shape, const Images<const T>& x, const T* packed, const T* bias,
@@ -26,8 +50,9 @@ public:
           cols_(cols_of(shape)),
           in_(round_up(shape.in_channels, kernels<T>().plane->lanes)),
           out_(round_up(shape.out_channels, kernels<T>().plane->lanes)),
-          width_((cols_.out - 1) * cols_.stride + reach(cols_)),
+          width_(cols_.read(cols_.out)),
           taps_(rows_.kernel * cols_.kernel),
+          panels_(panels_of<T>(shape)),
           writer_(y, shape.out_channels, cols_.out, bias, activation, parameter) {
         for (index_t i = 0; i < rows_.kernel; ++i)
             for (index_t j = 0; j < cols_.kernel; ++j)
@@ -46,31 +71,27 @@ public:
     }
 
 private:
-    static index_t reach(const Axis& axis) { return (axis.kernel - 1) * axis.dilation + 1; }
-    // Of the images' rows that so many rows of outputs read.
-    index_t height_for(index_t rows) const { return (rows - 1) * rows_.stride + reach(rows_); }
-
     // `count` rows of outputs from `first` on.
     void compute(index_t first, index_t count) const {
         const index_t pixels = count * cols_.out;
         index_t height = 0;
         for_each_image(rows_.out, first, count,
-                       [&](index_t, index_t, index_t rows) { height += height_for(rows); });
+                       [&](index_t, index_t, index_t rows) { height += rows_.read(rows); });
         Scratch<T> source(height * width_ * in_), products(pixels * out_);
         Scratch<index_t> offsets(pixels);
         index_t* offset = offsets.data();
         T* to = source.data();
         for_each_image(rows_.out, first, count, [&](index_t image, index_t row, index_t rows) {
             gather_window(x_, image, s_.in_channels, rows_.size, cols_.size,
-                          {row * rows_.stride - rows_.padding, height_for(rows), -cols_.padding, width_}, to,
+                          {row * rows_.stride - rows_.padding, rows_.read(rows), -cols_.padding, width_}, to,
                           in_);
             for (index_t y = 0; y < rows; ++y)
                 for (index_t x = 0; x < cols_.out; ++x)
                     *offset++ = to - source.data() + (y * rows_.stride * width_ + x * cols_.stride) * in_;
-            to += height_for(rows) * width_ * in_;
+            to += rows_.read(rows) * width_ * in_;
         });
-        multiply_pixels(pixels, source.data(), offsets.data(), s_.in_channels,
-                        {taps_.data(), rows_.kernel * cols_.kernel}, packed_, out_, products.data());
+        multiply_pixels(pixels, source.data(), offsets.data(), taps_.data(), panels_, packed_,
+                        products.data());
         const T* from = products.data();
         for_each_image(rows_.out, first, count, [&](index_t image, index_t row, index_t rows) {
             for (index_t o = 0; o < s_.out_channels; o += kernels<T>().plane->lanes)
@@ -86,31 +107,12 @@ private:
     index_t in_, out_;  // channels, in whole vectors
     index_t width_;     // of the part of an image's row that the outputs read
     Scratch<index_t> taps_;
+    PackedPanels<T> panels_;
     ChannelWriter<T> writer_;
 };
 
-template <class T>
-index_t packed_size(const Conv2dShape& s) {
-    return round_up(s.out_channels, kernels<T>().plane->lanes) * s.in_channels * s.kernel_height *
-           s.kernel_width;
-}
+}  // namespace
 
-// See pixel_products.h; `w` is contiguous.
-template <class T>
-void pack(const Conv2dShape& s, const T* w, T* to) {
-    const PlaneKernels<T>& plane = *kernels<T>().plane;
-    const index_t depth = s.in_channels * s.kernel_height * s.kernel_width;
-    const index_t outputs = round_up(s.out_channels, plane.lanes), panel = 2 * plane.lanes;
-    parallel_for(ceil_div(outputs, panel), threads_for(static_cast<double>(packed_size<T>(s))),
-                 [&](index_t task) {
-                     const index_t o = task * panel, width = panel_width<T>(outputs, o);
-                     for (index_t k = 0; k < width; k += plane.lanes)
-                         plane.gather_lanes(std::min(plane.lanes, s.out_channels - o - k), depth,
-                                            w + (o + k) * depth, depth, to + o * depth + k, width);
-                 });
-}
-
-// Without the rows that no tap reads, of a kernel of one row.
 Conv2dShape without_unread_rows(const Conv2dShape& shape, index_t& row_stride) {
     Conv2dShape s = shape;
     if (s.kernel_height == 1 && s.padding_height == 0) {
@@ -120,8 +122,6 @@ Conv2dShape without_unread_rows(const Conv2dShape& shape, index_t& row_stride) {
     }
     return s;
 }
-
-}  // namespace
 
 template <class T>
 bool is_channels_last(const Conv2dShape& s) {
@@ -134,7 +134,7 @@ void channels_last_forward(const Conv2dShape& shape, const Images<const T>& x, c
                            T parameter) {
     Images<const T> read = x;
     const Conv2dShape s = without_unread_rows(shape, read.strides[2]);
-    const index_t size = packed ? 0 : packed_size<T>(shape);
+    const index_t size = packed ? 0 : panels_of<T>(shape).size();
     Scratch<T> memory(size), contiguous(size);
     if (!packed) {
         pack(shape, contiguous_weights(shape, w, contiguous.data()), memory.data());
@@ -145,7 +145,7 @@ void channels_last_forward(const Conv2dShape& shape, const Images<const T>& x, c
 
 template <class T>
 void pack_forward(const Conv2dShape& shape, const Images<const T>& w, Buffer<T>& to) {
-    const index_t size = packed_size<T>(shape);
+    const index_t size = panels_of<T>(shape).size();
     if (to.size() != size) to = Buffer<T>(size);
     Scratch<T> contiguous(size);
     pack(shape, contiguous_weights(shape, w, contiguous.data()), to.data());

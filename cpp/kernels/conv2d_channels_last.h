@@ -24,8 +24,10 @@ void channels_last_backward_input(const Conv2dShape& shape, const Images<const T
                                   const Images<const T>& w, const T* packed, const Images<T>& grad_x);
 template <class T>
 void channels_last_backward_weights(const Conv2dShape& shape, const Images<const T>& grad,
-                                    const Images<const T>& x, const Images<T>& grad_w, T* grad_bias,
-                                    bool accumulate);
+                                    const Images<const T>& x, const Images<T>& grad_w, bool accumulate);
+
+// Without the rows that no tap reads, of a kernel of one row: those that are left lie further apart.
+Conv2dShape without_unread_rows(const Conv2dShape& shape, index_t& row_stride);
 
 template <class T>
 void pack_forward(const Conv2dShape& shape, const Images<const T>& w, Buffer<T>& to);

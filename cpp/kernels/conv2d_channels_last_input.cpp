@@ -43,6 +43,12 @@ private:
 };
 
 template <class T>
+index_t packed_size(const Conv2dShape& s) {
+    return round_up(s.in_channels, kernels<T>().plane->lanes) * s.out_channels * s.kernel_height *
+           s.kernel_width;
+}
+
+template <class T>
 class ChannelsLastBackwardInput {
 public:
     ChannelsLastBackwardInput(const Conv2dShape& shape, const Images<const T>& grad, const T* packed,
@@ -116,15 +122,15 @@ private:
         Scratch<index_t> memory(2 * count * cols_.size);
         index_t *places = memory.data(), *offsets = places + count * cols_.size;
         index_t pixels = 0, row_of_task = 0, row_of_source = 0;
+        const index_t column = round_up(cols_.padding - c, cols_.stride) + c - cols_.padding;  // the first
         for_each_image(rows_.size, first, count, [&](index_t, index_t row, index_t rows) {
             for (index_t y = row; y < row + rows; ++y, ++row_of_task) {
                 if ((y + rows_.padding) % rows_.stride != r) continue;
                 const index_t line = row_of_source + last_read(rows_, y) - first_read(rows_, row);
-                const index_t before = (c - cols_.padding) % cols_.stride;
-                for (index_t x = before < 0 ? before + cols_.stride : before; x < cols_.size;
-                     x += cols_.stride, ++pixels) {
+                index_t x = column, offset = (line * width_ + last_read(cols_, x) - window_) * out_;
+                for (; x < cols_.size; x += cols_.stride, offset += out_, ++pixels) {
                     places[pixels] = row_of_task * cols_.size + x;
-                    offsets[pixels] = (line * width_ + last_read(cols_, x) - window_) * out_;
+                    offsets[pixels] = offset;
                 }
             }
             row_of_source += height_for(row, rows);
@@ -136,9 +142,9 @@ private:
         }
         const bool all = pixels == count * cols_.size;
         Scratch<T> products(all ? 0 : pixels * in_);
-        multiply_pixels(pixels, source, offsets, s_.out_channels,
-                        {offsets_.data() + skipped, taps_.count(phase)},
-                        packed_ + skipped * in_ * s_.out_channels, in_, all ? sums : products.data());
+        multiply_pixels(pixels, source, offsets, offsets_.data() + skipped,
+                        PackedPanels<T>{s_.out_channels, taps_.count(phase), in_},
+                        packed_ + skipped * in_ * s_.out_channels, all ? sums : products.data());
         for (index_t k = 0; !all && k < pixels; ++k)
             std::copy_n(products.data() + k * in_, in_, sums + places[k] * in_);
     }
@@ -154,41 +160,31 @@ private:
     ChannelWriter<T> writer_;
 };
 
-template <class T>
-index_t packed_size(const Conv2dShape& s) {
-    return round_up(s.in_channels, kernels<T>().plane->lanes) * s.out_channels * s.kernel_height *
-           s.kernel_width;
-}
-
-// The weights of each phase as in pixel_products.h, with the gradient's channels as the inputs; `w` is
-// contiguous.
+// The weights of each phase, with the gradient's channels as the inputs; `w` is contiguous.
 template <class T>
 void pack(const Conv2dShape& s, const T* w, T* to) {
     const PlaneKernels<T>& plane = *kernels<T>().plane;
-    const Axis rows = rows_of(s), cols = cols_of(s);
-    const PhaseTaps taps(rows, cols);
-    const index_t inputs = round_up(s.in_channels, plane.lanes), panel = 2 * plane.lanes;
-    const index_t kernel = rows.kernel * cols.kernel;
-    const auto pack_panel = [&](index_t first, index_t width, index_t o, const T* of_taps, index_t lane) {
-        for (index_t phase = 0; phase < rows.stride * cols.stride; ++phase) {
-            const index_t skipped = taps.first(phase), count = taps.count(phase);
-            T* line = to + (skipped * inputs + first * count) * s.out_channels + o * count * width + lane;
-            for (index_t k = 0; k < count; ++k, line += width)
-                std::copy_n(of_taps + taps.tap(skipped + k) * plane.lanes, plane.lanes, line);
-        }
+    const PhaseTaps taps(rows_of(s), cols_of(s));
+    const index_t inputs = round_up(s.in_channels, plane.lanes), kernel = s.kernel_height * s.kernel_width;
+    const auto pack_vectors = [&](index_t phase, index_t c, index_t o, const T* vectors) {
+        const PackedPanels<T> panels = {s.out_channels, taps.count(phase), inputs};
+        const index_t panel = c / panels.panel * panels.panel, skipped = taps.first(phase);
+        T* of_phase = to + skipped * inputs * s.out_channels + c - panel;
+        for (index_t t = 0; t < panels.taps; ++t)
+            std::copy_n(vectors + taps.tap(skipped + t) * plane.lanes, plane.lanes,
+                        of_phase + panels.at(panel, o, t));
     };
-    parallel_for(ceil_div(inputs, panel), threads_for(static_cast<double>(packed_size<T>(s))),
-                 [&](index_t task) {
-                     const index_t first = task * panel, width = panel_width<T>(inputs, first);
-                     Scratch<T> of_taps(kernel * plane.lanes);
-                     for (index_t o = 0; o < s.out_channels; ++o)
-                         for (index_t k = 0; k < width; k += plane.lanes) {
-                             plane.gather_lanes(std::min(plane.lanes, s.in_channels - first - k), kernel,
-                                                w + (o * s.in_channels + first + k) * kernel, kernel,
-                                                of_taps.data(), plane.lanes);
-                             pack_panel(first, width, o, of_taps.data(), k);
-                         }
-                 });
+    const double elements = static_cast<double>(packed_size<T>(s));
+    parallel_for(inputs / plane.lanes, threads_for(elements), [&](index_t task) {
+        const index_t c = task * plane.lanes;
+        Scratch<T> vectors(kernel * plane.lanes);
+        for (index_t o = 0; o < s.out_channels; ++o) {
+            plane.gather_lanes(std::min(plane.lanes, s.in_channels - c), kernel,
+                               w + (o * s.in_channels + c) * kernel, kernel, vectors.data(), plane.lanes);
+            for (index_t phase = 0; phase < s.stride_height * s.stride_width; ++phase)
+                pack_vectors(phase, c, o, vectors.data());
+        }
+    });
 }
 
 }  // namespace

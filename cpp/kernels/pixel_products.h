@@ -1,7 +1,7 @@
 // Products of pixels whose channels are neighbours with weights in panels.
 //
-// Weights are packed as [panel of outputs][input channel][tap][output], a panel as wide as the registers'
-// tile, the last one in whole vectors.
+// Panels are as wide as the registers' tile, the last one in whole vectors. The depth is cut by depth_block()
+// into blocks of whole channels; in each panel lie, block by block, the weights as [tap][channel][output].
 #pragma once
 
 #include <algorithm>
@@ -11,34 +11,33 @@
 
 namespace ranvier {
 
-// Some taps: where they lie from the pixel of the output.
-struct Taps {
-    const index_t* offsets;
-    index_t count;
+// How the weights of `channels` inputs and `taps` taps for `outputs` outputs (in whole vectors) are packed.
+template <class T>
+struct PackedPanels {
+    index_t channels, taps, outputs;
+    index_t panel = 2 * kernels<T>().plane->lanes;
+    index_t block = std::max<index_t>(1, taps == 0 ? 1 : depth_block<T>(channels * taps) / taps);
+
+    index_t size() const { return channels * taps * outputs; }
+    index_t width(index_t o) const { return std::min(panel, outputs - o); }
+    // Where the vector of (channel c, tap t) begins in the panel of output o, which is a panel's first.
+    index_t at(index_t o, index_t c, index_t t) const {
+        const index_t first = c / block * block, length = std::min(block, channels - first);
+        return o * channels * taps + (first * taps + t * length + c - first) * width(o);
+    }
 };
 
-// The width of the panel that begins at output o of `outputs`, which are whole vectors.
+// The sums of all outputs at some pixels, `outputs` apart.
 template <class T>
-index_t panel_width(index_t outputs, index_t o) {
-    return std::min(2 * kernels<T>().plane->lanes, outputs - o);
-}
-
-// The sums of `outputs` outputs at some pixels, `outputs` apart, over channels and taps; the depth is cut by
-// depth_block() into blocks of whole channels.
-template <class T>
-void multiply_pixels(index_t pixels, const T* from, const index_t* pixel_offsets, index_t channels,
-                     const Taps& taps, const T* packed, index_t outputs, T* to) {
+void multiply_pixels(index_t pixels, const T* from, const index_t* pixel_offsets, const index_t* tap_offsets,
+                     const PackedPanels<T>& panels, const T* packed, T* to) {
     const PlaneKernels<T>& plane = *kernels<T>().plane;
-    const index_t length =
-        std::max<index_t>(1, depth_block<T>(channels * taps.count) / std::max<index_t>(1, taps.count));
-    for (index_t o = 0; o < outputs; o += 2 * plane.lanes) {
-        const index_t width = panel_width<T>(outputs, o);
-        const T* panel = packed + o * channels * taps.count;
-        for (index_t c = 0; c < channels; c += length)
-            plane.multiply_pixels(pixels, width / plane.lanes, std::min(length, channels - c), taps.count,
-                                  from + c, pixel_offsets, taps.offsets, panel + c * taps.count * width,
-                                  to + o, outputs, c > 0);
-    }
+    for (index_t o = 0; o < panels.outputs; o += panels.panel)
+        for (index_t c = 0; c < panels.channels; c += panels.block)
+            plane.multiply_pixels(pixels, panels.width(o) / plane.lanes,
+                                  std::min(panels.block, panels.channels - c), panels.taps, from + c,
+                                  pixel_offsets, tap_offsets, packed + panels.at(o, c, 0), to + o,
+                                  panels.outputs, c > 0);
 }
 
 }  // namespace ranvier

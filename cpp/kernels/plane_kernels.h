@@ -31,8 +31,8 @@ struct PlaneKernels {
     void (*scatter_sums)(index_t lines, index_t n, const T* from, index_t from_stride, T* to, index_t stride,
                          bool accumulate);
 
-    // Convolutions of images with neighbouring channels: to[i * to_stride + o] (+)= the sum over channels k
-    // and taps t of from[pixel_offsets[i] + tap_offsets[t] + k] times weights[k][t][o], in this order, for
+    // Convolutions of images with neighbouring channels: to[i * to_stride + o] (+)= the sum over taps t and
+    // channels k of from[pixel_offsets[i] + tap_offsets[t] + k] times weights[t][k][o], in this order, for
     // the output channels o of one vector or two.
     void (*multiply_pixels)(index_t pixels, index_t vectors, index_t channels, index_t taps, const T* from,
                             const index_t* pixel_offsets, const index_t* tap_offsets, const T* weights, T* to,

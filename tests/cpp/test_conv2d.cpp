@@ -168,7 +168,8 @@ TEST_P(Conv2d, GradientsToWeightsAreAddedToWhatIsThere) {
              {shape_of(2, 1, 16, 9, 28, 5, 1, 2, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1),
               shape_of(4, 4, 6, 9, 11, 3, 3, 2, 2, 2), shape_of(2, 5, 5, 12, 33, 3, 1, 1, 1, 5),
               shape_of(9, 16, 20, 32, 32, 3, 1, 1, 1, 1), shape_of(2, 6, 4, 8, 8, 1, 1, 0, 1, 1),
-              shape_of(2, 90, 100, 5, 4, 3, 1, 1, 1, 1), shape_of(0, 3, 4, 5, 5, 3, 1, 1, 1, 1)}) {
+              shape_of(2, 90, 100, 5, 4, 3, 1, 1, 1, 1), shape_of(3, 10, 19, 9, 8, 3, 2, 1, 1, 1),
+              shape_of(0, 3, 4, 5, 5, 3, 1, 1, 1, 1)}) {
             expect_accumulation<float>(shape);
             expect_accumulation<double>(shape);
         }
@@ -179,7 +180,7 @@ TEST_P(Conv2d, GradientsToWeightsAreAddedToWhatIsThere) {
 TEST_P(Conv2d, PreparedWeightsGiveTheSameBits) {
     for (const Conv2dShape& shape :
          {shape_of(3, 16, 32, 14, 14, 5, 1, 2, 1, 1), shape_of(40, 20, 17, 9, 13, 3, 1, 1, 1, 1),
-          shape_of(2, 3, 8, 10, 10, 3, 2, 1, 1, 1)}) {
+          shape_of(2, 3, 8, 10, 10, 3, 2, 1, 1, 1), shape_of(3, 20, 35, 12, 9, 3, 2, 1, 1, 1)}) {
         Problem<float> p(shape), prepared(shape);
         ranvier::PreparedWeights<float> weights;
         for (int time = 0; time < 2; ++time) {

@@ -37,9 +37,9 @@ void pixel_tile(const PixelOperands<T>& o) {
     for (int i = 0; i < ROWS; ++i) pixels[i] = o.pixels + o.pixel_offsets[i];
     Vec<T> sum[ROWS][VECS] = {};
     const T* weights = o.weights;
-    for (index_t c = 0; c < o.channels; ++c)
-        for (index_t tap = 0; tap < o.taps; ++tap, weights += VECS * kLanes<T>) {
-            const index_t at = o.tap_offsets[tap] + c;
+    for (index_t tap = 0; tap < o.taps; ++tap) {
+        const index_t first = o.tap_offsets[tap], end = first + o.channels;
+        for (index_t at = first; at < end; ++at, weights += VECS * kLanes<T>) {
             Vec<T> column[VECS];
 #pragma GCC unroll 2
             for (int v = 0; v < VECS; ++v) column[v] = load(weights + v * kLanes<T>);
@@ -50,6 +50,7 @@ void pixel_tile(const PixelOperands<T>& o) {
                 for (int v = 0; v < VECS; ++v) sum[i][v] = fma(element, column[v], sum[i][v]);
             }
         }
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 2
