@@ -22,9 +22,9 @@ class OpenmpTeam final : public Team {
 public:
     void assemble(int threads, int usual, detail::RegionFunction function, void* body) override {
         work_ = {threads, std::min(std::max(threads, usual), kMostThreads), function, body};
+        left_.store(0);
         open();
         enter_region();
-        note_wait(dismissed_, Clock::now());
         if (const std::exception_ptr error = std::exchange(thrown_, nullptr)) std::rethrow_exception(error);
     }
 
@@ -44,8 +44,9 @@ private:
             if (member == 0) {
                 lead(omp_get_num_threads());
                 if (is_forked_child()) std::longjmp(behind_barrier, 1);
-            } else if (member < work_.threads) {
-                serve(member);
+            } else {
+                if (member < work_.threads) serve(member);
+                left_.fetch_add(1);
             }
         }
     }
@@ -58,8 +59,11 @@ private:
         } catch (...) {
             thrown_ = std::current_exception();
         }
-        dismissed_ = Clock::now();
+        if (is_forked_child()) return;
         dismiss();
+        // A woken thread may stand behind this one on the same processor for milliseconds if this one spins
+        // at the barrier.
+        wait_for(left_, present - 1);
     }
 
     struct Work {
@@ -68,7 +72,7 @@ private:
         void* body;
     } work_ = {};
     std::exception_ptr thrown_;
-    Clock::time_point dismissed_;
+    std::atomic<int> left_{0};
 };
 
 }  // namespace
