@@ -11,8 +11,10 @@
 
 #include <algorithm>
 #include <csetjmp>
+#include <thread>
 #include <utility>
 
+#include "affinity.h"
 #include "fork.h"
 
 namespace ranvier {
@@ -45,6 +47,7 @@ private:
                 lead(omp_get_num_threads());
                 if (is_forked_child()) std::longjmp(behind_barrier, 1);
             } else {
+                make_way(member);
                 if (member < work_.threads) serve(member);
                 left_.fetch_add(1);
             }
@@ -54,6 +57,7 @@ private:
     // No exception may leave a parallel region.
     void lead(int present) noexcept {
         admit(std::min(work_.threads, present));
+        if (Clock::now() - ended_ > kAwake) after_waking();
         try {
             work_.function(work_.body);
         } catch (...) {
@@ -61,10 +65,28 @@ private:
         }
         if (is_forked_child()) return;
         dismiss();
-        // A woken thread may stand behind this one on the same processor for milliseconds if this one spins
-        // at the barrier.
+        // Who is late on this processor gets it now; at the barrier this thread would spin.
         wait_for(left_, present - 1);
+        processor_.store(-1);
+        ended_ = Clock::now();
     }
+
+    // Systems like to put a woken thread on its waker's processor, and to leave it there for milliseconds,
+    // queued behind the caller. So the caller lets it in for a moment, in which it moves to another
+    // processor; unless OpenMP binds threads, for then they are where the user wants them.
+    void after_waking() override {
+        processor_.store(current_processor());
+        std::this_thread::yield();
+    }
+    void after_sleeping(int member) override { make_way(member); }
+    void make_way(int member) {
+        const int callers = processor_.load();
+        if (callers >= 0 && callers == current_processor() && omp_get_proc_bind() == omp_proc_bind_false)
+            leave_processor(callers, member - 1);
+    }
+
+    // After so long the threads that OpenMP keeps may be asleep.
+    static constexpr std::chrono::milliseconds kAwake{1};
 
     struct Work {
         int threads, size;
@@ -73,6 +95,8 @@ private:
     } work_ = {};
     std::exception_ptr thrown_;
     std::atomic<int> left_{0};
+    std::atomic<int> processor_{-1};  // the caller's, if in this region it has woken others
+    Clock::time_point ended_;
 };
 
 }  // namespace

@@ -66,6 +66,7 @@ void Team::announce(std::uint32_t state) {
     if (asleep_.load() == 0) return;
     if (state == kOpen) before_waking(helpers_);
     job_.notify_all();
+    if (state == kOpen) after_waking();
 }
 
 void Team::run(index_t tasks, int threads, detail::TaskFunction function, void* body) {

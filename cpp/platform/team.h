@@ -51,8 +51,9 @@ protected:
     // A member's, from 1 on: takes part in the caller's jobs until it is dismissed.
     void serve(int member);
 
-    // The caller is about to wake who sleeps; a member is about to sleep, and has slept.
+    // The caller is about to wake who sleeps, and has done so; a member is about to sleep, and has slept.
     virtual void before_waking(int /*helpers*/) {}
+    virtual void after_waking() {}
     virtual void before_sleeping(int /*member*/) {}
     virtual void after_sleeping(int /*member*/) {}
 
