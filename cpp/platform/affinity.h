@@ -1,4 +1,4 @@
-// The set of processors that a thread may run on, however many the machine has.
+// Processors, however many the machine has: where a thread runs, and the set of those that it may run on.
 #pragma once
 
 #if defined(__linux__)
@@ -60,6 +60,28 @@ private:
 
     std::vector<Word> words_;
 };
+
+// Negative if the system does not tell.
+inline int current_processor() { return sched_getcpu(); }
+
+// Moves the calling thread to one of the other processors that it may run on. Nothing forbids it to come
+// back.
+inline void leave_processor(int cpu, int choice) {
+    const CpuMask mask = CpuMask::of_thread(0);
+    std::vector<int> others = mask.processors();
+    others.erase(std::remove(others.begin(), others.end(), cpu), others.end());
+    if (others.empty()) return;
+    CpuMask::only(others[static_cast<std::size_t>(choice) % others.size()]).apply_to(0);
+    mask.apply_to(0);
+}
+
+}  // namespace ranvier
+
+#else
+namespace ranvier {
+
+inline int current_processor() { return -1; }
+inline void leave_processor(int /*cpu*/, int /*choice*/) {}
 
 }  // namespace ranvier
 #endif

@@ -11,8 +11,10 @@
 
 #include <algorithm>
 #include <csetjmp>
+#include <thread>
 #include <utility>
 
+#include "affinity.h"
 #include "fork.h"
 
 namespace ranvier {
@@ -22,9 +24,9 @@ class OpenmpTeam final : public Team {
 public:
     void assemble(int threads, int usual, detail::RegionFunction function, void* body) override {
         work_ = {threads, std::min(std::max(threads, usual), kMostThreads), function, body};
+        left_.store(0);
         open();
         enter_region();
-        note_wait(dismissed_, Clock::now());
         if (const std::exception_ptr error = std::exchange(thrown_, nullptr)) std::rethrow_exception(error);
     }
 
@@ -44,8 +46,10 @@ private:
             if (member == 0) {
                 lead(omp_get_num_threads());
                 if (is_forked_child()) std::longjmp(behind_barrier, 1);
-            } else if (member < work_.threads) {
-                serve(member);
+            } else {
+                make_way(member);
+                if (member < work_.threads) serve(member);
+                left_.fetch_add(1);
             }
         }
     }
@@ -53,14 +57,36 @@ private:
     // No exception may leave a parallel region.
     void lead(int present) noexcept {
         admit(std::min(work_.threads, present));
+        if (Clock::now() - ended_ > kAwake) after_waking();
         try {
             work_.function(work_.body);
         } catch (...) {
             thrown_ = std::current_exception();
         }
-        dismissed_ = Clock::now();
+        if (is_forked_child()) return;
         dismiss();
+        // Who is late on this processor gets it now; at the barrier this thread would spin.
+        wait_for(left_, present - 1);
+        processor_.store(-1);
+        ended_ = Clock::now();
     }
+
+    // Systems like to put a woken thread on its waker's processor, and to leave it there for milliseconds,
+    // queued behind the caller. So the caller lets it in for a moment, in which it moves to another
+    // processor; unless OpenMP binds threads, for then they are where the user wants them.
+    void after_waking() override {
+        processor_.store(current_processor());
+        std::this_thread::yield();
+    }
+    void after_sleeping(int member) override { make_way(member); }
+    void make_way(int member) {
+        const int callers = processor_.load();
+        if (callers >= 0 && callers == current_processor() && omp_get_proc_bind() == omp_proc_bind_false)
+            leave_processor(callers, member - 1);
+    }
+
+    // After so long the threads that OpenMP keeps may be asleep.
+    static constexpr std::chrono::milliseconds kAwake{1};
 
     struct Work {
         int threads, size;
@@ -68,7 +94,9 @@ private:
         void* body;
     } work_ = {};
     std::exception_ptr thrown_;
-    Clock::time_point dismissed_;
+    std::atomic<int> left_{0};
+    std::atomic<int> processor_{-1};  // the caller's, if in this region it has woken others
+    Clock::time_point ended_;
 };
 
 }  // namespace

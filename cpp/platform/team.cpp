@@ -66,6 +66,7 @@ void Team::announce(std::uint32_t state) {
     if (asleep_.load() == 0) return;
     if (state == kOpen) before_waking(helpers_);
     job_.notify_all();
+    if (state == kOpen) after_waking();
 }
 
 void Team::run(index_t tasks, int threads, detail::TaskFunction function, void* body) {
@@ -81,7 +82,7 @@ void Team::run(index_t tasks, int threads, detail::TaskFunction function, void* 
     announce(kOpen);
     take_tasks(0, [] { return false; });
     job_.store(job_.load(std::memory_order_relaxed) - kOpen + kClosed);
-    wait_for_members();
+    wait_for(inside_, 0);
     if (const std::exception_ptr error = std::exchange(error_, nullptr)) {
         failed_.store(false);
         std::rethrow_exception(error);
@@ -112,19 +113,15 @@ void Team::run_task(index_t task) {
     }
 }
 
-// A member that shares the caller's processor must be let in to finish.
-void Team::wait_for_members() {
-    for (int look = 0; inside_.load() > 0 && look < kLooks; ++look) pause();
-    if (inside_.load() == 0) return;
+void Team::wait_for(const std::atomic<int>& value, int wanted) {
+    for (int look = 0; value.load() != wanted && look < kLooks; ++look) pause();
+    if (value.load() == wanted) return;
     const auto start = Clock::now();
-    while (inside_.load() > 0) std::this_thread::yield();
-    note_wait(start, Clock::now());
-}
-
-void Team::note_wait(Clock::time_point from, Clock::time_point to) {
-    if (to - from <= kLongWait) return;
-    const auto distrust = std::min<Clock::duration>(kDistrust * (to - from), kMostDistrust);
-    distrusted_until_.store((to + distrust).time_since_epoch().count());
+    while (value.load() != wanted) std::this_thread::yield();
+    const auto end = Clock::now();
+    if (end - start <= kLongWait) return;
+    const auto distrust = std::min<Clock::duration>(kDistrust * (end - start), kMostDistrust);
+    distrusted_until_.store((end + distrust).time_since_epoch().count());
 }
 
 bool Team::was_prompt() const {

@@ -44,13 +44,16 @@ protected:
     void open();
     void admit(int threads) { threads_ = threads; }
     void dismiss();
-    void note_wait(Clock::time_point from, Clock::time_point to);
+    // Waits for a number to be reached, notes if it takes long, and lets members that share the caller's
+    // processor in.
+    void wait_for(const std::atomic<int>& value, int wanted);
 
     // A member's, from 1 on: takes part in the caller's jobs until it is dismissed.
     void serve(int member);
 
-    // The caller is about to wake who sleeps; a member is about to sleep, and has slept.
+    // The caller is about to wake who sleeps, and has done so; a member is about to sleep, and has slept.
     virtual void before_waking(int /*helpers*/) {}
+    virtual void after_waking() {}
     virtual void before_sleeping(int /*member*/) {}
     virtual void after_sleeping(int /*member*/) {}
 
@@ -66,7 +69,6 @@ private:
     template <class Leave>
     bool take_tasks(int thread, Leave&& leave);
     void run_task(index_t task);
-    void wait_for_members();
     void announce(std::uint32_t state);
 
     // What is left of a thread's tasks; on a cache line of its own.

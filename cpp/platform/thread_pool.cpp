@@ -72,7 +72,7 @@ private:
     // there for milliseconds. So each sleeper may wake up on another processor only, one for each; awake, it
     // is free again.
     void before_waking(int helpers) override {
-        const int here = sched_getcpu();
+        const int here = current_processor();
         std::vector<int> others = CpuMask::of_thread(0).processors();
         others.erase(std::remove(others.begin(), others.end(), here), others.end());
         if (here < 0 || others.empty()) return;

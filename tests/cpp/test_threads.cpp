@@ -189,7 +189,7 @@ TEST(Threads, LeaveTheCallersOwnOpenmpRegionAlone) {
 }
 
 #ifdef __SSE2__
-TEST(Threads, GiveTheirModeOfDenormalsBack) {
+TEST(Threads, GiveTheirModeOfDenormalsBackToOpenmp) {
     volatile double tiny = 1e-310;
     const unsigned mode = _mm_getcsr();
     std::atomic<int> flushed{0}, kept{0};
