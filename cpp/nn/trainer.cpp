@@ -151,6 +151,12 @@ struct Trainer<T>::State {
         return sums;
     }
 
+    double work_of(const Prepared<T>& prepared, index_t n) const {
+        double work = 0;
+        for (const Phase& phase : prepared.program.phases) work += phase.work;
+        return work * static_cast<double>(n);
+    }
+
     void update_statistics(Prepared<T>& prepared) {
         for (const auto& op : prepared.program.ops) op->update_statistics();
     }
@@ -326,11 +332,13 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             if (options.report && ticker.due() && !options.report(total)) break;
         }
     };
-    // The program around the library may have threads of its own at work in its layers and losses.
+    // The program around the library may have threads of its own at work in its layers and losses; and no team is kept
+    // waiting for work that is too little for it.
+    const double work = s.work_of(s.for_objective(objective, false), options.batch_size);
     if (objective.custom || s.calls_custom_layers())
         epoch();
     else
-        parallel_region(num_threads(), epoch);
+        parallel_region(threads_for(work) == 1 ? 1 : num_threads(), epoch);
     return total;
 }
 
