@@ -18,15 +18,15 @@ RANDOM = [rv.GaussianNoise(0.5), *AUGMENTATIONS]
 SHAPES = [(2, 9, 8), (1, 1, 1), (3, 1, 7), (1, 6, 1), (2, 17, 13)]
 
 
-def plan_of(layers, shape, n, seed=0, dtype="float64"):
-    return rv.Network(layers, seed=seed, dtype=dtype).engine.plan(shape, n)
+def trainer_of(layers, shape, n, seed=0, dtype="float64"):
+    return rv.Network(layers, seed=seed, dtype=dtype).engine.trainer(shape, n)
 
 
 def drawn(layer, x, seed=0, passes=1):
     """Return the layer's output of that training pass."""
-    plan = plan_of([layer], x.shape[1:], len(x), seed, x.dtype.name)
+    trainer = trainer_of([layer], x.shape[1:], len(x), seed, x.dtype.name)
     for _ in range(passes):
-        y = plan.forward(x, True)
+        y = trainer.forward(x, True)
     return np.array(y)
 
 
@@ -44,9 +44,9 @@ def window(image, top, left, height, width):
 @pytest.fixture(scope="module")
 def noise():
     """Two passes of 1000 samples of 1001 numbers, an odd count."""
-    plan = plan_of([rv.GaussianNoise(0.5)], (1001,), 1000, dtype="float32")
+    trainer = trainer_of([rv.GaussianNoise(0.5)], (1001,), 1000, dtype="float32")
     x = np.zeros((1000, 1001), np.float32)
-    return [np.array(plan.forward(x, True), np.float64) / 0.5 for _ in range(2)]
+    return [np.array(trainer.forward(x, True), np.float64) / 0.5 for _ in range(2)]
 
 
 def test_noise_is_standard_normal(noise):
@@ -76,8 +76,8 @@ def test_noise_is_independent(noise):
 
 def test_layers_draw_numbers_of_their_own():
     shape = (1, 40, 40)
-    plan = plan_of([rv.GaussianNoise(1.0), rv.GaussianNoise(1.0)], shape, 8)
-    both = plan.forward(np.zeros((8, *shape)), True)
+    trainer = trainer_of([rv.GaussianNoise(1.0), rv.GaussianNoise(1.0)], shape, 8)
+    both = trainer.forward(np.zeros((8, *shape)), True)
     assert abs(both.std() - math.sqrt(2)) < 0.05
 
 
@@ -97,9 +97,9 @@ def test_same_bits_at_any_thread_count(isa, layer, dtype):
     results = []
     for threads in (1, 2, 3, 7):
         rv.set_num_threads(threads)
-        plan = plan_of([layer], x.shape[1:], len(x), dtype=dtype)
-        y = np.array(plan.forward(x, True))
-        results.append((y, plan.backward(y, True)))
+        trainer = trainer_of([layer], x.shape[1:], len(x), dtype=dtype)
+        y = np.array(trainer.forward(x, True))
+        results.append((y, trainer.backward(y, True)))
     for y, grad_x in results[1:]:
         np.testing.assert_array_equal(y, results[0][0])
         np.testing.assert_array_equal(grad_x, results[0][1])
@@ -224,19 +224,19 @@ def test_backward_is_the_adjoint(layer, shape, training):
     if isinstance(layer, rv.RandomCrop) and shape[1] < 9:
         layer = rv.RandomCrop(1, padding=2)
     x = images(11, shape)
-    plan = plan_of([layer], shape, 11)
-    y = np.array(plan.forward(x, training))
+    trainer = trainer_of([layer], shape, 11)
+    y = np.array(trainer.forward(x, training))
     grad = np.random.default_rng(1).standard_normal(y.shape)
-    grad_x = plan.backward(grad.copy(), True)
+    grad_x = trainer.backward(grad.copy(), True)
     sums = ((y * grad).sum(axis=(1, 2, 3)), (x * grad_x).sum(axis=(1, 2, 3)))
     np.testing.assert_allclose(*sums, rtol=1e-12, atol=1e-12)
 
 
 def test_noise_passes_the_gradient_unchanged():
     x = images(4, (7,))
-    plan = plan_of([rv.GaussianNoise(0.5)], (7,), 4)
-    plan.forward(x, True)
-    np.testing.assert_array_equal(plan.backward(x.copy(), True), x)
+    trainer = trainer_of([rv.GaussianNoise(0.5)], (7,), 4)
+    trainer.forward(x, True)
+    np.testing.assert_array_equal(trainer.backward(x.copy(), True), x)
 
 
 def test_a_first_layer_takes_no_part_in_the_gradients():

@@ -1,4 +1,4 @@
-"""The compiled plan and its parts, as the Python storey calls them."""
+"""The compiled trainer and predictor and their parts, as the Python storey calls them."""
 
 import gc
 
@@ -20,15 +20,19 @@ LOSS = ("softmax_cross_entropy", {})
 def make(dtype="float64", capacity=4):
     parameters = _core.Parameters(LAYERS, dtype)
     parameters.flat_values[...] = np.random.default_rng(1).standard_normal(parameters.flat_values.size)
-    return parameters, _core.Plan(parameters, (3,), capacity, 0)
+    return parameters, _core.Trainer(parameters, (3,), capacity, 0)
+
+
+def live(parameters):
+    return _core.Predictor(parameters, (3,), frozen=False)
 
 
 def sgd(parameters, momentum=0.0):
     return _core.Optimizer(parameters, "sgd", {"learning_rate": 0.1, "momentum": momentum})
 
 
-def train(plan, batch_size, optimizer):
-    return plan.train_epoch(X, Y, ORDER, batch_size, LOSS, optimizer, None, "raise", None)
+def train(trainer, batch_size, optimizer):
+    return trainer.train_epoch(X, Y, ORDER, batch_size, LOSS, optimizer, None, "raise", None)
 
 
 def test_parameters_are_views_of_one_buffer():
@@ -50,22 +54,23 @@ def test_parameters_are_views_of_one_buffer():
 
 
 def test_shapes_follow_the_layers():
-    _, plan = make()
-    assert plan.input_shape == (3,)
-    assert plan.output_shape == (2,)
-    assert plan.shapes == [(4,), (4,), (2,)]
-    assert plan.capacity == 4
+    parameters, trainer = make()
+    predictor = live(parameters)
+    assert trainer.input_shape == predictor.input_shape == (3,)
+    assert trainer.output_shape == predictor.output_shape == (2,)
+    assert predictor.shapes == [(4,), (4,), (2,)]
+    assert trainer.capacity == 4
 
 
 def test_forward_and_backward_are_the_formulas():
-    parameters, plan = make()
+    parameters, trainer = make()
     w0, b0, w1 = (parameters.value(name) for name in parameters.names)
     x, grad = X[:4], np.random.default_rng(2).standard_normal((4, 2))
     hidden = np.tanh(x @ w0.T + b0)
-    np.testing.assert_allclose(plan.forward(x, True), hidden @ w1.T, atol=1e-14)
-    np.testing.assert_allclose(plan.predict(X, None), np.tanh(X @ w0.T + b0) @ w1.T, atol=1e-14)
-    plan.forward(x, True)
-    grad_x = plan.backward(grad, True)
+    np.testing.assert_allclose(trainer.forward(x, True), hidden @ w1.T, atol=1e-14)
+    np.testing.assert_allclose(live(parameters).predict(X, None), np.tanh(X @ w0.T + b0) @ w1.T, atol=1e-14)
+    trainer.forward(x, True)
+    grad_x = trainer.backward(grad, True)
     delta = grad @ w1 * (1 - hidden**2)
     np.testing.assert_allclose(grad_x, delta @ w0, atol=1e-13)
     np.testing.assert_allclose(parameters.gradient("2.weight"), grad.T @ hidden, atol=1e-13)
@@ -74,16 +79,16 @@ def test_forward_and_backward_are_the_formulas():
 
 
 def test_an_epoch_is_its_batches():
-    parameters, plan = make()
-    other, other_plan = make()
+    parameters, trainer = make()
+    other, other_trainer = make()
     order = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5])
     optimizer = sgd(parameters, momentum=0.9)
-    mean, hits, done, skipped, fault = plan.train_epoch(X, Y, order, 4, LOSS, optimizer, None, "raise", None)
+    mean, hits, done, skipped, fault = trainer.train_epoch(X, Y, order, 4, LOSS, optimizer, None, "raise", None)
     by_hand = sgd(other, momentum=0.9)
     loss_sum = right = 0
     for start in range(0, 9, 4):
         batch = order[start : start + 4]
-        batch_mean, batch_right = other_plan.gradients(X[batch], Y[batch], LOSS)
+        batch_mean, batch_right = other_trainer.gradients(X[batch], Y[batch], LOSS)
         loss_sum, right = loss_sum + batch_mean * len(batch), right + batch_right
         by_hand.step()
     np.testing.assert_array_equal(parameters.flat_values, other.flat_values)
@@ -94,7 +99,7 @@ def test_an_epoch_is_its_batches():
 
 
 def test_an_error_in_the_report_ends_after_a_whole_batch():
-    parameters, plan = make()
+    parameters, trainer = make()
     optimizer = _core.Optimizer(parameters, "adam", {"learning_rate": 1e-3})
     seen = []
 
@@ -104,7 +109,7 @@ def test_an_error_in_the_report_ends_after_a_whole_batch():
 
     order = np.tile(ORDER, 1_000_000)
     with pytest.raises(RuntimeError, match="enough"):
-        plan.train_epoch(X, Y, order, 4, LOSS, optimizer, None, "raise", report)
+        trainer.train_epoch(X, Y, order, 4, LOSS, optimizer, None, "raise", report)
     assert len(seen) == 1
     assert seen[0] == 4 * optimizer.steps < len(order)
 
@@ -112,56 +117,56 @@ def test_an_error_in_the_report_ends_after_a_whole_batch():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda p, plan, o: plan.predict(X.astype(np.float32), None), TypeError, "x: expected an array of float64"),
-        (lambda p, plan, o: plan.predict(X[:, ::-1], None), ValueError, "x: expected a C-contiguous array"),
-        (lambda p, plan, o: plan.predict(X[:, :2].copy(), None), ValueError, r"x: expected samples of shape \(3,\)"),
-        (lambda p, plan, o: plan.forward(X, True), ValueError, "x: expected 1 to 4 samples, got 10"),
-        (lambda p, plan, o: plan.gradients(X[:4], Y[:3], LOSS), ValueError, "target: expected one target"),
-        (lambda p, plan, o: plan.gradients(X[:4], Y[:4] + 1, LOSS), ValueError, "target: expected labels from 0 to 1"),
-        (lambda p, plan, o: plan.gradients(X[:4], Y[:4], ("mse", {})), ValueError, "loss: expected one of"),
+        (lambda p, trainer, o: live(p).predict(X.astype(np.float32), None), TypeError, "x: expected an array of float64"),
+        (lambda p, trainer, o: live(p).predict(X[:, ::-1], None), ValueError, "x: expected a C-contiguous array"),
+        (lambda p, trainer, o: live(p).predict(X[:, :2].copy(), None), ValueError, r"x: expected samples of shape \(3,\)"),
+        (lambda p, trainer, o: trainer.forward(X, True), ValueError, "x: expected 1 to 4 samples, got 10"),
+        (lambda p, trainer, o: trainer.gradients(X[:4], Y[:3], LOSS), ValueError, "target: expected one target"),
+        (lambda p, trainer, o: trainer.gradients(X[:4], Y[:4] + 1, LOSS), ValueError, "target: expected labels from 0 to 1"),
+        (lambda p, trainer, o: trainer.gradients(X[:4], Y[:4], ("mse", {})), ValueError, "loss: expected one of"),
         (
-            lambda p, plan, o: plan.gradients(X[:4], Y[:4], LOSS, np.ones(3)),
+            lambda p, trainer, o: trainer.gradients(X[:4], Y[:4], LOSS, np.ones(3)),
             ValueError,
             "weights: expected one for each",
         ),
-        (lambda p, plan, o: plan.evaluate(X, Y, LOSS, np.ones(10, int)), TypeError, "weights: expected an array of"),
-        (lambda p, plan, o: plan.evaluate(X, Y, LOSS, -np.ones(10)), ValueError, "weights: expected finite numbers"),
-        (lambda p, plan, o: plan.evaluate(X, np.full((10, 2), np.nan), LOSS), ValueError, "target: contains NaN"),
+        (lambda p, trainer, o: live(p).evaluate(X, Y, LOSS, np.ones(10, int)), TypeError, "weights: expected an array of"),
+        (lambda p, trainer, o: live(p).evaluate(X, Y, LOSS, -np.ones(10)), ValueError, "weights: expected finite numbers"),
+        (lambda p, trainer, o: live(p).evaluate(X, np.full((10, 2), np.nan), LOSS), ValueError, "target: contains NaN"),
         (
-            lambda p, plan, o: plan.train_epoch(X, Y, ORDER + 1, 4, LOSS, o, None, "raise", None),
+            lambda p, trainer, o: trainer.train_epoch(X, Y, ORDER + 1, 4, LOSS, o, None, "raise", None),
             ValueError,
             "order: expected",
         ),
         (
-            lambda p, plan, o: plan.train_epoch(X, Y, ORDER, 0, LOSS, o, None, "raise", None),
+            lambda p, trainer, o: trainer.train_epoch(X, Y, ORDER, 0, LOSS, o, None, "raise", None),
             ValueError,
             "batch_size: expected 1 to 4",
         ),
         (
-            lambda p, plan, o: plan.train_epoch(X, Y, ORDER, 5, LOSS, o, None, "raise", None),
+            lambda p, trainer, o: trainer.train_epoch(X, Y, ORDER, 5, LOSS, o, None, "raise", None),
             ValueError,
             "batch_size: expected 1 to 4",
         ),
         (
-            lambda p, plan, o: plan.train_epoch(X, Y, ORDER, 4, LOSS, sgd(make()[0]), None, "raise", None),
+            lambda p, trainer, o: trainer.train_epoch(X, Y, ORDER, 4, LOSS, sgd(make()[0]), None, "raise", None),
             ValueError,
             "optimizer: belongs to other parameters",
         ),
-        (lambda p, plan, o: plan.backward(np.zeros((3, 2)), False), ValueError, "grad: expected the 4 samples"),
-        (lambda p, plan, o: _core.Plan(p, (5,), 4, 0), ValueError, r"layer 0 \(Linear\)"),
-        (lambda p, plan, o: _core.Plan(p, (3,), 0, 0), ValueError, "capacity"),
-        (lambda p, plan, o: _core.Parameters(LAYERS, "int8"), ValueError, "dtype"),
-        (lambda p, plan, o: _core.Parameters([("magic", {})], "float32"), ValueError, "no layer of kind 'magic'"),
-        (lambda p, plan, o: _core.random_permutation(0, 0, -1), ValueError, "count"),
+        (lambda p, trainer, o: trainer.backward(np.zeros((3, 2)), False), ValueError, "grad: expected the 4 samples"),
+        (lambda p, trainer, o: _core.Trainer(p, (5,), 4, 0), ValueError, r"layer 0 \(Linear\)"),
+        (lambda p, trainer, o: _core.Trainer(p, (3,), 0, 0), ValueError, "capacity"),
+        (lambda p, trainer, o: _core.Parameters(LAYERS, "int8"), ValueError, "dtype"),
+        (lambda p, trainer, o: _core.Parameters([("magic", {})], "float32"), ValueError, "no layer of kind 'magic'"),
+        (lambda p, trainer, o: _core.random_permutation(0, 0, -1), ValueError, "count"),
     ],
 )
 def test_bad_calls_name_the_argument_and_change_nothing(call, error, message):
-    parameters, plan = make()
+    parameters, trainer = make()
     optimizer = sgd(parameters)
-    plan.forward(X[:4], True)
+    trainer.forward(X[:4], True)
     before = parameters.flat_values.copy()
     with pytest.raises(error, match=message):
-        call(parameters, plan, optimizer)
+        call(parameters, trainer, optimizer)
     np.testing.assert_array_equal(parameters.flat_values, before)
     assert optimizer.steps == 0
 

@@ -92,7 +92,7 @@ def fresh(layers, state=None):
 
 def loss_of(layers, state, x, y, loss):
     """Return the mean loss of a first training pass, with the masks of a first pass."""
-    return fresh(layers, state).engine.plan(x.shape[1:], len(x)).gradients(x, y, loss.spec())[0]
+    return fresh(layers, state).engine.trainer(x.shape[1:], len(x)).gradients(x, y, loss.spec())[0]
 
 
 def check(layers, x, y, loss, step=1e-6):

@@ -134,7 +134,7 @@ def test_training_takes_the_rates_batch_by_batch(optimizer):
     net.fit(x, y, epochs=3, batch_size=25, optimizer=optimizer(schedule), progress=False)
 
     state = optimizer(0.05).create(by_hand.engine.parameters)
-    plan = by_hand.engine.plan((4,), 25)
+    trainer = by_hand.engine.trainer((4,), 25)
     rates = iter(schedule.rates(0, 9, 3))
     for _ in range(3):
         by_hand.epochs_trained += 1
@@ -142,7 +142,7 @@ def test_training_takes_the_rates_batch_by_batch(optimizer):
         for start in (0, 25, 50):
             state.learning_rate = next(rates)
             batch = order[start : start + 25]
-            plan.train_epoch(x, y, batch, 25, ("softmax_cross_entropy", {}), state, None, "raise", None)
+            trainer.train_epoch(x, y, batch, 25, ("softmax_cross_entropy", {}), state, None, "raise", None)
     assert_same(net, by_hand)
 
 

@@ -26,6 +26,32 @@ def run(code, **environment):
     return result.returncode, result.stdout.strip(), result.stderr
 
 
+@pytest.fixture(params=["openmp", "pool"])
+def threading_of(request, monkeypatch):
+    """Whose threads the programs that a test runs will have."""
+    if request.param == "openmp" and not ranvier.cpu_info()["openmp"]:
+        pytest.skip("built without OpenMP")
+    monkeypatch.setenv("RANVIER_THREADING", request.param)
+    return request.param
+
+
+def test_environment_chooses_the_threads(threading_of):
+    code = "import ranvier; print(ranvier.cpu_info()['threading'])"
+    assert run(code)[:2] == (0, threading_of)
+
+
+def test_openmp_is_the_default(monkeypatch):
+    monkeypatch.delenv("RANVIER_THREADING", raising=False)
+    code = "import ranvier; info = ranvier.cpu_info(); print(info['openmp'] == (info['threading'] == 'openmp'))"
+    assert run(code)[:2] == (0, "True")
+
+
+def test_unknown_threads_are_refused():
+    status, _, message = run("import ranvier; ranvier.num_threads()", RANVIER_THREADING="tbb")
+    assert status == 1
+    assert "ValueError: RANVIER_THREADING: expected openmp or pool, got 'tbb'" in message
+
+
 def test_count_can_be_set_and_reset():
     usual = ranvier.num_threads()
     assert usual >= 1
@@ -39,11 +65,36 @@ def test_count_can_be_set_and_reset():
             ranvier.set_num_threads(wrong)
 
 
-def test_environment_sets_the_count():
+def test_environment_sets_the_count(threading_of):
     if not ranvier.cpu_info()["openmp"]:
         pytest.skip("built without OpenMP")
     code = "import ranvier; print(ranvier.num_threads())"
     assert run(code, OMP_NUM_THREADS="3")[:2] == (0, "3")
+
+
+def test_one_thread_starts_no_other(threading_of):
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("this system does not list a process's threads")
+    code = """
+import os, numpy as np, ranvier as rv
+before = len(os.listdir("/proc/self/task"))
+x = np.ones((600, 600), np.float32)
+rv.kernels.matmul(x, x)
+rv.Network([600, 300, 10]).predict(x)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    assert run(code, OMP_NUM_THREADS="1")[:2] == (0, "0")
+    assert run(code, OMP_NUM_THREADS="3")[:2] == (0, "2")
+
+
+def test_places_do_not_lower_the_count():
+    """The mask of a thread that OpenMP has bound is its place's, not the process's."""
+    if not ranvier.cpu_info()["openmp"]:
+        pytest.skip("built without OpenMP")
+    code = "import ranvier; print(ranvier.num_threads())"
+    usual = run(code, RANVIER_THREADING="openmp")
+    assert usual[0] == 0
+    assert run(code, RANVIER_THREADING="openmp", OMP_PROC_BIND="close", OMP_PLACES="threads")[:2] == usual[:2]
 
 
 def test_affinity_limits_the_count():
@@ -70,7 +121,7 @@ def test_products_have_the_same_bits_at_any_count(isa, shape):
     np.testing.assert_array_equal(K.matmul(a[5:6], b)[0], expected[5])
 
 
-def test_fork_does_not_hang():
+def test_fork_does_not_hang(threading_of):
     if not hasattr(os, "fork"):
         pytest.skip("this system has no fork")
     code = """
@@ -86,6 +137,38 @@ if child == 0:
 print(os.waitpid(child, 0)[1])
 """
     assert run(code)[:2] == (0, "0")
+
+
+@pytest.mark.parametrize("first", ["parent", "child"])
+def test_fork_in_training_does_not_hang(threading_of, first):
+    """A layer written in Python is called in the middle of an epoch."""
+    if not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    code = """
+import os, numpy as np, ranvier as rv
+from ranvier import kernels as K
+class Forks:
+    child = None
+    def forward(self, x):
+        if Forks.child is None:
+            K.matmul(a, a)
+            Forks.child = os.fork()
+            if FIRST == "parent" and Forks.child == 0:
+                os._exit(0 if (K.matmul(a, a) == 600).all() else 1)
+        return x
+    def backward(self, grad):
+        return grad
+a = np.ones((600, 600), np.float32)
+rv.set_num_threads(3)
+x = np.random.default_rng(0).standard_normal((400, 50)).astype(np.float32)
+net = rv.Network([rv.Linear(50, 300), Forks(), rv.Linear(300, 10)], seed=0)
+net.fit(x, x[:, :10].copy(), epochs=2, batch_size=100, loss=rv.QuadraticLoss(), optimizer=rv.SGD(0.1))
+net.predict(x)
+if Forks.child == 0:
+    os._exit(0)
+print(os.waitpid(Forks.child, 0)[1])
+"""
+    assert run(f"FIRST = {first!r}" + code)[:2] == (0, "0")
 
 
 def test_import_starts_no_thread():

@@ -3,13 +3,16 @@
 
 #include <pybind11/numpy.h>
 
+#include <map>
 #include <stdexcept>
+
+#include "../platform/denormals.h"
 
 namespace ranvier {
 namespace {
 
 // A layer that Python computes: functions from array to array, which check what they give back.
-class PythonLayer final : public ForeignLayer {
+class PythonLayer final : public CustomLayer {
 public:
     explicit PythonLayer(const py::dict& fields)
         : name_(fields["name"].cast<std::string>()),
@@ -23,9 +26,12 @@ public:
     }
 
     std::string name() const override { return name_; }
+    // Asked once for each input shape: the function tries the layer on zeros.
     Shape output_shape(const Shape& input) override {
         py::gil_scoped_acquire acquire;
-        return output_shape_(py::cast(input)).cast<Shape>();
+        const auto known = output_shapes_.find(input);
+        if (known != output_shapes_.end()) return known->second;
+        return output_shapes_[input] = output_shape_(py::cast(input)).cast<Shape>();
     }
     void forward(const Shape& in, const float* x, const Shape& out, float* y) override {
         call(forward_, in, x, out, y);
@@ -45,6 +51,7 @@ private:
     template <class T>
     static void call(const py::function& function, const Shape& from_shape, const T* from,
                      const Shape& to_shape, T* to) {
+        const CallersDenormals denormals;
         py::gil_scoped_acquire acquire;
         const auto result =
             function(py::array_t<T>(from_shape, from), py::cast(to_shape)).template cast<py::array_t<T>>();
@@ -52,6 +59,7 @@ private:
     }
 
     std::string name_;
+    std::map<Shape, Shape> output_shapes_;
     py::function output_shape_, forward_, backward_;
 };
 
@@ -130,7 +138,7 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields) {
                              field<bool>(fields, "affine")};
     if (kind == "residual") return ResidualSpec{specs(fields, "layers"), specs(fields, "shortcut")};
     if (kind == "parallel") return parallel_spec(fields);
-    if (kind == "python") return ForeignSpec{std::make_shared<PythonLayer>(fields)};
+    if (kind == "python") return CustomSpec{std::make_shared<PythonLayer>(fields)};
     if (kind == "flatten") return FlattenSpec{};
     if (kind == "dropout") return DropoutSpec{field<double>(fields, "p")};
     if (kind == "gaussian_noise") return GaussianNoiseSpec{field<double>(fields, "std")};

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "bindings.h"
+#include "checked_copy.h"
 #include "targets.h"
 
 namespace ranvier {
@@ -24,16 +25,16 @@ constexpr struct {
     {"hinge", Loss::hinge},
 };
 
-void require_labels_in_range(const std::int64_t* labels, const char* name, index_t n, index_t outputs,
-                             Loss loss) {
+std::vector<std::int64_t> labels_in_range(const std::int64_t* labels, const char* name, index_t n,
+                                          index_t outputs, Loss loss) {
     // With one output the labels stand for themselves, 0 or 1; but cross-entropy needs an output for each
     // class.
     const index_t classes = outputs == 1 && loss != Loss::softmax_cross_entropy ? 2 : outputs;
-    for (index_t i = 0; i < n; ++i)
-        if (labels[i] < 0 || labels[i] >= classes)
-            throw py::value_error(std::string(name) + ": expected labels from 0 to " +
-                                  std::to_string(classes - 1) + ", got " + std::to_string(labels[i]) +
-                                  " at position " + std::to_string(i));
+    return checked_copy(labels, n, classes, [&](std::int64_t label, index_t position) {
+        throw py::value_error(std::string(name) + ": expected labels from 0 to " +
+                              std::to_string(classes - 1) + ", got " + std::to_string(label) +
+                              " at position " + std::to_string(position));
+    });
 }
 
 template <class T>
@@ -110,31 +111,38 @@ const double* weights_for(const py::handle& object, index_t n) {
 }
 
 template <class T>
-Targets<T> targets_for(const py::handle& object, const char* name, index_t n, const Shape& output,
-                       const LossSpec& loss) {
+CheckedTargets<T> targets_for(const py::handle& object, const char* name, index_t n, const Shape& output,
+                              const LossSpec& loss) {
     const index_t outputs = element_count(output);
     require_settings_fit(loss, output);
     const bool is_labels =
         py::isinstance<py::array>(object) &&
         py::reinterpret_borrow<py::array>(object).dtype().is(py::dtype::of<std::int64_t>());
     index_t count = 0;
-    Targets<T> targets;
+    const std::int64_t* labels = nullptr;
+    CheckedTargets<T> checked;
     if (is_labels) {
-        targets.labels = samples<std::int64_t>(object, name, {}, count);
+        labels = samples<std::int64_t>(object, name, {}, count);
     } else {
-        targets.dense = samples<T>(object, name, output, count);
-        require_no_nan(targets.dense, name, count * outputs);
-        if (loss.kind == Loss::hinge) require_signs(targets.dense, name, count * outputs);
+        const T* dense = samples<T>(object, name, output, count);
+        require_no_nan(dense, name, count * outputs);
+        if (loss.kind == Loss::hinge) require_signs(dense, name, count * outputs);
+        checked.targets.dense = dense;
     }
     if (count != n)
         throw py::value_error(std::string(name) + ": expected one target for each of " + std::to_string(n) +
                               " samples, got " + std::to_string(count));
-    if (is_labels) require_labels_in_range(targets.labels, name, n, outputs, loss.kind);
-    return targets;
+    if (is_labels) {
+        checked.labels = labels_in_range(labels, name, n, outputs, loss.kind);
+        checked.targets.labels = checked.labels.data();
+    }
+    return checked;
 }
 
-template Targets<float> targets_for(const py::handle&, const char*, index_t, const Shape&, const LossSpec&);
-template Targets<double> targets_for(const py::handle&, const char*, index_t, const Shape&, const LossSpec&);
+template CheckedTargets<float> targets_for(const py::handle&, const char*, index_t, const Shape&,
+                                           const LossSpec&);
+template CheckedTargets<double> targets_for(const py::handle&, const char*, index_t, const Shape&,
+                                            const LossSpec&);
 
 namespace {
 
@@ -154,7 +162,7 @@ struct Comparison {
     LossSpec loss;
     index_t n, outputs;
     const T* prediction;
-    Targets<T> targets;
+    CheckedTargets<T> checked;
 
     Comparison(const LossDescription& description, const py::array& prediction_array,
                const py::handle& target)
@@ -165,10 +173,12 @@ struct Comparison {
         prediction = samples<T>(prediction_array, "prediction", output, n);
         if (n == 0) throw py::value_error("prediction: expected at least one sample, got none");
         outputs = element_count(output);
-        targets = targets_for<T>(target, "target", n, output.empty() ? Shape{1} : output, loss);
+        checked = targets_for<T>(target, "target", n, output.empty() ? Shape{1} : output, loss);
     }
 
-    LossSums run(T* grad) const { return loss_of_batch<T>(loss, n, outputs, prediction, targets, grad); }
+    LossSums run(T* grad) const {
+        return loss_of_batch<T>(loss, n, outputs, prediction, checked.targets, grad);
+    }
 };
 
 std::pair<double, index_t> loss_value(const LossDescription& loss, const py::handle& prediction,

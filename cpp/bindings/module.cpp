@@ -3,8 +3,8 @@
 
 #include "bindings.h"
 
-// Kernels share nothing but the worker threads, which serve one caller at a time, and a plan has its own
-// lock.
+// Kernels share nothing but the worker threads, which serve one caller at a time; passes over a network's
+// parameters have their own lock.
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     m.doc() = "The compiled core of ranvier.";
     m.attr("__version__") = RANVIER_VERSION;
@@ -14,5 +14,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     ranvier::bind_elementwise(m);
     ranvier::bind_loss(m);
     ranvier::bind_nn(m);
-    ranvier::bind_plan(m);
+    ranvier::bind_trainer(m);
+    ranvier::bind_predictor(m);
 }

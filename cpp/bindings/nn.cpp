@@ -162,7 +162,8 @@ void bind_nn(py::module_& m) {
         .def_property_readonly("flat_values", &flat_values)
         .def_property_readonly("flat_gradients", &flat_gradients)
         .def("value", &value, py::arg("name"))
-        .def("gradient", &gradient, py::arg("name"));
+        .def("gradient", &gradient, py::arg("name"))
+        .def("require_no_pass", [](const PyParameters& self) { self.lock->require_no_pass(); });
     py::class_<PyOptimizer>(m, "Optimizer", "An optimizer's state over one Parameters.")
         .def(py::init([](const PyParameters& parameters, const std::string& rule, const py::dict& settings) {
                  return PyOptimizer(parameters, update_options(rule, settings));

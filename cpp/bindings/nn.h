@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <variant>
 
+#include "pass_lock.h"
 #include "ranvier/parameters.h"
 
 namespace ranvier {
@@ -25,6 +26,7 @@ using OwnedOptimizer = std::unique_ptr<Optimizer<T>>;
 
 struct PyParameters {
     Either<SharedParameters> any;
+    std::shared_ptr<PassLock> lock = std::make_shared<PassLock>();
 
     PyParameters(const py::sequence& layers, const std::string& dtype);
 };
@@ -41,6 +43,12 @@ inline Shape batch_shape(index_t n, const Shape& sample) {
     Shape shape = {n};
     shape.insert(shape.end(), sample.begin(), sample.end());
     return shape;
+}
+
+inline py::tuple shape_tuple(const Shape& shape) {
+    py::tuple result(shape.size());
+    for (std::size_t i = 0; i < shape.size(); ++i) result[i] = shape[i];
+    return result;
 }
 
 }  // namespace ranvier

@@ -41,6 +41,7 @@ void bind_platform(py::module_& m) {
             d["isa"] = active_isa();
             d["num_threads"] = num_threads();
             d["openmp"] = has_openmp();
+            d["threading"] = threading();
             return d;
         },
         R"(What the processor offers and what is used of it.
@@ -49,12 +50,14 @@ Returns
 -------
 dict
     model, features, physical_cores, logical_cores; compiled_isas and supported_isas, plainest first, and isa, the
-    one in use; num_threads; openmp, whether the build has it.
+    one in use; num_threads; openmp, whether the build has it; threading, whose threads run the kernels: "openmp" or,
+    of Ranvier's own, "pool".
 
 Raises
 ------
 ValueError
-    If the environment variable RANVIER_ISA names an instruction set that is unknown or that the processor lacks.
+    If the environment variable RANVIER_ISA names an instruction set that is unknown or that the processor lacks, or
+    RANVIER_THREADING threads that are unknown or that the build lacks.
 )");
     m.def("num_threads", &num_threads, R"(How many threads a kernel called from this thread may use.
 

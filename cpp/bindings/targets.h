@@ -6,10 +6,11 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "ranvier/layers.h"
 #include "ranvier/loss.h"
-#include "ranvier/plan.h"
+#include "ranvier/trainer.h"
 #include "views.h"
 
 namespace ranvier {
@@ -44,11 +45,33 @@ const T* samples(const py::handle& object, const char* name, const Shape& sample
     return data;
 }
 
+// Samples as numbers of that type, or as bytes.
+template <class T>
+Samples<T> samples_of(const py::handle& x, const Shape& sample, index_t& n) {
+    const bool bytes = py::isinstance<py::array>(x) &&
+                       py::reinterpret_borrow<py::array>(x).dtype().is(py::dtype::of<std::uint8_t>());
+    if (bytes) return {nullptr, samples<std::uint8_t>(x, "x", sample, n)};
+    return {samples<T>(x, "x", sample, n), nullptr};
+}
+
+// Targets with the labels that they point to, if there are any: a private copy, because another thread may
+// write to the array after it was checked. Dense rows are used where they lie; whatever they hold is a
+// number.
+template <class T>
+struct CheckedTargets {
+    std::vector<std::int64_t> labels;
+    Targets<T> targets;
+
+    CheckedTargets() = default;
+    CheckedTargets(CheckedTargets&&) = default;  // not copied: the labels would not be those pointed to
+    CheckedTargets& operator=(CheckedTargets&&) = default;
+};
+
 // n targets for outputs of that shape: int64 class numbers, or dense rows of T. Checks that the loss's
 // settings fit the outputs, too.
 template <class T>
-Targets<T> targets_for(const py::handle& object, const char* name, index_t n, const Shape& output,
-                       const LossSpec& loss);
+CheckedTargets<T> targets_for(const py::handle& object, const char* name, index_t n, const Shape& output,
+                              const LossSpec& loss);
 
 // n float64 weights of samples; nullptr for None.
 const double* weights_for(const py::handle& object, index_t n);

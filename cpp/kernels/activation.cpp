@@ -115,11 +115,12 @@ void prelu_backward(index_t outer, index_t channels, index_t inner, const T* gra
             for (index_t i = first; i < first + inner; ++i) {
                 const bool negative = x[i] <= T{};
                 if (negative) sum += static_cast<double>(grad[i]) * static_cast<double>(x[i]);
-                grad_x[i] = negative ? slope * grad[i] : grad[i];
+                if (grad_x) grad_x[i] = negative ? slope * grad[i] : grad[i];
             }
         }
         sum_of[c] = sum;
     });
+    if (!grad_slope) return;
     if (slope_count == 1) {
         double total = 0;
         for (index_t c = 0; c < channels; ++c) total += sum_of[c];

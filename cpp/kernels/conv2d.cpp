@@ -1,14 +1,18 @@
 // Shapes of convolutions, and the forward pass: the product of the weights with the images' planes.
 #include "ranvier/conv2d.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
 #include "../platform/denormals.h"
 #include "conv2d_algorithm.h"
+#include "conv2d_channels_last.h"
+#include "conv2d_depthwise.h"
 #include "conv2d_pointwise.h"
 #include "planes.h"
 #include "ranvier/memory.h"
+#include "ranvier/sizes.h"
 #include "ranvier/threads.h"
 #include "winograd.h"
 
@@ -26,10 +30,17 @@ void require(bool holds, const char* field, const std::string& expected, index_t
 }
 
 void check_axis(index_t in, index_t kernel, index_t stride, index_t padding, index_t dilation) {
-    require(kernel >= 1, "kernel_size", "at least 1", kernel);
-    require(stride >= 1, "stride", "at least 1", stride);
-    require(padding >= 0, "padding", "at least 0", padding);
-    require(dilation >= 1, "dilation", "at least 1", dilation);
+    const auto require_range = [](const char* field, index_t least, index_t value) {
+        if (value < least || value > kLargestSize)
+            require(false, field,
+                    value < least ? "at least " + std::to_string(least)
+                                  : "at most " + std::to_string(kLargestSize),
+                    value);
+    };
+    require_range("kernel_size", 1, kernel);
+    require_range("stride", 1, stride);
+    require_range("padding", 0, padding);
+    require_range("dilation", 1, dilation);
     const index_t reach = dilation * (kernel - 1) + 1;
     require(reach <= in + 2 * padding, "kernel_size",
             "a kernel (dilated) no larger than the padded image of " + std::to_string(in + 2 * padding),
@@ -56,7 +67,6 @@ public:
           group_out_(shape.out_channels / shape.groups),
           depth_(group_in_ * shape.kernel_height * shape.kernel_width),
           block_rows_(std::clamp<index_t>(kBlockPixels / layout_.pitch, 1, layout_.rows.out)),
-          one_channel_(is_depthwise(shape) && y.strides[3] == 1),
           rows_apart_(rows_apart()),
           offsets_(depth_) {
         layout_.write_offsets(group_in_, offsets_.data());
@@ -101,23 +111,13 @@ private:
                             : x_.data + image * x_.strides[0] + group * group_in_ * layout_.channel) +
             y0 * layout_.pitch;
         T* to = y_.data + image * y_.strides[0] + group * group_out_ * y_.strides[1] + y0 * y_.strides[2];
-        if (one_channel_)
-            correlate(group, source, rows, to);
-        else if (rows_apart_)
+        if (rows_apart_)
             for (index_t i = 0; i < rows; ++i)
                 multiply_run(group, source + i * layout_.pitch, layout_.cols.out, to + i * y_.strides[2],
                              y_.strides[1]);
         else
             return multiply_through_copy(group, source, rows, to);
         for (index_t o = 0; o < group_out_; ++o) activate(rows, to + o * y_.strides[1], y_.strides[2]);
-    }
-
-    // A group of one input and one output channel, with stride and dilation 1: no product, but sums along the
-    // rows.
-    void correlate(index_t group, const T* source, index_t rows, T* to) const {
-        kernels<T>().plane->correlate(rows, layout_.cols.out, s_.kernel_height, s_.kernel_width,
-                                      w_ + group * depth_, source, layout_.pitch,
-                                      bias_ ? bias_ + group : nullptr, to, y_.strides[2]);
     }
 
     // All output channels of a group at `pixels` neighbouring pixels, without the activation.
@@ -187,7 +187,7 @@ private:
     PlaneLayout layout_;
     index_t group_in_, group_out_, depth_;
     index_t block_rows_;  // of output pixels in one task
-    bool one_channel_, rows_apart_;
+    bool rows_apart_;
     Scratch<index_t> offsets_;
 };
 
@@ -210,8 +210,16 @@ void check(const Conv2dShape& s) {
             "a divisor of the " + std::to_string(s.in_channels) + " input channels", s.groups);
     require(s.out_channels % s.groups == 0, "groups",
             "a divisor of the " + std::to_string(s.out_channels) + " output channels", s.groups);
+    checked_product({s.batch, s.in_channels, s.in_height, s.in_width}, "x");
     check_axis(s.in_height, s.kernel_height, s.stride_height, s.padding_height, s.dilation_height);
     check_axis(s.in_width, s.kernel_width, s.stride_width, s.padding_width, s.dilation_width);
+    checked_product({s.out_channels, s.in_channels / s.groups, s.kernel_height, s.kernel_width}, "w");
+    const index_t batch = std::max<index_t>(1, s.batch);  // 0 where only a sample's shape is known yet
+    checked_product({batch, s.out_channels, s.out_height(), s.out_width()}, "padding, output");
+    // A padded copy of an image is at most twice as long along each axis, with the planes of all phases.
+    checked_product(
+        {s.in_channels, 2 * (s.in_height + 2 * s.padding_height), 2 * (s.in_width + 2 * s.padding_width)},
+        "padding, padded x");
 }
 
 template <class T>
@@ -221,9 +229,14 @@ void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<con
     FlushDenormals flush;
     if (is_pointwise(shape) && is_matrix(x, shape.in_width) && is_matrix(y, shape.in_width))
         return pointwise_forward(shape, x, w, bias, y, activation, parameter);
+    if (is_depthwise(shape) && has_unit_columns(x) && has_unit_columns(y))
+        return depthwise_forward(shape, x, w, bias, y, activation, parameter);
     if (const auto* transforms = winograd_for_outputs<T>(shape))
         return winograd_forward(*transforms, shape, x, w, prepared ? prepared->transformed.data() : nullptr,
                                 bias, y, activation, parameter);
+    if (is_channels_last<T>(shape))
+        return channels_last_forward(shape, x, w, prepared ? prepared->transformed.data() : nullptr, bias, y,
+                                     activation, parameter);
     Scratch<T> memory(shape.out_channels * (shape.in_channels / shape.groups) * shape.kernel_height *
                       shape.kernel_width);
     Forward<T>(shape, x, contiguous_weights(shape, w, memory.data()), bias, y, activation, parameter).run();
@@ -233,6 +246,8 @@ template <class T>
 void prepare_forward(const Conv2dShape& shape, const Images<const T>& w, PreparedWeights<T>& prepared) {
     if (const auto* transforms = winograd_for_outputs<T>(shape))
         winograd_transform_weights(*transforms, shape, w, prepared.transformed);
+    else if (is_channels_last<T>(shape))
+        pack_forward(shape, w, prepared.transformed);
 }
 
 #define RANVIER_INSTANTIATE(T)                                                                         \

@@ -13,8 +13,8 @@ std::atomic<Conv2dAlgorithm> requested{Conv2dAlgorithm::automatic};
 constexpr double kImageTransform = 8;   // gathering included
 constexpr double kOutputTransform = 5;  // of the outputs, or their gradient
 constexpr double kWeightTransform = 5;
-constexpr double kSumTraffic = 16;  // of the weights' gradient before its transform, to memory and back
-constexpr double kBatch = 4;        // images that are taken to share the weights' transform
+constexpr double kSumTraffic = 7;  // of the weights' gradient before its transform, to memory and back
+constexpr double kBatch = 4;       // images that are taken to share the weights' transform
 constexpr double kProductsPerCycle = 1.6;
 constexpr double kDirectProductsPerCycle = 1.7;
 
@@ -92,12 +92,6 @@ Conv2dShape reversed(const Conv2dShape& shape) {
     r.padding_height = shape.kernel_height - 1 - shape.padding_height;
     r.padding_width = shape.kernel_width - 1 - shape.padding_width;
     return r;
-}
-
-bool is_depthwise(const Conv2dShape& s) {
-    return s.groups == s.in_channels && s.groups == s.out_channels && s.stride_height == 1 &&
-           s.stride_width == 1 && s.dilation_height == 1 && s.dilation_width == 1 && s.padding_height >= 0 &&
-           s.padding_width >= 0;
 }
 
 template const WinogradTransforms<float>* winograd_for_outputs(const Conv2dShape&);

@@ -19,7 +19,4 @@ const WinogradTransforms<T>* winograd_for_weights(const Conv2dShape& shape);
 // turned round; its padding is negative if there is no such.
 Conv2dShape reversed(const Conv2dShape& shape);
 
-// Whether each channel is convolved by itself, with stride and dilation 1 and no negative padding.
-bool is_depthwise(const Conv2dShape& shape);
-
 }  // namespace ranvier

@@ -5,6 +5,8 @@
 // G[U][V] = sum over output channels o and taps (i, j) of that phase of w[o][.][i][j] grad[o][U - a][V - b].
 #include "../platform/denormals.h"
 #include "conv2d_algorithm.h"
+#include "conv2d_channels_last.h"
+#include "conv2d_depthwise.h"
 #include "conv2d_pointwise.h"
 #include "planes.h"
 #include "ranvier/conv2d.h"
@@ -223,10 +225,9 @@ private:
 
 // The weights as the convolution back reads them, and whose transposed pass the gradient is.
 template <class T>
-Images<const T> reversed_weights(const Conv2dShape& s, const Images<const T>& w, bool exchanged) {
+Images<const T> reversed_weights(const Conv2dShape& s, const Images<const T>& w) {
     const index_t last = (s.kernel_height - 1) * w.strides[2] + (s.kernel_width - 1) * w.strides[3];
-    return {w.data + last,
-            {w.strides[exchanged ? 1 : 0], w.strides[exchanged ? 0 : 1], -w.strides[2], -w.strides[3]}};
+    return {w.data + last, {w.strides[1], w.strides[0], -w.strides[2], -w.strides[3]}};
 }
 
 }  // namespace
@@ -238,13 +239,16 @@ void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad
     FlushDenormals flush;
     if (is_pointwise(shape) && is_matrix(grad, shape.in_width) && is_matrix(grad_x, shape.in_width))
         return pointwise_backward_input(shape, grad, w, grad_x);
+    if (is_depthwise(shape) && has_unit_columns(grad) && has_unit_columns(grad_x))
+        return depthwise_backward_input(shape, grad, w, grad_x);
     const Conv2dShape reverse = reversed(shape);
     if (const auto* transforms = winograd_for_outputs<T>(reverse))
-        return winograd_forward<T>(*transforms, reverse, grad, reversed_weights(shape, w, true),
+        return winograd_forward<T>(*transforms, reverse, grad, reversed_weights(shape, w),
                                    prepared ? prepared->transformed.data() : nullptr, nullptr, grad_x,
                                    Activation::identity, T{});
-    if (is_depthwise(reverse))
-        return conv2d<T>(reverse, grad, reversed_weights(shape, w, false), nullptr, grad_x);
+    if (is_channels_last<T>(shape))
+        return channels_last_backward_input(shape, grad, w, prepared ? prepared->transformed.data() : nullptr,
+                                            grad_x);
     BackwardInput<T> pass(shape, grad, w, grad_x);
     Scratch<T> weights(pass.weights_size());
     pass.run(weights.data());
@@ -255,8 +259,9 @@ void prepare_backward_input(const Conv2dShape& shape, const Images<const T>& w,
                             PreparedWeights<T>& prepared) {
     const Conv2dShape reverse = reversed(shape);
     if (const auto* transforms = winograd_for_outputs<T>(reverse))
-        winograd_transform_weights(*transforms, reverse, reversed_weights(shape, w, true),
-                                   prepared.transformed);
+        winograd_transform_weights(*transforms, reverse, reversed_weights(shape, w), prepared.transformed);
+    else if (is_channels_last<T>(shape))
+        pack_backward_input(shape, w, prepared.transformed);
 }
 
 #define RANVIER_INSTANTIATE(T)                                                                              \

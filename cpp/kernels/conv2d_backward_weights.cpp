@@ -5,6 +5,9 @@
 // with zeros where pixels were dropped. Images are summed in chunks whose number depends on the batch alone.
 #include "../platform/denormals.h"
 #include "conv2d_algorithm.h"
+#include "conv2d_channels_last.h"
+#include "conv2d_depthwise.h"
+#include "conv2d_pointwise.h"
 #include "planes.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/memory.h"
@@ -54,8 +57,9 @@ public:
         layout_.write_offsets(group_in_, offsets_.data());
     }
 
-    void run(const Images<T>& grad_w, T* grad_bias) const {
-        if (size_ > kMostSummedApart) return run_by_rows(grad_w, grad_bias);
+    // The gradients are added to what is there if `accumulate`.
+    void run(const Images<T>& grad_w, T* grad_bias, bool accumulate) const {
+        if (size_ > kMostSummedApart) return run_by_rows(grad_w, grad_bias, accumulate);
         const int threads = threads_for(convolution_work(s_));
         Scratch<T> sums(chunks_ * size_), biases(chunks_ * s_.out_channels);
         T *sums_of = sums.data(), *biases_of = biases.data();
@@ -66,8 +70,8 @@ public:
             gemm_.add_row(size_, sums_of + chunk * size_, sums_of);
             gemm_.add_row(s_.out_channels, biases_of + chunk * s_.out_channels, biases_of);
         }
-        scatter(sums_of, grad_w, 1);
-        if (grad_bias) std::copy_n(biases_of, s_.out_channels, grad_bias);
+        scatter(sums_of, grad_w, accumulate, 1);
+        write_biases(biases_of, grad_bias, accumulate);
     }
 
 private:
@@ -84,7 +88,7 @@ private:
     }
 
     // All images of a portion are laid out; then each task adds them up for some rows of the sums.
-    void run_by_rows(const Images<T>& grad_w, T* grad_bias) const {
+    void run_by_rows(const Images<T>& grad_w, T* grad_bias, bool accumulate) const {
         const int threads = threads_for(convolution_work(s_));
         const index_t each = planes_size() + gradient_size();
         const index_t portion = std::clamp<index_t>(kLaidOut / each, 1, s_.batch);
@@ -107,8 +111,8 @@ private:
                 }
             });
         }
-        scatter(sums_of, grad_w, threads);
-        if (grad_bias) std::copy_n(biases.data(), s_.out_channels, grad_bias);
+        scatter(sums_of, grad_w, accumulate, threads);
+        write_biases(biases.data(), grad_bias, accumulate);
     }
 
     // Of one image's planes and its gradient's rows or columns; multiples of a cache line.
@@ -209,23 +213,34 @@ private:
             }
     }
 
-    // A block of output channels at a time, for they are neighbours in the sums.
-    void scatter(const T* sums, const Images<T>& w, int threads) const {
-        constexpr index_t kBlock = 16;
-        parallel_for(ceil_div(s_.out_channels, kBlock), threads, [&](index_t block) {
-            const index_t first = block * kBlock, count = std::min(kBlock, s_.out_channels - first);
-            const T* from[kBlock];
-            for (index_t k = 0; k < count; ++k)
-                from[k] = sums + (first + k) / group_out_ * taps_ * group_out_ + (first + k) % group_out_;
-            index_t tap = 0;
-            for (index_t c = 0; c < group_in_; ++c)
-                for (index_t i = 0; i < s_.kernel_height; ++i)
-                    for (index_t j = 0; j < s_.kernel_width; ++j, ++tap) {
-                        T* to = w.data + first * w.strides[0] + c * w.strides[1] + i * w.strides[2] +
-                                j * w.strides[3];
-                        for (index_t k = 0; k < count; ++k) to[k * w.strides[0]] = from[k][tap * group_out_];
-                    }
+    // A vector's worth of a group's output channels at a time, for they are neighbours in the sums.
+    void scatter(const T* sums, const Images<T>& w, bool accumulate, int threads) const {
+        const index_t lanes = kernels<T>().plane->lanes, blocks = ceil_div(group_out_, lanes);
+        parallel_for(s_.groups * blocks, threads, [&](index_t block) {
+            const index_t group = block / blocks, o = block % blocks * lanes;
+            scatter_channels(std::min(lanes, group_out_ - o), sums + group * taps_ * group_out_ + o,
+                             w.data + (group * group_out_ + o) * w.strides[0], w, accumulate);
         });
+    }
+
+    void scatter_channels(index_t channels, const T* from, T* to, const Images<T>& w, bool accumulate) const {
+        const index_t kh = s_.kernel_height, kw = s_.kernel_width;
+        const auto [out, in, rows, cols] = w.strides;
+        if (cols == 1 && rows == kw && in == kh * kw)
+            return kernels<T>().plane->scatter_sums(channels, taps_, from, group_out_, to, out, accumulate);
+        for (index_t tap = 0; tap < taps_; ++tap, from += group_out_)
+            for (index_t o = 0; o < channels; ++o) {
+                T& weight = to[o * out + tap / (kh * kw) * in + tap / kw % kh * rows + tap % kw * cols];
+                weight = accumulate ? weight + from[o] : from[o];
+            }
+    }
+
+    void write_biases(const T* sums, T* to, bool accumulate) const {
+        if (!to) return;
+        if (accumulate)
+            gemm_.add_row(s_.out_channels, sums, to);
+        else
+            std::copy_n(sums, s_.out_channels, to);
     }
 
     const Conv2dShape& s_;
@@ -242,13 +257,19 @@ private:
 
 // The bias's gradient by itself.
 template <class T>
-void sum_planes(const Conv2dShape& s, const Images<const T>& grad, T* sums) {
+void sum_planes(const Conv2dShape& s, const Images<const T>& grad, T* sums, bool accumulate) {
     const double elements = static_cast<double>(s.batch * s.out_channels * s.out_height() * s.out_width());
     parallel_for(s.out_channels, threads_for(elements), [&](index_t o) {
         T sum{};
         for (index_t image = 0; image < s.batch; ++image) sum += sum_of_plane(s, grad, image, o);
-        sums[o] = sum;
+        sums[o] = accumulate ? sums[o] + sum : sum;
     });
+}
+
+// Whether the images serve as matrices where they lie, large enough that to rearrange them gains nothing.
+bool is_large_matrix(const Conv2dShape& s) {
+    constexpr index_t kPixels = 64;
+    return is_pointwise(s) && s.in_height * s.in_width >= kPixels;
 }
 
 // The gradient of nothing.
@@ -267,21 +288,29 @@ void clear(const Conv2dShape& s, const Images<T>& w, T* grad_bias) {
 
 template <class T>
 void conv2d_backward_weights(const Conv2dShape& shape, const Images<const T>& grad, const Images<const T>& x,
-                             const Images<T>& grad_w, T* grad_bias) {
-    if (shape.batch == 0) return clear(shape, grad_w, grad_bias);
+                             const Images<T>& grad_w, T* grad_bias, bool accumulate) {
     if (shape.out_channels == 0) return;
+    if (shape.batch == 0) {
+        if (!accumulate) clear(shape, grad_w, grad_bias);
+        return;
+    }
     FlushDenormals flush;
+    if (is_depthwise(shape) && has_unit_columns(grad) && has_unit_columns(x))
+        return depthwise_backward_weights(shape, grad, x, grad_w, grad_bias, accumulate);
     if (const auto* transforms = winograd_for_weights<T>(shape)) {
-        winograd_backward_weights(*transforms, shape, grad, x, grad_w);
-        if (grad_bias) sum_planes(shape, grad, grad_bias);
+        winograd_backward_weights(*transforms, shape, grad, x, grad_w, accumulate);
+        if (grad_bias) sum_planes(shape, grad, grad_bias, accumulate);
+    } else if (is_channels_last<T>(shape) && !is_large_matrix(shape)) {
+        channels_last_backward_weights(shape, grad, x, grad_w, accumulate);
+        if (grad_bias) sum_planes(shape, grad, grad_bias, accumulate);
     } else {
-        BackwardWeights<T>(shape, grad, x).run(grad_w, grad_bias);
+        BackwardWeights<T>(shape, grad, x).run(grad_w, grad_bias, accumulate);
     }
 }
 
 template void conv2d_backward_weights(const Conv2dShape&, const Images<const float>&,
-                                      const Images<const float>&, const Images<float>&, float*);
+                                      const Images<const float>&, const Images<float>&, float*, bool);
 template void conv2d_backward_weights(const Conv2dShape&, const Images<const double>&,
-                                      const Images<const double>&, const Images<double>&, double*);
+                                      const Images<const double>&, const Images<double>&, double*, bool);
 
 }  // namespace ranvier

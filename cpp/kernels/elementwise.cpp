@@ -19,13 +19,13 @@ void add(index_t n, const T* x, T* y) {
 }
 
 template <class T>
-void scale(index_t n, T factor, T* y) {
-    const auto kernel = kernels<T>().normalization->affine;
-    for_each_block(n, 1, [&](index_t i, index_t count) { kernel(count, y + i, factor, T{}, y + i); });
+void add(index_t n, const T* a, const T* b, T* y) {
+    const auto kernel = kernels<T>().elementwise->add;
+    for_each_block(n, 1, [&](index_t i, index_t count) { kernel(count, a + i, b + i, y + i); });
 }
 
-template void scale(index_t, float, float*);
-template void scale(index_t, double, double*);
+template void add(index_t, const float*, const float*, float*);
+template void add(index_t, const double*, const double*, double*);
 template void bytes_to_fractions(index_t, const std::uint8_t*, float*);
 template void bytes_to_fractions(index_t, const std::uint8_t*, double*);
 template void add(index_t, const float*, float*);

@@ -17,14 +17,6 @@ struct LogSumExp {
     T log_sum;
 };
 
-// An update with the numbers that are the same for all its parameters: 1 - beta^t, and what clipping by norm
-// gives.
-struct UpdateStep {
-    UpdateOptions options;
-    double correction1 = 1, correction2 = 1;
-    double gradient_scale = 1;
-};
-
 template <class T>
 struct ElementwiseKernels {
     using Map = void (*)(index_t n, const T* x, T* y, T parameter);
@@ -68,6 +60,8 @@ struct ElementwiseKernels {
     T (*largest_magnitude)(index_t n, const T* x);
     void (*add_penalty_gradient)(T l1, T l2, index_t n, const T* w, T* grad);
 
+    // y[i] = a[i] + b[i].
+    void (*add)(index_t n, const T* a, const T* b, T* y);
     // to[i] = from[i] / 255.
     void (*bytes_to_fractions)(index_t n, const std::uint8_t* from, T* to);
 };

@@ -17,20 +17,22 @@ struct GemmKernels {
     void (*pack_b)(index_t depth, index_t cols, const T* b, index_t row_stride, index_t col_stride,
                    T* packed);
 
-    // c = a b (c += a b if accumulate) of packed operands; c has unit column stride.
+    // c = a b (c += a b if accumulate) of packed operands; c has unit column stride. From one panel of B to
+    // the next it is b_panel_stride, so that B may be packed in a greater depth.
     void (*multiply_packed)(index_t rows, index_t cols, index_t depth, const T* packed_a, const T* packed_b,
-                            T* c, index_t c_row_stride, bool accumulate);
+                            index_t b_panel_stride, T* c, index_t c_row_stride, bool accumulate);
     // The same with A where it lies, any strides, and B packed.
     void (*multiply_packed_b)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
-                              index_t a_col_stride, const T* packed_b, T* c, index_t c_row_stride,
-                              bool accumulate);
+                              index_t a_col_stride, const T* packed_b, index_t b_panel_stride, T* c,
+                              index_t c_row_stride, bool accumulate);
     // The same with both operands where they lie; B has unit column stride.
     void (*multiply_unpacked)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                               index_t a_col_stride, const T* b, index_t b_row_stride, T* c,
                               index_t c_row_stride, bool accumulate);
-    // The same for one row, contiguous, with a depth of more than one block of that length.
+    // The same for one row, contiguous, with a depth of more than one block of that length. B is packed, or
+    // its panel stride is tile_cols.
     void (*multiply_row)(index_t cols, index_t depth, index_t block, const T* a, const T* b,
-                         index_t b_row_stride, T* c, bool accumulate);
+                         index_t b_row_stride, index_t b_panel_stride, T* c, bool accumulate);
     // The same as multiply_unpacked where row i of A begins at a + a_offsets[i], or column p of A at a +
     // a_offsets[p], with unit stride along it.
     void (*multiply_a_rows_apart)(index_t rows, index_t cols, index_t depth, const T* a,

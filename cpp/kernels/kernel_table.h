@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "depthwise_kernels.h"
 #include "elementwise_kernels.h"
 #include "gemm_kernels.h"
 #include "loss_kernels.h"
@@ -22,6 +23,7 @@ struct Kernels {
     const WinogradKernels<T>* winograd;
     const NormalizationKernels<T>* normalization;
     const LossKernels<T>* loss;
+    const DepthwiseKernels<T>* depthwise;
 };
 
 struct KernelTable {

@@ -5,10 +5,12 @@
 #include "ranvier/matmul.h"
 
 #include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 #include "../platform/denormals.h"
 #include "kernel_table.h"
+#include "ranvier/cpu.h"
 #include "ranvier/memory.h"
 #include "ranvier/threads.h"
 
@@ -39,10 +41,17 @@ struct Product {
     // nothing.
     const index_t* a_row_offsets = nullptr;
     const index_t* a_column_offsets = nullptr;
+    // If not 0, B is packed: from one of its panels to the next.
+    index_t b_panel_stride = 0;
 
     index_t m() const { return c.rows; }
     index_t n() const { return c.cols; }
     index_t k() const { return a.cols; }
+    // Where B's row k0 has column j0, the first of a panel if B is packed.
+    const T* b_at(index_t k0, index_t j0) const {
+        return b.data + k0 * b.row_stride +
+               (b_panel_stride ? j0 / b.row_stride * b_panel_stride : j0 * b.col_stride);
+    }
 };
 
 // Biases and activation of a block of c whose sums are complete.
@@ -67,20 +76,20 @@ void clear(const Product<T>& product) {
         std::fill_n(product.c.data + i * product.c.row_stride, product.n(), T{});
 }
 
-// One block of c straight from the operands where they lie.
+// One block of c straight from the operands where they lie, B as it is or packed before.
 template <class T>
 void block_unpacked(const Product<T>& p, index_t i0, index_t j0, index_t rows, index_t cols) {
     const auto& gemm = *kernels<T>().gemm;
     const index_t length = depth_block<T>(p.k());
     T* c = p.c.data + i0 * p.c.row_stride + j0;
     if (rows == 1 && p.k() > length && p.a.col_stride == 1 && !p.a_row_offsets && !p.a_column_offsets) {
-        gemm.multiply_row(cols, p.k(), length, p.a.data + i0 * p.a.row_stride, p.b.data + j0, p.b.row_stride,
-                          c, p.epilogue.accumulate);
+        gemm.multiply_row(cols, p.k(), length, p.a.data + i0 * p.a.row_stride, p.b_at(0, j0), p.b.row_stride,
+                          p.b_panel_stride ? p.b_panel_stride : gemm.tile_cols, c, p.epilogue.accumulate);
         return finish(p, i0, j0, rows, cols);
     }
     for (index_t k0 = 0; k0 < p.k(); k0 += length) {
         const index_t depth = std::min(length, p.k() - k0);
-        const T* b = p.b.data + k0 * p.b.row_stride + j0;
+        const T* b = p.b_at(k0, j0);
         const bool accumulate = k0 > 0 || p.epilogue.accumulate;
         if (p.a_row_offsets)
             gemm.multiply_a_rows_apart(rows, cols, depth, p.a.data + k0, p.a_row_offsets + i0, b,
@@ -88,6 +97,10 @@ void block_unpacked(const Product<T>& p, index_t i0, index_t j0, index_t rows, i
         else if (p.a_column_offsets)
             gemm.multiply_a_columns_apart(rows, cols, depth, p.a.data + i0, p.a_column_offsets + k0, b,
                                           p.b.row_stride, c, p.c.row_stride, accumulate);
+        else if (p.b_panel_stride)
+            gemm.multiply_packed_b(rows, cols, depth, p.a.data + i0 * p.a.row_stride + k0 * p.a.col_stride,
+                                   p.a.row_stride, p.a.col_stride, b, p.b_panel_stride, c, p.c.row_stride,
+                                   accumulate);
         else
             gemm.multiply_unpacked(rows, cols, depth, p.a.data + i0 * p.a.row_stride + k0 * p.a.col_stride,
                                    p.a.row_stride, p.a.col_stride, b, p.b.row_stride, c, p.c.row_stride,
@@ -120,8 +133,7 @@ void multiply_in_place(const Product<T>& p) {
 template <class T>
 void pack_columns(const Product<T>& p, index_t k0, index_t j0, index_t cols, T* packed) {
     const index_t depth = std::min(depth_block<T>(p.k()), p.k() - k0);
-    kernels<T>().gemm->pack_b(depth, cols, p.b.data + k0 * p.b.row_stride + j0 * p.b.col_stride,
-                              p.b.row_stride, p.b.col_stride, packed);
+    kernels<T>().gemm->pack_b(depth, cols, p.b_at(k0, j0), p.b.row_stride, p.b.col_stride, packed);
 }
 
 // Rows of c by such columns.
@@ -129,10 +141,11 @@ template <class T>
 void multiply_rows(const Product<T>& p, index_t k0, index_t i0, index_t rows, index_t j0, index_t cols,
                    const T* packed) {
     const index_t depth = std::min(depth_block<T>(p.k()), p.k() - k0);
-    kernels<T>().gemm->multiply_packed_b(rows, cols, depth,
-                                         p.a.data + i0 * p.a.row_stride + k0 * p.a.col_stride, p.a.row_stride,
-                                         p.a.col_stride, packed, p.c.data + i0 * p.c.row_stride + j0,
-                                         p.c.row_stride, k0 > 0 || p.epilogue.accumulate);
+    const auto& gemm = *kernels<T>().gemm;
+    gemm.multiply_packed_b(rows, cols, depth, p.a.data + i0 * p.a.row_stride + k0 * p.a.col_stride,
+                           p.a.row_stride, p.a.col_stride, packed, depth * gemm.tile_cols,
+                           p.c.data + i0 * p.c.row_stride + j0, p.c.row_stride,
+                           k0 > 0 || p.epilogue.accumulate);
 }
 
 // B packed, A where it lies, for few rows or a B whose columns are not contiguous. Each task packs its own
@@ -156,7 +169,8 @@ void multiply_packing_b(const Product<T>& p) {
     });
 }
 
-// A region of c no larger than kPackedRows x kPackedCols, both operands packed, block of depth by block.
+// A region of c no larger than kPackedRows x kPackedCols, both operands packed, block of depth by block; or
+// only A, if B was packed before.
 template <class T>
 class PackedProduct {
 public:
@@ -172,10 +186,12 @@ public:
 
     void run() {
         const index_t length = depth_block<T>(p_.k());
-        Scratch<T> packed_a(row_blocks_ * block_rows_ * length), packed_b(col_blocks_ * block_cols_ * length);
+        const index_t packed_blocks = p_.b_panel_stride ? 0 : col_blocks_;  // of B, here
+        Scratch<T> packed_a(row_blocks_ * block_rows_ * length),
+            packed_b(packed_blocks * block_cols_ * length);
         for (index_t k0 = 0; k0 < p_.k(); k0 += length) {
             const index_t depth = std::min(length, p_.k() - k0);
-            parallel_for(row_blocks_ + col_blocks_, threads_, [&](index_t task) {
+            parallel_for(row_blocks_ + packed_blocks, threads_, [&](index_t task) {
                 if (task < row_blocks_)
                     pack_a(task, k0, depth, packed_a.data());
                 else
@@ -197,8 +213,7 @@ private:
 
     void pack_b(index_t block, index_t k0, index_t depth, T* packed) const {
         const index_t j = block * block_cols_;
-        gemm_.pack_b(depth, std::min(block_cols_, cols_ - j),
-                     p_.b.data + k0 * p_.b.row_stride + (j0_ + j) * p_.b.col_stride, p_.b.row_stride,
+        gemm_.pack_b(depth, std::min(block_cols_, cols_ - j), p_.b_at(k0, j0_ + j), p_.b.row_stride,
                      p_.b.col_stride, packed + j * depth);
     }
 
@@ -206,7 +221,9 @@ private:
                   const T* packed_b) const {
         const index_t i = row_block * block_rows_, j = col_block * block_cols_;
         const index_t rows = std::min(block_rows_, rows_ - i), cols = std::min(block_cols_, cols_ - j);
-        gemm_.multiply_packed(rows, cols, depth, packed_a + i * depth, packed_b + j * depth,
+        gemm_.multiply_packed(rows, cols, depth, packed_a + i * depth,
+                              p_.b_panel_stride ? p_.b_at(k0, j0_ + j) : packed_b + j * depth,
+                              p_.b_panel_stride ? p_.b_panel_stride : depth * gemm_.tile_cols,
                               p_.c.data + (i0_ + i) * p_.c.row_stride + j0_ + j, p_.c.row_stride,
                               k0 > 0 || p_.epilogue.accumulate);
         if (k0 + depth == p_.k()) finish(p_, i0_ + i, j0_ + j, rows, cols);
@@ -279,6 +296,9 @@ void multiply(const Product<T>& p) {
     if (threads > 1 && ((tiles < 8 * threads && blocks > 2) || (tiles < threads && blocks > 1)))
         return multiply_by_depth(p, threads);
     if (p.a_row_offsets || p.a_column_offsets) return multiply_in_place(p);
+    if (p.b_panel_stride)
+        return p.m() <= kBlockRows || p.n() <= 2 * gemm.tile_cols ? multiply_in_place(p)
+                                                                  : multiply_packing_both(p);
     const index_t size = sizeof(T);
     const bool b_rows_contiguous = p.b.col_stride == 1;
     const bool few_rows = p.m() <= 2 * gemm.tile_rows;
@@ -308,6 +328,36 @@ void multiply_scattering(const Product<T>& p) {
 }
 
 }  // namespace
+
+template <class T>
+PackedMatrix<T>::PackedMatrix(const Matrix<const T>& b)
+    : rows_(b.rows), cols_(b.cols), panel_cols_(kernels<T>().gemm->tile_cols), kernels_(kernels<T>().gemm) {
+    const index_t panels = ceil_div(cols_, panel_cols_);
+    panels_ = Buffer<T>(panels * panel_stride());
+    parallel_for(panels, threads_for(static_cast<double>(rows_ * cols_)), [&](index_t panel) {
+        const index_t j = panel * panel_cols_;
+        kernels<T>().gemm->pack_b(rows_, std::min(panel_cols_, cols_ - j), b.data + j * b.col_stride,
+                                  b.row_stride, b.col_stride, panels_.data() + panel * panel_stride());
+    });
+}
+
+template <class T>
+const T* PackedMatrix<T>::panels() const {
+    if (!empty() && kernels_ != kernels<T>().gemm)
+        throw std::logic_error("PackedMatrix: packed for another instruction set than " + active_isa());
+    return panels_.data();
+}
+
+template <class T>
+void matmul(const Matrix<const T>& a, const PackedMatrix<T>& b, const Matrix<T>& c,
+            const Epilogue<T>& epilogue) {
+    if (c.rows == 0 || c.cols == 0) return;
+    FlushDenormals flush;
+    const index_t panel_cols = kernels<T>().gemm->tile_cols;
+    Product<T> p = {a, {b.panels(), b.rows(), b.cols(), panel_cols, 1}, c, epilogue};
+    p.b_panel_stride = b.panel_stride();
+    multiply(p);
+}
 
 template <class T>
 void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
@@ -382,6 +432,12 @@ template void matmul(const Matrix<const float>&, const Matrix<const float>&, con
                      const Epilogue<float>&);
 template void matmul(const Matrix<const double>&, const Matrix<const double>&, const Matrix<double>&,
                      const Epilogue<double>&);
+template void matmul(const Matrix<const float>&, const PackedMatrix<float>&, const Matrix<float>&,
+                     const Epilogue<float>&);
+template void matmul(const Matrix<const double>&, const PackedMatrix<double>&, const Matrix<double>&,
+                     const Epilogue<double>&);
+template class PackedMatrix<float>;
+template class PackedMatrix<double>;
 template void matmul(const ScatteredRows<float>&, const Matrix<const float>&, const Matrix<float>&,
                      const Epilogue<float>&);
 template void matmul(const ScatteredRows<double>&, const Matrix<const double>&, const Matrix<double>&,

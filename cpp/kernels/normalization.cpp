@@ -25,7 +25,7 @@ template <class Body>
 void for_each_channel(const BatchNormShape& s, Body&& body) {
     const index_t size = s.outer * s.inner;
     const index_t each =
-        s.inner == 1 ? kColumns : std::max<index_t>(1, 4096 / std::max<index_t>(1, size));  // of a task
+        s.inner == 1 ? kColumns : std::clamp<index_t>(4096 / std::max<index_t>(1, size), 1, kColumns);  // of a task
     parallel_for(ceil_div(s.channels, each), threads_for(static_cast<double>(size * s.channels) * kCost),
                  [&](index_t task) { body(task * each, std::min(each, s.channels - task * each)); });
 }
@@ -50,111 +50,117 @@ double run_total(const BatchNormShape& s, index_t channel, Run&& run) {
     return total;
 }
 
+// The mean of the elements of a channel, and their sum of squares about it, for `n` channels from `first` on.
+template <class T>
+void moments_of_channels(const BatchNormShape& s, const T* x, index_t first, index_t n, double* mean, double* squares) {
+    const auto& table = *kernels<T>().normalization;
+    const double count = static_cast<double>(s.outer * s.inner);
+    T about[kColumns];
+    if (s.inner == 1) {
+        column_totals<T>(s.outer, n, mean, [&](index_t row, T* part) {
+            kernels<T>().gemm->add_row(n, x + row * s.channels + first, part);
+        });
+        for (index_t c = 0; c < n; ++c) about[c] = static_cast<T>(mean[c] /= count);
+        column_totals<T>(s.outer, n, squares, [&](index_t row, T* part) {
+            table.add_squares_each(n, x + row * s.channels + first, about, part);
+        });
+    } else {
+        for (index_t c = 0; c < n; ++c) {
+            mean[c] = run_total(s, first + c, [&](index_t at) { return table.sum(s.inner, x + at); }) / count;
+            about[c] = static_cast<T>(mean[c]);
+            squares[c] = run_total(s, first + c,
+                                   [&](index_t at) { return table.squares_about(s.inner, x + at, about[c]); });
+        }
+    }
+    // The squares are about the mean as it is in T.
+    for (index_t c = 0; c < n; ++c) {
+        const double off = static_cast<double>(about[c]) - mean[c];
+        squares[c] = std::max(squares[c] - count * off * off, 0.0);
+    }
+}
+
 }  // namespace
 
 template <class T>
-void batch_norm_statistics(const BatchNormShape& s, const T* x, double epsilon, T* mean,
-                           T* inverse_deviation) {
+void batch_norm_moments(const BatchNormShape& s, const T* x, const ChannelMoments& moments) {
     FlushDenormals flush;
-    const auto& table = *kernels<T>().normalization;
-    const double count = static_cast<double>(s.outer * s.inner);
-    const auto finish = [&](index_t c, double squares) {
-        inverse_deviation[c] = static_cast<T>(1 / std::sqrt(squares / count + epsilon));
-    };
     for_each_channel(s, [&](index_t first, index_t n) {
-        if (s.inner == 1) {
-            double totals[kColumns];
-            column_totals<T>(s.outer, n, totals, [&](index_t row, T* part) {
-                kernels<T>().gemm->add_row(n, x + row * s.channels + first, part);
-            });
-            for (index_t c = 0; c < n; ++c) mean[first + c] = static_cast<T>(totals[c] / count);
-            column_totals<T>(s.outer, n, totals, [&](index_t row, T* part) {
-                table.add_squares_each(n, x + row * s.channels + first, mean + first, part);
-            });
-            for (index_t c = 0; c < n; ++c) finish(first + c, totals[c]);
-            return;
-        }
-        for (index_t c = first; c < first + n; ++c) {
-            mean[c] = static_cast<T>(run_total(s, c, [&](index_t at) { return table.sum(s.inner, x + at); }) /
-                                     count);
-            finish(c, run_total(s, c,
-                                [&](index_t at) { return table.squares_about(s.inner, x + at, mean[c]); }));
-        }
+        moments_of_channels(s, x, first, n, moments.mean + first, moments.squares + first);
     });
 }
 
+double join_moments(index_t channels, double total_count, const ChannelMoments& total, double count,
+                    const ChannelMoments& part) {
+    const double all = total_count + count;
+    for (index_t c = 0; c < channels; ++c) {
+        const double apart = part.mean[c] - total.mean[c];
+        total.mean[c] += apart * (count / all);
+        total.squares[c] += part.squares[c] + apart * apart * (total_count * count / all);
+    }
+    return all;
+}
+
 template <class T>
-void batch_norm(const BatchNormShape& s, const T* x, const T* mean, const T* inverse_deviation,
-                const T* gamma, const T* beta, T* y) {
+void batch_norm(const BatchNormShape& s, const T* x, const T* scale, const T* shift, T* y) {
     FlushDenormals flush;
     const auto& table = *kernels<T>().normalization;
     for_each_channel(s, [&](index_t first, index_t n) {
-        Scratch<T> factors(2 * n);
-        T *a = factors.data(), *b = a + n;
-        for (index_t c = 0; c < n; ++c) {
-            a[c] = inverse_deviation[first + c] * (gamma ? gamma[first + c] : T(1));
-            b[c] = (beta ? beta[first + c] : T{}) - mean[first + c] * a[c];
-        }
         for (index_t i = 0; i < s.outer; ++i) {
             const index_t at = (i * s.channels + first) * s.inner;
             if (s.inner == 1)
-                table.affine_each(n, x + at, a, b, y + at);
+                table.affine_each(n, x + at, scale + first, shift + first, y + at);
             else
                 for (index_t c = 0; c < n; ++c)
-                    table.affine(s.inner, x + at + c * s.inner, a[c], b[c], y + at + c * s.inner);
+                    table.affine(s.inner, x + at + c * s.inner, scale[first + c], shift[first + c],
+                                 y + at + c * s.inner);
         }
     });
 }
 
-// With h = (x - mean) d, y = gamma h + beta and N elements: grad_x = gamma d (g - sum(g) / N - h sum(g h) /
-// N), the two sums falling away for constant mean and d. As a g + b x + c.
 template <class T>
-void batch_norm_backward(const BatchNormShape& s, bool from_batch, const T* grad, const T* x, const T* mean,
-                         const T* inverse_deviation, const T* gamma, T* grad_x, T* grad_gamma, T* grad_beta) {
+void batch_norm_gradient_sums(const BatchNormShape& s, const T* grad, const T* x, const T* mean, double* sums,
+                              double* products, bool accumulate) {
     FlushDenormals flush;
     const auto& table = *kernels<T>().normalization;
-    const double count = static_cast<double>(s.outer * s.inner);
     for_each_channel(s, [&](index_t first, index_t n) {
-        Scratch<double> totals(2 * n);
-        double *sums = totals.data(), *products = sums + n;
+        double part_sums[kColumns], part_products[kColumns];
         if (s.inner == 1) {
-            column_totals<T>(s.outer, n, sums, [&](index_t row, T* part) {
+            column_totals<T>(s.outer, n, part_sums, [&](index_t row, T* part) {
                 kernels<T>().gemm->add_row(n, grad + row * s.channels + first, part);
             });
-            column_totals<T>(s.outer, n, products, [&](index_t row, T* part) {
+            column_totals<T>(s.outer, n, part_products, [&](index_t row, T* part) {
                 const index_t at = row * s.channels + first;
                 table.add_products_each(n, grad + at, x + at, mean + first, part);
             });
         } else {
             for (index_t c = 0; c < n; ++c) {
-                sums[c] = run_total(s, first + c, [&](index_t at) { return table.sum(s.inner, grad + at); });
-                products[c] = run_total(s, first + c, [&](index_t at) {
+                part_sums[c] = run_total(s, first + c, [&](index_t at) { return table.sum(s.inner, grad + at); });
+                part_products[c] = run_total(s, first + c, [&](index_t at) {
                     return table.products_about(s.inner, grad + at, x + at, mean[first + c]);
                 });
             }
         }
-        Scratch<T> factors(3 * n);
-        T *a = factors.data(), *b = a + n, *d = b + n;
         for (index_t c = 0; c < n; ++c) {
-            const double scale = static_cast<double>(inverse_deviation[first + c]);
-            const double product = products[c] * scale;  // sum g h
-            if (grad_gamma) grad_gamma[first + c] = static_cast<T>(product);
-            if (grad_beta) grad_beta[first + c] = static_cast<T>(sums[c]);
-            const double outer = scale * (gamma ? static_cast<double>(gamma[first + c]) : 1.0);
-            const double slope = from_batch ? -outer * scale * product / count : 0;
-            a[c] = static_cast<T>(outer);
-            b[c] = static_cast<T>(slope);
-            d[c] = static_cast<T>((from_batch ? -outer * sums[c] / count : 0) -
-                                  slope * static_cast<double>(mean[first + c]));
+            sums[first + c] = part_sums[c] + (accumulate ? sums[first + c] : 0);
+            products[first + c] = part_products[c] + (accumulate ? products[first + c] : 0);
         }
-        for (index_t i = 0; grad_x && i < s.outer; ++i) {
+    });
+}
+
+template <class T>
+void batch_norm_input_gradient(const BatchNormShape& s, const T* grad, const T* x, const T* a, const T* b, const T* c,
+                               T* grad_x) {
+    FlushDenormals flush;
+    const auto& table = *kernels<T>().normalization;
+    for_each_channel(s, [&](index_t first, index_t n) {
+        for (index_t i = 0; i < s.outer; ++i) {
             const index_t at = (i * s.channels + first) * s.inner;
             if (s.inner == 1)
-                table.combine_each(n, grad + at, x + at, a, b, d, grad_x + at);
+                table.combine_each(n, grad + at, x + at, a + first, b + first, c + first, grad_x + at);
             else
-                for (index_t c = 0; c < n; ++c)
-                    table.combine(s.inner, grad + at + c * s.inner, x + at + c * s.inner, a[c], b[c], d[c],
-                                  grad_x + at + c * s.inner);
+                for (index_t k = 0; k < n; ++k)
+                    table.combine(s.inner, grad + at + k * s.inner, x + at + k * s.inner, a[first + k], b[first + k],
+                                  c[first + k], grad_x + at + k * s.inner);
         }
     });
 }
@@ -236,10 +242,10 @@ void plane_means_backward(index_t planes, index_t size, const T* grad, T* grad_x
 }
 
 #define RANVIER_INSTANTIATE(T)                                                                             \
-    template void batch_norm_statistics(const BatchNormShape&, const T*, double, T*, T*);                  \
-    template void batch_norm(const BatchNormShape&, const T*, const T*, const T*, const T*, const T*, T*); \
-    template void batch_norm_backward(const BatchNormShape&, bool, const T*, const T*, const T*, const T*, \
-                                      const T*, T*, T*, T*);                                               \
+    template void batch_norm_moments(const BatchNormShape&, const T*, const ChannelMoments&);                       \
+    template void batch_norm(const BatchNormShape&, const T*, const T*, const T*, T*); \
+    template void batch_norm_gradient_sums(const BatchNormShape&, const T*, const T*, const T*, double*, double*, bool);   \
+    template void batch_norm_input_gradient(const BatchNormShape&, const T*, const T*, const T*, const T*, const T*, T*);   \
     template void layer_norm(index_t, index_t, const T*, double, const T*, const T*, T*, T*, T*);          \
     template void layer_norm_backward(index_t, index_t, const T*, const T*, const T*, const T*, const T*,  \
                                       T*, T*, T*);                                                         \

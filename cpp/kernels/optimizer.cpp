@@ -24,22 +24,25 @@ UpdateState update_state(const UpdateOptions& options) {
     return {!adam && options.momentum != 0, adam, options.rule != UpdateRule::sgd};
 }
 
-template <class T>
-void update(const UpdateOptions& options, std::int64_t step, index_t n, T* w, const T* grad, T* velocity,
-            T* first_moment, T* second_moment) {
-    FlushDenormals flush;
-    const auto& table = *kernels<T>().elementwise;
+UpdateStep update_step(const UpdateOptions& options, std::int64_t step, double squares) {
     UpdateStep now;
     now.options = options;
     now.correction1 = 1 - std::pow(options.beta1, static_cast<double>(step));
     now.correction2 = 1 - std::pow(options.beta2, static_cast<double>(step));
     if (options.clip_norm > 0) {
-        const double norm = std::sqrt(sum_of_squares(n, grad));
+        const double norm = std::sqrt(squares);
         if (norm > options.clip_norm) now.gradient_scale = options.clip_norm / norm;
     }
+    return now;
+}
+
+template <class T>
+void update(const UpdateStep& step, index_t n, T* w, const T* grad, T* velocity, T* first_moment, T* second_moment) {
+    FlushDenormals flush;
+    const auto& table = *kernels<T>().elementwise;
     const auto at = [](T* state, index_t i) { return state ? state + i : nullptr; };
     for_each_block(n, kUpdateCost, [&](index_t i, index_t count) {
-        table.update(now, count, w + i, grad + i, at(velocity, i), at(first_moment, i), at(second_moment, i));
+        table.update(step, count, w + i, grad + i, at(velocity, i), at(first_moment, i), at(second_moment, i));
     });
 }
 
@@ -80,7 +83,7 @@ void add_penalty_gradient(double l1, double l2, index_t n, const T* w, T* grad) 
 }
 
 #define RANVIER_INSTANTIATE(T)                                                                   \
-    template void update(const UpdateOptions&, std::int64_t, index_t, T*, const T*, T*, T*, T*); \
+    template void update(const UpdateStep&, index_t, T*, const T*, T*, T*, T*);                  \
     template double sum_of_squares(index_t, const T*);                                           \
     template bool all_finite(index_t, const T*);                                                 \
     template T largest_magnitude(index_t, const T*);                                             \

@@ -18,15 +18,25 @@ struct PlaneKernels {
     // to[i][j] = from[i][j].
     void (*copy_rows)(index_t rows, index_t cols, const T* from, index_t from_stride, T* to,
                       index_t to_stride);
-    // to[i][j] = sum over the taps (k, l) of w[k][l] * from[i + k][j + l], and *bias if it is not nullptr.
-    void (*correlate)(index_t rows, index_t cols, index_t kernel_height, index_t kernel_width, const T* w,
-                      const T* from, index_t from_stride, const T* bias, T* to, index_t to_stride);
 
     // Lines of n elements, up to a vector's lanes of them, become vectors of their i-th elements, and back
     // again. to[i * to_stride + lane] = from[lane * stride + i], zero for the lanes from `lines` on.
     void (*gather_lanes)(index_t lines, index_t n, const T* from, index_t stride, T* to, index_t to_stride);
-    // to[lane * stride + i] = from[i][lane] + addends[lane] for the first `lines` lanes; `addends` has all.
-    void (*scatter_lanes)(index_t lines, index_t n, const T* from, const T* addends, T* to, index_t stride);
+    // to[lane * stride + i] = from[i * from_stride + lane] + addends[lane] for the first `lines` lanes; from
+    // and addends have all.
+    void (*scatter_lanes)(index_t lines, index_t n, const T* from, index_t from_stride, const T* addends,
+                          T* to, index_t stride);
+    // to[lane * stride + i] = from[i * from_stride + lane] for the first `lines` lanes, added to what is
+    // there if `accumulate`.
+    void (*scatter_sums)(index_t lines, index_t n, const T* from, index_t from_stride, T* to, index_t stride,
+                         bool accumulate);
+
+    // Convolutions of images with neighbouring channels: to[i * to_stride + o] (+)= the sum over taps t and
+    // channels k of from[pixel_offsets[i] + tap_offsets[t] + k] times weights[t][k][o], in this order, for
+    // the output channels o of one vector or two.
+    void (*multiply_pixels)(index_t pixels, index_t vectors, index_t channels, index_t taps, const T* from,
+                            const index_t* pixel_offsets, const index_t* tap_offsets, const T* weights, T* to,
+                            index_t to_stride, bool accumulate);
 };
 
 }  // namespace ranvier

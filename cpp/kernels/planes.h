@@ -24,6 +24,8 @@ struct Axis {
     index_t phase(index_t tap) const { return tap * dilation % stride; }
     index_t shift(index_t tap) const { return tap * dilation / stride; }
     index_t most_shift() const { return shift(kernel - 1); }
+    // Rows (or columns) of the padded input that so many neighbouring ones of the output read.
+    index_t read(index_t outputs) const { return (outputs - 1) * stride + dilation * (kernel - 1) + 1; }
     // Of the phases that a tap reads.
     index_t phases() const { return std::min(stride, stride == 1 ? 1 : (kernel - 1) * dilation + 1); }
 };

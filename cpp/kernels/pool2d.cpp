@@ -9,6 +9,7 @@
 
 #include "kernel_table.h"
 #include "ranvier/memory.h"
+#include "ranvier/sizes.h"
 #include "ranvier/threads.h"
 
 namespace ranvier {
@@ -21,6 +22,7 @@ void check_axis(index_t in, index_t kernel, index_t stride, index_t padding) {
     };
     if (in < 1) refuse("x", "planes of at least 1 pixel a side", in);
     if (kernel < 1) refuse("kernel_size", "at least 1", kernel);
+    if (kernel > kLargestSize) refuse("kernel_size", "at most " + std::to_string(kLargestSize), kernel);
     if (stride < 1) refuse("stride", "at least 1", stride);
     if (padding < 0 || 2 * padding > kernel)
         refuse("padding", "0 to half the kernel of " + std::to_string(kernel), padding);
@@ -63,6 +65,19 @@ bool is_2x2(const Pool2dShape& s) {
 template <class T>
 T* plane_of(const Images<T>& images, const Pool2dShape& s, index_t plane) {
     return images.data + plane / s.channels * images.strides[0] + plane % s.channels * images.strides[1];
+}
+
+[[noreturn]] void refuse_index(std::int32_t index, index_t pixels) {
+    throw std::invalid_argument("indices: expected positions from 0 to " + std::to_string(pixels - 1) +
+                                ", got " + std::to_string(index));
+}
+
+// The position of a pixel in its plane. It is read once, for it may lie where another thread writes: what is
+// checked is what is used.
+index_t checked_index(const std::int32_t& at, index_t pixels) {
+    const std::int32_t index = *const_cast<const volatile std::int32_t*>(&at);
+    if (index < 0 || index >= pixels) refuse_index(index, pixels);
+    return index;
 }
 
 // body(plane) for each plane of the batch.
@@ -224,6 +239,7 @@ void check(const Pool2dShape& s) {
         throw std::invalid_argument("x: expected no negative batch or channels");
     check_axis(s.in_height, s.kernel_height, s.stride_height, s.padding_height);
     check_axis(s.in_width, s.kernel_width, s.stride_width, s.padding_width);
+    checked_product({s.batch, s.channels, s.in_height, s.in_width}, "x");
     if (s.in_height > std::numeric_limits<std::int32_t>::max() / std::max<index_t>(1, s.in_width))
         throw std::invalid_argument("x: a plane of more than 2^31 pixels");
 }
@@ -252,11 +268,14 @@ void max_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
         if (is_2x2(shape) && in_order)
             return kernels<T>().pool->max_2x2_backward(
                 height, width, from, at, static_cast<std::int32_t>(shape.in_width), to, shape.in_width);
-        for (index_t i = 0; in_order && i < height * width; ++i) to[at[i]] += from[i];
+        const index_t pixels = shape.in_height * shape.in_width;
+        for (index_t i = 0; in_order && i < height * width; ++i) to[checked_index(at[i], pixels)] += from[i];
         for (index_t y = 0; !in_order && y < height; ++y)
-            for (index_t x = 0; x < width; ++x, ++at)
-                to[*at / shape.in_width * grad_x.strides[2] + *at % shape.in_width * grad_x.strides[3]] +=
+            for (index_t x = 0; x < width; ++x) {
+                const index_t i = checked_index(at[y * width + x], pixels);
+                to[i / shape.in_width * grad_x.strides[2] + i % shape.in_width * grad_x.strides[3]] +=
                     from[y * grad.strides[2] + x * grad.strides[3]];
+            }
     });
 }
 

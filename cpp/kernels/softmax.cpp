@@ -64,7 +64,7 @@ void normalise_short_rows(const Matrix<const T>& x, const Matrix<T>& y, index_t 
         const index_t rows = std::min(lanes, first + count - i);
         plane.gather_lanes(rows, x.cols, row_of(x, i), x.row_stride, columns, lanes);
         kernels<T>().elementwise->softmax_columns(lanes, x.cols, columns, lanes, columns, lanes, logarithm);
-        plane.scatter_lanes(rows, x.cols, columns, zeros, row_of(y, i), y.row_stride);
+        plane.scatter_lanes(rows, x.cols, columns, lanes, zeros, row_of(y, i), y.row_stride);
     }
 }
 

@@ -6,6 +6,7 @@
 // nor on the way in which tiles and channels are shared out.
 #include "winograd.h"
 
+#include "channels_last.h"
 #include "ranvier/threads.h"
 #include "winograd_tiles.h"
 
@@ -18,6 +19,10 @@ constexpr index_t kBlockChannels = 64;
 // second-level cache.
 constexpr index_t kHeld = 192 << 10;
 constexpr index_t kLeastTiles = 24;
+// Of one image or two, threads share fewer tiles; or else output channels, if there are at least so many
+// weights.
+constexpr index_t kLeastSharedTiles = 8;
+constexpr index_t kSharedWeights = 384 << 10;
 // For few tiles, or weights that would not stay in the third-level cache, transformed weights are used up
 // block by block, and never meet in memory.
 constexpr index_t kFewTiles = 96;
@@ -129,23 +134,20 @@ public:
           s_(shape),
           weights_(transforms, shape, w),
           transformed_(transformed),
-          y_(y),
-          activation_(activation),
-          parameter_(parameter),
           grid_{t_.tile, t_.points(), ceil_div(s_.out_height(), t_.tile), ceil_div(s_.out_width(), t_.tile)},
           source_{x, s_.in_channels, s_.in_height, s_.in_width, s_.padding_height, t_.points(), t_.image},
           in_stride_(round_up(s_.in_channels, winograd_.lanes)),
           out_(round_up(s_.out_channels, winograd_.lanes)),
-          biases_(round_up(s_.out_channels, kBlockChannels)) {
-        std::fill_n(biases_.data(), round_up(s_.out_channels, kBlockChannels), T{});
-        if (bias) std::copy_n(bias, s_.out_channels, biases_.data());
-    }
+          writer_(y, s_.out_channels, s_.out_width(), bias, activation, parameter) {}
 
     void run() const {
         const index_t tiles = s_.batch * grid_.rows * grid_.cols;
         const int threads = threads_for(static_cast<double>(tiles * grid_.squares()) *
                                         static_cast<double>(s_.in_channels * s_.out_channels) / 6);
-        const bool many_weights = grid_.squares() * s_.in_channels * s_.out_channels > kManyWeights;
+        const index_t weights = grid_.squares() * s_.in_channels * s_.out_channels;
+        const bool many_weights = weights > kManyWeights;
+        if (transformed_ && threads > 1 && tiles < 2 * kLeastSharedTiles && weights > kSharedWeights)
+            return run_by_channels(0, s_.batch * grid_.rows, threads);
         if (transformed_ || (tiles > kFewTiles && !many_weights)) return run_by_tiles(tiles, threads);
         const index_t rows = s_.batch * grid_.rows, portion = std::max<index_t>(1, kFewTiles / grid_.cols);
         for (index_t first = 0; first < rows; first += portion)
@@ -155,7 +157,8 @@ public:
 private:
     using WeightLayout = typename WinogradWeights<T>::Layout;
 
-    // All tiles of some rows first; then a task is a block of output channels, from its weights to the image.
+    // All tiles of some rows first; then a task is a block of output channels, from its weights (unless they
+    // are transformed) to the image.
     void run_by_channels(index_t first, index_t rows, int threads) const {
         const index_t plane = apart<T>(rows * grid_.cols * in_stride_);
         Scratch<T> memory(grid_.squares() * plane);
@@ -166,10 +169,14 @@ private:
         const index_t width = std::min(gemm_.tile_cols, out_);
         const WeightLayout layout = weights_.layout_of(width);
         parallel_for(ceil_div(s_.out_channels, width), threads, [&](index_t block) {
+            const index_t first_channel = block * width;
+            if (transformed_)
+                return outputs(images, first, rows, first_channel, std::min(width, out_ - first_channel),
+                               transformed_, weights_.all(), first_channel);
             Scratch<T> weights(weights_.size(layout));
             for (index_t o = 0; o < width; o += winograd_.lanes)
-                weights_.transform(block * width + o, layout, o, weights.data());
-            outputs(images, first, rows, block * width, width, weights.data(), layout, 0);
+                weights_.transform(first_channel + o, layout, o, weights.data());
+            outputs(images, first, rows, first_channel, width, weights.data(), layout, 0);
         });
     }
 
@@ -180,9 +187,9 @@ private:
         const T* weights = transformed_ ? transformed_ : memory.data();
         const index_t rows = s_.batch * grid_.rows;
         const index_t held = kHeld / (grid_.squares() * (in_stride_ + std::min(kBlockChannels, out_)));
-        const index_t shared = std::max(kLeastTiles, tiles / (4 * threads));
-        const index_t task_rows =
-            std::max<index_t>(1, std::clamp<index_t>(held, kLeastTiles, shared) / grid_.cols);
+        const index_t least = tiles < 2 * kLeastTiles && threads > 1 ? kLeastSharedTiles : kLeastTiles;
+        const index_t shared = std::max(least, tiles / (4 * threads));
+        const index_t task_rows = std::max<index_t>(1, std::clamp<index_t>(held, least, shared) / grid_.cols);
         parallel_for(ceil_div(rows, task_rows), threads, [&](index_t task) {
             const index_t first = task * task_rows, count = std::min(task_rows, rows - first);
             const index_t images_plane = apart<T>(count * grid_.cols * in_stride_);
@@ -220,55 +227,26 @@ private:
     void write_channels(const T* products, index_t plane, index_t stride, index_t first, index_t count,
                         index_t o) const {
         const index_t lanes = winograd_.lanes, pitch = grid_.cols * t_.tile * lanes;
-        for_each_image(grid_, first, count, [&](index_t image, index_t row, index_t rows) {
+        for_each_image(grid_.rows, first, count, [&](index_t image, index_t row, index_t rows) {
             Scratch<T> pixels(rows * t_.tile * pitch);
             for (index_t i = 0; i < rows; ++i, products += grid_.cols * stride)
                 t_.output(grid_.cols, products, grid_.points * plane, plane, stride,
                           pixels.data() + i * t_.tile * pitch, pitch, lanes, t_.tile * lanes);
             const index_t y0 = row * t_.tile, height = std::min(rows * t_.tile, s_.out_height() - y0);
-            write_pixels(pixels.data(), pitch, o,
-                         y_.data + image * y_.strides[0] + o * y_.strides[1] + y0 * y_.strides[2], height);
+            writer_.write(pixels.data(), pitch, lanes, image, o, y0, height);
         });
-    }
-
-    void write_pixels(const T* pixels, index_t pitch, index_t o, T* to, index_t height) const {
-        const index_t lanes = winograd_.lanes, channels = std::min(lanes, s_.out_channels - o);
-        index_t width = s_.out_width(), step = y_.strides[2];
-        if (y_.strides[3] == 1 && step == width && pitch == width * lanes) {  // one long row
-            width *= height;
-            height = 1;
-        }
-        const bool contiguous = y_.strides[3] == 1;
-        Scratch<T> memory(contiguous ? 0 : lanes * width);
-        for (index_t i = 0; i < height; ++i, pixels += pitch, to += step) {
-            T* rows = contiguous ? to : memory.data();
-            const index_t stride = contiguous ? y_.strides[1] : width;
-            plane_.scatter_lanes(channels, width, pixels, biases_.data() + o, rows, stride);
-            for (index_t c = 0; c < channels; ++c) {
-                T* row = rows + c * stride;
-                if (activation_ != Activation::identity)
-                    kernels<T>().elementwise->activation[static_cast<int>(activation_)](width, row, row,
-                                                                                        parameter_);
-                for (index_t x = 0; !contiguous && x < width; ++x)
-                    to[c * y_.strides[1] + x * y_.strides[3]] = row[x];
-            }
-        }
     }
 
     const WinogradTransforms<T>& t_;
     const Conv2dShape& s_;
     WinogradWeights<T> weights_;
     const T* transformed_;  // all weights, unless nullptr
-    const Images<T>& y_;
-    Activation activation_;
-    T parameter_;
     const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
     const WinogradKernels<T>& winograd_ = *kernels<T>().winograd;
-    const PlaneKernels<T>& plane_ = *kernels<T>().plane;
     TileGrid grid_;
     TileSource<T> source_;
     index_t in_stride_, out_;  // channels, in whole vectors
-    Scratch<T> biases_;
+    ChannelWriter<T> writer_;
 };
 
 }  // namespace

@@ -21,10 +21,10 @@ template <class T>
 void winograd_transform_weights(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
                                 const Images<const T>& w, Buffer<T>& to);
 
-// Without the bias's gradient.
+// Without the bias's gradient. Added to what grad_w holds if `accumulate`.
 template <class T>
 void winograd_backward_weights(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
-                               const Images<const T>& grad, const Images<const T>& x,
-                               const Images<T>& grad_w);
+                               const Images<const T>& grad, const Images<const T>& x, const Images<T>& grad_w,
+                               bool accumulate);
 
 }  // namespace ranvier

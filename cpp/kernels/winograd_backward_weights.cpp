@@ -36,7 +36,8 @@ public:
           out_(round_up(s_.out_channels, winograd_.lanes)),
           sums_plane_(apart<T>(in_ * out_)) {}
 
-    void run(const Images<T>& grad_w) const {
+    // The gradient is added to what grad_w holds if `accumulate`.
+    void run(const Images<T>& grad_w, bool accumulate) const {
         const double tiles = static_cast<double>(rows() * grid_.cols * grid_.squares());
         const int threads = threads_for(tiles * static_cast<double>(s_.in_channels * s_.out_channels) / 6);
         const index_t size = grid_.squares() * sums_plane_;
@@ -45,7 +46,7 @@ public:
             size > kMostSummedApart ? 1 : std::clamp<index_t>(rows() / least_rows, 1, kMostGroups);
         const index_t group_rows = ceil_div(rows(), groups);
         const index_t held = groups > 1 ? kHeldByTask : kHeld;
-        if (groups == 1 && rows() <= portion_of(held)) return run_by_blocks(grad_w, threads);
+        if (groups == 1 && rows() <= portion_of(held)) return run_by_blocks(grad_w, accumulate, threads);
         Scratch<T> memory(groups * size);
         T* sums = memory.data();
         // With one group this is a loop, and the parallel one is within.
@@ -57,7 +58,7 @@ public:
             const index_t o = block * winograd_.lanes;
             for (index_t group = 1; group < groups; ++group)
                 if (group * group_rows < rows()) add_sums(sums + group * size + o, sums + o);
-            write({sums + o, sums_plane_, out_}, 0, s_.in_channels, o, grad_w);
+            write({sums + o, sums_plane_, out_}, 0, s_.in_channels, o, grad_w, accumulate);
         });
     }
 
@@ -70,7 +71,7 @@ private:
 
     // All tiles first; then a task is a block of input channels by a block of output channels, from the
     // products to the gradient, and no sums meet in memory.
-    void run_by_blocks(const Images<T>& grad_w, int threads) const {
+    void run_by_blocks(const Images<T>& grad_w, bool accumulate, int threads) const {
         const index_t tiles = rows() * grid_.cols;
         const index_t in_plane = apart<T>(tiles * in_), out_plane = apart<T>(tiles * out_);
         Scratch<T> memory(grid_.squares() * (in_plane + out_plane));
@@ -89,7 +90,7 @@ private:
                          {gradients.data + point * out_plane + o, 0, out_}, out, sums.data() + point * plane,
                          out, false);
             for (index_t from = 0; from < out; from += winograd_.lanes)
-                write({sums.data() + from, plane, out}, c, in, o + from, grad_w);
+                write({sums.data() + from, plane, out}, c, in, o + from, grad_w, accumulate);
         });
     }
 
@@ -155,23 +156,24 @@ private:
     }
 
     // `count` input channels from c0 on, of a vector's worth of output channels from o on; both begin `sums`.
-    void write(const TileMatrices<T>& sums, index_t c0, index_t count, index_t o, const Images<T>& w) const {
+    void write(const TileMatrices<T>& sums, index_t c0, index_t count, index_t o, const Images<T>& w,
+               bool accumulate) const {
         const index_t lanes = winograd_.lanes, taps = t_.kernel * t_.kernel;
         const index_t channels = std::min(lanes, s_.out_channels - o);
-        Scratch<T> memory((count * taps + 1) * lanes);
-        T *weights = memory.data(), *zeros = weights + count * taps * lanes;
+        Scratch<T> memory(count * taps * lanes);
+        T* weights = memory.data();
         t_.weight_gradient(count, sums.data, grid_.points * sums.plane, sums.plane, sums.stride, weights,
                            t_.kernel * lanes, lanes, taps * lanes);
         const auto [out, in, rows, cols] = w.strides;
         T* to = w.data + o * out + c0 * in;
-        if (cols == 1 && rows == t_.kernel && in == taps) {
-            std::fill_n(zeros, lanes, T{});
-            return plane_.scatter_lanes(channels, count * taps, weights, zeros, to, out);
-        }
+        if (cols == 1 && rows == t_.kernel && in == taps)
+            return plane_.scatter_sums(channels, count * taps, weights, lanes, to, out, accumulate);
         for (index_t c = 0; c < count; ++c)
             for (index_t i = 0; i < taps; ++i, weights += lanes)
-                for (index_t lane = 0; lane < channels; ++lane)
-                    to[lane * out + c * in + i / t_.kernel * rows + i % t_.kernel * cols] = weights[lane];
+                for (index_t lane = 0; lane < channels; ++lane) {
+                    T& weight = to[lane * out + c * in + i / t_.kernel * rows + i % t_.kernel * cols];
+                    weight = accumulate ? weight + weights[lane] : weights[lane];
+                }
     }
 
     const WinogradTransforms<T>& t_;
@@ -189,16 +191,16 @@ private:
 
 template <class T>
 void winograd_backward_weights(const WinogradTransforms<T>& transforms, const Conv2dShape& shape,
-                               const Images<const T>& grad, const Images<const T>& x,
-                               const Images<T>& grad_w) {
-    WinogradBackwardWeights<T>(transforms, shape, grad, x).run(grad_w);
+                               const Images<const T>& grad, const Images<const T>& x, const Images<T>& grad_w,
+                               bool accumulate) {
+    WinogradBackwardWeights<T>(transforms, shape, grad, x).run(grad_w, accumulate);
 }
 
 template void winograd_backward_weights(const WinogradTransforms<float>&, const Conv2dShape&,
                                         const Images<const float>&, const Images<const float>&,
-                                        const Images<float>&);
+                                        const Images<float>&, bool);
 template void winograd_backward_weights(const WinogradTransforms<double>&, const Conv2dShape&,
                                         const Images<const double>&, const Images<const double>&,
-                                        const Images<double>&);
+                                        const Images<double>&, bool);
 
 }  // namespace ranvier

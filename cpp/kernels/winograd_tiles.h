@@ -7,8 +7,8 @@
 
 #include <algorithm>
 
+#include "channels_last.h"
 #include "kernel_table.h"
-#include "planes.h"
 #include "ranvier/memory.h"
 
 namespace ranvier {
@@ -45,45 +45,22 @@ struct TileSource {
     TileTransform<T> transform;
 };
 
-// `count` rows of tiles from `first` on, that lie in one image, as (image, row in it, count) for body.
-template <class Body>
-void for_each_image(const TileGrid& grid, index_t first, index_t count, Body&& body) {
-    while (count > 0) {
-        const index_t row = first % grid.rows, now = std::min(count, grid.rows - row);
-        body(first / grid.rows, row, now);
-        first += now;
-        count -= now;
-    }
-}
-
 // The tiles of `count` rows from `first` on, of the channels from c0 on that fill a vector. Tile 0 is the
 // first one of row `first`.
 template <class T>
 void transform_tiles(const TileGrid& grid, const TileSource<T>& source, index_t first, index_t count,
                      index_t c0, const TileMatrices<T>& to) {
     const index_t lanes = kernels<T>().plane->lanes, channels = std::min(lanes, source.channels - c0);
-    const index_t pitch = ((grid.cols - 1) * grid.tile + source.extent) * lanes;
-    const index_t left = source.before,
-                  right = pitch / lanes - left;  // the image's part of a row, if that wide
-    const index_t valid = std::min(source.width, right);
+    const index_t cols = (grid.cols - 1) * grid.tile + source.extent, pitch = cols * lanes;
+    const Images<const T>& all = source.images;
+    const Images<const T> images = {all.data + c0 * all.strides[1],
+                                    {all.strides[0], all.strides[1], all.strides[2], all.strides[3]}};
     T* tile = to.data + c0;
-    for_each_image(grid, first, count, [&](index_t image, index_t row, index_t rows) {
+    for_each_image(grid.rows, first, count, [&](index_t image, index_t row, index_t rows) {
         const index_t height = (rows - 1) * grid.tile + source.extent;
         Scratch<T> memory(height * pitch);
-        const T* plane =
-            source.images.data + image * source.images.strides[0] + c0 * source.images.strides[1];
-        for (index_t i = 0; i < height; ++i) {
-            T* line = memory.data() + i * pitch;
-            const index_t y = row * grid.tile + i - source.before;
-            if (y < 0 || y >= source.height) {
-                std::fill_n(line, pitch, T{});
-                continue;
-            }
-            std::fill_n(line, left * lanes, T{});
-            gather_pixels(channels, valid, plane + y * source.images.strides[2], source.images.strides[1],
-                          source.images.strides[3], line + left * lanes, lanes);
-            std::fill(line + (left + valid) * lanes, line + pitch, T{});
-        }
+        gather_window(images, image, channels, source.height, source.width,
+                      {row * grid.tile - source.before, height, -source.before, cols}, memory.data(), lanes);
         for (index_t i = 0; i < rows; ++i, tile += grid.cols * to.stride)
             source.transform(grid.cols, memory.data() + i * grid.tile * pitch, pitch, lanes,
                              grid.tile * lanes, tile, grid.points * to.plane, to.plane, to.stride);

@@ -13,8 +13,20 @@ Optimizer<T>::Optimizer(const UpdateOptions& given, index_t parameter_count) : o
 
 template <class T>
 void Optimizer<T>::step(Parameters<T>& parameters) {
-    update<T>(options, ++steps, parameters.size(), parameters.values(), parameters.gradients(),
-              velocity_.data(), first_moment_.data(), second_moment_.data());
+    begin_step(options.clip_norm > 0 ? sum_of_squares(parameters.size(), parameters.gradients()) : 0);
+    update_range(parameters, 0, parameters.size());
+}
+
+template <class T>
+void Optimizer<T>::begin_step(double squares) {
+    now_ = update_step(options, ++steps, squares);
+}
+
+template <class T>
+void Optimizer<T>::update_range(Parameters<T>& parameters, index_t first, index_t count) {
+    const auto from = [&](Buffer<T>& state) { return state.size() ? state.data() + first : nullptr; };
+    ranvier::update<T>(now_, count, parameters.values() + first, parameters.gradients() + first, from(velocity_),
+                       from(first_moment_), from(second_moment_));
 }
 
 template <class T>

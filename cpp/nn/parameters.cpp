@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "ranvier/sizes.h"
+
 namespace ranvier {
 namespace {
 
@@ -26,6 +28,9 @@ void require_positive(const char* field, index_t value) {
     if (value < 1)
         throw std::invalid_argument(std::string(field) + ": expected at least 1, got " +
                                     std::to_string(value));
+    if (value > kLargestSize)
+        throw std::invalid_argument(std::string(field) + ": expected at most " +
+                                    std::to_string(kLargestSize) + ", got " + std::to_string(value));
 }
 
 // Collects the layers' entries, each behind the one before of its buffer.
@@ -44,7 +49,7 @@ public:
         require_positive("in_features", spec.in_features);
         require_positive("out_features", spec.out_features);
         const index_t pitch = row_pitch(spec.out_features);
-        add("weight", {spec.out_features, spec.in_features}, {1, pitch}, true, spec.in_features * pitch);
+        add("weight", {spec.out_features, spec.in_features}, {1, pitch}, true, {spec.in_features, pitch});
         penalize(spec.l1, spec.l2);
         if (spec.bias) add("bias", {spec.out_features}, {1});
     }
@@ -96,10 +101,12 @@ public:
 
 private:
     void add(const char* name, const Shape& shape, const Shape& strides, bool trained = true,
-             index_t extent = 0) {
+             const Shape& memory = {}) {
+        const std::string full = path_ + "." + name;
         index_t& size = trained ? trained_ : statistics_;
-        if (extent == 0) extent = element_count(shape);
-        entries_.push_back({path_ + "." + name, shape, strides, size, extent, trained});
+        const index_t extent = checked_product(memory.empty() ? shape : memory, full.c_str());
+        if (extent > kMostElements - kEntryUnit - size) refuse_product(shape, full.c_str());
+        entries_.push_back({full, shape, strides, size, extent, trained});
         size += round_up(extent, kEntryUnit);
     }
 
@@ -117,15 +124,23 @@ private:
 }  // namespace
 
 template <class T>
-Parameters<T>::Parameters(const std::vector<LayerSpec>& layers) : layers_(layers) {
+Parameters<T>::Parameters(const std::vector<LayerSpec>& layers, bool with_gradients) : layers_(layers) {
     Layout layout(entries_);
     layout.add_all(layers_, "");
     values_ = Buffer<T>(layout.trained());
-    gradients_ = Buffer<T>(layout.trained());
+    if (with_gradients) gradients_ = Buffer<T>(layout.trained());
     statistics_ = Buffer<T>(layout.statistics());
     for (const ParameterEntry& entry : entries_)
         if (!entry.trained && entry.name.ends_with("running_var"))
             std::fill_n(value(entry), element_count(entry.shape), T(1));
+}
+
+template <class T>
+std::shared_ptr<Parameters<T>> Parameters<T>::frozen_copy() const {
+    std::shared_ptr<Parameters> copy(new Parameters(layers_, false));
+    std::copy_n(values_.data(), values_.size(), copy->values_.data());
+    std::copy_n(statistics_.data(), statistics_.size(), copy->statistics_.data());
+    return copy;
 }
 
 template <class T>

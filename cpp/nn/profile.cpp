@@ -1,26 +1,25 @@
-// Where the time of a Plan goes, layer by layer.
+// Where the time of training goes, node by node.
 #include "ranvier/profile.h"
 
 namespace ranvier {
 
 template <class T>
-typename Profile<T>::Row& Profile<T>::row_of(const StageInfo& stage) {
+typename Profile<T>::Row& Profile<T>::row_of(const NodeInfo& node) {
     for (Row& row : rows_)
-        if (row.stage.path == stage.path) return row;
-    return rows_.emplace_back(Row{stage});
+        if (row.node.path == node.path) return row;
+    return rows_.emplace_back(Row{node});
 }
 
 template <class T>
-void Profile<T>::begin(const StageInfo& stage, Direction) {
-    row_of(stage);
-    begun_.push_back(Clock::now());
+void Profile<T>::begin(const NodeInfo& node, Direction) {
+    row_of(node);
+    begun_ = Clock::now();
 }
 
 template <class T>
-void Profile<T>::end(const StageInfo& stage, Direction direction, const T*, index_t n, index_t) {
-    const double seconds = std::chrono::duration<double>(Clock::now() - begun_.back()).count();
-    begun_.pop_back();
-    Row& row = row_of(stage);
+void Profile<T>::end(const NodeInfo& node, Direction direction, const T*, index_t n, index_t) {
+    const double seconds = std::chrono::duration<double>(Clock::now() - begun_).count();
+    Row& row = row_of(node);
     (direction == Direction::forward ? row.forward : row.backward) += seconds;
     if (direction == Direction::forward) row.samples += n;
 }

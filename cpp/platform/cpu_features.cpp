@@ -8,15 +8,14 @@
 #include <sstream>
 #include <thread>
 
-#ifdef __linux__
-#include <sched.h>
-#endif
 #ifdef __APPLE__
 #include <sys/sysctl.h>
 #endif
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #endif
+
+#include "affinity.h"
 
 namespace ranvier {
 namespace {
@@ -126,8 +125,7 @@ CpuInfo detect_cpu() {
 
 int affinity_count() {
 #ifdef __linux__
-    cpu_set_t mask;
-    if (sched_getaffinity(0, sizeof mask, &mask) == 0) return std::max(1, CPU_COUNT(&mask));
+    if (const int count = CpuMask::of_thread(0).count()) return count;
 #endif
     return std::max(1u, std::thread::hardware_concurrency());
 }
@@ -139,19 +137,21 @@ int physical_cores() {
     if (sysctlbyname("hw.physicalcpu", &cores, &size, nullptr, 0) == 0) return std::max(1, cores);
 #endif
 #ifdef __linux__
-    cpu_set_t mask;
-    if (sched_getaffinity(0, sizeof mask, &mask) == 0) {
-        std::set<std::string> cores;  // a core is named by the list of its hardware threads
-        for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-            if (!CPU_ISSET(cpu, &mask)) continue;
-            const std::string siblings = first_line("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
-                                                    "/topology/thread_siblings_list");
-            cores.insert(siblings.empty() ? std::to_string(cpu) : siblings);
-        }
-        return std::max<int>(1, static_cast<int>(cores.size()));
-    }
+    if (const auto processors = CpuMask::of_thread(0).processors(); !processors.empty())
+        return physical_cores(processors);
 #endif
     return affinity_count();
+}
+
+int physical_cores(const std::vector<int>& processors) {
+    std::set<std::string> cores;  // a core is named by the list of its hardware threads
+    for (const int cpu : processors) {
+        const std::string number = std::to_string(cpu);
+        const std::string siblings =
+            first_line("/sys/devices/system/cpu/cpu" + number + "/topology/thread_siblings_list");
+        cores.insert(siblings.empty() ? number : siblings);
+    }
+    return static_cast<int>(cores.size());
 }
 
 int cgroup_quota() {

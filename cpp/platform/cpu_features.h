@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "ranvier/cpu.h"
 
@@ -86,6 +87,8 @@ CpuInfo detect_cpu();
 
 // Physical cores among the processors that the calling thread may run on, at least 1.
 int physical_cores();
+// The same among the processors of these numbers.
+int physical_cores(const std::vector<int>& processors);
 // Processors that the calling thread may run on.
 int affinity_count();
 // The cgroup's CPU quota, rounded up; 0 if there is none.

@@ -1,5 +1,7 @@
-// Flushing of denormal numbers inside a kernel's own region.
+// Flushing of denormal numbers inside a kernel's own region, and not in what that calls outside.
 #pragma once
+
+#include <utility>
 
 #if defined(__SSE2__)
 #include <xmmintrin.h>
@@ -28,15 +30,24 @@ inline DenormalMode denormal_mode() { return 0; }
 inline void set_denormal_mode(DenormalMode) {}
 #endif
 
+namespace detail {
+// The bits of kFlush that a FlushDenormals scope of this thread has set; none within a CallersDenormals.
+inline constinit thread_local DenormalMode flush_bits_set = 0;
+}  // namespace detail
+
 // Treats denormal inputs and results as zero on this thread until the end of the scope, then
 // restores what the caller had. Threads that parallel_for starts take the mode of their caller.
 class FlushDenormals {
 public:
     FlushDenormals() : saved_(denormal_mode()) {
-        if (changes()) set_denormal_mode(saved_ | kFlush);
+        if (!changes()) return;
+        detail::flush_bits_set = kFlush & ~saved_;
+        set_denormal_mode(saved_ | kFlush);
     }
     ~FlushDenormals() {
-        if (changes()) set_denormal_mode(saved_);
+        if (!changes()) return;
+        set_denormal_mode(saved_);
+        detail::flush_bits_set = 0;
     }
     FlushDenormals(const FlushDenormals&) = delete;
     FlushDenormals& operator=(const FlushDenormals&) = delete;
@@ -46,6 +57,25 @@ private:
     bool changes() const { return (saved_ & kFlush) != kFlush; }
 
     DenormalMode saved_;
+};
+
+// For a call out of a FlushDenormals scope, on the thread that entered it: gives denormals back until the end
+// of the scope, as far as the library's caller had them. Where nothing was changed, it costs a comparison.
+class CallersDenormals {
+public:
+    CallersDenormals() : set_(std::exchange(detail::flush_bits_set, 0)) {
+        if (set_) set_denormal_mode(denormal_mode() & ~set_);
+    }
+    ~CallersDenormals() {
+        if (!set_) return;
+        set_denormal_mode(denormal_mode() | set_);
+        detail::flush_bits_set = set_;
+    }
+    CallersDenormals(const CallersDenormals&) = delete;
+    CallersDenormals& operator=(const CallersDenormals&) = delete;
+
+private:
+    DenormalMode set_;
 };
 
 }  // namespace ranvier

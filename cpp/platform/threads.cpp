@@ -1,59 +1,75 @@
-// How many threads a call may use, by the process's limits and OpenMP's, and the way to them.
-//
-// The only file that knows OpenMP: its settings say how many threads there may be, so that OMP_NUM_THREADS
-// and libraries that limit threads reach us too. The threads themselves are those of thread_pool.h.
+// How many threads a call may use, by the process's limits and OpenMP's, and the way to them: one team, of
+// OpenMP's threads or of our own, which one caller has at a time.
 #include "ranvier/threads.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <mutex>
 #include <stdexcept>
 #include <string>
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#endif
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "cpu_features.h"
+#include "fork.h"
+#include "openmp_team.h"
 #include "thread_pool.h"
 
 namespace ranvier {
 namespace {
 
 std::atomic<int> requested{0};
-// Threads do not survive fork(): a child has none of its parent's workers.
-std::atomic<bool> forked{false};
-// This thread is running a task.
-thread_local bool in_task = false;
-struct InTask {
-    InTask() { in_task = true; }
-    ~InTask() { in_task = false; }
+std::mutex one_caller;
+
+struct Here {
+    bool in_task = false;   // this thread is running a task
+    bool has_team = false;  // it has assembled the team for a scope
+    int scope = 0;          // the threads of the scope that it is in, 0 if in none
+    int usual = 1;          // what num_threads() last said outside scopes
+};
+thread_local Here here;
+
+// Sets a variable until the end of the scope.
+template <class T>
+class Temporarily {
+public:
+    Temporarily(T& variable, T value) : variable_(variable), before_(std::exchange(variable, value)) {}
+    ~Temporarily() { variable_ = before_; }
+    Temporarily(const Temporarily&) = delete;
+    Temporarily& operator=(const Temporarily&) = delete;
+
+private:
+    T& variable_;
+    T before_;
 };
 
-#ifdef _OPENMP
-int openmp_threads() { return omp_get_max_threads(); }
-bool in_openmp_region() { return omp_in_parallel(); }
-#else
-int openmp_threads() {
-    const char* text = std::getenv("OMP_NUM_THREADS");
-    const int count = text ? std::atoi(text) : 0;
-    return count > 0 ? count : physical_cores();
+Team* choose_team() {
+    const char* text = std::getenv("RANVIER_THREADING");
+    const std::string_view name = text ? text : "";
+    if (name == "pool") return &thread_pool();
+    if (name == "openmp" && !openmp_team())
+        throw std::invalid_argument(
+            "RANVIER_THREADING: expected pool in a build without OpenMP, got 'openmp'");
+    if (name == "openmp" || name.empty()) return openmp_team() ? openmp_team() : &thread_pool();
+    throw std::invalid_argument("RANVIER_THREADING: expected openmp or pool, got '" + std::string(name) +
+                                "'");
 }
-bool in_openmp_region() { return false; }
-#endif
 
+// What the environment and the machine say once.
 struct Defaults {
-    int openmp_limit = openmp_threads();
-    int machine_limit = physical_cores();
+    Team& team = *choose_team();
     bool limit_is_users = std::getenv("OMP_NUM_THREADS") != nullptr;
+    int openmp_limit = openmp_threads();
+    int machine_limit;
+    int bound_processors = 0;  // that OpenMP has bound its threads to
 
     Defaults() {
-#if defined(__unix__) || defined(__APPLE__)
-        pthread_atfork(nullptr, nullptr, [] { forked = true; });
-#endif
+        // A thread that OpenMP has bound to a place of its own may use the other places through OpenMP.
+        const std::vector<int> bound = &team == openmp_team() ? openmp_processors() : std::vector<int>();
+        bound_processors = static_cast<int>(bound.size());
+        machine_limit = bound.empty() ? physical_cores() : physical_cores(bound);
         if (const int quota = cgroup_quota()) machine_limit = std::min(machine_limit, quota);
     }
 };
@@ -63,24 +79,50 @@ const Defaults& defaults() {
     return values;
 }
 
-}  // namespace
-
-bool has_openmp() {
-#ifdef _OPENMP
-    return true;
-#else
-    return false;
-#endif
-}
-
-int num_threads() {
+int usual_threads() {
     const Defaults& start = defaults();
-    if (forked || in_task || in_openmp_region()) return 1;
     const int openmp_limit = openmp_threads();  // of this thread: libgomp keeps one for each
     const int request = requested;
-    if (request > 0) return openmp_limit < start.openmp_limit ? std::min(request, openmp_limit) : request;
-    if (start.limit_is_users) return openmp_limit;
-    return std::max(1, std::min({openmp_limit, start.machine_limit, affinity_count()}));
+    if (request > 0)
+        return openmp_limit > 0 && openmp_limit < start.openmp_limit ? std::min(request, openmp_limit)
+                                                                     : request;
+    if (start.limit_is_users && openmp_limit > 0) return openmp_limit;
+    const int processors = start.bound_processors > 0 ? start.bound_processors : affinity_count();
+    const int machine_limit = std::max(1, std::min(start.machine_limit, processors));
+    return openmp_limit > 0 ? std::min(openmp_limit, machine_limit) : machine_limit;
+}
+
+bool is_alone() { return here.in_task || is_forked_child() || (!here.has_team && in_openmp_region()); }
+
+// The team with its other threads, for one job or for all in a scope.
+template <class Body>
+void with_team(int threads, Body body) {
+    defaults().team.assemble(
+        threads, here.usual, [](void* opaque) { (*static_cast<Body*>(opaque))(); }, &body);
+}
+
+struct Job {
+    detail::TaskFunction function;
+    void* body;
+
+    static void run(void* opaque, index_t task) {
+        const Job& job = *static_cast<const Job*>(opaque);
+        const Temporarily mark(here.in_task, true);
+        job.function(job.body, task);
+    }
+};
+
+}  // namespace
+
+bool has_openmp() { return openmp_team() != nullptr; }
+
+std::string threading() { return &defaults().team == openmp_team() ? "openmp" : "pool"; }
+
+int num_threads() {
+    if (here.in_task || is_forked_child()) return 1;
+    if (here.scope > 0) return here.scope;
+    if (in_openmp_region()) return 1;
+    return here.usual = usual_threads();
 }
 
 void set_num_threads(int count) {
@@ -89,26 +131,32 @@ void set_num_threads(int count) {
     requested = count;
 }
 
-bool detail::workers_are_prompt() { return workers_were_prompt(); }
+bool detail::workers_are_prompt() { return defaults().team.was_prompt(); }
+
+void detail::run_region(int threads, RegionFunction function, void* body) {
+    if (here.scope > 0 || is_alone()) return function(body);
+    Team& team = defaults().team;
+    threads = std::max(threads, 1);
+    const Temporarily scope(here.scope, threads);
+    if (threads == 1 || !team.is_worth_keeping()) return function(body);
+    const std::unique_lock<std::mutex> owner(one_caller, std::try_to_lock);
+    if (!owner) return function(body);
+    with_team(threads, [&] {
+        const Temporarily mark(here.has_team, true);
+        function(body);
+    });
+}
 
 void detail::run_tasks(index_t tasks, int threads, TaskFunction function, void* body) {
-    threads = static_cast<int>(std::min<index_t>(threads, tasks));
-    if (threads <= 1 || forked || in_task) {
-        for (index_t task = 0; task < tasks; ++task) function(body, task);
-        return;
+    threads = static_cast<int>(std::min<index_t>({threads, tasks, Team::kMostThreads}));
+    if (threads > 1 && !is_alone()) {
+        Job job = {function, body};
+        const auto run = [&] { defaults().team.run(tasks, threads, Job::run, &job); };
+        if (here.has_team) return run();
+        const std::unique_lock<std::mutex> owner(one_caller, std::try_to_lock);
+        if (owner) return with_team(threads, run);
     }
-    struct Marked {
-        TaskFunction function;
-        void* body;
-    } marked = {function, body};
-    run_with_workers(
-        tasks, threads - 1,
-        [](void* opaque, index_t task) {
-            const auto& [inner, inner_body] = *static_cast<Marked*>(opaque);
-            const InTask mark;
-            inner(inner_body, task);
-        },
-        &marked);
+    for (index_t task = 0; task < tasks; ++task) function(body, task);
 }
 
 }  // namespace ranvier

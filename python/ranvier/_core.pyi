@@ -144,6 +144,7 @@ class Parameters:
     def flat_gradients(self) -> Array: ...
     def value(self, name: str) -> Array: ...
     def gradient(self, name: str) -> Array: ...
+    def require_no_pass(self) -> None: ...  # RuntimeError in the middle of a pass of the calling thread
 
 class Optimizer:
     """An optimizer's state over one Parameters."""
@@ -157,8 +158,8 @@ class Optimizer:
     steps: int  # updates done so far
     def step(self) -> None: ...  # one update from the gradients that are there
 
-class Plan:
-    """A network compiled for a sample shape and a batch capacity.
+class Trainer:
+    """What trains a network on samples of one shape, in batches up to a capacity.
 
     Arrays must be C-contiguous, of the parameters' dtype, (n, *input_shape); samples may be uint8, too, which
     counts as fractions of 255.
@@ -170,25 +171,17 @@ class Plan:
     @property
     def output_shape(self) -> tuple[int, ...]: ...
     @property
-    def shapes(self) -> list[tuple[int, ...]]: ...  # of a sample, after each layer
-    @property
     def capacity(self) -> int: ...
     training_passes: int  # so far; they number the masks of the random layers
-    def predict(self, x: Samples, out: Array | None) -> Array: ...
-    def predict_few(self, x: Any, out: Any) -> Array | None: ...  # None: take the usual way
     def forward(self, x: Samples, training: bool) -> Array: ...
     def backward(self, grad: Array, need_grad_x: bool) -> Array | None: ...  # of the last forward
-    # Both return the mean loss and the hits; weights are of the samples.
     def gradients(
         self,
         x: Samples,
         target: Any,
         loss: LossSpec | Callable[[Array, Labels], tuple[float, int, Array]],
         weights: Weights | None = None,
-    ) -> tuple[float, int]: ...  # with a function for the loss as in train_epoch
-    def evaluate(
-        self, x: Samples, target: Array | Labels, loss: LossSpec, weights: Weights | None = None
-    ) -> tuple[float, int]: ...
+    ) -> tuple[float, int]: ...  # the mean loss and the hits; with a function for the loss as in train_epoch
     def train_epoch(
         self,
         x: Samples,
@@ -216,10 +209,39 @@ class Plan:
         """
 
     def profile(
-        self, train: Callable[[], object]
-    ) -> tuple[list[tuple[str, str, float, float, float, int]], float, float, float]:
-        """Call ``train`` and return where the plan's time went.
+        self,
+        x: Samples,
+        target: Any,
+        order: Labels,
+        batch_size: int,
+        loss: LossSpec,
+        optimizer: Optimizer,
+        seconds: float,
+    ) -> tuple[list[tuple[str, str, float, float, float, int]], float, float, float, int, float]:
+        """Train for so many seconds at least, and tell what took how long.
 
-        Rows of path, name, flops of a sample's forward pass, forward seconds, backward seconds, samples; and the
-        seconds for gathering batches, for losses, and for updates.
+        Returns rows of path, name, flops of a sample's forward pass, forward seconds, backward seconds and samples;
+        the seconds of gathering, loss and update; the samples and the seconds of all.
         """
+
+class Predictor:
+    """What predicts with a network on samples of one shape.
+
+    Frozen, it has a copy of the weights, made ready once, and any number of threads run it at once; else it sees each
+    change of the weights. ``threads`` are those of a call at most; 0: `num_threads` at the time.
+    """
+
+    def __init__(
+        self, parameters: Parameters, input_shape: tuple[int, ...], frozen: bool, threads: int = 0
+    ) -> None: ...
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def output_shape(self) -> tuple[int, ...]: ...
+    @property
+    def shapes(self) -> list[tuple[int, ...]]: ...  # of a sample, after each layer
+    def predict(self, x: Samples, out: Array | None) -> Array: ...
+    def predict_few(self, x: Any, out: Any) -> Array | None: ...  # None: take the usual way
+    def evaluate(
+        self, x: Samples, target: Array | Labels, loss: LossSpec, weights: Weights | None = None
+    ) -> tuple[float, int]: ...  # the mean loss and the hits

@@ -180,7 +180,8 @@ def _info(arguments: argparse.Namespace) -> int:
     print(f"cores             {info['physical_cores']} physical, {info['logical_cores']} logical")
     print(f"features          {' '.join(info['features']) or 'baseline'}")
     print(f"instruction sets  {' '.join(info['compiled_isas'])} compiled, {info['isa']} in use")
-    print(f"threads           {info['num_threads']}" + ("" if info["openmp"] else " (built without OpenMP)"))
+    built = "" if info["openmp"] else ", built without OpenMP"
+    print(f"threads           {info['num_threads']} ({info['threading']}{built})")
     return 0
 
 

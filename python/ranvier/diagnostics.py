@@ -212,7 +212,7 @@ class _Objective:
     def __init__(self, network: Network, x: Array, y: Any, loss: AnyLoss) -> None:
         self.network, self.x, self.y, self.loss = network, x, y, loss
         self.parameters = network.parameters()
-        self._plan = network.engine.plan(x.shape[1:], len(x))
+        self._trainer = network.engine.trainer(x.shape[1:], len(x))
         self._penalties = list(_penalties(network.layers, ""))
         self.start = self.value()
         if not math.isfinite(self.start):
@@ -222,8 +222,8 @@ class _Objective:
 
     def value(self) -> float:
         """Return the loss, with the masks of the first pass."""
-        self._plan.training_passes = 0
-        prediction, target = self._plan.forward(self.x, True), self.y
+        self._trainer.training_passes = 0
+        prediction, target = self._trainer.forward(self.x, True), self.y
         if isinstance(self.loss, Loss):
             prediction = prediction.reshape(len(prediction), -1)
             target = target if target.dtype == np.int64 else target.reshape(len(target), -1)
@@ -235,7 +235,7 @@ class _Objective:
 
     def gradients(self) -> dict[str, Array]:
         """Return copies of the gradients of `value`."""
-        self._plan.training_passes = 0
+        self._trainer.training_passes = 0
         with self.network.engine.restored():
             gradients = _backpropagate(self.network, self.x, self.y, self.loss)
         return {name: np.array(gradient, order="C") for name, gradient in gradients.items()}

@@ -429,7 +429,10 @@ class Network(LectureNotes):
             See ``on_nonfinite``.
         KeyboardInterrupt
             On Ctrl-C, after a whole batch; what was trained stays.
+        RuntimeError
+            If a layer or loss of this network calls it in the middle of a pass.
         """
+        self.engine.parameters.require_no_pass()
         loss = loss or self._default_loss
         epochs = integer(epochs, "epochs", 0)
         from ranvier.callbacks import StatefulCallback  # here, like the profile: not every program trains
@@ -456,7 +459,7 @@ class Network(LectureNotes):
         settings = optimizer or Adam()
         state = self._optimizer_state(settings)
         self.input_shape = samples.shape[1:]
-        self.history = History()
+        history = self.history = History()
         training.train(
             self,
             samples,
@@ -472,11 +475,12 @@ class Network(LectureNotes):
             shuffle=shuffle,
             on_nonfinite=on_nonfinite,
             progress=progress,
-            history=self.history,
+            history=history,
         )
+        self.history = history  # a callback may have trained the network in between
         for callback in stateful:
             callback.finish(self)
-        return self.history
+        return history
 
     def _validation(self, data: Any, loss: Loss | CustomLoss) -> tuple[Array, Any] | None:
         if data is None:
@@ -532,7 +536,7 @@ class Network(LectureNotes):
 
     def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Return the shape of a sample after each layer."""
-        return self.engine.plan(tuple(input_shape), 1).shapes
+        return self.engine.predictor(tuple(input_shape)).shapes
 
     def summary(self, input_shape: tuple[int, ...] | None = None) -> None:
         """Print each layer with its output's shape and its number of parameters.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -105,23 +104,15 @@ class Profile:
 def profile(
     network: Network, x: Array, y: Any, batch_size: int, loss: Loss, optimizer: Optimizer, seconds: float
 ) -> Profile:
-    """Train for some time on whole epochs of at most 64 batches, and put everything back."""
-    engine = network.engine
-    plan = engine.plan(x.shape[1:], batch_size)
+    """Train a copy for some time, on whole epochs of at most 64 batches."""
+    engine = network.engine.copy()
+    trainer = engine.trainer(x.shape[1:], batch_size)
     state = optimizer.create(engine.parameters)
     order = network.shuffled(len(x))[: 64 * batch_size]
-    samples, spent = 0, 0.0
-
-    def train() -> None:
-        nonlocal samples, spent
-        start = time.perf_counter()
-        while spent < seconds:
-            samples += plan.train_epoch(x, y, order, batch_size, loss.spec(), state, None, "ignore", None)[2]
-            spent = time.perf_counter() - start
-
-    with engine.restored():
-        plan.train_epoch(x, y, order, batch_size, loss.spec(), state, None, "ignore", None)  # to warm up
-        rows, gather, loss_seconds, update = plan.profile(train)
+    trainer.profile(x, y, order, batch_size, loss.spec(), state, 0.0)  # to warm up
+    rows, gather, loss_seconds, update, samples, spent = trainer.profile(
+        x, y, order, batch_size, loss.spec(), state, seconds
+    )
     first = next((row[0] for row in rows if row[4] > 0), None)  # makes no gradient to its input
     layers = tuple(
         LayerTime(path, name, forward / n, backward / n, flops, flops if path == first else 2 * flops)

@@ -35,7 +35,7 @@ def hits(prediction: Array, target: Any) -> int:
 
 
 def _in_core(loss: Loss | CustomLoss, y: Any) -> Any:
-    """Return the loss as a plan takes it: a specification, or a function of predictions and their samples' numbers."""
+    """Return the loss as a trainer takes it: a specification, or a function of predictions and their samples' numbers."""
     if isinstance(loss, Loss):
         return loss.spec()
 
@@ -76,10 +76,10 @@ def run_epoch(
     ``losses``, if given, receives the mean loss of each batch.
     """
     batch_size = min(batch_size, len(x))
-    plan = network.engine.plan(x.shape[1:], batch_size)
+    trainer = network.engine.trainer(x.shape[1:], batch_size)
     objective = _in_core(loss, y)
     return Sums(
-        *plan.train_epoch(
+        *trainer.train_epoch(
             x, y, order, batch_size, objective, optimizer, learning_rates, on_nonfinite, report, weights, losses
         )
     )
@@ -89,7 +89,7 @@ def gradients(
     network: Network, x: Array, y: Any, loss: Loss | CustomLoss, weights: Weights | None = None
 ) -> dict[str, Array]:
     """Return views of the gradients of one batch, by parameter name."""
-    network.engine.plan(x.shape[1:], len(x)).gradients(x, y, _in_core(loss, y), weights)
+    network.engine.trainer(x.shape[1:], len(x)).gradients(x, y, _in_core(loss, y), weights)
     return {name: network.engine.parameters.gradient(name) for name in network.engine.parameters.names}
 
 
@@ -102,8 +102,7 @@ def _learning_rates(network: Network, settings: Optimizer, updates_done: int, up
 def evaluate(network: Network, x: Array, y: Any, loss: Loss | CustomLoss, weights: Weights | None = None) -> Evaluation:
     """Return the mean loss and the accuracy of some samples in evaluation mode."""
     if isinstance(loss, Loss):
-        plan = network.engine.plan(x.shape[1:], min(len(x), 256))
-        mean, right = plan.evaluate(x, y, loss.spec(), weights)
+        mean, right = network.engine.predictor(x.shape[1:]).evaluate(x, y, loss.spec(), weights)
         return Evaluation(mean, right / len(x))
     prediction = network.engine.predict(x)
     return Evaluation(float(loss(prediction, y)), hits(prediction, y) / len(x))

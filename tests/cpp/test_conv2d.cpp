@@ -108,7 +108,12 @@ TEST_P(Conv2d, AgreesWithTheReference) {
          {shape_of(2, 1, 16, 28, 28, 5, 1, 2, 1, 1), shape_of(1, 16, 32, 14, 14, 5, 1, 2, 1, 1),
           shape_of(2, 3, 7, 19, 23, 3, 2, 1, 1, 1), shape_of(1, 4, 6, 9, 11, 3, 3, 2, 2, 2),
           shape_of(2, 5, 5, 12, 33, 3, 1, 1, 1, 5), shape_of(1, 6, 4, 8, 8, 1, 1, 0, 1, 1),
-          shape_of(1, 2, 3, 7, 7, 2, 3, 0, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1)}) {
+          shape_of(1, 2, 3, 7, 7, 2, 3, 0, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1),
+          // Strides and small maps of many channels.
+          shape_of(2, 16, 37, 13, 15, 3, 2, 1, 1, 1), shape_of(9, 20, 33, 4, 4, 3, 2, 1, 1, 1),
+          shape_of(5, 70, 18, 2, 2, 3, 1, 1, 1, 1), shape_of(1, 8, 40, 31, 30, 5, 3, 0, 2, 1),
+          shape_of(2, 33, 9, 16, 15, 1, 2, 0, 1, 1), shape_of(1, 9, 8, 70, 9, 2, 3, 2, 1, 1),
+          shape_of(2, 11, 12, 1, 1, 1, 2, 3, 1, 1), shape_of(1, 130, 10, 5, 3, 3, 2, 2, 1, 1)}) {
         expect_convolution<float>(shape, 2e-3);
         expect_convolution<double>(shape, 1e-11);
     }
@@ -129,10 +134,53 @@ TEST_P(Conv2d, AgreesWithTheReferenceByWinograd) {
     ranvier::set_conv2d_algorithm(ranvier::Conv2dAlgorithm::automatic);
 }
 
+// Those added to what is there are, to the bit, those written, and added.
+template <class T>
+void expect_accumulation(const Conv2dShape& shape) {
+    Problem<T> written(shape), added(shape);
+    Problem<T> p(shape);
+    const auto channels = static_cast<std::size_t>(shape.out_channels);
+    std::vector<T> bias(channels), sum(channels, T(3));
+    ranvier::conv2d_backward_weights<T>(shape, p.grad.view(), p.x.view(), written.w.view(), bias.data());
+    ranvier::conv2d_backward_weights<T>(shape, p.grad.view(), p.x.view(), added.w.view(), sum.data(), true);
+    for (std::size_t i = 0; i < p.w.memory.size(); ++i)
+        ASSERT_EQ(added.w.memory[i], p.w.memory[i] + written.w.memory[i]) << "weight " << i;
+    for (std::size_t o = 0; o < channels; ++o) ASSERT_EQ(sum[o], T(3) + bias[o]) << "bias " << o;
+    // The same for weights that are not contiguous.
+    Images<T> columns = added.w.view();
+    std::swap(columns.strides[2], columns.strides[3]);
+    added.w.memory = p.w.memory;
+    ranvier::conv2d_backward_weights<T>(shape, p.grad.view(), p.x.view(), columns, nullptr, true);
+    const index_t kernel = shape.kernel_height;
+    for (std::size_t i = 0; i < p.w.memory.size(); ++i) {
+        const index_t tap = static_cast<index_t>(i) % (kernel * kernel);
+        const std::size_t from = i - tap + tap % kernel * kernel + tap / kernel;
+        ASSERT_EQ(added.w.memory[i], p.w.memory[i] + written.w.memory[from]) << "weight " << i;
+    }
+}
+
+TEST_P(Conv2d, GradientsToWeightsAreAddedToWhatIsThere) {
+    for (const auto algorithm :
+         {ranvier::Conv2dAlgorithm::automatic, ranvier::Conv2dAlgorithm::direct,
+          ranvier::Conv2dAlgorithm::winograd_2, ranvier::Conv2dAlgorithm::winograd_4}) {
+        ranvier::set_conv2d_algorithm(algorithm);
+        for (const Conv2dShape& shape :
+             {shape_of(2, 1, 16, 9, 28, 5, 1, 2, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1),
+              shape_of(4, 4, 6, 9, 11, 3, 3, 2, 2, 2), shape_of(2, 5, 5, 12, 33, 3, 1, 1, 1, 5),
+              shape_of(9, 16, 20, 32, 32, 3, 1, 1, 1, 1), shape_of(2, 6, 4, 8, 8, 1, 1, 0, 1, 1),
+              shape_of(2, 90, 100, 5, 4, 3, 1, 1, 1, 1), shape_of(3, 10, 19, 9, 8, 3, 2, 1, 1, 1),
+              shape_of(0, 3, 4, 5, 5, 3, 1, 1, 1, 1)}) {
+            expect_accumulation<float>(shape);
+            expect_accumulation<double>(shape);
+        }
+    }
+    ranvier::set_conv2d_algorithm(ranvier::Conv2dAlgorithm::automatic);
+}
+
 TEST_P(Conv2d, PreparedWeightsGiveTheSameBits) {
     for (const Conv2dShape& shape :
          {shape_of(3, 16, 32, 14, 14, 5, 1, 2, 1, 1), shape_of(40, 20, 17, 9, 13, 3, 1, 1, 1, 1),
-          shape_of(2, 3, 8, 10, 10, 3, 2, 1, 1, 1)}) {
+          shape_of(2, 3, 8, 10, 10, 3, 2, 1, 1, 1), shape_of(3, 20, 35, 12, 9, 3, 2, 1, 1, 1)}) {
         Problem<float> p(shape), prepared(shape);
         ranvier::PreparedWeights<float> weights;
         for (int time = 0; time < 2; ++time) {
@@ -151,16 +199,60 @@ TEST_P(Conv2d, PreparedWeightsGiveTheSameBits) {
 }
 
 TEST_P(Conv2d, GivesTheSameBitsAtAnyThreadCount) {
-    const Conv2dShape shape = shape_of(3, 16, 24, 40, 40, 3, 1, 1, 1, 1);
-    Problem<float> p(shape);
-    std::vector<std::vector<float>> results;
-    for (int threads : {1, 2, 3, 4}) {
-        ranvier::set_num_threads(threads);
-        ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, p.y.view());
-        results.push_back(p.y.memory);
+    for (const Conv2dShape& shape :
+         {shape_of(3, 16, 24, 40, 40, 3, 1, 1, 1, 1), shape_of(5, 16, 24, 40, 40, 3, 2, 1, 1, 1),
+          shape_of(1, 32, 40, 16, 16, 3, 1, 1, 1, 1), shape_of(1, 64, 72, 8, 8, 3, 1, 1, 1, 1),
+          shape_of(9, 130, 96, 4, 4, 3, 2, 1, 1, 1)}) {
+        Problem<float> p(shape);
+        ranvier::PreparedWeights<float> forward, back;
+        ranvier::prepare_forward<float>(shape, p.w.view(), forward);
+        ranvier::prepare_backward_input<float>(shape, p.w.view(), back);
+        std::vector<std::vector<float>> results;
+        for (int threads : {1, 2, 3, 4}) {
+            ranvier::set_num_threads(threads);
+            Problem<float> got(shape);
+            std::vector<float> bias(static_cast<std::size_t>(shape.out_channels));
+            ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, got.y.view(),
+                                   ranvier::Activation::identity, 0.0f, &forward);
+            ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), got.x.view(), &back);
+            ranvier::conv2d_backward_weights<float>(shape, p.grad.view(), p.x.view(), got.w.view(),
+                                                    bias.data());
+            std::vector<float> all = got.y.memory;
+            for (const auto* part : {&got.x.memory, &got.w.memory, &bias})
+                all.insert(all.end(), part->begin(), part->end());
+            results.push_back(all);
+        }
+        ranvier::set_num_threads(0);
+        for (const auto& result : results) EXPECT_EQ(result, results[0]);
     }
-    ranvier::set_num_threads(0);
-    for (const auto& result : results) EXPECT_EQ(result, results[0]);
+}
+
+// An image's outputs, and its gradient, in a batch are those that it has alone.
+TEST_P(Conv2d, AnImageDoesNotDependOnItsBatch) {
+    for (const Conv2dShape& shape :
+         {shape_of(7, 16, 24, 11, 10, 3, 2, 1, 1, 1), shape_of(7, 40, 33, 2, 2, 3, 1, 1, 1, 1),
+          shape_of(7, 32, 40, 16, 16, 3, 1, 1, 1, 1)}) {
+        Problem<float> p(shape);
+        ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, p.y.view());
+        Problem<float> back(shape);
+        ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), back.x.view());
+        Conv2dShape one = shape;
+        one.batch = 1;
+        for (index_t n = 0; n < shape.batch; ++n) {
+            Problem<float> alone(one);
+            Images<float> x = p.x.view(), grad = p.grad.view();
+            x.data += n * x.strides[0];
+            grad.data += n * grad.strides[0];
+            ranvier::conv2d<float>(one, x, p.w.view(), nullptr, alone.y.view());
+            ranvier::conv2d_backward_input<float>(one, grad, p.w.view(), alone.x.view());
+            for (std::size_t i = 0; i < alone.y.memory.size(); ++i)
+                ASSERT_EQ(alone.y.memory[i],
+                          p.y.memory[static_cast<std::size_t>(n) * alone.y.memory.size() + i]);
+            for (std::size_t i = 0; i < alone.x.memory.size(); ++i)
+                ASSERT_EQ(alone.x.memory[i],
+                          back.x.memory[static_cast<std::size_t>(n) * alone.x.memory.size() + i]);
+        }
+    }
 }
 
 TEST(Conv2dShape, RefusesWhatMakesNoSense) {

@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <random>
+#include <stdexcept>
+#include <thread>
 #include <vector>
 
 #include "isas.h"
@@ -259,6 +261,81 @@ TEST_P(Matmul, BlocksOfTheDepthMakeTheWhole) {
                             epilogue);
         EXPECT_EQ(sum, whole) << k;
     }
+}
+
+// Products by a packed B, with each part of the epilogue, against those by B as it is.
+template <class T>
+void expect_packed_to_be_plain(index_t m, index_t n, index_t k, Layout la, Layout lb) {
+    Stored<T> a(m, k, la, 1), b(k, n, lb, 2), plain(m, n, Layout::gaps, 3), c = plain;
+    c.view.data = c.memory.data() + 1;
+    std::vector<T> of_row(m, T(0.5)), of_col(n, T(-0.25));
+    ranvier::Epilogue<T> epilogue;
+    const ranvier::PackedMatrix<T> packed(b.view);
+    EXPECT_EQ(packed.rows(), k);
+    EXPECT_EQ(packed.cols(), n);
+    EXPECT_EQ(packed.empty(), k * n == 0);
+    for (int step = 0; step < 3; ++step) {
+        ranvier::matmul<T>(a.view, b.view, plain.view, epilogue);
+        ranvier::matmul<T>(a.view, packed, c.view, epilogue);
+        ASSERT_EQ(c.memory, plain.memory) << m << "x" << n << "x" << k << " layouts " << int(la) << int(lb)
+                                          << ", threads " << ranvier::num_threads() << ", step " << step;
+        epilogue.accumulate = true;
+        epilogue.col_bias = of_col.data();
+        if (step < 1) continue;
+        epilogue.row_bias = of_row.data();
+        epilogue.activation = ranvier::Activation::relu;
+    }
+}
+
+TEST_P(Matmul, PackedRightOperandChangesNoBit) {
+    for (int threads : {1, 2, 3}) {
+        ranvier::set_num_threads(threads);
+        for (index_t m : {0, 1, 2, 5, 13, 25})
+            for (index_t n : {0, 1, 8, 17, 33, 130})
+                for (index_t k : {0, 1, 31, 513, 1030}) {
+                    expect_packed_to_be_plain<float>(m, n, k, Layout::rows, Layout::rows);
+                    expect_packed_to_be_plain<double>(m, n, k, Layout::reversed, Layout::columns);
+                }
+        for (index_t m : {192, 193, 401})
+            for (index_t n : {10, 129, 331})
+                for (index_t k : {40, 700}) {
+                    expect_packed_to_be_plain<float>(m, n, k, Layout::columns, Layout::gaps);
+                    expect_packed_to_be_plain<double>(m, n, k, Layout::rows, Layout::columns);
+                }
+        expect_packed_to_be_plain<float>(64, 64, 4096, Layout::rows, Layout::columns);
+        expect_packed_to_be_plain<float>(1, 1031, 1537, Layout::every_second, Layout::rows);
+        expect_packed_to_be_plain<float>(4100, 5, 40, Layout::rows, Layout::rows);
+        expect_packed_to_be_plain<float>(200, 4200, 30, Layout::rows, Layout::rows);
+    }
+    ranvier::set_num_threads(0);
+}
+
+TEST_P(Matmul, PackedRightOperandIsSharedByThreads) {
+    const index_t m = 20, n = 200, k = 300;
+    Stored<float> a(m, k, Layout::rows, 1), b(k, n, Layout::rows, 2);
+    const ranvier::PackedMatrix<float> packed(b.view);
+    const auto expected = product(a, b);
+    std::vector<std::vector<float>> found(4, std::vector<float>(m * n));
+    std::vector<std::thread> threads;
+    for (auto& c : found)
+        threads.emplace_back([&] {
+            for (int turn = 0; turn < 20; ++turn)
+                ranvier::matmul<float>(a.view, packed, ranvier::row_major(c.data(), m, n));
+        });
+    for (auto& thread : threads) thread.join();
+    for (const auto& c : found) EXPECT_EQ(c, expected);
+}
+
+TEST(PackedMatrix, RefusesAnotherInstructionSet) {
+    const auto isas = ranvier::cpu_info().supported_isas;
+    if (isas.size() < 2) GTEST_SKIP() << "one instruction set only";
+    const std::string before = ranvier::active_isa();
+    Stored<float> a(3, 5, Layout::rows, 1), b(5, 4, Layout::rows, 2), c(3, 4, Layout::rows, 3);
+    ranvier::set_active_isa(isas.front());
+    const ranvier::PackedMatrix<float> packed(b.view);
+    ranvier::set_active_isa(isas.back());
+    EXPECT_THROW(ranvier::matmul<float>(a.view, packed, c.view), std::logic_error);
+    ranvier::set_active_isa(before);
 }
 
 TEST_P(Matmul, OneRowHasTheBitsOfManyAtAnyDepth) {

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "isas.h"
@@ -115,6 +117,26 @@ TEST_P(Pool2d, AveragesCountThePadding) {
             ASSERT_NEAR(p.y[at], sum / static_cast<double>(shape.kernel_height * shape.kernel_width), 1e-5);
         });
     }
+}
+
+// Whatever the indices are, nothing is written outside of the gradient.
+TEST_P(Pool2d, RefusesIndicesOutsideOfThePlane) {
+    const Pool2dShape shape = {2, 3, 9, 7, 3, 3, 2, 2, 1, 1};
+    Problem p(shape);
+    std::vector<float> grad_x(p.x.size());
+    const auto backward = [&] {
+        ranvier::max_pool2d_backward<float>(shape, p.out(), p.indices.data(),
+                                            {grad_x.data(), {3 * 63, 63, 7, 1}});
+    };
+    ranvier::max_pool2d<float>(shape, p.in(), p.out(), p.indices.data());
+    EXPECT_NO_THROW(backward());
+    for (const std::int32_t bad :
+         {63, -1, std::numeric_limits<std::int32_t>::max(), std::numeric_limits<std::int32_t>::min()}) {
+        const std::int32_t good = std::exchange(p.indices[30], bad);
+        EXPECT_THROW(backward(), std::invalid_argument);
+        p.indices[30] = good;
+    }
+    EXPECT_NO_THROW(backward());
 }
 
 TEST_P(Pool2d, GivesTheSameBitsAtAnyThreadCount) {

@@ -20,7 +20,7 @@ template <class T>
 void activation_backward(Activation f, const Array<const T>& grad, const Array<const T>& x,
                          const Array<T>& grad_x, T parameter = T{});
 
-// Contiguous forms for a Plan. The backward form reads y = f(x) where f'(x) is a function of y
+// Contiguous forms. The backward form reads y = f(x) where f'(x) is a function of y
 // (activation_backward_reads_output says so), and else reads x through the same pointer.
 bool activation_backward_reads_output(Activation f, double parameter);
 template <class T>
@@ -29,7 +29,8 @@ template <class T>
 void activation_backward_kept(Activation f, index_t n, const T* grad, const T* kept, T* grad_x, T parameter);
 
 // Parametric ReLU (He et al. 2015): slope[c] below zero. x is (outer, channels, inner); slopes is
-// 1 or `channels` long. grad_slope is written, not added to, and summed in a fixed order.
+// 1 or `channels` long. grad_slope is written, not added to, and summed in a fixed order. In the
+// backward form either result may be nullptr.
 template <class T>
 void prelu(index_t outer, index_t channels, index_t inner, const T* x, const T* slopes, index_t slope_count,
            T* y);

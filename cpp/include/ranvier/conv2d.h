@@ -34,8 +34,9 @@ enum class Conv2dAlgorithm { automatic, direct, winograd_2, winograd_4 };
 // For the whole process. Meant for tests and benchmarks.
 void set_conv2d_algorithm(Conv2dAlgorithm algorithm);
 
-// Weights in the form in which some algorithms read them, made once for several calls: for the forward pass,
-// or for the gradient to the input, of a shape whatever its batch. Empty for the other algorithms.
+// Weights in the form in which the algorithm reads them, made once for several calls: for the forward pass,
+// or for the gradient to the input, of a shape whatever its batch. Empty for what reads them where they lie.
+// Calls only read it, so any number of threads may share one.
 template <class T>
 struct PreparedWeights {
     Buffer<T> transformed;
@@ -51,12 +52,13 @@ void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<con
             const Images<T>& y, Activation activation = Activation::identity, T parameter = T{},
             const PreparedWeights<T>* prepared = nullptr);
 
-// The gradients of a loss whose gradient to y is `grad`. All results are written, not added to.
+// The gradients of a loss whose gradient to y is `grad`. Results are written; those to the weights and the
+// bias (nullptr if it is not wanted) are added to what is there if `accumulate`.
 template <class T>
 void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad, const Images<const T>& w,
                            const Images<T>& grad_x, const PreparedWeights<T>* prepared = nullptr);
 template <class T>
 void conv2d_backward_weights(const Conv2dShape& shape, const Images<const T>& grad, const Images<const T>& x,
-                             const Images<T>& grad_w, T* grad_bias);
+                             const Images<T>& grad_w, T* grad_bias, bool accumulate = false);
 
 }  // namespace ranvier

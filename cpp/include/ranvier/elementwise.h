@@ -11,12 +11,11 @@ namespace ranvier {
 template <class T>
 void bytes_to_fractions(index_t n, const std::uint8_t* from, T* to);
 
+// y[i] = a[i] + b[i]. y may be a or b.
+template <class T>
+void add(index_t n, const T* a, const T* b, T* y);
 // y[i] += x[i].
 template <class T>
 void add(index_t n, const T* x, T* y);
-
-// y[i] *= factor.
-template <class T>
-void scale(index_t n, T factor, T* y);
 
 }  // namespace ranvier

@@ -87,10 +87,10 @@ struct LayerNormSpec {
 struct GlobalAvgPool2dSpec {};
 
 // A layer that the program around the library computes. It is called for one batch at a time, without gaps,
-// on the thread that runs the Plan; what it throws goes through to that thread's caller.
-class ForeignLayer {
+// on the thread that runs the network; what it throws goes through to that thread's caller.
+class CustomLayer {
 public:
-    virtual ~ForeignLayer() = default;
+    virtual ~CustomLayer() = default;
     virtual std::string name() const = 0;
     virtual Shape output_shape(const Shape& input) = 0;
     virtual void forward(const Shape& batch_in, const float* x, const Shape& batch_out, float* y) = 0;
@@ -100,8 +100,8 @@ public:
     virtual void backward(const Shape& batch_out, const double* grad, const Shape& batch_in,
                           double* grad_x) = 0;
 };
-struct ForeignSpec {
-    std::shared_ptr<ForeignLayer> layer;
+struct CustomSpec {
+    std::shared_ptr<CustomLayer> layer;
 };
 
 struct LayerSpec;
@@ -118,7 +118,7 @@ struct LayerSpec
     : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec, DropoutSpec,
                    GaussianNoiseSpec, RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec,
                    RandomCropSpec, ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec,
-                   BatchNormSpec, LayerNormSpec, ResidualSpec, ParallelSpec, ForeignSpec> {
+                   BatchNormSpec, LayerNormSpec, ResidualSpec, ParallelSpec, CustomSpec> {
     using variant::variant;
 };
 

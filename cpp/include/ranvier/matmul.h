@@ -3,6 +3,7 @@
 
 #include "ranvier/activation.h"
 #include "ranvier/array.h"
+#include "ranvier/memory.h"
 
 namespace ranvier {
 
@@ -22,6 +23,34 @@ struct Epilogue {
 // gives zeros, to which the epilogue still applies.
 template <class T>
 void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
+            const Epilogue<T>& epilogue = {});
+
+// A right operand packed once for many products, as the kernels read it. Nothing changes it, so any number of
+// threads may multiply by it at once. It serves the instruction set that was in use when it was made.
+template <class T>
+class PackedMatrix {
+public:
+    PackedMatrix() = default;
+    explicit PackedMatrix(const Matrix<const T>& b);  // of any strides; keeps no reference to b
+
+    index_t rows() const { return rows_; }
+    index_t cols() const { return cols_; }
+    bool empty() const { return rows_ == 0 || cols_ == 0; }
+
+    // Panels of panel_cols() columns: panels()[panel][row][column], the last panel filled up with zeros.
+    // Throws std::logic_error if another instruction set is in use.
+    const T* panels() const;
+    index_t panel_stride() const { return rows_ * panel_cols_; }
+
+private:
+    index_t rows_ = 0, cols_ = 0, panel_cols_ = 0;
+    const void* kernels_ = nullptr;  // that it is packed for
+    Buffer<T> panels_;
+};
+
+// c = a b, to the bit what it is for the same b not packed. c has unit column stride.
+template <class T>
+void matmul(const Matrix<const T>& a, const PackedMatrix<T>& b, const Matrix<T>& c,
             const Epilogue<T>& epilogue = {});
 
 // A matrix whose rows lie apart, as those of a shuffled batch in its table: row i begins at data +

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <new>
 #include <utility>
 
 #include "ranvier/array.h"
@@ -23,13 +25,20 @@ void aligned_release(void* pointer) noexcept;
 void* recycled_allocate(std::size_t bytes);  // throws std::bad_alloc
 void recycled_release(void* pointer, std::size_t bytes) noexcept;
 
+// The bytes of so many elements; throws std::bad_alloc if there are more than memory could hold.
+template <class T>
+std::size_t byte_count(index_t elements) {
+    if (elements < 0 || elements > PTRDIFF_MAX / static_cast<index_t>(sizeof(T))) throw std::bad_alloc();
+    return static_cast<std::size_t>(elements) * sizeof(T);
+}
+
 // A zero-filled, aligned, fixed-size buffer.
 template <class T>
 class Buffer {
 public:
     Buffer() = default;
     explicit Buffer(index_t size)
-        : data_(static_cast<T*>(aligned_allocate(static_cast<std::size_t>(size) * sizeof(T)))), size_(size) {
+        : data_(static_cast<T*>(aligned_allocate(byte_count<T>(size)))), size_(size) {
         for (index_t i = 0; i < size; ++i) data_[i] = T{};
     }
     Buffer(Buffer&& other) noexcept
@@ -62,8 +71,7 @@ void scratch_give_back(void* pointer) noexcept;
 template <class T>
 class Scratch {
 public:
-    explicit Scratch(index_t size)
-        : data_(static_cast<T*>(detail::scratch_take(static_cast<std::size_t>(size) * sizeof(T)))) {}
+    explicit Scratch(index_t size) : data_(static_cast<T*>(detail::scratch_take(byte_count<T>(size)))) {}
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
     ~Scratch() { detail::scratch_give_back(data_); }

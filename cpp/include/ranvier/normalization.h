@@ -12,23 +12,33 @@ struct BatchNormShape {
     index_t outer, channels, inner;
 };
 
-// mean and inverse_deviation = 1 / sqrt(variance + epsilon), the variance with the divisor outer * inner;
-// both are kept for the backward pass. Sums are in double, in an order that depends on the shape alone.
+// For each channel the mean of some elements, and their sum of squares about it. Sums are in double, in an order
+// that depends on the shape alone. The moments of parts of a batch are joined one after the other (Chan, Golub and
+// LeVeque 1979).
+struct ChannelMoments {
+    double* mean;
+    double* squares;
+};
 template <class T>
-void batch_norm_statistics(const BatchNormShape& shape, const T* x, double epsilon, T* mean,
-                           T* inverse_deviation);
+void batch_norm_moments(const BatchNormShape& part, const T* x, const ChannelMoments& moments);
+// Joins the moments of `count` elements a channel to those of `total_count` in `total`; returns the count of all.
+double join_moments(index_t channels, double total_count, const ChannelMoments& total, double count,
+                    const ChannelMoments& part);
 
-// y = (x - mean) * inverse_deviation * gamma + beta.
+// y = scale x + shift, of each channel.
 template <class T>
-void batch_norm(const BatchNormShape& shape, const T* x, const T* mean, const T* inverse_deviation,
-                const T* gamma, const T* beta, T* y);
+void batch_norm(const BatchNormShape& shape, const T* x, const T* scale, const T* shift, T* y);
 
-// The gradients of y above, where mean and inverse_deviation are those of x (`from_batch`) or are constants.
-// grad_x may be nullptr or grad; grad_gamma and grad_beta may be nullptr.
+// What the gradients of y = gamma (x - mean) d + beta need of a whole batch, for each channel: the sum of grad, and that of grad
+// (x - mean). Written, or added to if `accumulate`.
 template <class T>
-void batch_norm_backward(const BatchNormShape& shape, bool from_batch, const T* grad, const T* x,
-                         const T* mean, const T* inverse_deviation, const T* gamma, T* grad_x, T* grad_gamma,
-                         T* grad_beta);
+void batch_norm_gradient_sums(const BatchNormShape& part, const T* grad, const T* x, const T* mean, double* sums,
+                              double* products, bool accumulate);
+// grad_x = a grad + b x + c, of each channel, which is the gradient to x if (a, b, c) are made of those sums. grad_x may
+// be grad.
+template <class T>
+void batch_norm_input_gradient(const BatchNormShape& part, const T* grad, const T* x, const T* a, const T* b, const T* c,
+                               T* grad_x);
 
 // Each of `rows` rows of `size` elements to mean 0 and variance 1 (divisor `size`), then times gamma plus
 // beta, which are of `size` numbers or nullptr. mean and inverse_deviation, of `rows` numbers, are kept for

@@ -33,7 +33,10 @@ class Parameters {
 public:
     // All zero but the running variances, which are one. Throws std::invalid_argument if a layer's numbers
     // make no sense.
-    explicit Parameters(const std::vector<LayerSpec>& layers);
+    explicit Parameters(const std::vector<LayerSpec>& layers) : Parameters(layers, true) {}
+
+    // The same values and statistics, without memory for gradients.
+    std::shared_ptr<Parameters> frozen_copy() const;
 
     const std::vector<LayerSpec>& layers() const { return layers_; }
     const std::vector<ParameterEntry>& entries() const { return entries_; }
@@ -55,6 +58,8 @@ public:
     T* gradients() { return gradients_.data(); }
 
 private:
+    Parameters(const std::vector<LayerSpec>& layers, bool with_gradients);
+
     std::vector<LayerSpec> layers_;
     std::vector<ParameterEntry> entries_;
     Buffer<T> values_;
@@ -70,6 +75,10 @@ public:
 
     // One update of the values from the gradients that are there.
     void step(Parameters<T>& parameters);
+    // The same in parts: its beginning, for gradients of that sum of squares, and then ranges of the flat buffers, which threads
+    // may share out.
+    void begin_step(double squares);
+    void update_range(Parameters<T>& parameters, index_t first, index_t count);
     // The buffers that a resumed training needs, by name.
     std::vector<std::pair<std::string, Buffer<T>*>> state();
 
@@ -77,6 +86,7 @@ public:
     std::int64_t steps = 0;  // done so far
 
 private:
+    UpdateStep now_;
     Buffer<T> velocity_, first_moment_, second_moment_;
 };
 

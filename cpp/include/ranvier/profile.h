@@ -1,36 +1,35 @@
-// Where the time of a Plan goes, layer by layer.
+// Where the time of training goes, node by node.
 #pragma once
 
 #include <chrono>
 #include <vector>
 
-#include "ranvier/plan.h"
+#include "ranvier/observer.h"
 
 namespace ranvier {
 
-// Observes a Plan and adds up the seconds of each layer, in the order in which the layers began. The time of
-// a layer with branches includes theirs.
+// Observes passes and adds up the seconds of each node, in the order in which the nodes began.
 template <class T>
 class Profile final : public Observer<T> {
 public:
     struct Row {
-        StageInfo stage;
+        NodeInfo node;
         double forward = 0, backward = 0;  // seconds
         index_t samples = 0;               // that went forward
     };
 
-    void begin(const StageInfo& stage, Direction direction) override;
-    void end(const StageInfo& stage, Direction direction, const T* values, index_t n, index_t size) override;
+    void begin(const NodeInfo& node, Direction direction) override;
+    void end(const NodeInfo& node, Direction direction, const T* values, index_t n, index_t size) override;
 
     const std::vector<Row>& rows() const { return rows_; }
 
 private:
     using Clock = std::chrono::steady_clock;
 
-    Row& row_of(const StageInfo& stage);
+    Row& row_of(const NodeInfo& node);
 
     std::vector<Row> rows_;
-    std::vector<Clock::time_point> begun_;  // of the layers that are under way
+    Clock::time_point begun_;  // of the node that is under way
 };
 
 }  // namespace ranvier

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <type_traits>
 
 #include "ranvier/array.h"
@@ -10,22 +11,42 @@ namespace ranvier {
 
 // Threads that a kernel called from this thread may use. What set_num_threads gave, else
 // OMP_NUM_THREADS, else the least of OpenMP's maximum, the affinity mask, the cgroup's CPU quota
-// and the physical cores. Always 1 in a child of fork() and inside a parallel region.
+// and the physical cores. Always 1 in a child of fork(), inside a task and inside a parallel region of the
+// caller's own; in a scope of parallel_region, its threads.
 int num_threads();
 
 // Sets the count for the whole process; 0 returns to the default. Throws std::invalid_argument
 // if it is negative.
 void set_num_threads(int count);
 
-// True if the build asks OpenMP for its limits; without it OMP_NUM_THREADS alone is heeded.
+// True if the build has OpenMP; without it OMP_NUM_THREADS alone is heeded.
 bool has_openmp();
 
+// Whose threads run tasks: "openmp" or, of our own, "pool". The environment variable RANVIER_THREADING says;
+// the default is OpenMP's if the build has it. Throws std::invalid_argument, as does all that needs threads,
+// if it says what is not there.
+std::string threading();
+
 namespace detail {
+using RegionFunction = void (*)(void* body);
+void run_region(int threads, RegionFunction function, void* body);
 using TaskFunction = void (*)(void* body, index_t task);
 void run_tasks(index_t tasks, int threads, TaskFunction function, void* body);
 // False for some time after a caller had to wait long for a worker.
 bool workers_are_prompt();
 }  // namespace detail
+
+// Calls body() on the calling thread, with a team of up to `threads` threads at hand for all parallel_for
+// calls inside: one parallel region for an epoch or a prediction instead of one for each kernel. What body
+// throws is thrown again. In the scope num_threads() is `threads` without asking the system. Nested scopes, a
+// call inside a task, and a child of fork() do no more than run body().
+template <class Body>
+void parallel_region(int threads, Body&& body) {
+    using Plain = std::remove_reference_t<Body>;
+    detail::run_region(
+        threads, [](void* opaque) { (*static_cast<Plain*>(opaque))(); },
+        const_cast<void*>(static_cast<const void*>(std::addressof(body))));
+}
 
 // Calls body(task) once for each task in [0, tasks), in any order, on up to `threads` threads.
 // What a task computes must not depend on the thread it runs on nor on how many there are: that

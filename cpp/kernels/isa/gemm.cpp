@@ -39,6 +39,8 @@ struct Operands {
     index_t stored_rows;     // of the tile, if A is packed (its panels are padded)
     bool accumulate;
     const T* row_bias = nullptr;  // if rows of B are at offsets
+    // From one panel of B to the next; a panel's width, if B is not packed.
+    index_t b_panel_stride = kTileCols<T>;
 };
 
 // Where the operands lie: A in panels; both with strides; or the rows or columns of A, or the rows of B, at
@@ -53,12 +55,14 @@ using Sums = typename V::Vector[ROWS][VECS];
 
 // sum += a's column p times b's row p, in vectors of the width V.
 template <class V, int ROWS, int VECS, bool MASKED, class Element>
-RANVIER_INLINE void add_outer_product(const typename V::Element* b, index_t last_cols, Element&& a,
-                                      Sums<V, ROWS, VECS>& sum) {
+RANVIER_INLINE void add_outer_product(const typename V::Element* b, index_t panel_stride, index_t last_cols,
+                                      Element&& a, Sums<V, ROWS, VECS>& sum) {
     typename V::Vector columns[VECS];
 #pragma GCC unroll 16
-    for (int v = 0; v < VECS; ++v, b += V::kLanes)
-        columns[v] = MASKED && v == VECS - 1 ? V::load_partial(b, last_cols) : V::load(b);
+    for (int v = 0; v < VECS; ++v) {
+        const auto* from = b + v / kTileVecs * panel_stride + v % kTileVecs * V::kLanes;
+        columns[v] = MASKED && v == VECS - 1 ? V::load_partial(from, last_cols) : V::load(from);
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
         const typename V::Vector row = V::broadcast(a(i));
@@ -77,24 +81,26 @@ RANVIER_INLINE void add_products(const Operands<typename V::Element>& o, Sums<V,
         for (int i = 0; i < ROWS; ++i) a[i] = o.a + o.offsets[i];
         for (index_t p = 0; p < o.depth; ++p, b += o.b_row_stride)
             add_outer_product<V, ROWS, VECS, MASKED>(
-                b, o.last_cols, [&](int i) { return a[i][p]; }, sum);
+                b, kTileCols<T>, o.last_cols, [&](int i) { return a[i][p]; }, sum);
     } else if constexpr (SCHEME == Scheme::a_column_offsets) {
         for (index_t p = 0; p < o.depth; ++p, b += o.b_row_stride) {
             const T* a = o.a + o.offsets[p];
             add_outer_product<V, ROWS, VECS, MASKED>(
-                b, o.last_cols, [&](int i) { return a[i]; }, sum);
+                b, kTileCols<T>, o.last_cols, [&](int i) { return a[i]; }, sum);
         }
     } else {
         constexpr int kGroups = (ROWS + kRowGroup - 1) / kRowGroup;
         const index_t row_stride = SCHEME == Scheme::packed_a ? 1 : o.a_row_stride;
         const index_t col_stride = SCHEME == Scheme::packed_a ? kTileRows : o.a_col_stride;
+        const index_t panel_stride = SCHEME == Scheme::strides ? o.b_panel_stride : kTileCols<T>;
         const T* a[kGroups];
 #pragma GCC unroll 16
         for (int g = 0; g < kGroups; ++g) a[g] = o.a + g * kRowGroup * row_stride;
         for (index_t p = 0; p < o.depth; ++p) {
             if (SCHEME == Scheme::b_offsets) b = o.b + o.offsets[p];
             add_outer_product<V, ROWS, VECS, MASKED>(
-                b, o.last_cols, [&](int i) { return a[i / kRowGroup][(i % kRowGroup) * row_stride]; }, sum);
+                b, panel_stride, o.last_cols,
+                [&](int i) { return a[i / kRowGroup][(i % kRowGroup) * row_stride]; }, sum);
 #pragma GCC unroll 16
             for (int g = 0; g < kGroups; ++g) a[g] += col_stride;
             if (SCHEME != Scheme::b_offsets) b += o.b_row_stride;
@@ -151,11 +157,17 @@ RANVIER_INLINE void end_of_row(Operands<T>& o, index_t cols) {
     tile<Wide<T>, 1, VECS, true, SCHEME>(o);
 }
 
+// How far a tile of so many vectors goes in B.
+template <class T, int VECS>
+RANVIER_INLINE index_t b_step(const Operands<T>& o) {
+    return VECS < kTileVecs ? VECS * kLanes<T> : VECS / kTileVecs * o.b_panel_stride;
+}
+
 // All columns of ROWS rows, by tiles as wide as the registers allow, the last one masked. Moves o along.
 template <class T, int ROWS, int VECS, Scheme SCHEME>
 void row_of_tiles(Operands<T>& o, index_t cols) {
     constexpr index_t kCols = VECS * kLanes<T>;
-    for (; cols >= kCols; cols -= kCols, o.b += kCols, o.c += kCols)
+    for (; cols >= kCols; cols -= kCols, o.b += b_step<T, VECS>(o), o.c += kCols)
         tile<Wide<T>, ROWS, VECS, false, SCHEME>(o);
     if (cols == 0) return;
     if constexpr (ROWS == 1 && VECS == 8) return end_of_row<T, SCHEME>(o, cols);
@@ -164,7 +176,7 @@ void row_of_tiles(Operands<T>& o, index_t cols) {
         // More than half: one masked tile, after the whole vectors that VECS / 2 leaves out.
         if (cols <= kCols - kLanes<T>) {
             tile<Wide<T>, ROWS, VECS / 2, false, SCHEME>(o);
-            o.b += kCols / 2;
+            o.b += b_step<T, VECS / 2>(o);
             o.c += kCols / 2;
             return row_of_tiles<T, ROWS, VECS / 2, SCHEME>(o, cols - kCols / 2);
         }
@@ -227,51 +239,54 @@ void multiply_unpacked(index_t rows, index_t cols, index_t depth, const T* a, in
 
 // One row times two blocks of the depth at once: with so few sums, each step would wait for the one before.
 template <class T, int VECS>
-void row_of_two_blocks(index_t cols, index_t depth, index_t second_depth, const T* a, const T* b,
-                       index_t b_row_stride, T* c, bool accumulate) {
+void row_of_two_blocks(Operands<T> o, index_t cols, index_t second_depth) {
     const index_t last_cols = cols - (VECS - 1) * kLanes<T>;
     Vec<T> first[1][VECS] = {}, second[1][VECS] = {};
-    const T *a2 = a + depth, *b2 = b + depth * b_row_stride;
+    const T *a2 = o.a + o.depth, *b2 = o.b + o.depth * o.b_row_stride;
     const auto step = [&](const T* row, const T* element, auto& sum) __attribute__((always_inline)) {
         add_outer_product<Wide<T>, 1, VECS, true>(
-            row, last_cols, [&](int) { return *element; }, sum);
+            row, o.b_panel_stride, last_cols, [&](int) { return *element; }, sum);
     };
     index_t p = 0;
     for (; p < second_depth; ++p) {
-        step(b + p * b_row_stride, a + p, first);
-        step(b2 + p * b_row_stride, a2 + p, second);
+        step(o.b + p * o.b_row_stride, o.a + p, first);
+        step(b2 + p * o.b_row_stride, a2 + p, second);
     }
-    for (; p < depth; ++p) step(b + p * b_row_stride, a + p, first);
+    for (; p < o.depth; ++p) step(o.b + p * o.b_row_stride, o.a + p, first);
+    T* c = o.c;
 #pragma GCC unroll 16
     for (int v = 0; v < VECS; ++v, c += kLanes<T>) {
         const index_t count = v == VECS - 1 ? last_cols : kLanes<T>;
-        const Vec<T> sum = accumulate ? load_partial(c, count) + first[0][v] : first[0][v];
+        const Vec<T> sum = o.accumulate ? load_partial(c, count) + first[0][v] : first[0][v];
         store_partial(c, sum + second[0][v], count);
     }
 }
 
 template <class T, int VECS = 4>
-RANVIER_INLINE void columns_of_two_blocks(index_t cols, index_t depth, index_t second_depth, const T* a,
-                                          const T* b, index_t b_row_stride, T* c, bool accumulate) {
+RANVIER_INLINE void columns_of_two_blocks(const Operands<T>& o, index_t cols, index_t second_depth) {
     if constexpr (VECS > 1)
-        if (cols <= (VECS - 1) * kLanes<T>)
-            return columns_of_two_blocks<T, VECS - 1>(cols, depth, second_depth, a, b, b_row_stride, c,
-                                                      accumulate);
-    row_of_two_blocks<T, VECS>(cols, depth, second_depth, a, b, b_row_stride, c, accumulate);
+        if (cols <= (VECS - 1) * kLanes<T>) return columns_of_two_blocks<T, VECS - 1>(o, cols, second_depth);
+    row_of_two_blocks<T, VECS>(o, cols, second_depth);
 }
 
 template <class T>
 void multiply_row(index_t cols, index_t depth, index_t block, const T* a, const T* b, index_t b_row_stride,
-                  T* c, bool accumulate) {
-    constexpr index_t kCols = 4 * kLanes<T>;
-    for (index_t j = 0; j < cols; j += kCols)
+                  index_t b_panel_stride, T* c, bool accumulate) {
+    constexpr int kVecs = 4;
+    Operands<T> o = {block, a,       1, 1, b,          b_row_stride, c,
+                     0,     nullptr, 0, 0, accumulate, nullptr,      b_panel_stride};
+    for (index_t left = cols; left > 0; left -= kVecs * kLanes<T>, o.c += kVecs * kLanes<T>) {
+        const index_t width = left < kVecs * kLanes<T> ? left : kVecs * kLanes<T>;
         for (index_t p = 0; p < depth; p += 2 * block) {
-            const index_t left = depth - p;
-            const index_t first = left < block ? left : block;
-            const index_t second = left - first < block ? left - first : block;
-            columns_of_two_blocks(cols - j < kCols ? cols - j : kCols, first, second, a + p,
-                                  b + p * b_row_stride + j, b_row_stride, c + j, accumulate || p > 0);
+            o.depth = depth - p < block ? depth - p : block;
+            o.a = a + p;
+            o.b = b + p * b_row_stride;
+            o.accumulate = accumulate || p > 0;
+            const index_t behind = depth - p - o.depth;
+            columns_of_two_blocks(o, width, behind < block ? behind : block);
         }
+        b += b_step<T, kVecs>(o);
+    }
 }
 
 template <class T>
@@ -299,13 +314,12 @@ void multiply_a_columns_apart(index_t rows, index_t cols, index_t depth, const T
 
 // For each panel of B (which stays in the first-level cache), all panels of A.
 template <class T>
-void multiply_packed(index_t rows, index_t cols, index_t depth, const T* packed_a, const T* packed_b, T* c,
-                     index_t c_row_stride, bool accumulate) {
-    Operands<T> o = {depth,   nullptr,      1,       kTileRows, nullptr, kTileCols<T>,
-                     nullptr, c_row_stride, nullptr, 0,         0,       accumulate};
-    for (index_t j = 0; j < cols; j += kTileCols<T>) {
+void multiply_packed(index_t rows, index_t cols, index_t depth, const T* packed_a, const T* packed_b,
+                     index_t b_panel_stride, T* c, index_t c_row_stride, bool accumulate) {
+    Operands<T> o = {depth,   nullptr,      1,       kTileRows, packed_b, kTileCols<T>,
+                     nullptr, c_row_stride, nullptr, 0,         0,        accumulate};
+    for (index_t j = 0; j < cols; j += kTileCols<T>, o.b += b_panel_stride) {
         const index_t width = cols - j < kTileCols<T> ? cols - j : kTileCols<T>;
-        o.b = packed_b + j * depth;
         o.last_cols = width <= kLanes<T> ? width : width - kLanes<T>;
         for (index_t i = 0; i < rows; i += kTileRows) {
             o.a = packed_a + i * depth;
@@ -321,13 +335,18 @@ void multiply_packed(index_t rows, index_t cols, index_t depth, const T* packed_
     }
 }
 
+// Few rows take several panels at once, so that enough sums are under way.
 template <class T>
 void multiply_packed_b(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
-                       index_t a_col_stride, const T* packed_b, T* c, index_t c_row_stride, bool accumulate) {
-    for (index_t j = 0; j < cols; j += kTileCols<T>)
-        multiply_rows<T, Scheme::strides>({depth, a, a_row_stride, a_col_stride, packed_b + j * depth,
-                                           kTileCols<T>, c + j, c_row_stride, nullptr, 0, 0, accumulate},
-                                          rows, cols - j < kTileCols<T> ? cols - j : kTileCols<T>);
+                       index_t a_col_stride, const T* packed_b, index_t b_panel_stride, T* c,
+                       index_t c_row_stride, bool accumulate) {
+    const index_t step =
+        rows <= kTileRows && vecs_for(static_cast<int>(rows)) > kTileVecs ? cols : kTileCols<T>;
+    for (index_t j = 0; j < cols; j += step, packed_b += b_panel_stride)
+        multiply_rows<T, Scheme::strides>(
+            {depth, a, a_row_stride, a_col_stride, packed_b, kTileCols<T>, c + j, c_row_stride, nullptr, 0, 0,
+             accumulate, nullptr, b_panel_stride},
+            rows, cols - j < step ? cols - j : step);
 }
 
 // One panel: `lines` vectors of the operand, each `depth` long, become packed[p][line], with zeros for

@@ -25,6 +25,8 @@ extern const NormalizationKernels<float> normalization_float32;
 extern const NormalizationKernels<double> normalization_float64;
 extern const LossKernels<float> loss_float32;
 extern const LossKernels<double> loss_float64;
+extern const DepthwiseKernels<float> depthwise_float32;
+extern const DepthwiseKernels<double> depthwise_float64;
 
 extern const KernelTable table;
 

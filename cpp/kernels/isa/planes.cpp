@@ -1,8 +1,9 @@
-// Rows of images of one instruction set: copied, with zeros around them or without, and correlated with a
-// small kernel.
+// Rows of images of one instruction set: copied, with zeros around them or without, and turned into vectors
+// of channels.
 #include "../../platform/simd_strided.h"
 #include "../../platform/simd_transpose.h"
 #include "isa.h"
+#include "pixel_products.h"
 
 namespace ranvier::RANVIER_ISA {
 namespace {
@@ -43,61 +44,6 @@ void copy_rows(index_t rows, index_t cols, const T* from, index_t from_stride, T
     }
 }
 
-// ROWS rows of a vector of pixels. SIZE is the edge of the kernel if it is known, or 0: a known one lets rows
-// share what they read.
-template <class T, int ROWS, int SIZE>
-RANVIER_INLINE void correlate_vector(index_t count, index_t height, index_t width, const T* w, const T* from,
-                                     index_t from_stride, Vec<T> bias, bool biased, T* to,
-                                     index_t to_stride) {
-    Vec<T> sum[ROWS] = {};
-    if (SIZE) height = width = SIZE;
-#pragma GCC unroll 5
-    for (index_t k = 0; k < height; ++k)
-#pragma GCC unroll 5
-        for (index_t l = 0; l < width; ++l)
-#pragma GCC unroll 4
-            for (int r = 0; r < ROWS; ++r) {
-                const T* x = from + (r + k) * from_stride + l;
-                sum[r] = fma(broadcast(w[k * width + l]),
-                             count == kLanes<T> ? load(x) : load_partial(x, count), sum[r]);
-            }
-#pragma GCC unroll 4
-    for (int r = 0; r < ROWS; ++r) store_partial(to + r * to_stride, biased ? sum[r] + bias : sum[r], count);
-}
-
-template <class T, int ROWS, int SIZE>
-void correlate_rows(index_t cols, index_t height, index_t width, const T* w, const T* from,
-                    index_t from_stride, const T* bias, T* to, index_t to_stride) {
-    const Vec<T> addend = broadcast(bias ? *bias : T{});
-    index_t j = 0;
-    for (; j + kLanes<T> <= cols; j += kLanes<T>)
-        correlate_vector<T, ROWS, SIZE>(kLanes<T>, height, width, w, from + j, from_stride, addend,
-                                        bias != nullptr, to + j, to_stride);
-    if (j < cols)
-        correlate_vector<T, ROWS, SIZE>(cols - j, height, width, w, from + j, from_stride, addend,
-                                        bias != nullptr, to + j, to_stride);
-}
-
-template <class T, int SIZE>
-void correlate_plane(index_t rows, index_t cols, index_t height, index_t width, const T* w, const T* from,
-                     index_t from_stride, const T* bias, T* to, index_t to_stride) {
-    constexpr int kRows = 4;
-    for (; rows >= kRows; rows -= kRows, from += kRows * from_stride, to += kRows * to_stride)
-        correlate_rows<T, kRows, SIZE>(cols, height, width, w, from, from_stride, bias, to, to_stride);
-    for (; rows > 0; --rows, from += from_stride, to += to_stride)
-        correlate_rows<T, 1, SIZE>(cols, height, width, w, from, from_stride, bias, to, to_stride);
-}
-
-template <class T>
-void correlate(index_t rows, index_t cols, index_t height, index_t width, const T* w, const T* from,
-               index_t from_stride, const T* bias, T* to, index_t to_stride) {
-    const auto plane = height != width ? correlate_plane<T, 0>
-                       : height == 3   ? correlate_plane<T, 3>
-                       : height == 5   ? correlate_plane<T, 5>
-                                       : correlate_plane<T, 0>;
-    plane(rows, cols, height, width, w, from, from_stride, bias, to, to_stride);
-}
-
 template <class T>
 void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to, index_t to_stride) {
     for (; n > 0; n -= kLanes<T>, from += kLanes<T>, to += kLanes<T> * to_stride) {
@@ -122,13 +68,14 @@ void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to
 }
 
 template <class T>
-void scatter_lanes(index_t lines, index_t n, const T* from, const T* addends, T* to, index_t stride) {
+void scatter_lanes(index_t lines, index_t n, const T* from, index_t from_stride, const T* addends, T* to,
+                   index_t stride) {
     const Vec<T> addend = load(addends);
-    for (; n > 0; n -= kLanes<T>, from += kLanes<T> * kLanes<T>, to += kLanes<T>) {
+    for (; n > 0; n -= kLanes<T>, from += kLanes<T> * from_stride, to += kLanes<T>) {
         Vec<T> square[kLanes<T>];
         if (n >= kLanes<T> && lines == kLanes<T>) {
 #pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * kLanes<T>) + addend;
+            for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * from_stride) + addend;
             transpose<T>(square);
 #pragma GCC unroll 16
             for (int k = 0; k < kLanes<T>; ++k) store(to + k * stride, square[k]);
@@ -137,7 +84,7 @@ void scatter_lanes(index_t lines, index_t n, const T* from, const T* addends, T*
         const index_t now = n < kLanes<T> ? n : kLanes<T>;
 #pragma GCC unroll 16
         for (int k = 0; k < kLanes<T>; ++k)
-            square[k] = k < now ? load(from + k * kLanes<T>) + addend : Vec<T>{};
+            square[k] = k < now ? load(from + k * from_stride) + addend : Vec<T>{};
         transpose<T>(square);
 #pragma GCC unroll 16
         for (int k = 0; k < kLanes<T>; ++k)
@@ -145,13 +92,38 @@ void scatter_lanes(index_t lines, index_t n, const T* from, const T* addends, T*
     }
 }
 
+template <class T>
+void scatter_sums(index_t lines, index_t n, const T* from, index_t from_stride, T* to, index_t stride,
+                  bool accumulate) {
+    for (; n > 0; n -= kLanes<T>, from += kLanes<T> * from_stride, to += kLanes<T>) {
+        const index_t now = n < kLanes<T> ? n : kLanes<T>;
+        Vec<T> square[kLanes<T>];
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k)
+            square[k] = k >= now             ? Vec<T>{}
+                        : lines == kLanes<T> ? load(from + k * from_stride)
+                                             : load_partial(from + k * from_stride, lines);
+        transpose<T>(square);
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k) {
+            if (k >= lines) break;
+            T* line = to + k * stride;
+            if (now == kLanes<T>)
+                store(line, accumulate ? load(line) + square[k] : square[k]);
+            else
+                store_partial(line, accumulate ? load_partial(line, now) + square[k] : square[k], now);
+        }
+    }
+}
+
 }  // namespace
 
 constinit const PlaneKernels<float> plane_float32 = {
-    kLanes<float>,    pad_rows<float>,     copy_every<float>,   copy_rows<float>,
-    correlate<float>, gather_lanes<float>, scatter_lanes<float>};
+    kLanes<float>,       pad_rows<float>,      copy_every<float>,   copy_rows<float>,
+    gather_lanes<float>, scatter_lanes<float>, scatter_sums<float>, multiply_pixels<float>};
 constinit const PlaneKernels<double> plane_float64 = {
-    kLanes<double>,    pad_rows<double>,     copy_every<double>,   copy_rows<double>,
-    correlate<double>, gather_lanes<double>, scatter_lanes<double>};
+    kLanes<double>,        pad_rows<double>,     copy_every<double>,
+    copy_rows<double>, gather_lanes<double>,
+    scatter_lanes<double>, scatter_sums<double>, multiply_pixels<double>};
 
 }  // namespace ranvier::RANVIER_ISA

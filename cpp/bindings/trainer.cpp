@@ -1,0 +1,299 @@
+// A trainer for Python: checks, the GIL released, and losses that Python computes.
+#include "ranvier/trainer.h"
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <chrono>
+
+#include "../platform/denormals.h"
+#include "bindings.h"
+#include "checked_copy.h"
+#include "interruption.h"
+#include "nn.h"
+#include "ranvier/profile.h"
+#include "targets.h"
+
+namespace ranvier {
+namespace {
+
+template <class T>
+using OwnedTrainer = std::unique_ptr<Trainer<T>>;
+
+struct PyTrainer {
+    Either<OwnedTrainer> any;
+    std::shared_ptr<PassLock> lock;  // of its parameters
+
+    PyTrainer(const PyParameters& parameters, const Shape& input_shape, index_t capacity, std::uint64_t seed)
+        : lock(parameters.lock) {
+        std::visit(
+            [&](const auto& p) {
+                using T = std::remove_reference_t<decltype(*p->values())>;
+                // A layer of Python's own is tried, in which its network must not be trained.
+                py::gil_scoped_release release;
+                const PassLock::Reading pass(*lock, &throw_if_interrupted);
+                any = std::make_unique<Trainer<T>>(p, input_shape, capacity, seed);
+            },
+            parameters.any);
+    }
+
+    // body(trainer, element) for this trainer's element type.
+    template <class Body>
+    auto visit(Body&& body) {
+        return std::visit(
+            [&](auto& trainer) {
+                using T = std::remove_reference_t<decltype(*trainer->parameters().values())>;
+                return body(*trainer, T{});
+            },
+            any);
+    }
+
+    // body() without the GIL, in no other pass over the parameters.
+    template <class Body>
+    auto alone(Body&& body) {
+        py::gil_scoped_release release;
+        const PassLock::Changing pass(*lock, &throw_if_interrupted);
+        return body();
+    }
+};
+
+void require_batch(index_t n, index_t capacity) {
+    if (n < 1 || n > capacity)
+        throw py::value_error("x: expected 1 to " + std::to_string(capacity) + " samples, got " +
+                              std::to_string(n));
+}
+
+py::array forward(PyTrainer& self, const py::handle& x, bool training) {
+    return self.visit([&](auto& trainer, auto element) -> py::array {
+        using T = decltype(element);
+        index_t n;
+        const Samples<T> from = samples_of<T>(x, trainer.input_shape(), n);
+        require_batch(n, trainer.capacity());
+        py::array_t<T> y(batch_shape(n, trainer.output_shape()));
+        T* to = y.mutable_data();
+        self.alone([&] { std::copy_n(trainer.forward(n, from, training), y.size(), to); });
+        return y;
+    });
+}
+
+py::object backward(PyTrainer& self, const py::handle& grad, bool need_grad_x) {
+    return self.visit([&](auto& trainer, auto element) -> py::object {
+        using T = decltype(element);
+        index_t n;
+        const T* from = samples<T>(grad, "grad", trainer.output_shape(), n);
+        if (!need_grad_x) {
+            self.alone([&] { trainer.backward(n, from, nullptr); });
+            return py::none();
+        }
+        py::array_t<T> grad_x(batch_shape(n, trainer.input_shape()));
+        T* to = grad_x.mutable_data();
+        self.alone([&] { trainer.backward(n, from, to); });
+        return grad_x;
+    });
+}
+
+// loss(prediction, numbers of the samples) -> (sum of losses, hits, gradient), for any number of batches.
+template <class T>
+auto custom_loss(const py::function& loss, const Shape& output) {
+    return [loss, output](index_t n, const T* prediction, const std::int64_t* numbers, T* grad) {
+        const CallersDenormals denormals;
+        py::gil_scoped_acquire acquire;
+        const Shape shape = batch_shape(n, output);
+        const auto [sum, hits, gradient] =
+            loss(py::array_t<T>(shape, prediction), py::array_t<std::int64_t>(n, numbers))
+                .template cast<std::tuple<double, index_t, py::array>>();
+        index_t rows;
+        const T* from = samples<T>(gradient, "the loss's gradient", output, rows);
+        if (rows != n)
+            throw py::value_error("the loss's gradient: expected " + std::to_string(n) + " samples, got " +
+                                  std::to_string(rows));
+        std::copy_n(from, gradient.size(), grad);
+        return LossSums{sum, hits, static_cast<double>(n)};
+    };
+}
+
+// An objective with the labels that it points to.
+template <class T>
+struct CheckedObjective : Objective<T> {
+    std::vector<std::int64_t> labels;
+
+    CheckedObjective() = default;
+    CheckedObjective(CheckedObjective&&) = default;
+};
+
+// A loss of the library with targets and weights, or a function for custom_loss().
+template <class T>
+CheckedObjective<T> objective_of(const py::object& loss, const py::handle& target, const py::handle& weights,
+                                 index_t n, const Trainer<T>& trainer) {
+    CheckedObjective<T> objective;
+    if (py::isinstance<py::function>(loss)) {
+        if (!weights.is_none())
+            throw py::type_error("weights: expected a loss of the library with them, got a function");
+        objective.custom = custom_loss<T>(py::reinterpret_borrow<py::function>(loss), trainer.output_shape());
+        return objective;
+    }
+    objective.loss = loss_spec(loss.cast<LossDescription>());
+    CheckedTargets<T> checked = targets_for<T>(target, "target", n, trainer.output_shape(), objective.loss);
+    objective.targets = checked.targets;
+    objective.labels = std::move(checked.labels);
+    objective.targets.weights = weights_for(weights, n);
+    return objective;
+}
+
+// The mean loss of what a pass added up; a custom loss's is over the samples, as the quadratic's.
+template <class T, class Sums>
+double mean_loss(const Sums& sums, const Objective<T>& objective, const Trainer<T>& trainer) {
+    return sums.loss / loss_divisor(objective.loss.kind, sums.weight, element_count(trainer.output_shape()));
+}
+
+std::pair<double, index_t> gradients(PyTrainer& self, const py::handle& x, const py::handle& target,
+                                     const py::object& loss, const py::handle& weights) {
+    return self.visit([&](auto& trainer, auto element) {
+        using T = decltype(element);
+        index_t n;
+        const Samples<T> from = samples_of<T>(x, trainer.input_shape(), n);
+        require_batch(n, trainer.capacity());
+        const CheckedObjective<T> objective = objective_of<T>(loss, target, weights, n, trainer);
+        const LossSums sums = self.alone([&] { return trainer.gradients(n, from, objective); });
+        return std::pair{mean_loss(sums, objective, trainer), sums.hits};
+    });
+}
+
+std::vector<std::int64_t> checked_order(const py::handle& order, index_t samples_there, index_t& n) {
+    const std::int64_t* data = samples<std::int64_t>(order, "order", {}, n);
+    return checked_copy(data, n, samples_there, [&](std::int64_t position, index_t) {
+        throw py::value_error("order: expected positions from 0 to " + std::to_string(samples_there - 1) +
+                              ", got " + std::to_string(position));
+    });
+}
+
+OnNonFinite on_nonfinite_named(const std::string& name) {
+    if (name == "raise") return OnNonFinite::stop;
+    if (name == "warn") return OnNonFinite::skip;
+    if (name == "ignore") return OnNonFinite::ignore;
+    throw py::value_error("on_nonfinite: expected 'raise', 'warn' or 'ignore', got '" + name + "'");
+}
+
+template <class T>
+Optimizer<T>& optimizer_of(PyOptimizer& optimizer, const Trainer<T>& trainer) {
+    auto* owned = std::get_if<OwnedOptimizer<T>>(&optimizer.any);
+    if (!owned || std::get<SharedParameters<T>>(optimizer.parameters).get() != &trainer.parameters())
+        throw py::value_error("optimizer: belongs to other parameters than the trainer");
+    return **owned;
+}
+
+py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& target, const py::handle& order,
+                      index_t batch_size, const py::object& loss, PyOptimizer& optimizer,
+                      const py::object& learning_rates, const std::string& on_nonfinite,
+                      const py::object& report, const py::handle& weights, const py::object& losses) {
+    return self.visit([&](auto& trainer, auto element) {
+        using T = decltype(element);
+        index_t samples_there, n;
+        const Samples<T> from = samples_of<T>(x, trainer.input_shape(), samples_there);
+        const CheckedObjective<T> objective = objective_of<T>(loss, target, weights, samples_there, trainer);
+        const std::vector<std::int64_t> sequence = checked_order(order, samples_there, n);
+        Optimizer<T>& owned = optimizer_of<T>(optimizer, trainer);
+        EpochOptions<T> options;
+        options.batch_size = batch_size;
+        options.on_nonfinite = on_nonfinite_named(on_nonfinite);
+        const auto of_each_batch = [&](const py::object& array, const char* name) {
+            index_t numbers;
+            const double* data = samples<double>(array, name, {}, numbers);
+            if (numbers * batch_size < n)
+                throw py::value_error(std::string(name) + ": expected one for each batch, got " +
+                                      std::to_string(numbers) + " for " + std::to_string(n) + " samples");
+            return data;
+        };
+        if (!learning_rates.is_none())
+            options.learning_rates = of_each_batch(learning_rates, "learning_rates");
+        if (!losses.is_none()) {
+            of_each_batch(losses, "losses");
+            options.losses = py::reinterpret_borrow<py::array_t<double>>(losses).mutable_data();
+        }
+        Interruption interruption;
+        options.report = [&](const EpochSums& now) {
+            return interruption.proceed([&] {
+                if (!report.is_none())
+                    report(mean_loss(now, objective, trainer), now.hits, now.samples - now.skipped, now.samples);
+            });
+        };
+        options.between_batches = [&] { self.lock->let_others([] {}); };
+        const EpochSums sums = self.alone(
+            [&] { return trainer.train_epoch(n, from, objective, sequence.data(), owned, options); });
+        interruption.rethrow();
+        return py::make_tuple(mean_loss(sums, objective, trainer), sums.hits, sums.samples, sums.skipped,
+                              sums.fault);
+    });
+}
+
+// Trains for so many seconds at least, and tells what took how long: rows of (path, name, flops of a sample's forward pass,
+// forward seconds, backward seconds, samples); the seconds of gathering, loss and update; the samples and the seconds of all.
+py::tuple profile(PyTrainer& self, const py::handle& x, const py::handle& target, const py::handle& order,
+                  index_t batch_size, const LossDescription& loss, PyOptimizer& optimizer, double seconds) {
+    return self.visit([&](auto& trainer, auto element) {
+        using T = decltype(element);
+        index_t samples_there, n;
+        const Samples<T> from = samples_of<T>(x, trainer.input_shape(), samples_there);
+        const CheckedObjective<T> objective =
+            objective_of<T>(py::cast(loss), target, py::none(), samples_there, trainer);
+        const std::vector<std::int64_t> sequence = checked_order(order, samples_there, n);
+        Optimizer<T>& owned = optimizer_of<T>(optimizer, trainer);
+        Profile<T> profile;
+        EpochTimes times;
+        EpochOptions<T> options;
+        options.batch_size = batch_size;
+        options.on_nonfinite = OnNonFinite::ignore;
+        options.observer = &profile;
+        options.times = &times;
+        Interruption interruption;
+        options.report = [&](const EpochSums&) { return interruption.proceed(); };
+        const auto start = std::chrono::steady_clock::now();
+        const auto spent = [&] {
+            return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        };
+        index_t done = 0;
+        self.alone([&] {
+            while (spent() < seconds && !interruption.raised())
+                done += trainer.train_epoch(n, from, objective, sequence.data(), owned, options).samples;
+        });
+        interruption.rethrow();
+        py::list rows;
+        for (const auto& row : profile.rows())
+            rows.append(py::make_tuple(row.node.path, row.node.name, row.node.flops, row.forward, row.backward,
+                                       row.samples));
+        return py::make_tuple(rows, times.gather, times.loss, times.update, done, spent());
+    });
+}
+
+}  // namespace
+
+void bind_trainer(py::module_& m) {
+    py::class_<PyTrainer>(m, "Trainer", "What trains a network on samples of one shape, in batches up to a capacity.")
+        .def(py::init<const PyParameters&, const Shape&, index_t, std::uint64_t>(), py::arg("parameters"),
+             py::arg("input_shape"), py::arg("capacity"), py::arg("seed"))
+        .def_property_readonly(
+            "input_shape",
+            [](PyTrainer& self) { return self.visit([](auto& t, auto) { return shape_tuple(t.input_shape()); }); })
+        .def_property_readonly(
+            "output_shape",
+            [](PyTrainer& self) { return self.visit([](auto& t, auto) { return shape_tuple(t.output_shape()); }); })
+        .def_property_readonly(
+            "capacity", [](PyTrainer& self) { return self.visit([](auto& t, auto) { return t.capacity(); }); })
+        .def_property(
+            "training_passes",
+            [](PyTrainer& self) { return self.visit([](auto& t, auto) { return t.training_passes(); }); },
+            [](PyTrainer& self, std::uint64_t passes) {
+                self.visit([&](auto& t, auto) { t.training_passes() = passes; });
+            })
+        .def("forward", &forward, py::arg("x"), py::arg("training"))
+        .def("backward", &backward, py::arg("grad"), py::arg("need_grad_x"))
+        .def("gradients", &gradients, py::arg("x"), py::arg("target"), py::arg("loss"),
+             py::arg("weights") = py::none())
+        .def("train_epoch", &train_epoch, py::arg("x"), py::arg("target"), py::arg("order"), py::arg("batch_size"),
+             py::arg("loss"), py::arg("optimizer"), py::arg("learning_rates"), py::arg("on_nonfinite"),
+             py::arg("report"), py::arg("weights") = py::none(), py::arg("losses") = py::none())
+        .def("profile", &profile, py::arg("x"), py::arg("target"), py::arg("order"), py::arg("batch_size"),
+             py::arg("loss"), py::arg("optimizer"), py::arg("seconds"));
+}
+
+}  // namespace ranvier

@@ -1,0 +1,107 @@
+// Training of a network: batches forward, loss, back, and updates. It owns every buffer that these need, and allocates
+// nothing once it has seen a batch of each kind.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ranvier/array.h"
+#include "ranvier/layers.h"
+#include "ranvier/loss.h"
+#include "ranvier/observer.h"
+#include "ranvier/parameters.h"
+
+namespace ranvier {
+
+// Samples without gaps: numbers, or bytes that stand for fractions of 255. One of the two.
+template <class T>
+struct Samples {
+    const T* values = nullptr;
+    const std::uint8_t* bytes = nullptr;
+};
+
+// What training makes small: a loss of the library and its targets; or, if `custom` is not empty, one that
+// the program around the library computes, for the samples of those numbers.
+template <class T>
+struct Objective {
+    LossSpec loss;
+    Targets<T> targets;
+    std::function<LossSums(index_t n, const T* prediction, const std::int64_t* samples, T* grad)> custom;
+};
+
+// What to do with a batch whose loss or gradients are infinite or NaN.
+enum class OnNonFinite { stop, skip, ignore };
+
+struct EpochSums {
+    double loss = 0;  // sum over the samples done, before any mean (see loss_divisor)
+    index_t hits = 0;
+    double weight = 0;    // of the samples in `loss` (see LossSums)
+    index_t samples = 0;  // done
+    index_t skipped = 0;  // of these, in batches that made no update
+    std::string fault;    // of the first batch that is not finite: where its values went bad
+};
+
+// What the parts of an epoch outside the nodes took, in seconds.
+struct EpochTimes {
+    double gather = 0, loss = 0, update = 0;
+};
+
+template <class T>
+struct EpochOptions {
+    index_t batch_size = 1;
+    const double* learning_rates = nullptr;  // of each batch; nullptr: the optimizer's own
+    double* losses = nullptr;                // receives the mean loss of each batch, unless nullptr
+    OnNonFinite on_nonfinite = OnNonFinite::stop;
+    // Gets the sums so far about every 100 ms, unless empty; if it returns false the pass ends there.
+    std::function<bool(const EpochSums&)> report;
+    // Called between batches, unless empty.
+    std::function<void()> between_batches;
+    // Told of every node, whose batches are then taken as a whole; with the times of the rest. nullptr: neither.
+    Observer<T>* observer = nullptr;
+    EpochTimes* times = nullptr;
+};
+
+template <class T>
+class Trainer {
+public:
+    // Throws std::invalid_argument, naming the layer by position and kind, if a layer does not fit its input.
+    // The seed is that of the random layers (dropout, rrelu).
+    Trainer(std::shared_ptr<Parameters<T>> parameters, const Shape& sample_shape, index_t capacity,
+            std::uint64_t seed);
+    ~Trainer();
+    Trainer(const Trainer&) = delete;
+    Trainer& operator=(const Trainer&) = delete;
+
+    const Shape& input_shape() const;
+    const Shape& output_shape() const;
+    index_t capacity() const;  // samples of a batch at most
+    Parameters<T>& parameters() const;
+    // Training passes so far, which number the masks of the random layers; settable, so that a Trainer can go on
+    // where another one stopped.
+    std::uint64_t& training_passes();
+
+    // One batch, n <= capacity, keeping what backward needs; a random layer draws a fresh mask each time that
+    // `training` is true. Returns the output, (n, output), valid until the next call.
+    const T* forward(index_t n, const Samples<T>& x, bool training);
+    // From the gradient to the output of the last forward: writes all parameter gradients, and grad_x if it
+    // is not nullptr. Throws std::invalid_argument if n is not that of the last forward.
+    void backward(index_t n, const T* grad, T* grad_x);
+
+    // forward in training mode, loss and backward of one batch, whose samples are those of the targets; the
+    // gradients are of the loss's mean and the layers' penalties. Does not touch running statistics.
+    LossSums gradients(index_t n, const Samples<T>& x, const Objective<T>& objective);
+
+    // One pass over the samples order[0 .. n) in batches (the last may be smaller), with an update after
+    // each.
+    EpochSums train_epoch(index_t n, const Samples<T>& x, const Objective<T>& objective,
+                          const std::int64_t* order, Optimizer<T>& optimizer, const EpochOptions<T>& options);
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace ranvier

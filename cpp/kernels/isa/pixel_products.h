@@ -1,0 +1,94 @@
+// Products of pixels, whose channels are neighbours in memory, with weights: convolutions that need no
+// patches, of one instruction set.
+//
+// A tile of ROWS pixels by VECS vectors of output channels stays in registers while the depth (input channels
+// and taps) runs by: at each step a vector or two of weights, and one broadcast element of each pixel.
+#pragma once
+
+#include "../../platform/simd.h"
+
+namespace ranvier::RANVIER_ISA {
+
+// The accumulators fit beside two vectors of weights and a broadcast: see gemm.cpp.
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr int kPixelRows = 12;
+#elif defined(__AVX__)
+inline constexpr int kPixelRows = 6;
+#else
+inline constexpr int kPixelRows = 4;
+#endif
+inline constexpr int kPixelVecs = 2;
+
+template <class T>
+struct PixelOperands {
+    index_t channels, taps;
+    const T* pixels;
+    const index_t *pixel_offsets, *tap_offsets;
+    const T* weights;
+    T* to;
+    index_t to_stride;
+    bool accumulate;
+};
+
+template <class T, int ROWS, int VECS>
+void pixel_tile(const PixelOperands<T>& o) {
+    const T* pixels[ROWS];
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) pixels[i] = o.pixels + o.pixel_offsets[i];
+    Vec<T> sum[ROWS][VECS] = {};
+    const T* weights = o.weights;
+    for (index_t tap = 0; tap < o.taps; ++tap) {
+        const index_t first = o.tap_offsets[tap], end = first + o.channels;
+        for (index_t at = first; at < end; ++at, weights += VECS * kLanes<T>) {
+            Vec<T> column[VECS];
+#pragma GCC unroll 2
+            for (int v = 0; v < VECS; ++v) column[v] = load(weights + v * kLanes<T>);
+#pragma GCC unroll 16
+            for (int i = 0; i < ROWS; ++i) {
+                const Vec<T> element = broadcast(pixels[i][at]);
+#pragma GCC unroll 2
+                for (int v = 0; v < VECS; ++v) sum[i][v] = fma(element, column[v], sum[i][v]);
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 2
+        for (int v = 0; v < VECS; ++v) {
+            T* to = o.to + i * o.to_stride + v * kLanes<T>;
+            store(to, o.accumulate ? load(to) + sum[i][v] : sum[i][v]);
+        }
+}
+
+template <class T>
+using PixelTile = void (*)(const PixelOperands<T>& o);
+
+template <class T, int VECS, std::size_t... I>
+constexpr auto pixel_tiles(std::index_sequence<I...>) {
+    struct {
+        PixelTile<T> at[kPixelRows];
+    } table = {{pixel_tile<T, I + 1, VECS>...}};
+    return table;
+}
+template <class T, int VECS>
+inline constexpr auto kPixelTiles = pixel_tiles<T, VECS>(std::make_index_sequence<kPixelRows>{});
+
+// See PlaneKernels::multiply_pixels.
+template <class T>
+void multiply_pixels(index_t pixels, index_t vectors, index_t channels, index_t taps, const T* from,
+                     const index_t* pixel_offsets, const index_t* tap_offsets, const T* weights, T* to,
+                     index_t to_stride, bool accumulate) {
+    PixelOperands<T> o = {channels, taps, from,      pixel_offsets, tap_offsets,
+                          weights,  to,   to_stride, accumulate};
+    while (pixels > 0) {  // two even halves at the end rather than a full tile and a sliver
+        const index_t now = pixels >= 2 * kPixelRows || pixels == kPixelRows ? kPixelRows
+                            : pixels > kPixelRows                            ? (pixels + 1) / 2
+                                                                             : pixels;
+        (vectors == 2 ? kPixelTiles<T, 2>.at : kPixelTiles<T, 1>.at)[now - 1](o);
+        o.pixel_offsets += now;
+        o.to += now * to_stride;
+        pixels -= now;
+    }
+}
+
+}  // namespace ranvier::RANVIER_ISA

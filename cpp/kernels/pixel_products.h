@@ -1,0 +1,43 @@
+// Products of pixels whose channels are neighbours with weights in panels.
+//
+// Panels are as wide as the registers' tile, the last one in whole vectors. The depth is cut by depth_block()
+// into blocks of whole channels; in each panel lie, block by block, the weights as [tap][channel][output].
+#pragma once
+
+#include <algorithm>
+
+#include "kernel_table.h"
+#include "ranvier/array.h"
+
+namespace ranvier {
+
+// How the weights of `channels` inputs and `taps` taps for `outputs` outputs (in whole vectors) are packed.
+template <class T>
+struct PackedPanels {
+    index_t channels, taps, outputs;
+    index_t panel = 2 * kernels<T>().plane->lanes;
+    index_t block = std::max<index_t>(1, taps == 0 ? 1 : depth_block<T>(channels * taps) / taps);
+
+    index_t size() const { return channels * taps * outputs; }
+    index_t width(index_t o) const { return std::min(panel, outputs - o); }
+    // Where the vector of (channel c, tap t) begins in the panel of output o, which is a panel's first.
+    index_t at(index_t o, index_t c, index_t t) const {
+        const index_t first = c / block * block, length = std::min(block, channels - first);
+        return o * channels * taps + (first * taps + t * length + c - first) * width(o);
+    }
+};
+
+// The sums of all outputs at some pixels, `outputs` apart.
+template <class T>
+void multiply_pixels(index_t pixels, const T* from, const index_t* pixel_offsets, const index_t* tap_offsets,
+                     const PackedPanels<T>& panels, const T* packed, T* to) {
+    const PlaneKernels<T>& plane = *kernels<T>().plane;
+    for (index_t o = 0; o < panels.outputs; o += panels.panel)
+        for (index_t c = 0; c < panels.channels; c += panels.block)
+            plane.multiply_pixels(pixels, panels.width(o) / plane.lanes,
+                                  std::min(panels.block, panels.channels - c), panels.taps, from + c,
+                                  pixel_offsets, tap_offsets, packed + panels.at(o, c, 0), to + o,
+                                  panels.outputs, c > 0);
+}
+
+}  // namespace ranvier

@@ -1,0 +1,54 @@
+// Runs a program's phases: micro-batches of a segment by any number of threads, each with its values in the caches.
+#pragma once
+
+#include "program.h"
+#include "ranvier/memory.h"
+
+namespace ranvier {
+
+// A function for the loss of samples [first, first + count), whose outputs are given, and which writes their gradients. It
+// refers to a callable that lives on.
+template <class T>
+class LossOfSamples {
+public:
+    template <class F>
+    explicit LossOfSamples(F& f)
+        : object_(&f), call_([](void* object, index_t first, index_t count, const T* prediction, T* grad) {
+              (*static_cast<F*>(object))(first, count, prediction, grad);
+          }) {}
+    void operator()(index_t first, index_t count, const T* prediction, T* grad) const {
+        call_(object_, first, count, prediction, grad);
+    }
+
+private:
+    void* object_;
+    void (*call_)(void*, index_t, index_t, const T*, T*);
+};
+
+// What a run is given. Memory for the whole batch holds capacity * program.batch_size elements.
+template <class T>
+struct Run {
+    const Rows<T>* inputs = nullptr;  // one for each of the graph's
+    T* const* outputs = nullptr;      // likewise
+    T* input_gradient = nullptr;
+    const LossOfSamples<T>* loss = nullptr;
+    index_t n = 0;
+    index_t capacity = 0;
+    T* batch = nullptr;
+    T* partial_sums = nullptr;
+    T* gradients = nullptr;  // of all parameters
+    std::uint64_t seed = 0, step = 0;
+    Observer<T>* observer = nullptr;  // of a program that is compiled for one
+};
+
+template <class T>
+void run_phases(const Program<T>& program, const Run<T>& run, std::size_t begin, std::size_t end);
+
+// The groups of micro-batches that a phase takes n samples in, a function of the program and n alone.
+index_t groups_of(const Phase& phase, index_t n, std::size_t element_size);
+
+// Where a whole batch's buffer is.
+template <class T>
+Rows<T> rows_at(const Run<T>& run, const Place& place);
+
+}  // namespace ranvier

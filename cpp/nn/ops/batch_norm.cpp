@@ -1,0 +1,207 @@
+// Batch normalization: scale and shift of each channel, by the statistics of the batch in training, by the running
+// ones in evaluation.
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "batch_norm_fold.h"
+#include "instantiate.h"
+#include "ranvier/activation.h"
+#include "ranvier/memory.h"
+#include "ranvier/normalization.h"
+#include "ranvier/trainer.h"
+
+namespace ranvier {
+namespace {
+
+// Two sums over the elements of each channel, by groups of micro-batches.
+class GroupSums {
+public:
+    GroupSums() = default;
+    GroupSums(index_t channels, index_t groups)
+        : channels_(channels), memory_(2 * channels * groups), counts_(groups) {}
+
+    ChannelMoments of(index_t group) {
+        double* first = memory_.data() + 2 * group * channels_;
+        return {first, first + channels_};
+    }
+    double& count(index_t group) { return counts_[group]; }
+
+private:
+    index_t channels_ = 0;
+    Buffer<double> memory_, counts_;
+};
+
+template <class T>
+class BatchNormOp final : public Op<T> {
+public:
+    BatchNormOp(const BatchNormSpec& spec, const OpSite<T>& site)
+        : Op<T>(traits_of(spec, site)),
+          spec_(spec),
+          training_(site.training),
+          inner_(element_count(site.input()) / spec.num_features),
+          running_(site, site.node.path, spec.epsilon),
+          gamma_(site.value("weight")),
+          beta_(site.value("bias")),
+          running_mean_(site.value("running_mean")),
+          running_variance_(site.value("running_var")),
+          activation_(site.node.activation),
+          mean_(spec.num_features),
+          inverse_deviation_(spec.num_features),
+          factors_(5 * spec.num_features) {
+        if (this->traits.reduces) sums_ = GroupSums(spec.num_features, kMostGroups);
+        if (gamma_ && site.backward) {
+            gamma_gradient_ = site.parameters.gradient(*site.parameters.find(site.node.path, "weight"));
+            beta_gradient_ = site.parameters.gradient(*site.parameters.find(site.node.path, "bias"));
+        }
+    }
+
+    void prepare(Preparation) override {
+        if (training_) return;
+        for (index_t c = 0; c < channels(); ++c) {
+            scale()[c] = running_.scale(c);
+            shift()[c] = running_.shift(c);
+            mean_[c] = running_mean_[c];
+            inverse_deviation_[c] = T(1) / std::sqrt(running_variance_[c] + static_cast<T>(spec_.epsilon));
+        }
+    }
+
+    void forward(const MicroBatch& part, const Operands<T>& at) const override {
+        batch_norm<T>(shape(part), at.x[0].data, scale(), shift(), at.y);
+        if (activation_.kind != Activation::identity)
+            activation<T>(activation_.kind, part.count * channels() * inner_, at.y, at.y,
+                          static_cast<T>(activation_.parameter));
+    }
+
+    void reduce(const MicroBatch& part, const Rows<T>* x, const T* grad) override {
+        if (grad) return reduce_backward(part, x[0].data, grad);
+        if (!training_) return;
+        const ChannelMoments total = sums_.of(part.group);
+        const double count = static_cast<double>(part.count * inner_);
+        if (part.begins_group) {
+            batch_norm_moments<T>(shape(part), x[0].data, total);
+            sums_.count(part.group) = count;
+            return;
+        }
+        Scratch<double> memory(2 * channels());
+        const ChannelMoments own = {memory.data(), memory.data() + channels()};
+        batch_norm_moments<T>(shape(part), x[0].data, own);
+        sums_.count(part.group) = join_moments(channels(), sums_.count(part.group), total, count, own);
+    }
+
+    void combine(const MicroBatch& part, Direction direction) override {
+        if (direction == Direction::backward) return combine_backward(part);
+        if (!training_) return;
+        const ChannelMoments total = sums_.of(0);
+        double count = sums_.count(0);
+        for (index_t group = 1; group < part.groups; ++group)
+            count = join_moments(channels(), count, total, sums_.count(group), sums_.of(group));
+        for (index_t c = 0; c < channels(); ++c) {
+            mean_[c] = static_cast<T>(total.mean[c]);
+            inverse_deviation_[c] = static_cast<T>(1 / std::sqrt(total.squares[c] / count + spec_.epsilon));
+            scale()[c] = inverse_deviation_[c] * (gamma_ ? gamma_[c] : T(1));
+            shift()[c] = (beta_ ? beta_[c] : T{}) - mean_[c] * scale()[c];
+        }
+        count_ = count;
+    }
+
+    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad, T* const* grad_x) const override {
+        const T* a = factors_.data() + 2 * channels();
+        if (grad_x[0])
+            batch_norm_input_gradient<T>(shape(part), grad, at.x[0].data, a, a + channels(), a + 2 * channels(),
+                                         grad_x[0]);
+    }
+
+    // As in PyTorch, the running variance is of the unbiased one, with the divisor count - 1.
+    void update_statistics() override {
+        const double unbiased = count_ / std::max(count_ - 1, 1.0), share = spec_.momentum;
+        for (index_t c = 0; c < channels(); ++c) {
+            const double deviation = 1 / static_cast<double>(inverse_deviation_[c]);
+            const double variance = std::max(deviation * deviation - spec_.epsilon, 0.0) * unbiased;
+            approach(running_mean_[c], static_cast<double>(mean_[c]), share);
+            approach(running_variance_[c], variance, share);
+        }
+    }
+
+private:
+    static Traits traits_of(const BatchNormSpec& spec, const OpSite<T>& site) {
+        Traits traits;
+        traits.reads_output = false;
+        traits.reduces = site.training || site.backward;
+        traits.trains = spec.affine;
+        if (spec.affine) traits.weights = WeightGradient::in_reduction;
+        return traits;
+    }
+
+    index_t channels() const { return spec_.num_features; }
+    BatchNormShape shape(const MicroBatch& part) const { return {part.count, channels(), inner_}; }
+    // Of the forward pass, y = scale x + shift; behind them are the backward pass's.
+    T* scale() { return factors_.data(); }
+    T* shift() { return factors_.data() + channels(); }
+    const T* scale() const { return factors_.data(); }
+    const T* shift() const { return factors_.data() + channels(); }
+
+    void reduce_backward(const MicroBatch& part, const T* x, const T* grad) {
+        const ChannelMoments total = sums_.of(part.group);
+        batch_norm_gradient_sums<T>(shape(part), grad, x, mean_.data(), total.mean, total.squares, !part.begins_group);
+    }
+
+    // With h = (x - mean) d, y = gamma h + beta and N elements: grad_x = gamma d (g - sum(g) / N - h sum(g h) / N),
+    // the two sums falling away for constant mean and d. As a g + b x + c.
+    void combine_backward(const MicroBatch& part) {
+        const ChannelMoments total = sums_.of(0);
+        for (index_t group = 1; group < part.groups; ++group)
+            for (index_t c = 0; c < channels(); ++c) {
+                total.mean[c] += sums_.of(group).mean[c];
+                total.squares[c] += sums_.of(group).squares[c];
+            }
+        const double count = static_cast<double>(part.batch * inner_);
+        T *a = factors_.data() + 2 * channels(), *b = a + channels(), *add = b + channels();
+        for (index_t c = 0; c < channels(); ++c) {
+            const double d = static_cast<double>(inverse_deviation_[c]), sum = total.mean[c];
+            const double product = total.squares[c] * d;  // sum g h
+            if (gamma_gradient_) gamma_gradient_[c] = static_cast<T>(product);
+            if (beta_gradient_) beta_gradient_[c] = static_cast<T>(sum);
+            const double outer = d * (gamma_ ? static_cast<double>(gamma_[c]) : 1.0);
+            const double slope = training_ ? -outer * d * product / count : 0;
+            a[c] = static_cast<T>(outer);
+            b[c] = static_cast<T>(slope);
+            add[c] = static_cast<T>((training_ ? -outer * sum / count : 0) - slope * static_cast<double>(mean_[c]));
+        }
+    }
+
+    static void approach(T& running, double now, double share) {
+        running = static_cast<T>(static_cast<double>(running) * (1 - share) + now * share);
+    }
+
+    BatchNormSpec spec_;
+    bool training_;
+    index_t inner_;  // pixels of a channel
+    BatchNormFold<T> running_;
+    const T *gamma_, *beta_;
+    T *gamma_gradient_ = nullptr, *beta_gradient_ = nullptr;
+    T *running_mean_, *running_variance_;
+    ActivationSpec activation_;
+    GroupSums sums_;
+    double count_ = 0;  // elements of a channel in the last batch
+    Buffer<T> mean_, inverse_deviation_;
+    Buffer<T> factors_;
+};
+
+}  // namespace
+
+Shape infer_shape(const BatchNormSpec& spec, const InputShapes& inputs) {
+    const Shape& input = inputs[0];
+    if (static_cast<int>(input.size()) != spec.axes || input[0] != spec.num_features)
+        throw std::invalid_argument("expected samples of shape (" + std::to_string(spec.num_features) +
+                                    (spec.axes == 1 ? ",)" : ", height, width)") + ", got " + shape_text(input));
+    return input;
+}
+
+template <class T>
+std::unique_ptr<Op<T>> make_op(const BatchNormSpec& spec, const OpSite<T>& site) {
+    return std::make_unique<BatchNormOp<T>>(spec, site);
+}
+RANVIER_INSTANTIATE_OP(BatchNormSpec)
+
+}  // namespace ranvier

@@ -1,0 +1,160 @@
+// The linear layer, y = x w' + b, with an activation taken over.
+#include <algorithm>
+#include <stdexcept>
+
+#include "batch_norm_fold.h"
+#include "instantiate.h"
+#include "ranvier/elementwise.h"
+#include "ranvier/matmul.h"
+#include "ranvier/memory.h"
+
+namespace ranvier {
+namespace {
+
+template <class T>
+class LinearOp final : public Op<T> {
+public:
+    LinearOp(const LinearSpec& spec, const OpSite<T>& site)
+        : Op<T>(traits_of(spec, site)),
+          in_(spec.in_features),
+          out_(spec.out_features),
+          leading_(leading_dimension(site)),
+          rows_(element_count(site.input()) / spec.in_features),
+          weight_(site.value("weight")),
+          bias_(site.value("bias")),
+          bias_offset_(bias_ ? bias_ - weight_ : 0),
+          fold_(site),
+          activation_(site.node.activation) {}
+
+    void prepare(Preparation preparation) override {
+        if (preparation != Preparation::frozen) return;
+        if (!fold_.folds()) {
+            packed_ = PackedMatrix<T>(weights());
+            return;
+        }
+        Buffer<T> scaled(in_ * out_);
+        for (index_t i = 0; i < in_; ++i)
+            for (index_t j = 0; j < out_; ++j) scaled[i * out_ + j] = weight_[i * leading_ + j] * fold_.scale(j);
+        packed_ = PackedMatrix<T>(row_major<const T>(scaled.data(), in_, out_));
+        folded_bias_ = fold_.bias(out_, bias_);
+    }
+
+    void forward(const MicroBatch& part, const Operands<T>& at) const override {
+        const Rows<T>& x = at.x[0];
+        const Matrix<T> y = row_major(at.y, part.count * rows_, out_);
+        if (x.offsets)
+            matmul<T>(ScatteredRows<T>{x.data, x.offsets, part.count, in_}, weights(), y, epilogue());
+        else if (!packed_.empty())
+            matmul<T>(row_major(x.data, part.count * rows_, in_), packed_, y, epilogue());
+        else
+            matmul<T>(row_major(x.data, part.count * rows_, in_), weights(), y, epilogue());
+    }
+
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+        const index_t rows = part.count * rows_;
+        if (grad_x[0])
+            matmul<T>(row_major<const T>(grad, rows, out_), transposed(weights()), row_major(grad_x[0], rows, in_));
+    }
+
+    // Some rows of the weight as it lies in memory, and with the last ones the bias.
+    void backward_weights(const MicroBatch& part, const Operands<T>& at, const T* grad,
+                          const Sink<T>& sink) const override {
+        const index_t rows = part.count * rows_;
+        Scratch<T> memory(sink.scale != T(1) || leading_ != out_ ? rows * leading_ : 0);
+        const Matrix<const T> g = scaled_gradient(rows, grad, sink.scale, memory.data());
+        const index_t first = sink.begin / leading_, end = std::min(in_, sink.end / leading_);
+        if (first < end) multiply_by_input(at.x[0], rows, g, first, end - first, sink);
+        if (!bias_ || sink.end < bias_offset_ + out_) return;
+        const Matrix<const T> all = {g.data, rows, out_, g.row_stride, 1};
+        T* to = sink.block + bias_offset_;
+        sink.accumulate ? add_column_sums<T>(all, to) : column_sums<T>(all, to);
+    }
+
+private:
+    static index_t leading_dimension(const OpSite<T>& site) {
+        return site.parameters.find(site.node.path, "weight")->strides[1];
+    }
+    static Traits traits_of(const LinearSpec& spec, const OpSite<T>& site) {
+        constexpr index_t kTileRows = 12;  // a multiple of every register tile's
+        Traits traits;
+        traits.reads_output = false;
+        traits.reads_rows_apart = site.input().size() == 1;
+        traits.trains = true;
+        traits.weights = WeightGradient::at_once;
+        traits.range_unit = kTileRows * leading_dimension(site);
+        traits.flops = 2.0 * static_cast<double>(element_count(site.input()) * spec.out_features);
+        return traits;
+    }
+
+    Epilogue<T> epilogue() const {
+        Epilogue<T> all;
+        all.col_bias = folded_bias_.size() ? folded_bias_.data() : bias_;
+        all.activation = activation_.kind;
+        all.parameter = static_cast<T>(activation_.parameter);
+        return all;
+    }
+
+    // The gradient times a factor, in rows as far apart as the weight's, so that whole vectors are multiplied.
+    Matrix<const T> scaled_gradient(index_t rows, const T* grad, T factor, T* memory) const {
+        if (factor == T(1) && leading_ == out_) return row_major(grad, rows, out_);
+        for (index_t i = 0; i < rows; ++i) {
+            T* row = memory + i * leading_;
+            for (index_t j = 0; j < out_; ++j) row[j] = factor * grad[i * out_ + j];
+            std::fill(row + out_, row + leading_, T{});
+        }
+        return {memory, rows, filled_columns(), leading_, 1};
+    }
+
+    // `count` rows of x' g from `first` on.
+    void multiply_by_input(const Rows<T>& x, index_t rows, const Matrix<const T>& g, index_t first, index_t count,
+                           const Sink<T>& sink) const {
+        const Matrix<T> product = {sink.block + first * leading_, count, g.cols, leading_, 1};
+        Epilogue<T> adding;
+        adding.accumulate = sink.accumulate;
+        if (x.offsets)
+            matmul_transposed<T>(ScatteredRows<T>{x.data + first, x.offsets, rows, count}, g, product, adding);
+        else
+            matmul<T>({x.data + first, count, rows, 1, in_}, g, product, adding);
+    }
+
+    // Columns of the weight's gradient: whole vectors, but for half a one that is narrower, as wide ones are
+    // made of.
+    index_t filled_columns() const {
+        constexpr index_t kNarrow = 32 / static_cast<index_t>(sizeof(T));  // half of the widest vector
+        return std::min(leading_, round_up(out_, kNarrow));
+    }
+
+    // Transposed, as it lies in memory: (in, out).
+    Matrix<const T> weights() const { return {weight_, in_, out_, leading_, 1}; }
+
+    index_t in_, out_;
+    index_t leading_;  // of the weight in memory
+    index_t rows_;     // of a sample: the product of the dimensions before the last
+    const T* weight_;
+    const T* bias_;
+    index_t bias_offset_;
+    BatchNormFold<T> fold_;
+    ActivationSpec activation_;
+    PackedMatrix<T> packed_;
+    Buffer<T> folded_bias_;
+};
+
+}  // namespace
+
+Shape infer_shape(const LinearSpec& spec, const InputShapes& inputs) {
+    Shape shape = inputs[0];
+    if (shape.empty() || shape.back() != spec.in_features)
+        throw std::invalid_argument("expected " + std::to_string(spec.in_features) +
+                                    " input features, got samples of shape " + shape_text(shape) +
+                                    (element_count(shape) == spec.in_features ? "; put a Flatten before it" : ""));
+    shape.back() = spec.out_features;
+    return shape;
+}
+
+template <class T>
+std::unique_ptr<Op<T>> make_op(const LinearSpec& spec, const OpSite<T>& site) {
+    return std::make_unique<LinearOp<T>>(spec, site);
+}
+RANVIER_INSTANTIATE_OP(LinearSpec)
+
+}  // namespace ranvier

@@ -1,0 +1,143 @@
+// Maximum, average and global average pooling.
+#include <algorithm>
+
+#include "images.h"
+#include "instantiate.h"
+#include "ranvier/memory.h"
+#include "ranvier/normalization.h"
+#include "ranvier/pool2d.h"
+
+namespace ranvier {
+namespace {
+
+Pool2dShape shape_of(const Pool2dSpec& spec, const Shape& input) {
+    Pool2dShape shape;
+    shape.channels = input[0];
+    shape.in_height = input[1];
+    shape.in_width = input[2];
+    shape.kernel_height = spec.kernel[0];
+    shape.kernel_width = spec.kernel[1];
+    shape.stride_height = spec.stride[0];
+    shape.stride_width = spec.stride[1];
+    shape.padding_height = spec.padding[0];
+    shape.padding_width = spec.padding[1];
+    return shape;
+}
+
+// What pooling layers share.
+template <class T>
+class PoolingOp : public Op<T> {
+public:
+    PoolingOp(const Pool2dSpec& spec, const OpSite<T>& site, const Traits& traits)
+        : Op<T>(traits), shape_(shape_of(spec, site.input())) {}
+
+protected:
+    Pool2dShape shape_of_part(const MicroBatch& part) const {
+        Pool2dShape shape = shape_;
+        shape.batch = part.count;
+        return shape;
+    }
+    template <class U>
+    Images<U> input(U* data) const {
+        return packed_images(data, shape_.channels, shape_.in_height, shape_.in_width);
+    }
+    template <class U>
+    Images<U> output(U* data) const {
+        return packed_images(data, shape_.channels, shape_.out_height(), shape_.out_width());
+    }
+
+    Pool2dShape shape_;
+};
+
+// Saves the place of each maximum. A ReLU that it has taken over comes behind it.
+template <class T>
+class MaxPoolOp final : public PoolingOp<T> {
+public:
+    MaxPoolOp(const Pool2dSpec& spec, const OpSite<T>& site)
+        : PoolingOp<T>(spec, site, traits_of(site)),
+          outputs_(element_count(site.output)),
+          activation_(site.node.activation) {}
+
+    void forward(const MicroBatch& part, const Operands<T>& at) const override {
+        max_pool2d<T>(this->shape_of_part(part), this->input(at.x[0].data), this->output(at.y), indices(at.saved));
+        if (activation_.kind != Activation::identity)
+            activation<T>(activation_.kind, part.count * outputs_, at.y, at.y, static_cast<T>(activation_.parameter));
+    }
+    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad, T* const* grad_x) const override {
+        if (grad_x[0])
+            max_pool2d_backward<T>(this->shape_of_part(part), this->output(grad), indices(at.saved),
+                                   this->input(grad_x[0]));
+    }
+
+private:
+    static Traits traits_of(const OpSite<T>& site) {
+        Traits traits;
+        traits.reads_input = traits.reads_output = false;
+        traits.saved = ceil_div(element_count(site.output) * index_t{sizeof(std::int32_t)}, index_t{sizeof(T)});
+        return traits;
+    }
+    static std::int32_t* indices(T* saved) { return reinterpret_cast<std::int32_t*>(saved); }
+
+    index_t outputs_;  // of a sample
+    ActivationSpec activation_;
+};
+
+template <class T>
+class AvgPoolOp final : public PoolingOp<T> {
+public:
+    AvgPoolOp(const Pool2dSpec& spec, const OpSite<T>& site) : PoolingOp<T>(spec, site, {false, false}) {}
+
+    void forward(const MicroBatch& part, const Operands<T>& at) const override {
+        avg_pool2d<T>(this->shape_of_part(part), this->input(at.x[0].data), this->output(at.y));
+    }
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+        if (grad_x[0])
+            avg_pool2d_backward<T>(this->shape_of_part(part), this->output(grad), this->input(grad_x[0]));
+    }
+};
+
+template <class T>
+class GlobalAvgPoolOp final : public Op<T> {
+public:
+    explicit GlobalAvgPoolOp(const Shape& input)
+        : Op<T>({false, false}), channels_(input[0]), size_(input[1] * input[2]) {}
+
+    void forward(const MicroBatch& part, const Operands<T>& at) const override {
+        plane_means<T>(part.count * channels_, size_, at.x[0].data, at.y);
+    }
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+        if (grad_x[0]) plane_means_backward<T>(part.count * channels_, size_, grad, grad_x[0]);
+    }
+
+private:
+    index_t channels_, size_;
+};
+
+}  // namespace
+
+Shape infer_shape(const Pool2dSpec& spec, const InputShapes& inputs) {
+    require_images(inputs[0]);
+    const Pool2dShape shape = shape_of(spec, inputs[0]);
+    check(shape);
+    return {shape.channels, shape.out_height(), shape.out_width()};
+}
+
+Shape infer_shape(const GlobalAvgPool2dSpec&, const InputShapes& inputs) {
+    require_images(inputs[0]);
+    return {inputs[0][0]};
+}
+
+template <class T>
+std::unique_ptr<Op<T>> make_op(const Pool2dSpec& spec, const OpSite<T>& site) {
+    if (spec.maximum) return std::make_unique<MaxPoolOp<T>>(spec, site);
+    return std::make_unique<AvgPoolOp<T>>(spec, site);
+}
+RANVIER_INSTANTIATE_OP(Pool2dSpec)
+
+template <class T>
+std::unique_ptr<Op<T>> make_op(const GlobalAvgPool2dSpec&, const OpSite<T>& site) {
+    return std::make_unique<GlobalAvgPoolOp<T>>(site.input());
+}
+RANVIER_INSTANTIATE_OP(GlobalAvgPool2dSpec)
+
+}  // namespace ranvier

@@ -1,0 +1,471 @@
+// Compiling a graph to a program: ops, phases, and the places of all buffers.
+#include "program.h"
+
+#include <algorithm>
+#include <map>
+
+#include "passes/plan_memory.h"
+#include "passes/segments.h"
+#include "ranvier/memory.h"
+
+namespace ranvier {
+namespace {
+
+// Weights of a linear layer from so many on meet the whole batch at once: micro-batch by micro-batch they would come
+// from memory each time.
+constexpr index_t kLargeWeight = 128 << 10;
+
+bool is_large_product(const Node& node) {
+    const auto* linear = std::get_if<LinearSpec>(&node.operation);
+    return linear && linear->in_features * linear->out_features >= kLargeWeight;
+}
+
+// A buffer while it is not placed: what a sample takes, and where it is written and read.
+struct Item {
+    index_t size = 0;
+    bool whole = false;  // has to stay for the whole batch
+    int first_phase = -1, last_phase = -1;
+    int first_step = 0, last_step = 0;  // if in one phase
+    Place place;
+};
+
+// A step whose buffers are items (-1: none).
+struct Draft {
+    Action action;
+    std::size_t node;
+    int grad = -1, result = -1;
+    std::vector<int> grad_x = {}, addend = {};
+    bool makes_weights = false;
+};
+
+template <class T>
+class Compiler {
+public:
+    explicit Compiler(Program<T>& program) : p_(program), graph_(program.graph) {}
+
+    void compile() {
+        find_segments();
+        make_items();
+        draft_forward();
+        if (p_.options.purpose == Purpose::gradients) draft_backward();
+        for (std::size_t phase = 0; phase < drafts_.size(); ++phase) note_uses(static_cast<int>(phase));
+        place_items();
+        for (std::size_t phase = 0; phase < drafts_.size(); ++phase) finish_phase(phase);
+        finish();
+    }
+
+private:
+    const Op<T>& op(std::size_t node) const { return *p_.ops[node]; }
+    const Traits& traits(std::size_t node) const { return op(node).traits; }
+    const Node& node(std::size_t i) const { return graph_.nodes[i]; }
+    bool has_activation(std::size_t i) const { return node(i).activation.kind != Activation::identity; }
+
+    void find_segments() {
+        std::vector<Sampling> sampling;
+        for (std::size_t i = 0; i < graph_.nodes.size(); ++i)
+            sampling.push_back(traits(i).whole_batch || is_large_product(node(i)) ? Sampling::whole
+                               : traits(i).reduces                                ? Sampling::reducing
+                                                                                  : Sampling::independent);
+        segments_ = segments_of(graph_, sampling);
+        if (p_.options.observed)
+            for (std::size_t i = 0; i < segments_.size(); ++i) segments_[i] = static_cast<int>(4 * i + 3);
+    }
+    // The segment in which a value is computed.
+    int segment_of_value(int value) const {
+        const int producer = graph_.producer(value);
+        return producer < 0 ? 0 : segments_[static_cast<std::size_t>(producer)];
+    }
+    // That in which the sums of a reducing node's input are taken, and the gradient to its input is made.
+    int segment_of_sums(std::size_t i) const {
+        return p_.options.observed ? segments_[i] - 2 : segment_of_value(node(i).inputs[0].value);
+    }
+
+    int add_item(index_t size) {
+        items_.push_back({});
+        items_.back().size = size;
+        return static_cast<int>(items_.size()) - 1;
+    }
+    void make_items() {
+        for (const Shape& shape : graph_.values) value_items_.push_back(add_item(element_count(shape)));
+        for (std::size_t i = 0; i < graph_.nodes.size(); ++i)
+            saved_items_.push_back(traits(i).saved > 0 && p_.options.purpose == Purpose::gradients
+                                       ? add_item(traits(i).saved)
+                                       : -1);
+    }
+
+    // --- phases and their steps ----------------------------------------------------------------------------
+
+    int add_phase(bool whole) {
+        drafts_.emplace_back();
+        p_.phases.emplace_back().whole = whole;
+        return static_cast<int>(drafts_.size()) - 1;
+    }
+
+    void draft_forward() {
+        std::map<int, std::vector<Draft>> by_segment;
+        std::map<int, std::vector<std::size_t>> combined;
+        for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+            if (traits(i).reduces) {
+                by_segment[segment_of_sums(i)].push_back({Action::reduce, i});
+                combined[segment_of_sums(i)].push_back(i);
+            }
+            by_segment[segments_[i]].push_back({Action::forward, i});
+        }
+        for (auto& [segment, steps] : by_segment) {
+            const int phase = add_phase(takes_whole_batch(segment));
+            drafts_[static_cast<std::size_t>(phase)] = std::move(steps);
+            for (std::size_t i : combined[segment])
+                p_.phases.back().combined.emplace_back(i, Direction::forward);
+        }
+        p_.first_backward = p_.phases.size();
+    }
+    void draft_backward() {
+        find_needed_gradients();
+        gradient_items_.assign(graph_.values.size(), -1);
+        const int output = graph_.outputs[0].value;
+        output_gradient_ = gradient_items_[static_cast<std::size_t>(output)] =
+            add_item(element_count(graph_.values[static_cast<std::size_t>(output)]));
+        draft_loss();
+        std::map<int, std::vector<std::pair<std::size_t, bool>>, std::greater<>> by_segment;  // node, is it the sums
+        for (std::size_t i = graph_.nodes.size(); i-- > 0;) {
+            if (!goes_back(i)) continue;
+            if (!traits(i).reduces) {
+                by_segment[segments_[i]].emplace_back(i, false);
+                continue;
+            }
+            by_segment[segments_[i]].emplace_back(i, true);
+            if (needs_gradient(node(i).inputs[0].value))
+                by_segment[segment_of_sums(i)].emplace_back(i, false);
+        }
+        bool first = true;
+        for (const auto& [segment, nodes] : by_segment) {
+            phase_ = begin_backward_phase(segment, first);
+            first = false;
+            for (const auto& [i, is_sums] : nodes) is_sums ? draft_reduction(i) : draft_node(i);
+        }
+        if (p_.options.input_gradient) {
+            const int item = gradient_items_[static_cast<std::size_t>(graph_.inputs[0])];
+            if (item >= 0) drafts_.back().push_back({Action::copy_gradient, 0, item});
+        }
+    }
+
+    // The loss goes with the last segment forward and the first one back, if samples can.
+    void draft_loss() {
+        const bool fused = p_.options.fused_loss && !p_.phases.back().whole &&
+                           segment_of_value(graph_.outputs[0].value) == last_segment();
+        if (!fused) add_phase(true);
+        drafts_.back().push_back({Action::loss, 0, output_gradient_});
+        p_.first_backward = p_.phases.size();
+        fuses_ = fused;
+    }
+    int last_segment() const { return *std::max_element(segments_.begin(), segments_.end()); }
+    int begin_backward_phase(int segment, bool first) {
+        if (first && fuses_ && segment == last_segment()) return static_cast<int>(drafts_.size()) - 1;
+        return add_phase(takes_whole_batch(segment));
+    }
+
+    void find_needed_gradients() {
+        needs_gradient_.assign(graph_.values.size(), false);
+        if (p_.options.input_gradient) needs_gradient_[static_cast<std::size_t>(graph_.inputs[0])] = true;
+        for (std::size_t i = 0; i < graph_.nodes.size(); ++i)
+            needs_gradient_[static_cast<std::size_t>(node(i).output)] = goes_back(i);
+    }
+    bool needs_gradient(int value) const { return needs_gradient_[static_cast<std::size_t>(value)]; }
+    bool goes_back(std::size_t i) const {
+        if (traits(i).trains) return true;
+        for (const Operand& input : node(i).inputs)
+            if (needs_gradient(input.value)) return true;
+        return false;
+    }
+
+    std::vector<Draft>& drafts() { return drafts_[static_cast<std::size_t>(phase_)]; }
+
+    // The gradient to what the node computes before its activation.
+    int gradient_before_activation(std::size_t i) {
+        const int grad = gradient_items_[static_cast<std::size_t>(node(i).output)];
+        if (!has_activation(i)) return grad;
+        const int result = add_item(items_[static_cast<std::size_t>(grad)].size);
+        drafts().push_back({Action::activation_gradient, i, grad, result});
+        return result;
+    }
+
+    // An output that nobody reads has no gradient.
+    bool has_gradient(std::size_t i) const { return gradient_items_[static_cast<std::size_t>(node(i).output)] >= 0; }
+
+    void draft_reduction(std::size_t i) {
+        if (!has_gradient(i)) return;
+        const int grad = gradient_before_activation(i);
+        before_activation_[i] = grad;
+        drafts().push_back({Action::reduce_gradient, i, grad});
+        p_.phases[static_cast<std::size_t>(phase_)].combined.emplace_back(i, Direction::backward);
+    }
+
+    void draft_node(std::size_t i) {
+        if (!has_gradient(i)) return;
+        const int grad = traits(i).reduces ? before_activation_[i] : gradient_before_activation(i);
+        Draft step = {Action::backward, i, grad};
+        bool writes = false;
+        for (const Operand& input : node(i).inputs) {
+            int to = -1, addend = -1;
+            int& held = gradient_items_[static_cast<std::size_t>(input.value)];
+            if (needs_gradient(input.value)) {
+                if (std::holds_alternative<AddSpec>(node(i).operation) && held < 0) {
+                    held = grad;  // a sum's gradient is that of each addend
+                } else {
+                    addend = held;
+                    held = to = add_item(items_[static_cast<std::size_t>(value_items_[static_cast<std::size_t>(input.value)])].size);
+                    writes = true;
+                }
+            }
+            step.grad_x.push_back(to);
+            step.addend.push_back(addend);
+        }
+        const WeightGradient weights = traits(i).weights;
+        const bool whole = p_.phases[static_cast<std::size_t>(phase_)].whole;
+        step.makes_weights = weights == WeightGradient::partial_sums || (weights == WeightGradient::at_once && whole);
+        if (weights == WeightGradient::at_once && !whole) deferred_.push_back({i, grad});
+        if (weights == WeightGradient::partial_sums) p_.blocks[i].phase = static_cast<std::size_t>(phase_);
+        if (writes || step.makes_weights || traits(i).whole_batch) drafts().push_back(std::move(step));
+    }
+
+    // --- buffers -------------------------------------------------------------------------------------------
+
+    void use(int item, int phase, int step) {
+        if (item < 0) return;
+        Item& it = items_[static_cast<std::size_t>(item)];
+        if (it.first_phase < 0) {
+            it.first_phase = phase;
+            it.first_step = step;
+        }
+        it.last_phase = phase;
+        it.last_step = step;
+        if (p_.phases[static_cast<std::size_t>(phase)].whole) it.whole = true;
+    }
+
+    void use_inputs(std::size_t i, int phase, int step) {
+        for (const Operand& input : node(i).inputs) use(value_items_[static_cast<std::size_t>(input.value)], phase, step);
+    }
+
+    bool reads_output(std::size_t i) const { return traits(i).reads_output; }
+
+    void note_uses(int phase) {
+        const auto& steps = drafts_[static_cast<std::size_t>(phase)];
+        for (std::size_t k = 0; k < steps.size(); ++k) {
+            const Draft& step = steps[k];
+            const int at = static_cast<int>(k);
+            const std::size_t i = step.node;
+            const int y = graph_.nodes.empty() ? -1 : value_items_[static_cast<std::size_t>(node(i).output)];
+            use(step.grad, phase, at);
+            use(step.result, phase, at);
+            for (int item : step.grad_x) use(item, phase, at);
+            for (int item : step.addend) use(item, phase, at);
+            switch (step.action) {
+                case Action::forward:
+                    use_inputs(i, phase, at);
+                    use(y, phase, at);
+                    use(saved_items_[i], phase, at);
+                    break;
+                case Action::reduce:
+                case Action::reduce_gradient:
+                    use_inputs(i, phase, at);
+                    break;
+                case Action::activation_gradient:
+                    use(y, phase, at);
+                    break;
+                case Action::backward:
+                    if (traits(i).reads_input) use_inputs(i, phase, at);
+                    if (reads_output(i)) use(y, phase, at);
+                    use(saved_items_[i], phase, at);
+                    break;
+                case Action::loss:
+                    use(value_items_[static_cast<std::size_t>(graph_.outputs[0].value)], phase, at);
+                    break;
+                case Action::copy_gradient:
+                    break;
+            }
+        }
+    }
+
+    void place_items() {
+        const int end = static_cast<int>(drafts_.size());
+        for (const auto& [i, grad] : deferred_) {
+            const int x = value_items_[static_cast<std::size_t>(node(i).inputs[0].value)];
+            for (int item : {x, grad}) {
+                items_[static_cast<std::size_t>(item)].whole = true;
+                items_[static_cast<std::size_t>(item)].last_phase = end;
+            }
+        }
+        for (std::size_t k = 0; k < graph_.inputs.size(); ++k)
+            value_item(graph_.inputs[k]).place = {Memory::input, static_cast<index_t>(k), value_item(graph_.inputs[k]).size};
+        for (std::size_t k = 0; k < graph_.outputs.size(); ++k) place_output(k);
+        // A gradient that the caller gives is written before any phase, and stays for a further backward pass.
+        if (output_gradient_ >= 0 && !p_.options.fused_loss) {
+            Item& item = items_[static_cast<std::size_t>(output_gradient_)];
+            item.whole = true;
+            item.first_phase = 0;
+        }
+        place_batch();
+        for (int phase = 0; phase < end; ++phase) place_local(phase);
+    }
+    Item& value_item(int value) { return items_[static_cast<std::size_t>(value_items_[static_cast<std::size_t>(value)])]; }
+
+    void place_output(std::size_t k) {
+        Item& item = value_item(graph_.outputs[k].value);
+        if (p_.options.purpose != Purpose::gradients) {
+            if (!item.place) item.place = {Memory::output, static_cast<index_t>(k), item.size};
+        } else if (!p_.options.fused_loss) {
+            item.whole = true;  // the caller reads it
+            item.last_phase = static_cast<int>(drafts_.size());
+        }
+    }
+
+    static bool is_local(const Item& item) { return !item.whole && item.first_phase == item.last_phase; }
+
+    void place_batch() {
+        std::vector<Lifetime> lives;
+        std::vector<Item*> which;
+        for (Item& item : items_) {
+            if (item.place || item.first_phase < 0 || is_local(item)) continue;
+            lives.push_back({item.size, item.first_phase, item.last_phase});
+            which.push_back(&item);
+        }
+        const MemoryPlan plan = plan_memory(lives, kCacheLine<T>);
+        for (std::size_t k = 0; k < which.size(); ++k)
+            which[k]->place = {Memory::batch, plan.offsets[k], which[k]->size};
+        p_.batch_size = plan.size;
+    }
+
+    void place_local(int phase) {
+        std::vector<Lifetime> lives;
+        std::vector<Item*> which;
+        for (Item& item : items_) {
+            if (item.place || item.first_phase != phase || !is_local(item)) continue;
+            lives.push_back({item.size, item.first_step, item.last_step});
+            which.push_back(&item);
+        }
+        const MemoryPlan plan = plan_memory(lives, kCacheLine<T>);
+        for (std::size_t k = 0; k < which.size(); ++k)
+            which[k]->place = {Memory::local, plan.offsets[k], which[k]->size};
+        p_.phases[static_cast<std::size_t>(phase)].local_size = plan.size;
+    }
+
+    Place place(int item) const { return item < 0 ? Place{} : items_[static_cast<std::size_t>(item)].place; }
+    std::vector<Place> places(const std::vector<int>& items) const {
+        std::vector<Place> all;
+        for (int item : items) all.push_back(place(item));
+        return all;
+    }
+
+    // --- what the executor reads ---------------------------------------------------------------------------
+
+    void finish_phase(std::size_t number) {
+        Phase& phase = p_.phases[number];
+        phase.bounded = !phase.combined.empty();
+        double products = 0, elements = 0;
+        for (const Draft& draft : drafts_[number]) {
+            phase.steps.push_back(finished(draft));
+            const Step& step = phase.steps.back();
+            products += product_work(step);
+            elements += static_cast<double>(step.y.size + step.grad.size);
+            phase.bounded |= step.makes_weights;
+        }
+        // Small nodes do not count beside products, so that the groups stay the same however these nodes are fused.
+        phase.work = products > 0 ? products : elements;
+        phase.touched_size = phase.local_size;
+        for (const Item& item : items_)
+            if (item.place.memory != Memory::local && item.first_phase <= static_cast<int>(number) &&
+                static_cast<int>(number) <= item.last_phase)
+                phase.touched_size += item.size;
+    }
+
+    Step finished(const Draft& draft) const {
+        Step step{draft.action, draft.node, {}, {}, {}, place(draft.grad), place(draft.result), places(draft.grad_x),
+                  places(draft.addend), draft.makes_weights};
+        if (draft.action == Action::loss) {
+            step.y = place(value_items_[static_cast<std::size_t>(graph_.outputs[0].value)]);
+        } else if (draft.action != Action::copy_gradient) {
+            for (const Operand& input : node(draft.node).inputs)
+                step.x.push_back(place(value_items_[static_cast<std::size_t>(input.value)]));
+            step.y = place(value_items_[static_cast<std::size_t>(node(draft.node).output)]);
+            step.saved = place(saved_items_[draft.node]);
+        }
+        return step;
+    }
+
+    double product_work(const Step& step) const {
+        const double product = traits(step.node).flops / kFlopsPerWork;
+        if (step.action == Action::forward) return product;
+        return step.action == Action::backward ? product * (1.0 + step.makes_weights) : 0;
+    }
+
+    void finish() {
+        for (const auto& [i, grad] : deferred_)
+            p_.deferred.push_back({i, place(value_items_[static_cast<std::size_t>(node(i).inputs[0].value)]), place(grad)});
+        for (const Operand& output : graph_.outputs)
+            p_.outputs.push_back(place(value_items_[static_cast<std::size_t>(output.value)]));
+        p_.output_gradient = place(output_gradient_);
+        for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+            const bool partial = traits(i).weights == WeightGradient::partial_sums;
+            if (p_.options.purpose != Purpose::gradients || !partial) continue;
+            p_.blocks[i].partial_offset = p_.partial_size;
+            p_.partial_size += kMostGroups * p_.blocks[i].size;
+        }
+    }
+
+    Program<T>& p_;
+    const Graph& graph_;
+    std::vector<int> segments_;  // of nodes
+    std::vector<Item> items_;
+    std::vector<int> value_items_, saved_items_, gradient_items_;
+    std::vector<bool> needs_gradient_;
+    std::vector<std::vector<Draft>> drafts_;  // of each phase
+    std::vector<std::pair<std::size_t, int>> deferred_;
+    std::map<std::size_t, int> before_activation_;
+    int output_gradient_ = -1;
+    int phase_ = 0;
+    bool fuses_ = false;
+};
+
+// The parameters of a node: those of its path that are trained, which lie side by side.
+template <class T>
+ParameterBlock block_of(const Node& node, const Parameters<T>& parameters) {
+    ParameterBlock block;
+    const std::string prefix = node.path + ".";
+    for (const ParameterEntry& entry : parameters.entries()) {
+        if (!entry.trained || !entry.name.starts_with(prefix) || entry.name.find('.', prefix.size()) != std::string::npos)
+            continue;
+        if (block.size == 0) block.offset = entry.offset;
+        block.size = round_up(entry.offset + entry.extent, kCacheLine<float>) - block.offset;
+    }
+    return block;
+}
+
+}  // namespace
+
+template <class T>
+Program<T>::Program(const Graph& lowered, Parameters<T>& parameters, const ProgramOptions& given)
+    : options(given), graph(lowered) {
+    optimize(graph, options.purpose);
+    for (const Node& node : graph.nodes) {
+        const Shape& output = graph.values[static_cast<std::size_t>(node.output)];
+        ops.push_back(make_op<T>(
+            OpSite<T>{node, output, parameters, options.training, options.purpose == Purpose::gradients, 0}));
+        infos.push_back({node.path, node.name, ops.back()->traits.flops});
+        blocks.push_back(ops.back()->traits.weights == WeightGradient::none ? ParameterBlock{}
+                                                                            : block_of(node, parameters));
+    }
+    Compiler<T>(*this).compile();
+}
+
+template <class T>
+bool Program<T>::reads_rows_apart() const {
+    const std::vector<int> readers = graph.consumers(graph.inputs[0]);
+    return !readers.empty() && std::all_of(readers.begin(), readers.end(), [&](int i) {
+        return ops[static_cast<std::size_t>(i)]->traits.reads_rows_apart;
+    });
+}
+
+template struct Program<float>;
+template struct Program<double>;
+
+}  // namespace ranvier

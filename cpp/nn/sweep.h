@@ -1,0 +1,63 @@
+// What is done with the parameters once a batch went back: gradients completed, penalties added, looked at, and the update, in
+// shards that threads share out.
+#pragma once
+
+#include <vector>
+
+#include "executor.h"
+#include "ranvier/parameters.h"
+
+namespace ranvier {
+
+template <class T>
+class Sweep {
+public:
+    Sweep(const Program<T>& program, Parameters<T>& parameters);
+
+    struct Wishes {
+        bool penalties = false;  // their gradients are added
+        bool check = false;      // whether all gradients are finite
+        bool measure = false;    // the sum of their squares
+    };
+    // Of complete(): whether all gradients are finite (or nobody asked), and the sum of their squares (likewise).
+    struct Findings {
+        bool finite = true;
+        double squares = 0;
+    };
+    // Makes the gradients that are still to be made.
+    Findings complete(const Run<T>& run, const Wishes& wishes) const;
+    // One update of all parameters, from gradients with that sum of squares.
+    void update(Optimizer<T>& optimizer, double squares) const;
+
+    // Whether plain gradient descent can do without gradients in memory: the products that would make them add to the
+    // parameters instead.
+    bool descends(const UpdateOptions& options) const;
+    // Such a step; false, with nothing changed, if something that is not finite may come of it.
+    bool descend(const Run<T>& run, double rate) const;
+
+private:
+    // A range of a node's parameters. Threads get the same shards in each batch, so that what they read and update stays in
+    // their caches.
+    struct Shard {
+        std::size_t node;
+        index_t begin, end;  // in the node's block
+        const typename Program<T>::Deferred* deferred;
+    };
+    void add_shards(std::size_t node);
+    void complete_shard(const Shard& shard, const Run<T>& run) const;
+    void multiply(const Shard& shard, const Run<T>& run, const Sink<T>& sink) const;
+    void sum_groups(const Shard& shard, const Run<T>& run) const;
+    void add_penalties(const Shard& shard) const;
+    double largest_step(const Run<T>& run) const;
+    template <class Body>
+    void for_each_shard(double work, Body&& body) const;
+
+    const Program<T>& program_;
+    Parameters<T>& parameters_;
+    std::vector<Shard> shards_;
+    bool all_deferred_ = true;  // there are no other gradients
+    bool penalized_ = false;
+    double work_ = 0;  // of the deferred products, for one sample
+};
+
+}  // namespace ranvier

@@ -1,0 +1,340 @@
+// Training: programs for each kind of pass, a batch's forward, loss, backward and update, and the loop over batches.
+#include "ranvier/trainer.h"
+
+#include <cmath>
+#include <numeric>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "../platform/denormals.h"
+#include "batches.h"
+#include "clock.h"
+#include "executor.h"
+#include "fault_finder.h"
+#include "sweep.h"
+
+namespace ranvier {
+namespace {
+
+// A program with its memory.
+template <class T>
+struct Prepared {
+    Program<T> program;
+    Sweep<T> sweep;
+    Buffer<T> batch, partial_sums;
+
+    Prepared(const Graph& graph, Parameters<T>& parameters, const ProgramOptions& options, index_t capacity)
+        : program(graph, parameters, options),
+          sweep(program, parameters),
+          batch(program.batch_size * capacity),
+          partial_sums(program.partial_size) {}
+    Prepared(const Prepared&) = delete;
+};
+
+index_t checked_capacity(index_t capacity) {
+    if (capacity < 1)
+        throw std::invalid_argument("capacity: expected at least 1 sample, got " + std::to_string(capacity));
+    return capacity;
+}
+
+// Gathered rows are read where they lie if they stay in the second-level cache from one tile's columns to the next.
+constexpr index_t kMostBytesApart = 512 << 10;
+
+}  // namespace
+
+template <class T>
+struct Trainer<T>::State {
+    std::shared_ptr<Parameters<T>> parameters;
+    Shape input_shape;
+    index_t capacity;
+    std::uint64_t seed;
+    Lowered lowered;  // for training
+    BatchGatherer<T> gatherer;
+    std::uint64_t step = 0;
+
+    // Made when first needed.
+    std::unique_ptr<Prepared<T>> fused, apart, observed, steps[2];
+    Prepared<T>* last = nullptr;  // of the last forward()
+    Run<T> last_run;
+    Rows<T> input;
+    Buffer<T> last_x;
+
+    State(std::shared_ptr<Parameters<T>> given, const Shape& sample_shape, index_t batch_capacity,
+          std::uint64_t given_seed)
+        : parameters(std::move(given)),
+          input_shape(sample_shape),
+          capacity(checked_capacity(batch_capacity)),
+          seed(given_seed),
+          lowered(lower(parameters->layers(), sample_shape, true)),
+          gatherer(element_count(sample_shape), output_size(), capacity) {}
+
+    const Shape& output_shape() const { return lowered.graph.outputs[0].shape; }
+    index_t output_size() const { return element_count(output_shape()); }
+    index_t input_size() const { return element_count(input_shape); }
+
+    Prepared<T>& prepared(std::unique_ptr<Prepared<T>>& place, const ProgramOptions& options) {
+        if (!place) {
+            const Graph graph =
+                options.training ? lowered.graph : lower(parameters->layers(), input_shape, false).graph;
+            place = std::make_unique<Prepared<T>>(graph, *parameters, options, capacity);
+        }
+        return *place;
+    }
+    // That for a training pass, after which nothing of a forward() before is there.
+    Prepared<T>& for_objective(const Objective<T>& objective, bool watched) {
+        last = nullptr;
+        ProgramOptions options;
+        options.observed = watched;
+        if (watched) return prepared(observed, options);
+        options.fused_loss = !objective.custom;
+        return prepared(objective.custom ? apart : fused, options);
+    }
+
+    Run<T> run_of(Prepared<T>& prepared, index_t n, const Rows<T>& x) {
+        Run<T> run;
+        input = x;
+        run.inputs = &input;
+        run.n = n;
+        run.capacity = capacity;
+        run.batch = prepared.batch.data();
+        run.partial_sums = prepared.partial_sums.data();
+        run.gradients = parameters->gradients();
+        run.seed = seed;
+        run.step = step;
+        for (const auto& op : prepared.program.ops)
+            op->prepare(n >= kBatchWorthPreparing ? Preparation::batch : Preparation::once);
+        return run;
+    }
+    // Weights are transformed once for so many samples.
+    static constexpr index_t kBatchWorthPreparing = 4;
+
+    bool calls_custom_layers() const {
+        for (const Node& node : lowered.graph.nodes)
+            if (std::holds_alternative<CustomSpec>(node.operation)) return true;
+        return false;
+    }
+
+    // Forward, loss and backward, but for what the sweep does.
+    LossSums run_batch(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch, const Objective<T>& objective,
+                       double* seconds) {
+        if (objective.custom) return run_custom(prepared, run, batch, objective, seconds);
+        const LossSpec& loss = objective.loss;
+        const index_t outputs = output_size();
+        const double weight = sum_of_weights<T>(loss, batch.n, batch.targets);
+        const double divisor = loss_divisor(loss.kind, weight, outputs);
+        Scratch<SampleLoss> memory(batch.n);
+        SampleLoss* losses = memory.data();
+        auto loss_of_part = [&](index_t first, index_t count, const T* prediction, T* grad) {
+            const Stopwatch watch(seconds);
+            const Targets<T>& all = batch.targets;
+            const Targets<T> targets = {all.dense ? all.dense + first * outputs : nullptr,
+                                        all.labels ? all.labels + first : nullptr,
+                                        all.weights ? all.weights + first : nullptr};
+            loss_of_samples<T>(loss, 0, count, outputs, prediction, targets, divisor, grad, losses + first);
+        };
+        const LossOfSamples<T> of_samples(loss_of_part);
+        run.loss = &of_samples;
+        run_phases(prepared.program, run, 0, prepared.program.phases.size());
+        return sum_of_losses(batch.n, losses, weight);
+    }
+    LossSums run_custom(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch, const Objective<T>& objective,
+                        double* seconds) {
+        LossSums sums;
+        auto loss_of_part = [&](index_t, index_t count, const T* prediction, T* grad) {
+            const Stopwatch watch(seconds);
+            sums = objective.custom(count, prediction, batch.samples, grad);
+        };
+        const LossOfSamples<T> of_samples(loss_of_part);
+        run.loss = &of_samples;
+        run_phases(prepared.program, run, 0, prepared.program.phases.size());
+        return sums;
+    }
+
+    void update_statistics(Prepared<T>& prepared) {
+        for (const auto& op : prepared.program.ops) op->update_statistics();
+    }
+
+    // One update from a batch; false, with nothing changed, if the loss or a gradient is not finite and that matters.
+    bool train_batch(const Batch<T>& batch, const Objective<T>& objective, Optimizer<T>& optimizer,
+                     const EpochOptions<T>& options, LossSums& sums) {
+        Prepared<T>& prepared = for_objective(objective, options.observer != nullptr);
+        ++step;
+        Run<T> run = run_of(prepared, batch.n, batch.x);
+        run.observer = options.observer;
+        sums = run_batch(prepared, run, batch, objective, options.times ? &options.times->loss : nullptr);
+        const Stopwatch watch(options.times ? &options.times->update : nullptr);
+        const bool matters = options.on_nonfinite != OnNonFinite::ignore;
+        if (matters && !std::isfinite(sums.loss)) return false;
+        const double rate = optimizer.options.learning_rate;
+        if (rate != 0 && prepared.sweep.descends(optimizer.options) && prepared.sweep.descend(run, rate)) {
+            update_statistics(prepared);
+            ++optimizer.steps;
+            return true;
+        }
+        const auto findings = prepared.sweep.complete(run, {true, matters, optimizer.options.clip_norm > 0});
+        if (!findings.finite) return false;
+        update_statistics(prepared);
+        prepared.sweep.update(optimizer, findings.squares);
+        return true;
+    }
+
+    // Goes through a batch that is not finite once more, to find where it went bad.
+    std::string find_fault(const Batch<T>& batch, const Objective<T>& objective) {
+        for (index_t i = 0; i < batch.n; ++i)
+            if (!all_finite(input_size(), batch.x.row(i, input_size())))
+                return "sample " + std::to_string(batch.samples[i]) + " of the input";
+        Prepared<T>& prepared = for_objective(objective, true);
+        FaultFinder<T> finder(*parameters);
+        Run<T> run = run_of(prepared, batch.n, gathered(batch));
+        run.observer = &finder;
+        const LossSums sums = run_batch(prepared, run, batch, objective, nullptr);
+        const bool in_loss = finder.fault().empty() || (!finder.is_forward() && !std::isfinite(sums.loss));
+        return in_loss ? "the loss" : finder.fault();
+    }
+    // An observed program reads rows side by side.
+    Rows<T> gathered(const Batch<T>& batch) {
+        if (!batch.x.offsets) return batch.x;
+        last_x = Buffer<T>(batch.n * input_size());
+        for (index_t i = 0; i < batch.n; ++i)
+            std::copy_n(batch.x.row(i, input_size()), input_size(), last_x.data() + i * input_size());
+        return {last_x.data(), nullptr};
+    }
+
+    bool reads_rows_apart(Prepared<T>& prepared, index_t batch_size) const {
+        return prepared.program.reads_rows_apart() &&
+               batch_size * input_size() * static_cast<index_t>(sizeof(T)) <= kMostBytesApart;
+    }
+};
+
+template <class T>
+Trainer<T>::Trainer(std::shared_ptr<Parameters<T>> parameters, const Shape& sample_shape, index_t capacity,
+                    std::uint64_t seed)
+    : state_(std::make_unique<State>(std::move(parameters), sample_shape, capacity, seed)) {}
+
+template <class T>
+Trainer<T>::~Trainer() = default;
+
+template <class T>
+const Shape& Trainer<T>::input_shape() const {
+    return state_->input_shape;
+}
+template <class T>
+const Shape& Trainer<T>::output_shape() const {
+    return state_->output_shape();
+}
+template <class T>
+index_t Trainer<T>::capacity() const {
+    return state_->capacity;
+}
+template <class T>
+Parameters<T>& Trainer<T>::parameters() const {
+    return *state_->parameters;
+}
+template <class T>
+std::uint64_t& Trainer<T>::training_passes() {
+    return state_->step;
+}
+
+template <class T>
+const T* Trainer<T>::forward(index_t n, const Samples<T>& x, bool training) {
+    FlushDenormals flush;
+    State& s = *state_;
+    s.last = nullptr;  // should something throw
+    ProgramOptions options;
+    options.training = training;
+    options.input_gradient = true;
+    Prepared<T>& prepared = s.prepared(s.steps[training], options);
+    s.step += training;
+    // The caller's samples may change before backward reads them.
+    if (s.last_x.size() < n * s.input_size()) s.last_x = Buffer<T>(s.capacity * s.input_size());
+    std::copy_n(s.gatherer.numbers(x, 0, n), n * s.input_size(), s.last_x.data());
+    s.last_run = s.run_of(prepared, n, {s.last_x.data(), nullptr});
+    run_phases(prepared.program, s.last_run, 0, prepared.program.first_backward - 1);
+    s.last = &prepared;
+    return rows_at(s.last_run, prepared.program.outputs[0]).data;
+}
+
+template <class T>
+void Trainer<T>::backward(index_t n, const T* grad, T* grad_x) {
+    State& s = *state_;
+    if (!s.last || n != s.last_run.n)
+        throw std::invalid_argument("grad: expected the " + std::to_string(s.last ? s.last_run.n : 0) +
+                                    " samples of the last forward pass, got " + std::to_string(n));
+    FlushDenormals flush;
+    const Program<T>& program = s.last->program;
+    Buffer<T> unwanted(grad_x ? 0 : n * s.input_size());
+    s.last_run.input_gradient = grad_x ? grad_x : unwanted.data();
+    T* to = s.last->batch.data() + program.output_gradient.offset * s.capacity;
+    std::copy_n(grad, n * s.output_size(), to);
+    run_phases(program, s.last_run, program.first_backward, program.phases.size());
+    s.last->sweep.complete(s.last_run, {});
+}
+
+template <class T>
+LossSums Trainer<T>::gradients(index_t n, const Samples<T>& x, const Objective<T>& objective) {
+    FlushDenormals flush;
+    State& s = *state_;
+    std::vector<std::int64_t> samples(static_cast<std::size_t>(n));
+    std::iota(samples.begin(), samples.end(), 0);
+    Batch<T> batch{n, {s.gatherer.numbers(x, 0, n), nullptr}, objective.targets, samples.data()};
+    Prepared<T>& prepared = s.for_objective(objective, false);
+    ++s.step;
+    Run<T> run = s.run_of(prepared, n, batch.x);
+    const LossSums sums = s.run_batch(prepared, run, batch, objective, nullptr);
+    prepared.sweep.complete(run, {true});
+    return sums;
+}
+
+template <class T>
+EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objective<T>& objective,
+                                  const std::int64_t* order, Optimizer<T>& optimizer,
+                                  const EpochOptions<T>& options) {
+    State& s = *state_;
+    if (options.batch_size < 1 || options.batch_size > s.capacity)
+        throw std::invalid_argument("batch_size: expected 1 to " + std::to_string(s.capacity) + ", got " +
+                                    std::to_string(options.batch_size));
+    FlushDenormals flush;
+    Ticker ticker;
+    EpochSums total;
+    const bool apart =
+        !options.observer && s.reads_rows_apart(s.for_objective(objective, false), options.batch_size);
+    const auto epoch = [&] {
+        for (index_t number = 0; total.samples < n; ++number) {
+            if (number > 0 && options.between_batches) options.between_batches();
+            if (options.learning_rates) optimizer.options.learning_rate = options.learning_rates[number];
+            const index_t now = std::min(options.batch_size, n - total.samples);
+            Batch<T> batch;
+            {
+                const Stopwatch watch(options.times ? &options.times->gather : nullptr);
+                batch = s.gatherer.gather(now, x, objective.targets, order + total.samples, apart);
+            }
+            LossSums sums;
+            if (!s.train_batch(batch, objective, optimizer, options, sums)) {
+                if (total.fault.empty())
+                    total.fault = "batch " + std::to_string(number + 1) + ": " + s.find_fault(batch, objective);
+                if (options.on_nonfinite == OnNonFinite::stop) break;
+                total.skipped += now;
+                sums = {};
+            }
+            if (options.losses)
+                options.losses[number] = sums.loss / loss_divisor(objective.loss.kind, sums.weight, s.output_size());
+            total.loss += sums.loss;
+            total.hits += sums.hits;
+            total.weight += sums.weight;
+            total.samples += now;
+            if (options.report && ticker.due() && !options.report(total)) break;
+        }
+    };
+    // The program around the library may have threads of its own at work in its layers and losses.
+    if (objective.custom || s.calls_custom_layers())
+        epoch();
+    else
+        parallel_region(num_threads(), epoch);
+    return total;
+}
+
+template class Trainer<float>;
+template class Trainer<double>;
+
+}  // namespace ranvier

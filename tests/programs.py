@@ -1,0 +1,26 @@
+"""Programs in processes of their own, for what may crash, hang or be interrupted."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+
+def run(code, timeout=120, **environment):
+    """Run a program; return its exit status, which is negative for a signal, its output and its errors."""
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return result.returncode, result.stdout.strip(), result.stderr
+
+
+def succeeds(code, timeout=120):
+    """Assert that a program comes to its end without an error; return its output."""
+    status, output, errors = run(code, timeout)
+    assert status == 0, f"exit status {status}\n{output}\n{errors}"
+    return output

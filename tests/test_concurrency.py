@@ -1,0 +1,418 @@
+"""Threads that use one network at once, interruptions, and passes that end in the middle."""
+
+import threading
+
+import numpy as np
+import pytest
+import ranvier as rv
+from programs import succeeds
+
+RNG = np.random.default_rng(0)
+
+
+def in_threads(works):
+    """Run functions at once, each in a thread, and raise what one raised."""
+    errors = []
+
+    def guarded(work):
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def changed(net, before):
+    """Wait until the parameters are others than those, so that an epoch is under way."""
+    flat = net.engine.parameters.flat_values
+    while np.array_equal(flat, before):
+        pass
+
+
+def number_of_others(outputs, last):
+    """Count the outputs that are not of the weights at the end: they were made in the midst of the training."""
+    return sum(not np.array_equal(output, last) for output in outputs)
+
+
+# --- predictions while the network is trained -------------------------------------------------------------------
+
+BATCH, BATCHES, FEATURES = 256, 300, 24
+
+
+def long_epoch(optimizer):
+    """A network, and what makes an epoch of seconds without a call of Python."""
+    rng = np.random.default_rng(1)
+    net = rv.Network([rv.Linear(FEATURES, 512), rv.Tanh(), rv.Linear(512, 512), rv.Tanh(), rv.Linear(512, 64)], seed=0)
+    x = rng.standard_normal((BATCH * BATCHES, FEATURES)).astype(np.float32)
+    y = rng.integers(0, 64, len(x))
+    return net, x, y, dict(batch_size=BATCH, optimizer=optimizer, shuffle=False, progress=False)
+
+
+@pytest.mark.parametrize("samples", [1, 40, 300])
+def test_predictions_do_not_wait_for_an_epoch_and_are_of_one_set_of_weights(samples):
+    net, x, y, options = long_epoch(rv.SGD(0.05))
+    probe = np.random.default_rng(2).standard_normal((samples, FEATURES)).astype(np.float32)
+    start = net.engine.parameters.flat_values.copy()
+    outputs, done = [], threading.Event()
+
+    def train():
+        net.fit(x, y, **options)
+        done.set()
+
+    def predict():
+        changed(net, start)
+        while not done.is_set():
+            outputs.append(net.predict(probe).copy())
+
+    in_threads([train, predict])
+    assert number_of_others(outputs, net.predict(probe)) >= 5
+    # The same training batch by batch, and what each set of weights on the way predicts.
+    twin, *_ = long_epoch(None)
+    allowed = {twin.predict(probe).tobytes()}
+    for first in range(0, len(x), BATCH):
+        twin.fit(x[first : first + BATCH], y[first : first + BATCH], **options)
+        allowed.add(twin.predict(probe).tobytes())
+    assert len(allowed) == BATCHES + 1
+    np.testing.assert_array_equal(net.engine.parameters.flat_values, twin.engine.parameters.flat_values)
+    assert all(np.isfinite(output).all() for output in outputs)
+    assert all(output.tobytes() in allowed for output in outputs)
+
+
+def test_columns_that_are_equal_at_any_moment_are_predicted_so():
+    # Equal starts, equal targets: all outputs are the same number after each batch, and it changes a lot.
+    net = rv.Network([rv.Linear(1, 4096)], seed=0)
+    for value in net.parameters().values():
+        value[...] = 0
+    x, y = np.ones((4000, 1), np.float32), np.full((4000, 4096), 1e6, np.float32)
+    start = net.engine.parameters.flat_values.copy()
+    outputs, done = [], threading.Event()
+
+    def train():
+        net.fit(x, y, batch_size=1, loss=rv.QuadraticLoss(), optimizer=rv.SGD(1e-4), progress=False)
+        done.set()
+
+    def predict():
+        changed(net, start)
+        while not done.is_set():
+            outputs.append(net.predict(x[:1]).copy())
+
+    in_threads([train, predict])
+    assert number_of_others(outputs, net.predict(x[:1])) >= 5
+    assert all((output == output[0, 0]).all() and np.isfinite(output).all() for output in outputs)
+
+
+@pytest.mark.parametrize("optimizer", [rv.SGD(0.05), rv.Adam()], ids=["descent", "adam"])
+def test_predictions_of_any_size_do_not_disturb_training(optimizer):
+    x = RNG.standard_normal((200000, 20)).astype(np.float32)
+    y = RNG.integers(0, 5, len(x))
+    layers = [rv.Linear(20, 64), rv.ReLU(), rv.Dropout(0.3), rv.BatchNorm1d(64), rv.Linear(64, 5)]
+    disturbed, quiet = rv.Network(layers, seed=0), rv.Network(layers, seed=0)
+    options = dict(epochs=3, batch_size=20, optimizer=optimizer, progress=False)
+    done = threading.Event()
+    start = disturbed.engine.parameters.flat_values.copy()
+
+    def train():
+        disturbed.fit(x, y, **options)
+        done.set()
+
+    def predict():
+        changed(disturbed, start)
+        while not done.is_set():
+            for samples in (300, 1, 20, 257, 7):
+                disturbed.predict(x[:samples])
+                disturbed.evaluate(x[:samples], y[:samples])
+
+    in_threads([train, predict])
+    quiet.fit(x, y, **options)
+    for name, value in quiet.state_dict().items():
+        np.testing.assert_array_equal(disturbed.state_dict()[name], value)
+    assert disturbed.history.loss == quiet.history.loss
+    assert disturbed.engine.training_passes == quiet.engine.training_passes
+
+
+class Halved:
+    """A layer of one's own."""
+
+    def forward(self, x):
+        return x / 2
+
+    def backward(self, grad):
+        return grad / 2
+
+
+NETWORKS = {
+    "dense": ([rv.Linear(48, 32), rv.ReLU(), rv.Dropout(0.2), rv.Linear(32, 5), rv.Softmax()], (48,)),
+    "images": ([rv.Conv2d(3, 4, 3), rv.ReLU(), rv.MaxPool2d(2), rv.Flatten(), rv.Linear(4, 3)], (3, 4, 4)),
+    "own layer": ([rv.Linear(48, 32), Halved(), rv.Residual([rv.Linear(32, 32), Halved()])], (48,)),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_predictions_in_several_threads_have_the_serial_bits(kind):
+    layers, shape = NETWORKS[kind]
+    net = rv.Network(layers, seed=0)
+    samples = [RNG.standard_normal((n, *shape)).astype(np.float32) for n in (1, 2, 17, 256, 300, 1000)]
+    targets = [RNG.standard_normal((len(x), *net.predict(x).shape[1:])).astype(np.float32) for x in samples]
+    loss = rv.MSELoss()
+    expected = [net.predict(x).copy() for x in samples]
+    evaluations = [net.evaluate(x, y, loss=loss) for x, y in zip(samples, targets, strict=True)]
+    wrong = []
+
+    def work(number):
+        for i in range(40):
+            k = (number * 5 + i) % len(samples)
+            if not np.array_equal(net.predict(samples[k]), expected[k]):
+                wrong.append(("predict", k))
+            if net.evaluate(samples[k], targets[k], loss=loss) != evaluations[k]:
+                wrong.append(("evaluate", k))
+
+    in_threads([lambda number=number: work(number) for number in range(4)])
+    assert not wrong
+
+
+# --- Ctrl-C -----------------------------------------------------------------------------------------------------
+
+LONG = """
+    import os, signal, threading
+    import numpy as np
+    import ranvier as rv
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((256 * 400, 24)).astype(np.float32)
+    y = rng.integers(0, 64, len(x))
+    net = rv.Network([rv.Linear(24, 512), rv.Tanh(), rv.Linear(512, 512), rv.Tanh(), rv.Linear(512, 64)], seed=0)
+    flat = net.engine.parameters.flat_values
+    start = flat.copy()
+
+    def under_way():
+        while np.array_equal(flat, start):
+            pass
+
+    def interrupt():
+        under_way()
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_fit_is_interrupted_within_an_epoch():
+    succeeds(
+        LONG
+        + """
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        net.fit(x, y, batch_size=256, progress=False)
+    except KeyboardInterrupt:
+        assert net.history.loss == []
+    else:
+        raise SystemExit("no interrupt")
+    before = net.predict(x[:300]).copy()
+    assert np.isfinite(before).all()
+    history = net.fit(x[:512], y[:512], batch_size=256, progress=False)
+    assert len(history.loss) == 1 and not np.array_equal(net.predict(x[:300]), before)
+    """
+    )
+
+
+def test_a_prediction_is_interrupted_while_another_thread_trains():
+    succeeds(
+        LONG
+        + """
+    done = threading.Event()
+
+    def train():
+        net.fit(x, y, batch_size=256, progress=False)
+        done.set()
+
+    trainer = threading.Thread(target=train)
+    trainer.start()
+    threading.Thread(target=interrupt, daemon=True).start()
+    under_way()
+    try:
+        while not done.is_set():
+            net.predict(x[:300])
+        raise SystemExit("no interrupt")
+    except KeyboardInterrupt:
+        pass
+    # The training goes on: the interrupt came in the midst of it.
+    now = flat.copy()
+    while np.array_equal(flat, now) and not done.wait(0.001):
+        pass
+    assert not np.array_equal(flat, now), "interrupted behind the epoch"
+    trainer.join()
+    assert np.isfinite(net.predict(x[:300])).all()
+    assert len(net.history.loss) == 1
+    """
+    )
+
+
+# --- the profile ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("samples", [1, 30, 300])
+def test_a_profile_and_predictions_at_once(samples):
+    succeeds(
+        f"""
+    import threading
+    import numpy as np
+    import ranvier as rv
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(({samples}, 20)).astype(np.float32), rng.integers(0, 5, {samples})
+    many, labels = rng.standard_normal((300, 20)).astype(np.float32), rng.integers(0, 5, 300)
+    net = rv.Network([rv.Linear(20, 64), rv.ReLU(), rv.Dropout(0.5), rv.BatchNorm1d(64), rv.Linear(64, 5)], seed=0)
+    expected, evaluation = net.predict(x).copy(), net.evaluate(x, y)
+    done = threading.Event()
+
+    def profile():
+        for _ in range(200):
+            layers = net.profile(many, labels, batch_size=30, seconds=0.0005).layers
+            assert [layer.path for layer in layers] == ["0", "2", "3", "4"], layers
+        done.set()
+
+    errors = []
+
+    def guarded():
+        try:
+            profile()
+        except BaseException as error:
+            errors.append(error)
+            done.set()
+
+    thread = threading.Thread(target=guarded)
+    thread.start()
+    wrong = 0
+    while not done.is_set():
+        wrong += not np.array_equal(net.predict(x), expected)
+        wrong += net.evaluate(x, y) != evaluation
+    thread.join()
+    assert not errors, errors
+    assert not wrong, wrong
+    assert np.array_equal(net.predict(x), expected)
+    """
+    )
+
+
+# --- passes that end in the middle ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", ["RuntimeError", "KeyboardInterrupt"])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("optimizer", ["SGD(0.1)", "Adam()"])
+def test_an_error_while_a_fault_is_being_found_leaves_no_trace(optimizer, direction, error):
+    succeeds(
+        f"""
+    import threading
+    import numpy as np
+    import ranvier as rv
+
+    class Layer:
+        armed = False
+
+        def __init__(self):
+            self.passes = {{"forward": 0, "backward": 0}}
+
+        def forward(self, x):
+            return self.answer("forward", x)
+
+        def backward(self, grad):
+            return self.answer("backward", grad)
+
+        def answer(self, direction, values):
+            if not self.armed or len(values) == 1:  # a single one is the trial of the shape
+                return 2 * values
+            self.passes[direction] += 1
+            return self.armed_answer(direction, 2 * values)
+
+    class Faulty(Layer):
+        "Gives NaN, in the direction of the test."
+
+        def armed_answer(self, direction, values):
+            return values * np.nan if direction == "{direction}" else values
+
+    class Stopping(Layer):
+        "Raises the second time, when the fault is looked for, and before it is found."
+
+        def armed_answer(self, direction, values):
+            if direction == "{direction}" and self.passes[direction] == 2:
+                raise {error}("while looking")
+            return values
+
+    def network(first, second):
+        inner = [rv.Residual([rv.Linear(8, 8), first]), rv.BatchNorm1d(8), rv.Dropout(0.3), second]
+        return rv.Network([rv.Linear(6, 8), *inner, rv.Linear(8, 3)], seed=0)
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((60, 6)).astype(np.float32), rng.integers(0, 3, 60)
+    faulty, stopping = Faulty(), Stopping()
+    pair = (stopping, faulty) if "{direction}" == "forward" else (faulty, stopping)
+    net, twin = network(*pair), network(Layer(), Layer())
+    faulty.armed = stopping.armed = True
+    raised = []
+
+    def fit():
+        try:
+            net.fit(x, y, batch_size=20, optimizer=rv.{optimizer}, progress=False)
+        except {error} as caught:
+            raised.append(str(caught))
+
+    # In a thread whose stack is so large that the system takes it back: what lay there can be used no more.
+    threading.stack_size(1 << 26)
+    thread = threading.Thread(target=fit)
+    thread.start()
+    thread.join()
+    assert raised == ["while looking"], raised
+    faulty.armed = stopping.armed = False
+    for name, value in twin.state_dict().items():
+        assert np.array_equal(net.state_dict()[name], value), name
+    for samples in (1, 20, 60, 20):
+        assert np.array_equal(net.predict(x[:samples]), twin.predict(x[:samples]))
+        assert net.evaluate(x[:samples], y[:samples]) == twin.evaluate(x[:samples], y[:samples])
+    history = net.fit(x, y, epochs=3, batch_size=20, optimizer=rv.{optimizer}, progress=False)
+    assert np.isfinite(history.loss).all()
+    """
+    )
+
+
+@pytest.mark.parametrize("error", ["RuntimeError", "KeyboardInterrupt"])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_an_error_in_a_pass_leaves_no_trace(direction, error):
+    class Stopping(Halved):
+        armed = False
+
+        def forward(self, x):
+            if self.armed and direction == "forward":
+                raise kind("stopped")
+            return super().forward(x)
+
+        def backward(self, grad):
+            if self.armed and direction == "backward":
+                raise kind("stopped")
+            return super().backward(grad)
+
+    kind = {"RuntimeError": RuntimeError, "KeyboardInterrupt": KeyboardInterrupt}[error]
+    x, y = RNG.standard_normal((60, 6)).astype(np.float32), RNG.integers(0, 3, 60)
+    layer = Stopping()
+    net, twin = (
+        rv.Network([rv.Linear(6, 8), own, rv.BatchNorm1d(8), rv.Linear(8, 3)], seed=0) for own in (layer, Halved())
+    )
+    layer.armed = True
+    for use in (
+        lambda: net.fit(x, y, progress=False),
+        lambda: net.gradients(x, y),
+        *([lambda: net.predict(x), lambda: net.evaluate(x, y)] if direction == "forward" else []),
+    ):
+        with pytest.raises(kind, match="stopped"):
+            use()
+    layer.armed = False
+    for name, value in twin.state_dict().items():
+        np.testing.assert_array_equal(net.state_dict()[name], value)
+    np.testing.assert_array_equal(net.predict(x), twin.predict(x))
+    for name, value in twin.gradients(x, y).items():
+        np.testing.assert_array_equal(net.gradients(x, y)[name], value)
