@@ -510,8 +510,8 @@ class Network(LectureNotes):
     ) -> Profile:
         """Measure how long each layer takes in training, forward and backward, and against the machine's peak.
 
-        Batches are taken layer by layer, each with all threads; training may let threads take portions of a batch
-        through several layers by themselves, which is a little faster.
+        Each layer takes the whole batch, with all threads; training lets threads take micro-batches through several
+        layers by themselves, which is a little faster.
 
         Parameters
         ----------
