@@ -6,6 +6,7 @@
 
 #include <chrono>
 
+#include "../nn/passes/passes.h"
 #include "../platform/denormals.h"
 #include "bindings.h"
 #include "checked_copy.h"
@@ -270,6 +271,7 @@ py::tuple profile(PyTrainer& self, const py::handle& x, const py::handle& target
 }  // namespace
 
 void bind_trainer(py::module_& m) {
+    m.def("_set_disabled_passes", &set_disabled_passes, py::arg("names"));
     py::class_<PyTrainer>(m, "Trainer",
                           "What trains a network on samples of one shape, in batches up to a capacity.")
         .def(py::init<const PyParameters&, const Shape&, index_t, std::uint64_t>(), py::arg("parameters"),
