@@ -31,8 +31,9 @@ struct PyPredictor {
                 // A layer of Python's own is tried, in which its network must not be trained.
                 py::gil_scoped_release release;
                 const PassLock::Reading pass(*parameters.lock, &throw_if_interrupted);
+                const bool copies = frozen && !parameters.frozen;
                 auto predictor =
-                    std::make_unique<Predictor<T>>(frozen ? p->frozen_copy() : p, input_shape,
+                    std::make_unique<Predictor<T>>(copies ? p->frozen_copy() : p, input_shape,
                                                    frozen ? Weights::frozen : Weights::live, threads);
                 if (frozen) predictor->prepare(1);
                 any = std::move(predictor);

@@ -27,6 +27,7 @@ struct PyTrainer {
 
     PyTrainer(const PyParameters& parameters, const Shape& input_shape, index_t capacity, std::uint64_t seed)
         : lock(parameters.lock) {
+        parameters.require_changeable();
         std::visit(
             [&](const auto& p) {
                 using T = std::remove_reference_t<decltype(*p->values())>;
