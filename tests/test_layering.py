@@ -63,7 +63,7 @@ def test_python_imports_go_down():
 # Folder of cpp/ (or the public header's name): the storey that it belongs to.
 STOREYS = {"platform": 1, "kernels": 2, "nn": 3, "bindings": 4}
 HEADERS = {
-    1: {"array", "cpu", "memory", "random", "threads"},
+    1: {"array", "cpu", "memory", "random", "sizes", "threads"},
     2: {
         "activation",
         "augment",
