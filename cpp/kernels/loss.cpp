@@ -162,8 +162,8 @@ private:
     void turn_back(index_t samples, const T* columns, T* rows) const {
         const T zeros[kMostLanes<T>] = {};
         if (outputs_ > 1)
-            kernels<T>().plane->scatter_lanes(samples, outputs_, columns, kernels<T>().plane->lanes, zeros, rows,
-                                              outputs_);
+            kernels<T>().plane->scatter_lanes(samples, outputs_, columns, kernels<T>().plane->lanes, zeros,
+                                              rows, outputs_);
         else
             std::copy_n(columns, samples, rows);
     }
