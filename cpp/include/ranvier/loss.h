@@ -57,9 +57,9 @@ struct LossSums {
 // of weights of 0 gives 1: the mean over nothing is 0.
 double loss_divisor(Loss loss, double weight, index_t outputs);
 
-// The same in three steps, for a batch whose samples are taken in portions: the sum of the samples' weights;
-// the losses of `count` samples from `first` on, with their gradients, given the divisor of the mean; and the
-// sums. All pointers are to the whole batch.
+// The same in three steps, for a batch whose samples are taken in micro-batches: the sum of the samples'
+// weights; the losses of `count` samples from `first` on, with their gradients, given the divisor of the
+// mean; and the sums. All pointers are to the whole batch.
 struct SampleLoss {
     double loss = 0;  // times the sample's weight
     bool hit = false;
