@@ -22,6 +22,17 @@ void shapes(benchmark::internal::Benchmark* b) {
     b->Args({1, 3, 64, 224, 7, 2, 3, 1});
     b->Args({8, 512, 512, 7, 3, 1, 1, 1});
     b->Args({8, 128, 128, 56, 3, 1, 1, 128});
+    // Micro-batches of small networks.
+    for (const index_t batch : {1, 4}) {
+        b->Args({batch, 3, 16, 32, 3, 1, 1, 1});
+        b->Args({batch, 16, 16, 32, 3, 1, 1, 1});
+        b->Args({batch, 16, 32, 32, 3, 2, 1, 1});
+        b->Args({batch, 32, 64, 16, 3, 2, 1, 1});
+        b->Args({batch, 64, 64, 8, 3, 1, 1, 1});
+        b->Args({batch, 32, 64, 16, 1, 2, 0, 1});
+        b->Args({batch, 128, 128, 4, 3, 1, 1, 1});
+        b->Args({batch, 128, 256, 4, 3, 2, 1, 1});
+    }
 }
 
 struct Problem {
@@ -57,13 +68,19 @@ struct Problem {
 
 void conv2d_forward(benchmark::State& state) {
     Problem p(state);
-    for (auto _ : state) ranvier::conv2d<float>(p.s, p.in(), p.weights(), nullptr, p.out());
+    ranvier::PreparedWeights<float> prepared;
+    ranvier::prepare_forward<float>(p.s, p.weights(), prepared);
+    for (auto _ : state)
+        ranvier::conv2d<float>(p.s, p.in(), p.weights(), nullptr, p.out(), ranvier::Activation::identity, 0,
+                               &prepared);
     p.report(state);
 }
 
 void conv2d_to_input(benchmark::State& state) {
     Problem p(state);
-    for (auto _ : state) ranvier::conv2d_backward_input<float>(p.s, p.out(), p.weights(), p.in());
+    ranvier::PreparedWeights<float> prepared;
+    ranvier::prepare_backward_input<float>(p.s, p.weights(), prepared);
+    for (auto _ : state) ranvier::conv2d_backward_input<float>(p.s, p.out(), p.weights(), p.in(), &prepared);
     p.report(state);
 }
 

@@ -13,8 +13,8 @@ std::atomic<Conv2dAlgorithm> requested{Conv2dAlgorithm::automatic};
 constexpr double kImageTransform = 8;   // gathering included
 constexpr double kOutputTransform = 5;  // of the outputs, or their gradient
 constexpr double kWeightTransform = 5;
-constexpr double kSumTraffic = 16;  // of the weights' gradient before its transform, to memory and back
-constexpr double kBatch = 4;        // images that are taken to share the weights' transform
+constexpr double kSumTraffic = 7;  // of the weights' gradient before its transform, to memory and back
+constexpr double kBatch = 4;       // images that are taken to share the weights' transform
 constexpr double kProductsPerCycle = 1.6;
 constexpr double kDirectProductsPerCycle = 1.7;
 

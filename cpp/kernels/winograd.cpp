@@ -19,6 +19,10 @@ constexpr index_t kBlockChannels = 64;
 // second-level cache.
 constexpr index_t kHeld = 192 << 10;
 constexpr index_t kLeastTiles = 24;
+// Of one image or two, threads share fewer tiles; or else output channels, if there are at least so many
+// weights.
+constexpr index_t kLeastSharedTiles = 8;
+constexpr index_t kSharedWeights = 384 << 10;
 // For few tiles, or weights that would not stay in the third-level cache, transformed weights are used up
 // block by block, and never meet in memory.
 constexpr index_t kFewTiles = 96;
@@ -140,7 +144,10 @@ public:
         const index_t tiles = s_.batch * grid_.rows * grid_.cols;
         const int threads = threads_for(static_cast<double>(tiles * grid_.squares()) *
                                         static_cast<double>(s_.in_channels * s_.out_channels) / 6);
-        const bool many_weights = grid_.squares() * s_.in_channels * s_.out_channels > kManyWeights;
+        const index_t weights = grid_.squares() * s_.in_channels * s_.out_channels;
+        const bool many_weights = weights > kManyWeights;
+        if (transformed_ && threads > 1 && tiles < 2 * kLeastSharedTiles && weights > kSharedWeights)
+            return run_by_channels(0, s_.batch * grid_.rows, threads);
         if (transformed_ || (tiles > kFewTiles && !many_weights)) return run_by_tiles(tiles, threads);
         const index_t rows = s_.batch * grid_.rows, portion = std::max<index_t>(1, kFewTiles / grid_.cols);
         for (index_t first = 0; first < rows; first += portion)
@@ -150,7 +157,8 @@ public:
 private:
     using WeightLayout = typename WinogradWeights<T>::Layout;
 
-    // All tiles of some rows first; then a task is a block of output channels, from its weights to the image.
+    // All tiles of some rows first; then a task is a block of output channels, from its weights (unless they
+    // are transformed) to the image.
     void run_by_channels(index_t first, index_t rows, int threads) const {
         const index_t plane = apart<T>(rows * grid_.cols * in_stride_);
         Scratch<T> memory(grid_.squares() * plane);
@@ -161,10 +169,14 @@ private:
         const index_t width = std::min(gemm_.tile_cols, out_);
         const WeightLayout layout = weights_.layout_of(width);
         parallel_for(ceil_div(s_.out_channels, width), threads, [&](index_t block) {
+            const index_t first_channel = block * width;
+            if (transformed_)
+                return outputs(images, first, rows, first_channel, std::min(width, out_ - first_channel),
+                               transformed_, weights_.all(), first_channel);
             Scratch<T> weights(weights_.size(layout));
             for (index_t o = 0; o < width; o += winograd_.lanes)
-                weights_.transform(block * width + o, layout, o, weights.data());
-            outputs(images, first, rows, block * width, width, weights.data(), layout, 0);
+                weights_.transform(first_channel + o, layout, o, weights.data());
+            outputs(images, first, rows, first_channel, width, weights.data(), layout, 0);
         });
     }
 
@@ -175,9 +187,9 @@ private:
         const T* weights = transformed_ ? transformed_ : memory.data();
         const index_t rows = s_.batch * grid_.rows;
         const index_t held = kHeld / (grid_.squares() * (in_stride_ + std::min(kBlockChannels, out_)));
-        const index_t shared = std::max(kLeastTiles, tiles / (4 * threads));
-        const index_t task_rows =
-            std::max<index_t>(1, std::clamp<index_t>(held, kLeastTiles, shared) / grid_.cols);
+        const index_t least = tiles < 2 * kLeastTiles && threads > 1 ? kLeastSharedTiles : kLeastTiles;
+        const index_t shared = std::max(least, tiles / (4 * threads));
+        const index_t task_rows = std::max<index_t>(1, std::clamp<index_t>(held, least, shared) / grid_.cols);
         parallel_for(ceil_div(rows, task_rows), threads, [&](index_t task) {
             const index_t first = task * task_rows, count = std::min(task_rows, rows - first);
             const index_t images_plane = apart<T>(count * grid_.cols * in_stride_);

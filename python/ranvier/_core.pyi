@@ -159,6 +159,8 @@ class Optimizer:
     steps: int  # updates done so far
     def step(self) -> None: ...  # one update from the gradients that are there
 
+def _set_disabled_passes(names: list[str]) -> None: ...  # for tests and measurements
+
 class Trainer:
     """What trains a network on samples of one shape, in batches up to a capacity.
 

@@ -199,16 +199,60 @@ TEST_P(Conv2d, PreparedWeightsGiveTheSameBits) {
 }
 
 TEST_P(Conv2d, GivesTheSameBitsAtAnyThreadCount) {
-    const Conv2dShape shape = shape_of(3, 16, 24, 40, 40, 3, 1, 1, 1, 1);
-    Problem<float> p(shape);
-    std::vector<std::vector<float>> results;
-    for (int threads : {1, 2, 3, 4}) {
-        ranvier::set_num_threads(threads);
-        ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, p.y.view());
-        results.push_back(p.y.memory);
+    for (const Conv2dShape& shape :
+         {shape_of(3, 16, 24, 40, 40, 3, 1, 1, 1, 1), shape_of(5, 16, 24, 40, 40, 3, 2, 1, 1, 1),
+          shape_of(1, 32, 40, 16, 16, 3, 1, 1, 1, 1), shape_of(1, 64, 72, 8, 8, 3, 1, 1, 1, 1),
+          shape_of(9, 130, 96, 4, 4, 3, 2, 1, 1, 1)}) {
+        Problem<float> p(shape);
+        ranvier::PreparedWeights<float> forward, back;
+        ranvier::prepare_forward<float>(shape, p.w.view(), forward);
+        ranvier::prepare_backward_input<float>(shape, p.w.view(), back);
+        std::vector<std::vector<float>> results;
+        for (int threads : {1, 2, 3, 4}) {
+            ranvier::set_num_threads(threads);
+            Problem<float> got(shape);
+            std::vector<float> bias(static_cast<std::size_t>(shape.out_channels));
+            ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, got.y.view(),
+                                   ranvier::Activation::identity, 0.0f, &forward);
+            ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), got.x.view(), &back);
+            ranvier::conv2d_backward_weights<float>(shape, p.grad.view(), p.x.view(), got.w.view(),
+                                                    bias.data());
+            std::vector<float> all = got.y.memory;
+            for (const auto* part : {&got.x.memory, &got.w.memory, &bias})
+                all.insert(all.end(), part->begin(), part->end());
+            results.push_back(all);
+        }
+        ranvier::set_num_threads(0);
+        for (const auto& result : results) EXPECT_EQ(result, results[0]);
     }
-    ranvier::set_num_threads(0);
-    for (const auto& result : results) EXPECT_EQ(result, results[0]);
+}
+
+// An image's outputs, and its gradient, in a batch are those that it has alone.
+TEST_P(Conv2d, AnImageDoesNotDependOnItsBatch) {
+    for (const Conv2dShape& shape :
+         {shape_of(7, 16, 24, 11, 10, 3, 2, 1, 1, 1), shape_of(7, 40, 33, 2, 2, 3, 1, 1, 1, 1),
+          shape_of(7, 32, 40, 16, 16, 3, 1, 1, 1, 1)}) {
+        Problem<float> p(shape);
+        ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, p.y.view());
+        Problem<float> back(shape);
+        ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), back.x.view());
+        Conv2dShape one = shape;
+        one.batch = 1;
+        for (index_t n = 0; n < shape.batch; ++n) {
+            Problem<float> alone(one);
+            Images<float> x = p.x.view(), grad = p.grad.view();
+            x.data += n * x.strides[0];
+            grad.data += n * grad.strides[0];
+            ranvier::conv2d<float>(one, x, p.w.view(), nullptr, alone.y.view());
+            ranvier::conv2d_backward_input<float>(one, grad, p.w.view(), alone.x.view());
+            for (std::size_t i = 0; i < alone.y.memory.size(); ++i)
+                ASSERT_EQ(alone.y.memory[i],
+                          p.y.memory[static_cast<std::size_t>(n) * alone.y.memory.size() + i]);
+            for (std::size_t i = 0; i < alone.x.memory.size(); ++i)
+                ASSERT_EQ(alone.x.memory[i],
+                          back.x.memory[static_cast<std::size_t>(n) * alone.x.memory.size() + i]);
+        }
+    }
 }
 
 TEST(Conv2dShape, RefusesWhatMakesNoSense) {

@@ -34,8 +34,9 @@ enum class Conv2dAlgorithm { automatic, direct, winograd_2, winograd_4 };
 // For the whole process. Meant for tests and benchmarks.
 void set_conv2d_algorithm(Conv2dAlgorithm algorithm);
 
-// Weights in the form in which some algorithms read them, made once for several calls: for the forward pass,
-// or for the gradient to the input, of a shape whatever its batch. Empty for the other algorithms.
+// Weights in the form in which the algorithm reads them, made once for several calls: for the forward pass,
+// or for the gradient to the input, of a shape whatever its batch. Empty for what reads them where they lie.
+// Calls only read it, so any number of threads may share one.
 template <class T>
 struct PreparedWeights {
     Buffer<T> transformed;
