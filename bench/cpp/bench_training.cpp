@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "ranvier/plan.h"
+#include "ranvier/trainer.h"
 
 namespace {
 
@@ -14,7 +14,7 @@ using namespace ranvier;
 void epoch(benchmark::State& state, const std::vector<LayerSpec>& layers, const Shape& sample,
            index_t samples, index_t batch, const UpdateOptions& update) {
     const auto parameters = std::make_shared<Parameters<float>>(layers);
-    Plan<float> plan(parameters, sample, batch, 0);
+    Trainer<float> trainer(parameters, sample, batch, 0);
     Optimizer<float> optimizer(update, parameters->size());
     std::vector<float> x(samples * 784, 0.5f);
     std::vector<std::int64_t> labels(samples), order(samples);
@@ -25,7 +25,8 @@ void epoch(benchmark::State& state, const std::vector<LayerSpec>& layers, const 
     const Objective<float> objective = {Loss::softmax_cross_entropy, {nullptr, labels.data()}, {}};
     EpochOptions<float> options;
     options.batch_size = batch;
-    for (auto _ : state) plan.train_epoch(samples, {x.data()}, objective, order.data(), optimizer, options);
+    for (auto _ : state)
+        trainer.train_epoch(samples, {x.data()}, objective, order.data(), optimizer, options);
     state.SetItemsProcessed(state.iterations() * samples);
 }
 

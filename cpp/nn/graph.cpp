@@ -31,9 +31,13 @@ bool Graph::is_output(int value) const {
 std::string text_of(const Graph& graph) {
     std::string text;
     for (const Node& node : graph.nodes) {
-        text += "v" + std::to_string(node.output) + " = " + node.path + " " + node.name + " (";
-        for (std::size_t i = 0; i < node.inputs.size(); ++i)
-            text += (i ? ", v" : "v") + std::to_string(node.inputs[i].value);
+        text += 'v';
+        text += std::to_string(node.output);
+        text += " = " + node.path + " " + node.name + " (";
+        for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+            text += i ? ", v" : "v";
+            text += std::to_string(node.inputs[i].value);
+        }
         text += ")\n";
     }
     return text;

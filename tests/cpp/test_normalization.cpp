@@ -28,50 +28,184 @@ std::vector<T> numbers(index_t n, unsigned seed, double shift = 0) {
 using Normalization = EachIsa;
 RANVIER_EACH_ISA(Normalization);
 
+// Which samples of a batch make a part.
+struct Part {
+    index_t first, count;
+};
+using Parts = std::vector<Part>;
+
+// The whole; its halves; and a part of one sample, another of at most 3, and the rest.
+std::vector<Parts> ways_to_part(index_t n) {
+    std::vector<Parts> ways = {{{0, n}}};
+    if (n > 1) ways.push_back({{0, n / 2}, {n / 2, n - n / 2}});
+    if (n > 4) ways.push_back({{0, 1}, {1, 3}, {4, n - 4}});
+    return ways;
+}
+
+struct Moments {
+    std::vector<double> mean, squares;
+    double count = 0;
+
+    explicit Moments(index_t channels)
+        : mean(static_cast<std::size_t>(channels)), squares(static_cast<std::size_t>(channels)) {}
+    ChannelMoments pointers() { return {mean.data(), squares.data()}; }
+};
+
+// Those of a batch by way of its parts.
 template <class T>
-void expect_batch_norm(const BatchNormShape& s, double tolerance) {
-    const index_t n = s.outer * s.channels * s.inner;
+Moments joined_moments(const BatchNormShape& s, const Parts& parts, const T* x) {
+    Moments total(s.channels);
+    for (const Part& part : parts) {
+        Moments own(s.channels);
+        batch_norm_moments<T>({part.count, s.channels, s.inner}, x + part.first * s.channels * s.inner,
+                              own.pointers());
+        const double count = static_cast<double>(part.count * s.inner);
+        if (part.first == 0) {
+            total = own;
+            total.count = count;
+        } else {
+            total.count = join_moments(s.channels, total.count, total.pointers(), count, own.pointers());
+        }
+    }
+    return total;
+}
+
+// A batch normalized by its parts, forward and backward, against the formula for the whole.
+template <class T>
+void expect_batch_norm(const BatchNormShape& s, const Parts& parts, double tolerance) {
+    const index_t n = s.outer * s.channels * s.inner, row = s.channels * s.inner;
     const auto x = numbers<T>(n, 1, 2), grad = numbers<T>(n, 2), gamma = numbers<T>(s.channels, 3),
                beta = numbers<T>(s.channels, 4);
-    std::vector<T> mean(s.channels), scale(s.channels), y(n), grad_x(n), grad_gamma(s.channels),
-        grad_beta(s.channels);
-    batch_norm_statistics<T>(s, x.data(), 1e-5, mean.data(), scale.data());
-    batch_norm<T>(s, x.data(), mean.data(), scale.data(), gamma.data(), beta.data(), y.data());
-    batch_norm_backward<T>(s, true, grad.data(), x.data(), mean.data(), scale.data(), gamma.data(),
-                           grad_x.data(), grad_gamma.data(), grad_beta.data());
     const double count = static_cast<double>(s.outer * s.inner);
+    const Moments moments = joined_moments(s, parts, x.data());
+    EXPECT_EQ(moments.count, count);
+    std::vector<T> mean(s.channels), scale(s.channels), shift(s.channels), y(n), grad_x(n);
+    for (index_t c = 0; c < s.channels; ++c) {
+        mean[c] = static_cast<T>(moments.mean[c]);
+        const double deviation = std::sqrt(moments.squares[c] / count + 1e-5);
+        scale[c] = static_cast<T>(gamma[c] / deviation);
+        shift[c] = static_cast<T>(beta[c] - moments.mean[c] * gamma[c] / deviation);
+    }
+    // What accumulation begins with is overwritten.
+    std::vector<double> sums(s.channels, 1e9), products(s.channels, 1e9);
+    for (const Part& part : parts) {
+        const BatchNormShape own = {part.count, s.channels, s.inner};
+        const index_t at = part.first * row;
+        batch_norm<T>(own, x.data() + at, scale.data(), shift.data(), y.data() + at);
+        batch_norm_gradient_sums<T>(own, grad.data() + at, x.data() + at, mean.data(), sums.data(),
+                                    products.data(), part.first > 0);
+    }
     for (index_t c = 0; c < s.channels; ++c) {
         const auto each = [&](auto&& body) {
             for (index_t i = 0; i < s.outer; ++i)
                 for (index_t j = 0; j < s.inner; ++j) body((i * s.channels + c) * s.inner + j);
         };
-        double sum = 0, squares = 0, of_grad = 0, of_product = 0;
+        double sum = 0, squares = 0, of_grad = 0, of_product = 0, size = 0;
         each([&](index_t at) { sum += x[at]; });
         const double m = sum / count;
         each([&](index_t at) { squares += (x[at] - m) * (x[at] - m); });
-        const double d = 1 / std::sqrt(squares / count + 1e-5);
         each([&](index_t at) {
             of_grad += grad[at];
-            of_product += grad[at] * (x[at] - m) * d;
+            of_product += static_cast<double>(grad[at]) * (x[at] - static_cast<double>(mean[c]));
+            size += std::abs(grad[at]) * (1 + std::abs(x[at]));
         });
-        EXPECT_NEAR(mean[c], m, tolerance);
-        EXPECT_NEAR(scale[c], d, tolerance * (1 + d));
-        EXPECT_NEAR(grad_beta[c], of_grad, tolerance * count);
-        EXPECT_NEAR(grad_gamma[c], of_product, tolerance * count);
+        EXPECT_NEAR(moments.mean[c], m, tolerance * (1 + std::abs(m)));
+        EXPECT_NEAR(moments.squares[c], squares, 10 * tolerance * (1 + squares));
+        EXPECT_NEAR(sums[c], of_grad, tolerance * size);
+        EXPECT_NEAR(products[c], of_product, tolerance * size);
+        const double d = 1 / std::sqrt(squares / count + 1e-5);
         each([&](index_t at) {
-            const double h = (x[at] - m) * d;
-            EXPECT_NEAR(y[at], h * gamma[c] + beta[c], 20 * tolerance);
-            EXPECT_NEAR(grad_x[at], gamma[c] * d * (grad[at] - of_grad / count - h * of_product / count),
-                        20 * tolerance * (1 + d));
+            EXPECT_NEAR(y[at], (x[at] - m) * d * gamma[c] + beta[c], 20 * tolerance * (1 + d));
         });
     }
 }
 
-TEST_P(Normalization, OfBatchesIsTheFormula) {
+TEST_P(Normalization, OfBatchesIsTheFormulaHoweverTheyAreParted) {
     for (const BatchNormShape& s : std::vector<BatchNormShape>{
-             {2, 1, 1}, {7, 5, 1}, {200, 67, 1}, {3, 2, 1}, {4, 3, 17}, {2, 5, 300}, {1, 2, 9000}}) {
-        expect_batch_norm<double>(s, 1e-12);
-        expect_batch_norm<float>(s, 2e-6);
+             {2, 1, 1}, {7, 5, 1}, {200, 67, 1}, {3, 2, 1}, {4, 3, 17}, {2, 5, 300}, {1, 2, 9000}})
+        for (const Parts& parts : ways_to_part(s.outer)) {
+            expect_batch_norm<double>(s, parts, 1e-13);
+            expect_batch_norm<float>(s, parts, 2e-6);
+        }
+}
+
+// A variance that is tiny beside the mean is lost by sums of squares, and kept by those about the mean.
+TEST_P(Normalization, MomentsOfPartsFarFromZero) {
+    const BatchNormShape s = {64, 3, 5};
+    for (double shift : {1e3, 1e6}) {
+        const auto x = numbers<double>(s.outer * s.channels * s.inner, 5, shift);
+        const Moments whole = joined_moments(s, {{0, 64}}, x.data());
+        Parts singles;
+        for (index_t i = 0; i < s.outer; ++i) singles.push_back({i, 1});
+        for (const Parts& parts : {singles, Parts{{0, 7}, {7, 50}, {57, 7}}}) {
+            const Moments got = joined_moments(s, parts, x.data());
+            for (index_t c = 0; c < s.channels; ++c) {
+                EXPECT_NEAR(got.mean[c], whole.mean[c], 1e-14 * shift);
+                EXPECT_NEAR(got.squares[c], whole.squares[c], 1e-14 * shift * whole.squares[c]);
+            }
+        }
+    }
+}
+
+template <class T>
+void expect_input_gradient(const BatchNormShape& s, double tolerance) {
+    const index_t n = s.outer * s.channels * s.inner;
+    const auto x = numbers<T>(n, 1, 2), grad = numbers<T>(n, 2), a = numbers<T>(s.channels, 3),
+               b = numbers<T>(s.channels, 4), c = numbers<T>(s.channels, 5);
+    std::vector<T> apart(n), in_place = grad;
+    batch_norm_input_gradient<T>(s, grad.data(), x.data(), a.data(), b.data(), c.data(), apart.data());
+    batch_norm_input_gradient<T>(s, in_place.data(), x.data(), a.data(), b.data(), c.data(), in_place.data());
+    EXPECT_EQ(in_place, apart);
+    for (index_t i = 0; i < n; ++i) {
+        const index_t k = i / s.inner % s.channels;
+        const double wanted = static_cast<double>(a[k]) * grad[i] + static_cast<double>(b[k]) * x[i] + c[k];
+        const double size = std::abs(a[k] * grad[i]) + std::abs(b[k] * x[i]) + std::abs(c[k]);
+        ASSERT_NEAR(apart[i], wanted, tolerance * size) << i;
+    }
+}
+
+TEST_P(Normalization, InputGradientIsTheSumOfItsTerms) {
+    for (const BatchNormShape& s : std::vector<BatchNormShape>{
+             {1, 1, 1}, {7, 5, 1}, {200, 67, 1}, {4, 3, 17}, {2, 5, 300}, {1, 2, 9000}, {0, 3, 4}}) {
+        expect_input_gradient<double>(s, 1e-15);
+        expect_input_gradient<float>(s, 4e-7);
+    }
+}
+
+// The coefficients as the batch's sums make them: then the gradient is that of central differences.
+TEST_P(Normalization, OfBatchesHasTheGradientOfCentralDifferences) {
+    const BatchNormShape s = {6, 2, 3};
+    const index_t n = s.outer * s.channels * s.inner;
+    const double count = static_cast<double>(s.outer * s.inner), epsilon = 1e-3;
+    auto x = numbers<double>(n, 1, 2);
+    const auto grad = numbers<double>(n, 2);
+    const auto objective = [&] {
+        const Moments moments = joined_moments(s, {{0, s.outer}}, x.data());
+        double sum = 0;
+        for (index_t i = 0; i < n; ++i) {
+            const index_t c = i / s.inner % s.channels;
+            sum += grad[i] * (x[i] - moments.mean[c]) / std::sqrt(moments.squares[c] / count + epsilon);
+        }
+        return sum;
+    };
+    const Moments moments = joined_moments(s, {{0, s.outer}}, x.data());
+    std::vector<double> sums(2), products(2), a(2), b(2), c(2), grad_x(n);
+    batch_norm_gradient_sums<double>(s, grad.data(), x.data(), moments.mean.data(), sums.data(),
+                                     products.data(), false);
+    for (std::size_t k = 0; k < 2; ++k) {
+        a[k] = 1 / std::sqrt(moments.squares[k] / count + epsilon);
+        b[k] = -a[k] * a[k] * a[k] * products[k] / count;
+        c[k] = -a[k] * sums[k] / count - b[k] * moments.mean[k];
+    }
+    batch_norm_input_gradient<double>(s, grad.data(), x.data(), a.data(), b.data(), c.data(), grad_x.data());
+    for (index_t i = 0; i < n; ++i) {
+        const double before = x[i];
+        x[i] = before + 1e-6;
+        const double up = objective();
+        x[i] = before - 1e-6;
+        const double down = objective();
+        x[i] = before;
+        EXPECT_NEAR(grad_x[i], (up - down) / 2e-6, 1e-8) << i;
     }
 }
 
@@ -118,13 +252,23 @@ TEST_P(Normalization, HasTheSameBitsAtAnyThreadCount) {
         const index_t n = s.outer * s.channels * s.inner;
         const auto x = numbers<float>(n, 1), grad = numbers<float>(n, 2);
         std::vector<std::vector<float>> results;
+        std::vector<std::vector<double>> doubles;
         for (int threads : {1, 2, 3, 7}) {
             set_num_threads(threads);
-            std::vector<float> mean(s.channels), scale(s.channels), y(n), all;
-            batch_norm_statistics<float>(s, x.data(), 1e-5, mean.data(), scale.data());
-            batch_norm_backward<float>(s, true, grad.data(), x.data(), mean.data(), scale.data(), nullptr,
-                                       y.data(), nullptr, nullptr);
+            doubles.emplace_back();
+            const Moments moments = joined_moments(s, {{0, s.outer}}, x.data());
+            const std::vector<float> mean(moments.mean.begin(), moments.mean.end()), one(s.channels, 1);
+            std::vector<double> sums(s.channels), products(s.channels);
+            std::vector<float> y(n), all;
+            batch_norm_gradient_sums<float>(s, grad.data(), x.data(), mean.data(), sums.data(),
+                                            products.data(), false);
+            batch_norm<float>(s, x.data(), mean.data(), one.data(), y.data());
             all = y;
+            batch_norm_input_gradient<float>(s, grad.data(), x.data(), mean.data(), one.data(), mean.data(),
+                                             y.data());
+            all.insert(all.end(), y.begin(), y.end());
+            for (const auto& of_channels : {moments.mean, moments.squares, sums, products})
+                doubles.back().insert(doubles.back().end(), of_channels.begin(), of_channels.end());
             std::vector<float> row_mean(s.outer), row_scale(s.outer);
             layer_norm<float>(s.outer, n / s.outer, x.data(), 1e-5, nullptr, nullptr, y.data(),
                               row_mean.data(), row_scale.data());
@@ -133,6 +277,7 @@ TEST_P(Normalization, HasTheSameBitsAtAnyThreadCount) {
         }
         set_num_threads(0);
         for (const auto& result : results) EXPECT_EQ(result, results[0]);
+        for (const auto& result : doubles) EXPECT_EQ(result, doubles[0]);
     }
 }
 
@@ -176,15 +321,17 @@ TEST_P(Normalization, FindsWhatIsNotFinite) {
         }
 }
 
-TEST_P(Normalization, ScalesAddsAndConverts) {
+TEST_P(Normalization, AddsAndConverts) {
     const index_t n = 40001;
     const auto x = numbers<float>(n, 1);
-    auto y = numbers<float>(n, 2), z = y;
-    scale<float>(n, -0.3f, z.data());
-    for (index_t i = 0; i < n; ++i) EXPECT_EQ(z[i], y[i] * -0.3f);
-    z = y;
+    const auto y = numbers<float>(n, 2);
+    auto z = y, sum = x;
     add<float>(n, x.data(), z.data());
-    for (index_t i = 0; i < n; ++i) EXPECT_EQ(z[i], y[i] + x[i]);
+    add<float>(n, sum.data(), y.data(), sum.data());
+    for (index_t i = 0; i < n; ++i) {
+        EXPECT_EQ(z[i], y[i] + x[i]);
+        EXPECT_EQ(sum[i], y[i] + x[i]);
+    }
     std::vector<std::uint8_t> bytes(256);
     std::vector<float> fractions(256);
     for (int i = 0; i < 256; ++i) bytes[i] = static_cast<std::uint8_t>(i);

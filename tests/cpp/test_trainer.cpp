@@ -1,4 +1,4 @@
-// Plans from C++: training, gradients by central differences, and layers that do not fit.
+// Trainers from C++: training, gradients by central differences, and layers that do not fit.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "isas.h"
-#include "ranvier/plan.h"
 #include "ranvier/threads.h"
+#include "ranvier/trainer.h"
 
 namespace {
 
@@ -36,18 +36,18 @@ std::vector<double> samples(index_t n) {
     return x;
 }
 
-using PlanTest = EachIsa;
-RANVIER_EACH_ISA(PlanTest);
+using TrainerTest = EachIsa;
+RANVIER_EACH_ISA(TrainerTest);
 
-TEST_P(PlanTest, GradientsAgreeWithCentralDifferences) {
+TEST_P(TrainerTest, GradientsAgreeWithCentralDifferences) {
     const auto layers = small_cnn();
     const auto x = samples(3 * 64);
     const std::vector<std::int64_t> labels = {0, 3, 1};
     const Objective<double> objective = {Loss::softmax_cross_entropy, {nullptr, labels.data()}, {}};
     const auto parameters = started<double>(layers);
-    // A new plan each time: its first training pass has the same mask.
+    // A new trainer each time: its first training pass has the same mask.
     const auto loss = [&] {
-        return Plan<double>(parameters, {1, 8, 8}, 3, 9).gradients(3, {x.data()}, objective).loss / 3;
+        return Trainer<double>(parameters, {1, 8, 8}, 3, 9).gradients(3, {x.data()}, objective).loss / 3;
     };
     loss();
     const std::vector<double> gradients(parameters->gradients(),
@@ -64,7 +64,7 @@ TEST_P(PlanTest, GradientsAgreeWithCentralDifferences) {
     }
 }
 
-TEST_P(PlanTest, TrainsWithTheSameBitsAtAnyThreadCount) {
+TEST_P(TrainerTest, TrainsWithTheSameBitsAtAnyThreadCount) {
     const auto layers = small_cnn();
     const auto wide = samples(100 * 64);
     const std::vector<float> x(wide.begin(), wide.end());
@@ -81,7 +81,7 @@ TEST_P(PlanTest, TrainsWithTheSameBitsAtAnyThreadCount) {
     for (int threads : {1, 2, 3}) {
         set_num_threads(threads);
         const auto parameters = started<float>(layers);
-        Plan<float> plan(parameters, {1, 8, 8}, 32, 9);
+        Trainer<float> trainer(parameters, {1, 8, 8}, 32, 9);
         UpdateOptions adam;
         adam.rule = UpdateRule::adam;
         Optimizer<float> optimizer(adam, parameters->size());
@@ -92,7 +92,7 @@ TEST_P(PlanTest, TrainsWithTheSameBitsAtAnyThreadCount) {
         double first = 0, last = 0;
         for (int epoch = 0; epoch < 5; ++epoch) {
             const EpochSums sums =
-                plan.train_epoch(100, {x.data()}, objective, order.data(), optimizer, options);
+                trainer.train_epoch(100, {x.data()}, objective, order.data(), optimizer, options);
             EXPECT_EQ(sums.samples, 100);
             EXPECT_EQ(sums.weight, total);
             (epoch ? last : first) = sums.loss;
@@ -105,10 +105,10 @@ TEST_P(PlanTest, TrainsWithTheSameBitsAtAnyThreadCount) {
     EXPECT_EQ(results[0], results[2]);
 }
 
-TEST(Plan, NamesTheLayerThatDoesNotFit) {
+TEST(Trainer, NamesTheLayerThatDoesNotFit) {
     const std::vector<LayerSpec> layers = {LinearSpec{4, 3, true}, LinearSpec{5, 2, true}};
     try {
-        Plan<float>(std::make_shared<Parameters<float>>(layers), {4}, 1, 0);
+        Trainer<float>(std::make_shared<Parameters<float>>(layers), {4}, 1, 0);
         FAIL() << "no error";
     } catch (const std::invalid_argument& error) {
         EXPECT_EQ(std::string(error.what()).rfind("layer 1 (Linear): expected 5 input features", 0), 0u)
