@@ -232,9 +232,16 @@ def test_a_prediction_is_interrupted_while_another_thread_trains():
 
     trainer = threading.Thread(target=train)
     trainer.start()
-    threading.Thread(target=interrupt, daemon=True).start()
     under_way()
+    ready = threading.Event()
+
+    def interrupt_when_ready():
+        ready.wait()
+        interrupt()
+
+    threading.Thread(target=interrupt_when_ready, daemon=True).start()
     try:
+        ready.set()
         while not done.is_set():
             net.predict(x[:300])
         raise SystemExit("no interrupt")

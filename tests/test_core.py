@@ -117,20 +117,40 @@ def test_an_error_in_the_report_ends_after_a_whole_batch():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda p, trainer, o: live(p).predict(X.astype(np.float32), None), TypeError, "x: expected an array of float64"),
+        (
+            lambda p, trainer, o: live(p).predict(X.astype(np.float32), None),
+            TypeError,
+            "x: expected an array of float64",
+        ),
         (lambda p, trainer, o: live(p).predict(X[:, ::-1], None), ValueError, "x: expected a C-contiguous array"),
-        (lambda p, trainer, o: live(p).predict(X[:, :2].copy(), None), ValueError, r"x: expected samples of shape \(3,\)"),
+        (
+            lambda p, trainer, o: live(p).predict(X[:, :2].copy(), None),
+            ValueError,
+            r"x: expected samples of shape \(3,\)",
+        ),
         (lambda p, trainer, o: trainer.forward(X, True), ValueError, "x: expected 1 to 4 samples, got 10"),
         (lambda p, trainer, o: trainer.gradients(X[:4], Y[:3], LOSS), ValueError, "target: expected one target"),
-        (lambda p, trainer, o: trainer.gradients(X[:4], Y[:4] + 1, LOSS), ValueError, "target: expected labels from 0 to 1"),
+        (
+            lambda p, trainer, o: trainer.gradients(X[:4], Y[:4] + 1, LOSS),
+            ValueError,
+            "target: expected labels from 0 to 1",
+        ),
         (lambda p, trainer, o: trainer.gradients(X[:4], Y[:4], ("mse", {})), ValueError, "loss: expected one of"),
         (
             lambda p, trainer, o: trainer.gradients(X[:4], Y[:4], LOSS, np.ones(3)),
             ValueError,
             "weights: expected one for each",
         ),
-        (lambda p, trainer, o: live(p).evaluate(X, Y, LOSS, np.ones(10, int)), TypeError, "weights: expected an array of"),
-        (lambda p, trainer, o: live(p).evaluate(X, Y, LOSS, -np.ones(10)), ValueError, "weights: expected finite numbers"),
+        (
+            lambda p, trainer, o: live(p).evaluate(X, Y, LOSS, np.ones(10, int)),
+            TypeError,
+            "weights: expected an array of",
+        ),
+        (
+            lambda p, trainer, o: live(p).evaluate(X, Y, LOSS, -np.ones(10)),
+            ValueError,
+            "weights: expected finite numbers",
+        ),
         (lambda p, trainer, o: live(p).evaluate(X, np.full((10, 2), np.nan), LOSS), ValueError, "target: contains NaN"),
         (
             lambda p, trainer, o: trainer.train_epoch(X, Y, ORDER + 1, 4, LOSS, o, None, "raise", None),

@@ -16,8 +16,9 @@ MODULES = [
     ["plot", "metrics", "diagnostics", "tuning"],
     ["__init__"],
     ["checkpoint", "network"],  # load makes networks, networks save themselves
-    ["training", "notes", "profiling", "summary", "tracing"],
-    ["engine", "data", "callbacks"],
+    ["training", "notes", "predictor", "profiling", "summary", "tracing"],
+    ["engine", "callbacks"],
+    ["data", "serialization"],
     ["datasets", "kernels", "layers", "losses", "optimizers", "history"],
     ["initializers", "schedules"],
     ["types", "checks", "settings"],

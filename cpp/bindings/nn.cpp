@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings.h"
+#include "interruption.h"
 #include "layer_specs.h"
 #include "ranvier/random.h"
 
@@ -22,6 +23,12 @@ py::array flat_view(T* data, index_t size, const py::handle& owner) {
     return view(data, {size}, {1}, owner);
 }
 
+// The same view, but read-only if the parameters are frozen.
+py::array protect(py::array values, const PyParameters& of) {
+    if (of.frozen) values.attr("flags").attr("writeable") = false;
+    return values;
+}
+
 // body(parameters, entry) for the parameter of that name.
 template <class Body>
 auto with_entry(const py::object& self, const std::string& name, Body&& body) {
@@ -38,11 +45,13 @@ auto with_entry(const py::object& self, const std::string& name, Body&& body) {
 
 py::array value(const py::object& self, const std::string& name) {
     return with_entry(self, name, [&](auto& parameters, const ParameterEntry& entry) {
-        return view(parameters.value(entry), entry.shape, entry.strides, self);
+        py::array values = view(parameters.value(entry), entry.shape, entry.strides, self);
+        return protect(std::move(values), self.cast<PyParameters&>());
     });
 }
 
 py::array gradient(const py::object& self, const std::string& name) {
+    self.cast<PyParameters&>().require_changeable();
     return with_entry(self, name, [&](auto& parameters, const ParameterEntry& entry) {
         auto* data = parameters.gradient(entry);
         if (!data) throw py::key_error("name: '" + name + "' is observed, not trained: it has no gradient");
@@ -51,13 +60,16 @@ py::array gradient(const py::object& self, const std::string& name) {
 }
 
 py::array flat_values(const py::object& self) {
-    return std::visit([&](auto& p) { return flat_view(p->values(), p->size(), self); },
-                      self.cast<PyParameters&>().any);
+    const auto& parameters = self.cast<PyParameters&>();
+    py::array values =
+        std::visit([&](auto& p) { return flat_view(p->values(), p->size(), self); }, parameters.any);
+    return protect(std::move(values), parameters);
 }
 
 py::array flat_gradients(const py::object& self) {
-    return std::visit([&](auto& p) { return flat_view(p->gradients(), p->size(), self); },
-                      self.cast<PyParameters&>().any);
+    const auto& parameters = self.cast<PyParameters&>();
+    parameters.require_changeable();
+    return std::visit([&](auto& p) { return flat_view(p->gradients(), p->size(), self); }, parameters.any);
 }
 
 std::vector<std::string> names(const PyParameters& self, bool trained) {
@@ -134,7 +146,22 @@ PyParameters::PyParameters(const py::sequence& layers, const std::string& dtype)
         throw py::value_error("dtype: expected 'float32' or 'float64', got '" + dtype + "'");
 }
 
+PyParameters PyParameters::frozen_copy() const {
+    PyParameters copy = *this;
+    copy.lock = std::make_shared<PassLock>();
+    copy.frozen = true;
+    py::gil_scoped_release release;
+    const PassLock::Reading pass(*lock, &throw_if_interrupted);
+    std::visit([&](const auto& p) { copy.any = p->frozen_copy(); }, any);
+    return copy;
+}
+
+void PyParameters::require_changeable() const {
+    if (frozen) throw py::value_error("parameters: expected some that may change, got frozen ones");
+}
+
 PyOptimizer::PyOptimizer(const PyParameters& of, const UpdateOptions& options) : parameters(of.any) {
+    of.require_changeable();
     std::visit(
         [&](auto& p) {
             using T = std::remove_reference_t<decltype(*p->values())>;
@@ -163,6 +190,7 @@ void bind_nn(py::module_& m) {
         .def_property_readonly("flat_gradients", &flat_gradients)
         .def("value", &value, py::arg("name"))
         .def("gradient", &gradient, py::arg("name"))
+        .def("frozen_copy", &PyParameters::frozen_copy)
         .def("require_no_pass", [](const PyParameters& self) { self.lock->require_no_pass(); });
     py::class_<PyOptimizer>(m, "Optimizer", "An optimizer's state over one Parameters.")
         .def(py::init([](const PyParameters& parameters, const std::string& rule, const py::dict& settings) {

@@ -27,8 +27,13 @@ using OwnedOptimizer = std::unique_ptr<Optimizer<T>>;
 struct PyParameters {
     Either<SharedParameters> any;
     std::shared_ptr<PassLock> lock = std::make_shared<PassLock>();
+    bool frozen = false;  // they never change again, and have no gradients
 
     PyParameters(const py::sequence& layers, const std::string& dtype);
+    // The values between two passes that change them.
+    PyParameters frozen_copy() const;
+    // Throws ValueError if they are frozen.
+    void require_changeable() const;
 };
 
 struct PyOptimizer {

@@ -37,7 +37,8 @@ void PassLock::acquire(const std::function<void()>& interrupted) {
             --waiting_;
         };
         while (is_held() || queue_.front() != self) {
-            if (changed_.wait_for(lock, std::chrono::milliseconds(50)) == std::cv_status::no_timeout) continue;
+            if (changed_.wait_for(lock, std::chrono::milliseconds(50)) == std::cv_status::no_timeout)
+                continue;
             lock.unlock();
             try {
                 interrupted();
@@ -87,7 +88,8 @@ PassLock::Reading::~Reading() {
 void PassLock::require_no_pass() const {
     if (is_mine())
         throw std::runtime_error(
-            "this network is in the middle of a pass: a layer, loss or report of its own may call predict and "
+            "this network is in the middle of a pass: a layer, loss or report of its own may call predict "
+            "and "
             "evaluate, but nothing that trains or makes gradients");
 }
 

@@ -11,11 +11,13 @@
 
 namespace ranvier {
 
-// Passes over one network's parameters go one after the other, first come first served. A thread in the middle of a
-// pass may begin others that only read: those of a custom layer or loss that asks its own network.
+// Passes over one network's parameters go one after the other, first come first served. A thread in the
+// middle of a pass may begin others that only read: those of a custom layer or loss that asks its own
+// network.
 class PassLock {
 public:
-    // A pass that reads parameters. `interrupted` is asked now and then while it waits, and throws to give up.
+    // A pass that reads parameters. `interrupted` is asked now and then while it waits, and throws to give
+    // up.
     class Reading {
     public:
         Reading(PassLock& lock, const std::function<void()>& interrupted);
@@ -29,8 +31,8 @@ public:
         bool nested_;
     };
 
-    // A pass that changes parameters, gradients or what a backward pass reads. Throws std::runtime_error in the
-    // middle of a pass of the same thread.
+    // A pass that changes parameters, gradients or what a backward pass reads. Throws std::runtime_error in
+    // the middle of a pass of the same thread.
     class Changing {
     public:
         Changing(PassLock& lock, const std::function<void()>& interrupted);

@@ -23,8 +23,7 @@ struct PyPredictor {
     bool running = false;            // by the holder of the lock
 
     PyPredictor(const PyParameters& parameters, const Shape& input_shape, bool frozen, int threads) {
-        if (threads < 0)
-            throw py::value_error("threads: expected 0 or more, got " + std::to_string(threads));
+        if (threads < 0) throw py::value_error("threads: expected 0 or more, got " + std::to_string(threads));
         if (!frozen) lock = parameters.lock;
         std::visit(
             [&](const auto& p) {
@@ -32,8 +31,10 @@ struct PyPredictor {
                 // A layer of Python's own is tried, in which its network must not be trained.
                 py::gil_scoped_release release;
                 const PassLock::Reading pass(*parameters.lock, &throw_if_interrupted);
-                auto predictor = std::make_unique<Predictor<T>>(frozen ? p->frozen_copy() : p, input_shape,
-                                                                frozen ? Weights::frozen : Weights::live, threads);
+                const bool copies = frozen && !parameters.frozen;
+                auto predictor =
+                    std::make_unique<Predictor<T>>(copies ? p->frozen_copy() : p, input_shape,
+                                                   frozen ? Weights::frozen : Weights::live, threads);
                 if (frozen) predictor->prepare(1);
                 any = std::move(predictor);
             },
@@ -65,7 +66,8 @@ struct PyPredictor {
     class Running {
     public:
         template <class T>
-        Running(PyPredictor& self, Predictor<T>& predictor, index_t n) : self_(self), outermost_(!self.running) {
+        Running(PyPredictor& self, Predictor<T>& predictor, index_t n)
+            : self_(self), outermost_(!self.running) {
             if (outermost_) predictor.prepare(n);
             self_.running = true;
         }
@@ -93,7 +95,8 @@ py::array predict(PyPredictor& self, const py::handle& x, const py::object& out)
             y = py::reinterpret_borrow<py::array_t<T>>(out);
             if (rows != n || !y.writeable())
                 throw py::value_error("out: expected a writeable array of shape " + shape_text(shape) +
-                                      ", got shape " + shape_text(batch_shape(rows, predictor.output_shape())) +
+                                      ", got shape " +
+                                      shape_text(batch_shape(rows, predictor.output_shape())) +
                                       (y.writeable() ? "" : ", not writeable"));
         }
         T* to = y.mutable_data();
@@ -150,8 +153,9 @@ private:
     bool holds_;
 };
 
-// The outputs of a few samples that are ready to be used, or None if they are not, or are too many, or another pass
-// runs: a short way for a small network, whose arithmetic takes less time than what else a call does. The GIL is kept.
+// The outputs of a few samples that are ready to be used, or None if they are not, or are too many, or
+// another pass runs: a short way for a small network, whose arithmetic takes less time than what else a call
+// does. The GIL is kept.
 py::object predict_few(PyPredictor& self, const py::handle& x, const py::object& out) {
     constexpr double kLittle = 70e3;
     return self.visit([&](auto& predictor, auto element) -> py::object {
@@ -203,14 +207,18 @@ std::pair<double, index_t> evaluate(PyPredictor& self, const py::handle& x, cons
 
 void bind_predictor(py::module_& m) {
     py::class_<PyPredictor>(m, "Predictor", "What predicts with a network on samples of one shape.")
-        .def(py::init<const PyParameters&, const Shape&, bool, int>(), py::arg("parameters"), py::arg("input_shape"),
-             py::arg("frozen"), py::arg("threads") = 0)
+        .def(py::init<const PyParameters&, const Shape&, bool, int>(), py::arg("parameters"),
+             py::arg("input_shape"), py::arg("frozen"), py::arg("threads") = 0)
         .def_property_readonly(
             "input_shape",
-            [](PyPredictor& self) { return self.visit([](auto& p, auto) { return shape_tuple(p.input_shape()); }); })
+            [](PyPredictor& self) {
+                return self.visit([](auto& p, auto) { return shape_tuple(p.input_shape()); });
+            })
         .def_property_readonly(
             "output_shape",
-            [](PyPredictor& self) { return self.visit([](auto& p, auto) { return shape_tuple(p.output_shape()); }); })
+            [](PyPredictor& self) {
+                return self.visit([](auto& p, auto) { return shape_tuple(p.output_shape()); });
+            })
         .def_property_readonly("shapes",
                                [](PyPredictor& self) {
                                    py::list all;

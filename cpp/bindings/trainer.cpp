@@ -6,6 +6,7 @@
 
 #include <chrono>
 
+#include "../nn/passes/passes.h"
 #include "../platform/denormals.h"
 #include "bindings.h"
 #include "checked_copy.h"
@@ -26,6 +27,7 @@ struct PyTrainer {
 
     PyTrainer(const PyParameters& parameters, const Shape& input_shape, index_t capacity, std::uint64_t seed)
         : lock(parameters.lock) {
+        parameters.require_changeable();
         std::visit(
             [&](const auto& p) {
                 using T = std::remove_reference_t<decltype(*p->values())>;
@@ -214,7 +216,8 @@ py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& ta
         options.report = [&](const EpochSums& now) {
             return interruption.proceed([&] {
                 if (!report.is_none())
-                    report(mean_loss(now, objective, trainer), now.hits, now.samples - now.skipped, now.samples);
+                    report(mean_loss(now, objective, trainer), now.hits, now.samples - now.skipped,
+                           now.samples);
             });
         };
         options.between_batches = [&] { self.lock->let_others([] {}); };
@@ -226,8 +229,9 @@ py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& ta
     });
 }
 
-// Trains for so many seconds at least, and tells what took how long: rows of (path, name, flops of a sample's forward pass,
-// forward seconds, backward seconds, samples); the seconds of gathering, loss and update; the samples and the seconds of all.
+// Trains for so many seconds at least, and tells what took how long: rows of (path, name, flops of a sample's
+// forward pass, forward seconds, backward seconds, samples); the seconds of gathering, loss and update; the
+// samples and the seconds of all.
 py::tuple profile(PyTrainer& self, const py::handle& x, const py::handle& target, const py::handle& order,
                   index_t batch_size, const LossDescription& loss, PyOptimizer& optimizer, double seconds) {
     return self.visit([&](auto& trainer, auto element) {
@@ -259,8 +263,8 @@ py::tuple profile(PyTrainer& self, const py::handle& x, const py::handle& target
         interruption.rethrow();
         py::list rows;
         for (const auto& row : profile.rows())
-            rows.append(py::make_tuple(row.node.path, row.node.name, row.node.flops, row.forward, row.backward,
-                                       row.samples));
+            rows.append(py::make_tuple(row.node.path, row.node.name, row.node.flops, row.forward,
+                                       row.backward, row.samples));
         return py::make_tuple(rows, times.gather, times.loss, times.update, done, spent());
     });
 }
@@ -268,17 +272,24 @@ py::tuple profile(PyTrainer& self, const py::handle& x, const py::handle& target
 }  // namespace
 
 void bind_trainer(py::module_& m) {
-    py::class_<PyTrainer>(m, "Trainer", "What trains a network on samples of one shape, in batches up to a capacity.")
+    m.def("_set_disabled_passes", &set_disabled_passes, py::arg("names"));
+    py::class_<PyTrainer>(m, "Trainer",
+                          "What trains a network on samples of one shape, in batches up to a capacity.")
         .def(py::init<const PyParameters&, const Shape&, index_t, std::uint64_t>(), py::arg("parameters"),
              py::arg("input_shape"), py::arg("capacity"), py::arg("seed"))
         .def_property_readonly(
             "input_shape",
-            [](PyTrainer& self) { return self.visit([](auto& t, auto) { return shape_tuple(t.input_shape()); }); })
+            [](PyTrainer& self) {
+                return self.visit([](auto& t, auto) { return shape_tuple(t.input_shape()); });
+            })
         .def_property_readonly(
             "output_shape",
-            [](PyTrainer& self) { return self.visit([](auto& t, auto) { return shape_tuple(t.output_shape()); }); })
+            [](PyTrainer& self) {
+                return self.visit([](auto& t, auto) { return shape_tuple(t.output_shape()); });
+            })
         .def_property_readonly(
-            "capacity", [](PyTrainer& self) { return self.visit([](auto& t, auto) { return t.capacity(); }); })
+            "capacity",
+            [](PyTrainer& self) { return self.visit([](auto& t, auto) { return t.capacity(); }); })
         .def_property(
             "training_passes",
             [](PyTrainer& self) { return self.visit([](auto& t, auto) { return t.training_passes(); }); },
@@ -289,9 +300,10 @@ void bind_trainer(py::module_& m) {
         .def("backward", &backward, py::arg("grad"), py::arg("need_grad_x"))
         .def("gradients", &gradients, py::arg("x"), py::arg("target"), py::arg("loss"),
              py::arg("weights") = py::none())
-        .def("train_epoch", &train_epoch, py::arg("x"), py::arg("target"), py::arg("order"), py::arg("batch_size"),
-             py::arg("loss"), py::arg("optimizer"), py::arg("learning_rates"), py::arg("on_nonfinite"),
-             py::arg("report"), py::arg("weights") = py::none(), py::arg("losses") = py::none())
+        .def("train_epoch", &train_epoch, py::arg("x"), py::arg("target"), py::arg("order"),
+             py::arg("batch_size"), py::arg("loss"), py::arg("optimizer"), py::arg("learning_rates"),
+             py::arg("on_nonfinite"), py::arg("report"), py::arg("weights") = py::none(),
+             py::arg("losses") = py::none())
         .def("profile", &profile, py::arg("x"), py::arg("target"), py::arg("order"), py::arg("batch_size"),
              py::arg("loss"), py::arg("optimizer"), py::arg("seconds"));
 }

@@ -163,11 +163,12 @@ private:
 
 // Channels of one task, so that it is worth its start: of `work` multiplications a channel.
 inline index_t channels_of_task(index_t channels, double work) {
-    constexpr double kLeastWork = 200e3;
+    constexpr double kLeastWork = 60e3;
     constexpr index_t kMultiple = 8;
-    const double wanted = kLeastWork / std::max(work, 1.0);
-    if (wanted >= static_cast<double>(channels)) return channels;
-    return wanted <= 1 ? 1 : round_up(static_cast<index_t>(wanted), kMultiple);
+    const double tasks = std::clamp(work * static_cast<double>(channels) / kLeastWork, 1.0,
+                                    static_cast<double>(std::max<index_t>(channels, 1)));
+    const index_t even = ceil_div(channels, static_cast<index_t>(tasks));
+    return even <= 1 ? 1 : round_up(even, kMultiple);
 }
 
 }  // namespace ranvier

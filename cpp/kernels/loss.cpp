@@ -1,4 +1,4 @@
-// Losses of a batch: those of its rows, in any order, and their sums, in double and one after the other.
+// Losses of a batch: those of its rows, in any order, and their sums, in double and in a fixed order.
 //
 // Rows of few outputs are turned, so that a vector holds one output of many samples; others are taken one by
 // one. Which way is a matter of the number of outputs alone, and so are a row's bits.
@@ -85,12 +85,15 @@ private:
     double weight(index_t sample) const { return targets_.weights ? targets_.weights[sample] : 1; }
     T scale(index_t sample) const { return static_cast<T>(slope_factor_ * weight(sample)); }
 
-    // A row for labels to stand in, for what does not know them by themselves.
+    // A row for labels to stand in, unless the kernel asks for nothing else than the label.
     T* blank_target() const {
-        const bool known = form_ == static_cast<int>(LossForm::wrong_classes) ||
-                           (form_ == static_cast<int>(LossForm::cross_entropy) && factors_.even == 0);
-        if (targets_.dense || known) return nullptr;
-        return std::fill_n(memory_.data() + outputs_, outputs_, no_label_) - outputs_;
+        const bool label_suffices =
+            form_ == static_cast<int>(LossForm::wrong_classes) ||
+            (form_ == static_cast<int>(LossForm::cross_entropy) && factors_.even == 0);
+        if (targets_.dense || label_suffices) return nullptr;
+        T* row = memory_.data() + outputs_;
+        std::fill_n(row, outputs_, no_label_);
+        return row;
     }
 
     void take_rows(index_t first, index_t count, SampleLoss* losses) const {
@@ -159,8 +162,8 @@ private:
     void turn_back(index_t samples, const T* columns, T* rows) const {
         const T zeros[kMostLanes<T>] = {};
         if (outputs_ > 1)
-            kernels<T>().plane->scatter_lanes(samples, outputs_, columns, kernels<T>().plane->lanes, zeros, rows,
-                                              outputs_);
+            kernels<T>().plane->scatter_lanes(samples, outputs_, columns, kernels<T>().plane->lanes, zeros,
+                                              rows, outputs_);
         else
             std::copy_n(columns, samples, rows);
     }
@@ -206,13 +209,20 @@ void loss_of_samples(const LossSpec& loss, index_t first, index_t count, index_t
 }
 
 LossSums sum_of_losses(index_t samples, const SampleLoss* losses, double weight) {
-    LossSums sums;
-    sums.weight = weight;
-    for (index_t i = 0; i < samples; ++i) {
-        sums.loss += losses[i].loss;
-        sums.hits += losses[i].hit;
+    // Four sums side by side, for an addition takes longer than a load.
+    constexpr index_t kSums = 4;
+    double sums[kSums] = {};
+    index_t hits = 0, i = 0;
+    for (; i + kSums <= samples; i += kSums)
+        for (index_t k = 0; k < kSums; ++k) {
+            sums[k] += losses[i + k].loss;
+            hits += losses[i + k].hit;
+        }
+    for (; i < samples; ++i) {
+        sums[0] += losses[i].loss;
+        hits += losses[i].hit;
     }
-    return sums;
+    return {(sums[0] + sums[1]) + (sums[2] + sums[3]), hits, weight};
 }
 
 template <class T>

@@ -25,7 +25,8 @@ template <class Body>
 void for_each_channel(const BatchNormShape& s, Body&& body) {
     const index_t size = s.outer * s.inner;
     const index_t each =
-        s.inner == 1 ? kColumns : std::clamp<index_t>(4096 / std::max<index_t>(1, size), 1, kColumns);  // of a task
+        s.inner == 1 ? kColumns
+                     : std::clamp<index_t>(4096 / std::max<index_t>(1, size), 1, kColumns);  // of a task
     parallel_for(ceil_div(s.channels, each), threads_for(static_cast<double>(size * s.channels) * kCost),
                  [&](index_t task) { body(task * each, std::min(each, s.channels - task * each)); });
 }
@@ -52,7 +53,8 @@ double run_total(const BatchNormShape& s, index_t channel, Run&& run) {
 
 // The mean of the elements of a channel, and their sum of squares about it, for `n` channels from `first` on.
 template <class T>
-void moments_of_channels(const BatchNormShape& s, const T* x, index_t first, index_t n, double* mean, double* squares) {
+void moments_of_channels(const BatchNormShape& s, const T* x, index_t first, index_t n, double* mean,
+                         double* squares) {
     const auto& table = *kernels<T>().normalization;
     const double count = static_cast<double>(s.outer * s.inner);
     T about[kColumns];
@@ -68,8 +70,8 @@ void moments_of_channels(const BatchNormShape& s, const T* x, index_t first, ind
         for (index_t c = 0; c < n; ++c) {
             mean[c] = run_total(s, first + c, [&](index_t at) { return table.sum(s.inner, x + at); }) / count;
             about[c] = static_cast<T>(mean[c]);
-            squares[c] = run_total(s, first + c,
-                                   [&](index_t at) { return table.squares_about(s.inner, x + at, about[c]); });
+            squares[c] = run_total(
+                s, first + c, [&](index_t at) { return table.squares_about(s.inner, x + at, about[c]); });
         }
     }
     // The squares are about the mean as it is in T.
@@ -134,7 +136,8 @@ void batch_norm_gradient_sums(const BatchNormShape& s, const T* grad, const T* x
             });
         } else {
             for (index_t c = 0; c < n; ++c) {
-                part_sums[c] = run_total(s, first + c, [&](index_t at) { return table.sum(s.inner, grad + at); });
+                part_sums[c] =
+                    run_total(s, first + c, [&](index_t at) { return table.sum(s.inner, grad + at); });
                 part_products[c] = run_total(s, first + c, [&](index_t at) {
                     return table.products_about(s.inner, grad + at, x + at, mean[first + c]);
                 });
@@ -148,8 +151,8 @@ void batch_norm_gradient_sums(const BatchNormShape& s, const T* grad, const T* x
 }
 
 template <class T>
-void batch_norm_input_gradient(const BatchNormShape& s, const T* grad, const T* x, const T* a, const T* b, const T* c,
-                               T* grad_x) {
+void batch_norm_input_gradient(const BatchNormShape& s, const T* grad, const T* x, const T* a, const T* b,
+                               const T* c, T* grad_x) {
     FlushDenormals flush;
     const auto& table = *kernels<T>().normalization;
     for_each_channel(s, [&](index_t first, index_t n) {
@@ -159,8 +162,8 @@ void batch_norm_input_gradient(const BatchNormShape& s, const T* grad, const T* 
                 table.combine_each(n, grad + at, x + at, a + first, b + first, c + first, grad_x + at);
             else
                 for (index_t k = 0; k < n; ++k)
-                    table.combine(s.inner, grad + at + k * s.inner, x + at + k * s.inner, a[first + k], b[first + k],
-                                  c[first + k], grad_x + at + k * s.inner);
+                    table.combine(s.inner, grad + at + k * s.inner, x + at + k * s.inner, a[first + k],
+                                  b[first + k], c[first + k], grad_x + at + k * s.inner);
         }
     });
 }
@@ -242,10 +245,12 @@ void plane_means_backward(index_t planes, index_t size, const T* grad, T* grad_x
 }
 
 #define RANVIER_INSTANTIATE(T)                                                                             \
-    template void batch_norm_moments(const BatchNormShape&, const T*, const ChannelMoments&);                       \
-    template void batch_norm(const BatchNormShape&, const T*, const T*, const T*, T*); \
-    template void batch_norm_gradient_sums(const BatchNormShape&, const T*, const T*, const T*, double*, double*, bool);   \
-    template void batch_norm_input_gradient(const BatchNormShape&, const T*, const T*, const T*, const T*, const T*, T*);   \
+    template void batch_norm_moments(const BatchNormShape&, const T*, const ChannelMoments&);              \
+    template void batch_norm(const BatchNormShape&, const T*, const T*, const T*, T*);                     \
+    template void batch_norm_gradient_sums(const BatchNormShape&, const T*, const T*, const T*, double*,   \
+                                           double*, bool);                                                 \
+    template void batch_norm_input_gradient(const BatchNormShape&, const T*, const T*, const T*, const T*, \
+                                            const T*, T*);                                                 \
     template void layer_norm(index_t, index_t, const T*, double, const T*, const T*, T*, T*, T*);          \
     template void layer_norm_backward(index_t, index_t, const T*, const T*, const T*, const T*, const T*,  \
                                       T*, T*, T*);                                                         \

@@ -37,12 +37,14 @@ UpdateStep update_step(const UpdateOptions& options, std::int64_t step, double s
 }
 
 template <class T>
-void update(const UpdateStep& step, index_t n, T* w, const T* grad, T* velocity, T* first_moment, T* second_moment) {
+void update(const UpdateStep& step, index_t n, T* w, const T* grad, T* velocity, T* first_moment,
+            T* second_moment) {
     FlushDenormals flush;
     const auto& table = *kernels<T>().elementwise;
     const auto at = [](T* state, index_t i) { return state ? state + i : nullptr; };
     for_each_block(n, kUpdateCost, [&](index_t i, index_t count) {
-        table.update(step, count, w + i, grad + i, at(velocity, i), at(first_moment, i), at(second_moment, i));
+        table.update(step, count, w + i, grad + i, at(velocity, i), at(first_moment, i),
+                     at(second_moment, i));
     });
 }
 
@@ -82,12 +84,12 @@ void add_penalty_gradient(double l1, double l2, index_t n, const T* w, T* grad) 
     });
 }
 
-#define RANVIER_INSTANTIATE(T)                                                                   \
-    template void update(const UpdateStep&, index_t, T*, const T*, T*, T*, T*);                  \
-    template double sum_of_squares(index_t, const T*);                                           \
-    template bool all_finite(index_t, const T*);                                                 \
-    template T largest_magnitude(index_t, const T*);                                             \
-                                                                                                 \
+#define RANVIER_INSTANTIATE(T)                                                  \
+    template void update(const UpdateStep&, index_t, T*, const T*, T*, T*, T*); \
+    template double sum_of_squares(index_t, const T*);                          \
+    template bool all_finite(index_t, const T*);                                \
+    template T largest_magnitude(index_t, const T*);                            \
+                                                                                \
     template void add_penalty_gradient(double, double, index_t, const T*, T*);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)

@@ -36,16 +36,21 @@ public:
         return x_.data();
     }
 
-    // Those of the numbers order[0 .. n). Gathered rows stay where they lie if `apart` says that they can be read there.
-    Batch<T> gather(index_t n, const Samples<T>& x, const Targets<T>& targets, const std::int64_t* order, bool apart) {
+    // Those of the numbers order[0 .. n). Gathered rows stay where they lie if `apart` says that they can be
+    // read there.
+    Batch<T> gather(index_t n, const Samples<T>& x, const Targets<T>& targets, const std::int64_t* order,
+                    bool apart) {
         Batch<T> batch;
         batch.n = n;
         batch.samples = order;
         batch.x = gather_samples(x, order, n, apart);
-        if (targets.labels) batch.targets.labels = rows(targets.labels, index_t{1}, order, n, labels_, capacity_);
+        if (targets.labels)
+            batch.targets.labels = rows(targets.labels, index_t{1}, order, n, labels_, capacity_);
         if (targets.dense)
-            batch.targets.dense = rows(targets.dense, output_size_, order, n, dense_, capacity_ * output_size_);
-        if (targets.weights) batch.targets.weights = rows(targets.weights, index_t{1}, order, n, weights_, capacity_);
+            batch.targets.dense =
+                rows(targets.dense, output_size_, order, n, dense_, capacity_ * output_size_);
+        if (targets.weights)
+            batch.targets.weights = rows(targets.weights, index_t{1}, order, n, weights_, capacity_);
         return batch;
     }
 
@@ -86,8 +91,9 @@ private:
                   index_t size) {
         if (is_consecutive(order, n)) return table + order[0] * width;
         allocate(memory, size);
-        for_each_part(n, width,
-                      [&](index_t i) { std::copy_n(table + order[i] * width, width, memory.data() + i * width); });
+        for_each_part(n, width, [&](index_t i) {
+            std::copy_n(table + order[i] * width, width, memory.data() + i * width);
+        });
         return memory.data();
     }
 

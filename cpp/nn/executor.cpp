@@ -12,18 +12,20 @@ namespace {
 
 // What the buffers of a micro-batch may take of a second-level cache.
 constexpr index_t kCacheBytes = 768 << 10;
-// The least work of a group, and its fewest samples: with less, products of few rows and the meeting of threads cost more
-// than is gained.
+// The least work of a group, and its fewest samples: with less, products of few rows and the meeting of
+// threads cost more than is gained.
 constexpr double kLeastWorkOfGroup = 30e3;
 
 index_t samples_in_cache(const Phase& phase, std::size_t element_size) {
-    return std::max<index_t>(1, kCacheBytes / std::max<index_t>(1, phase.touched_size * static_cast<index_t>(element_size)));
+    return std::max<index_t>(
+        1, kCacheBytes / std::max<index_t>(1, phase.touched_size * static_cast<index_t>(element_size)));
 }
 
 template <class T>
 class PhaseRun {
 public:
-    PhaseRun(const Program<T>& program, const Run<T>& run, const Phase& phase) : p_(program), run_(run), phase_(phase) {}
+    PhaseRun(const Program<T>& program, const Run<T>& run, const Phase& phase)
+        : p_(program), run_(run), phase_(phase) {}
 
     void operator()() const {
         groups_ = phase_.whole ? 1 : groups_of(phase_, run_.n, sizeof(T));
@@ -51,7 +53,8 @@ private:
 
     void run_group(index_t group) const {
         const index_t begin = group * run_.n / groups_, end = (group + 1) * run_.n / groups_;
-        const index_t most = phase_.whole ? run_.n : std::min(samples_in_cache(phase_, sizeof(T)), end - begin);
+        const index_t most =
+            phase_.whole ? run_.n : std::min(samples_in_cache(phase_, sizeof(T)), end - begin);
         const index_t parts = ceil_div(end - begin, std::max<index_t>(1, most));
         Scratch<T> arena(phase_.local_size * most);
         for (index_t k = 0; k < parts; ++k) {
@@ -76,8 +79,7 @@ private:
         }
     }
     Rows<T> rows(const Place& place, const MicroBatch& part, T* arena) const {
-        if (place.memory == Memory::input)
-            return run_.inputs[place.offset].from(part.first, place.size);
+        if (place.memory == Memory::input) return run_.inputs[place.offset].from(part.first, place.size);
         return {at(place, part, arena), nullptr};
     }
 
@@ -92,7 +94,8 @@ private:
         Op<T>& op = *p_.ops[step.node];
         switch (step.action) {
             case Action::forward:
-                observed(step, Direction::forward, operands.y, step.y.size, [&] { op.forward(part, operands); });
+                observed(step, Direction::forward, operands.y, step.y.size,
+                         [&] { op.forward(part, operands); });
                 break;
             case Action::reduce:
                 op.reduce(part, x, nullptr);
@@ -113,7 +116,8 @@ private:
                 run_backward(step, part, operands, grad, arena);
                 break;
             case Action::copy_gradient:
-                std::copy_n(grad, part.count * step.grad.size, run_.input_gradient + part.first * step.grad.size);
+                std::copy_n(grad, part.count * step.grad.size,
+                            run_.input_gradient + part.first * step.grad.size);
                 break;
         }
     }
@@ -130,7 +134,8 @@ private:
             op.backward_data(part, operands, grad, grad_x);
             for (std::size_t i = 0; i < step.grad_x.size(); ++i)
                 if (step.addend[i])
-                    add<T>(part.count * step.grad_x[i].size, grad_x[i], at(step.addend[i], part, arena), grad_x[i]);
+                    add<T>(part.count * step.grad_x[i].size, grad_x[i], at(step.addend[i], part, arena),
+                           grad_x[i]);
             if (step.makes_weights) op.backward_weights(part, operands, grad, sink_of(step.node, part));
         });
     }
@@ -182,8 +187,8 @@ Rows<T> rows_at(const Run<T>& run, const Place& place) {
     return {run.batch + place.offset * run.capacity, nullptr};
 }
 
-#define RANVIER_INSTANTIATE(T)                                                                  \
-    template void run_phases(const Program<T>&, const Run<T>&, std::size_t, std::size_t);       \
+#define RANVIER_INSTANTIATE(T)                                                            \
+    template void run_phases(const Program<T>&, const Run<T>&, std::size_t, std::size_t); \
     template Rows<T> rows_at(const Run<T>&, const Place&);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)

@@ -1,4 +1,5 @@
-// Runs a program's phases: micro-batches of a segment by any number of threads, each with its values in the caches.
+// Runs a program's phases: micro-batches of a segment by any number of threads, each with its values in the
+// caches.
 #pragma once
 
 #include "program.h"
@@ -6,8 +7,8 @@
 
 namespace ranvier {
 
-// A function for the loss of samples [first, first + count), whose outputs are given, and which writes their gradients. It
-// refers to a callable that lives on.
+// A function for the loss of samples [first, first + count), whose outputs are given, and which writes their
+// gradients. It refers to a callable that lives on.
 template <class T>
 class LossOfSamples {
 public:

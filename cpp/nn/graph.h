@@ -1,4 +1,5 @@
-// A network as a graph: values, and nodes that compute one value from others. Plain data, which passes rewrite.
+// A network as a graph: values, and nodes that compute one value from others. Plain data, which passes
+// rewrite.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +18,16 @@ struct AddSpec {};
 struct ConcatSpec {};
 
 // What a node computes. Layers that hold others, and Flatten, are lowered to nodes of these kinds.
-struct Operation : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, DropoutSpec, GaussianNoiseSpec,
-                                RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec, RandomCropSpec,
-                                ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec, BatchNormSpec,
-                                LayerNormSpec, CustomSpec, AddSpec, ConcatSpec> {
+struct Operation
+    : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, DropoutSpec, GaussianNoiseSpec,
+                   RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec, RandomCropSpec,
+                   ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec, BatchNormSpec,
+                   LayerNormSpec, CustomSpec, AddSpec, ConcatSpec> {
     using variant::variant;
 };
 
-// A value as a node reads it. The shape is that of a sample; Flatten makes it another one than the value's own.
+// A value as a node reads it. The shape is that of a sample; Flatten makes it another one than the value's
+// own.
 struct Operand {
     int value;
     Shape shape;
@@ -71,8 +74,8 @@ struct Lowered {
     std::vector<Shape> shapes;  // of a sample after each layer
 };
 
-// The graph for samples of that shape, of training or of evaluation (where dropout and its like are nothing). Throws
-// std::invalid_argument, naming the layer by path and kind, if a layer does not fit its input.
+// The graph for samples of that shape, of training or of evaluation (where dropout and its like are nothing).
+// Throws std::invalid_argument, naming the layer by path and kind, if a layer does not fit its input.
 Lowered lower(const std::vector<LayerSpec>& layers, const Shape& sample, bool training);
 
 }  // namespace ranvier

@@ -31,7 +31,8 @@ public:
 
     Operand add_node(const Operation& operation, const std::string& name, const std::string& path,
                      const std::vector<Operand>& inputs, const Shape& shape) {
-        Node node{operation, inputs, graph_.add_value(shape), path, name, number_, {}, {Activation::identity}};
+        Node node{operation, inputs, graph_.add_value(shape), path, name,
+                  number_,   {},     {Activation::identity}};
         graph_.nodes.push_back(node);
         return {node.output, shape};
     }
@@ -67,7 +68,8 @@ private:
     }
 
     template <class Spec>
-    Operand join(const Spec& spec, const std::string& path, const LayerSpec& layer, const std::vector<Operand>& inputs) {
+    Operand join(const Spec& spec, const std::string& path, const LayerSpec& layer,
+                 const std::vector<Operand>& inputs) {
         std::vector<Shape> shapes;
         for (const Operand& input : inputs) shapes.push_back(input.shape);
         try {
@@ -94,7 +96,8 @@ Lowered lower(const std::vector<LayerSpec>& layers, const Shape& sample, bool tr
     Operand output = lowering.lower_all(layers, "", {graph.inputs[0], sample}, &result.shapes);
     // An output is computed, be it by a copy.
     if (graph.nodes.empty())
-        output = lowering.add_node(ActivationSpec{Activation::identity}, "Identity", "", {output}, output.shape);
+        output =
+            lowering.add_node(ActivationSpec{Activation::identity}, "Identity", "", {output}, output.shape);
     graph.outputs = {output};
     return result;
 }

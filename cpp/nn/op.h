@@ -15,8 +15,8 @@ enum class Direction;
 // Groups of micro-batches whose sums are kept apart, at most: enough for many threads, few enough to add up.
 inline constexpr index_t kMostGroups = 16;
 
-// The samples [first, first + count) of a batch, which a thread takes through a segment. A group of micro-batches
-// goes in order, on one thread, so that sums over a group have one order.
+// The samples [first, first + count) of a batch, which a thread takes through a segment. A group of
+// micro-batches goes in order, on one thread, so that sums over a group have one order.
 struct MicroBatch {
     index_t batch = 0;  // samples of the whole
     index_t first = 0;
@@ -27,9 +27,11 @@ struct MicroBatch {
     std::uint64_t step = 0;  // counts the training passes: each draws fresh masks
 };
 
-// The numbers that a random layer draws in a pass are those of a stream of its own. Streams below 2^48 are those of
-// shuffles.
-inline std::uint64_t stream_of(const MicroBatch& part, std::uint64_t layer) { return ((layer + 1) << 48) | part.step; }
+// The numbers that a random layer draws in a pass are those of a stream of its own. Streams below 2^48 are
+// those of shuffles.
+inline std::uint64_t stream_of(const MicroBatch& part, std::uint64_t layer) {
+    return ((layer + 1) << 48) | part.step;
+}
 
 // Samples without gaps; or gathered rows: those of a table, picked by their offsets.
 template <class T>
@@ -59,28 +61,28 @@ enum class WeightGradient {
     in_reduction,  // from the sums over the batch that reduce() takes
 };
 
-// Where the gradients of an op's parameters go. The parameters of an op lie side by side in the flat buffer: `block` is the
-// beginning of something laid out like them.
+// Where the gradients of an op's parameters go. The parameters of an op lie side by side in the flat buffer:
+// `block` is the beginning of something laid out like them.
 template <class T>
 struct Sink {
     T* block;
-    T scale = 1;              // of what is written or added
-    bool accumulate = false;  // adds to what is there
+    T scale = 1;                 // of what is written or added
+    bool accumulate = false;     // adds to what is there
     index_t begin = 0, end = 0;  // elements of the block to make; at_once alone makes less than all
 };
 
 // What the schedule must know of an op, as data.
 struct Traits {
-    bool reads_input = true;       // backward reads the inputs
-    bool reads_output = true;      // backward reads the output
-    bool reads_rows_apart = false; // takes gathered rows
-    bool whole_batch = false;      // takes the batch at once, on the calling thread
-    bool reduces = false;          // needs sums over the batch before forward and before backward_data
-    bool trains = false;           // changes in training
+    bool reads_input = true;        // backward reads the inputs
+    bool reads_output = true;       // backward reads the output
+    bool reads_rows_apart = false;  // takes gathered rows
+    bool whole_batch = false;       // takes the batch at once, on the calling thread
+    bool reduces = false;           // needs sums over the batch before forward and before backward_data
+    bool trains = false;            // changes in training
     WeightGradient weights = WeightGradient::none;
-    index_t range_unit = 1;        // at_once: ranges of parameters are cut at multiples of this
-    double flops = 0;              // multiplications and additions of a sample's forward pass; 0 if not a product
-    index_t saved = 0;             // elements that forward saves for backward, of a sample
+    index_t range_unit = 1;  // at_once: ranges of parameters are cut at multiples of this
+    double flops = 0;        // multiplications and additions of a sample's forward pass; 0 if not a product
+    index_t saved = 0;       // elements that forward saves for backward, of a sample
 };
 
 // How often the weights of now are going to be used.
@@ -96,14 +98,16 @@ public:
     virtual void prepare(Preparation) {}
     // y = f(x), with post-ops. `saved` is nullptr if no backward pass follows.
     virtual void forward(const MicroBatch& part, const Operands<T>& at) const = 0;
-    // Of an op that reduces: this micro-batch's share of the sums over the batch, which combine() then adds up, for the forward
-    // pass (grad is nullptr) or the backward pass.
+    // Of an op that reduces: this micro-batch's share of the sums over the batch, which combine() then adds
+    // up, for the forward pass (grad is nullptr) or the backward pass.
     virtual void reduce(const MicroBatch&, const Rows<T>*, const T* /*grad*/) {}
     virtual void combine(const MicroBatch&, Direction) {}
     // Writes the gradients to those inputs whose grad_x is not nullptr, from that to the output before the
     // activation. grad_x may not be grad.
-    virtual void backward_data(const MicroBatch&, const Operands<T>&, const T* /*grad*/, T* const* /*grad_x*/) const {}
-    virtual void backward_weights(const MicroBatch&, const Operands<T>&, const T* /*grad*/, const Sink<T>&) const {}
+    virtual void backward_data(const MicroBatch&, const Operands<T>&, const T* /*grad*/,
+                               T* const* /*grad_x*/) const {}
+    virtual void backward_weights(const MicroBatch&, const Operands<T>&, const T* /*grad*/,
+                                  const Sink<T>&) const {}
     // After a training pass whose values were all finite: takes over what it has observed.
     virtual void update_statistics() {}
 
@@ -116,8 +120,8 @@ struct OpSite {
     const Node& node;
     const Shape& output;  // of a sample
     Parameters<T>& parameters;
-    bool training;  // else evaluation
-    bool backward;  // a backward pass may follow
+    bool training;     // else evaluation
+    bool backward;     // a backward pass may follow
     index_t capacity;  // samples of a batch at most
 
     const Shape& input(std::size_t i = 0) const { return node.inputs[i].shape; }

@@ -25,8 +25,8 @@ void Optimizer<T>::begin_step(double squares) {
 template <class T>
 void Optimizer<T>::update_range(Parameters<T>& parameters, index_t first, index_t count) {
     const auto from = [&](Buffer<T>& state) { return state.size() ? state.data() + first : nullptr; };
-    ranvier::update<T>(now_, count, parameters.values() + first, parameters.gradients() + first, from(velocity_),
-                       from(first_moment_), from(second_moment_));
+    ranvier::update<T>(now_, count, parameters.values() + first, parameters.gradients() + first,
+                       from(velocity_), from(first_moment_), from(second_moment_));
 }
 
 template <class T>

@@ -12,7 +12,8 @@
 namespace ranvier {
 namespace {
 
-// Samples that are taken at a time: enough for many threads, few enough for outputs between segments to stay in a cache.
+// Samples that are taken at a time: enough for many threads, few enough for outputs between segments to stay
+// in a cache.
 constexpr index_t kChunk = 512;
 // Weights are transformed once for so many samples.
 constexpr index_t kBatchWorthPreparing = 4;
@@ -31,7 +32,8 @@ struct Predictor<T>::State {
     double work = 0;
     bool custom = false;  // calls layers of the program around the library
 
-    State(std::shared_ptr<Parameters<T>> given, const Shape& sample_shape, Weights given_weights, int most_threads)
+    State(std::shared_ptr<Parameters<T>> given, const Shape& sample_shape, Weights given_weights,
+          int most_threads)
         : parameters(std::move(given)),
           input_shape(sample_shape),
           lowered(lower(parameters->layers(), sample_shape, false)),
@@ -41,7 +43,8 @@ struct Predictor<T>::State {
           input_size(element_count(sample_shape)),
           output_size(element_count(lowered.graph.outputs[0].shape)) {
         for (const Phase& phase : program.phases) work += phase.work;
-        for (const Node& node : program.graph.nodes) custom |= std::holds_alternative<CustomSpec>(node.operation);
+        for (const Node& node : program.graph.nodes)
+            custom |= std::holds_alternative<CustomSpec>(node.operation);
     }
 
     static ProgramOptions options_for(Weights weights) {
@@ -64,7 +67,8 @@ struct Predictor<T>::State {
 
     // body(first, count, their numbers) for chunks of samples, until proceed() says no.
     template <class Body>
-    void for_each_chunk(index_t n, const Samples<T>& x, const std::function<bool()>& proceed, Body&& body) const {
+    void for_each_chunk(index_t n, const Samples<T>& x, const std::function<bool()>& proceed,
+                        Body&& body) const {
         std::optional<Ticker> ticker;
         Scratch<T> memory(x.bytes ? std::min(n, kChunk) * input_size : 0);
         for (index_t first = 0; first < n; first += kChunk) {
@@ -136,8 +140,8 @@ void Predictor<T>::predict(index_t n, const Samples<T>& x, T* y, const std::func
 }
 
 template <class T>
-LossSums Predictor<T>::evaluate(index_t n, const Samples<T>& x, const Targets<T>& targets, const LossSpec& loss,
-                                const std::function<bool()>& proceed) const {
+LossSums Predictor<T>::evaluate(index_t n, const Samples<T>& x, const Targets<T>& targets,
+                                const LossSpec& loss, const std::function<bool()>& proceed) const {
     const State& s = *state_;
     FlushDenormals flush;
     LossSums total;

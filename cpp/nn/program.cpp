@@ -11,8 +11,8 @@
 namespace ranvier {
 namespace {
 
-// Weights of a linear layer from so many on meet the whole batch at once: micro-batch by micro-batch they would come
-// from memory each time.
+// Weights of a linear layer from so many on meet the whole batch at once: micro-batch by micro-batch they
+// would come from memory each time.
 constexpr index_t kLargeWeight = 128 << 10;
 
 bool is_large_product(const Node& node) {
@@ -126,7 +126,8 @@ private:
         output_gradient_ = gradient_items_[static_cast<std::size_t>(output)] =
             add_item(element_count(graph_.values[static_cast<std::size_t>(output)]));
         draft_loss();
-        std::map<int, std::vector<std::pair<std::size_t, bool>>, std::greater<>> by_segment;  // node, is it the sums
+        std::map<int, std::vector<std::pair<std::size_t, bool>>, std::greater<>>
+            by_segment;  // node, is it the sums
         for (std::size_t i = graph_.nodes.size(); i-- > 0;) {
             if (!goes_back(i)) continue;
             if (!traits(i).reduces) {
@@ -190,7 +191,9 @@ private:
     }
 
     // An output that nobody reads has no gradient.
-    bool has_gradient(std::size_t i) const { return gradient_items_[static_cast<std::size_t>(node(i).output)] >= 0; }
+    bool has_gradient(std::size_t i) const {
+        return gradient_items_[static_cast<std::size_t>(node(i).output)] >= 0;
+    }
 
     void draft_reduction(std::size_t i) {
         if (!has_gradient(i)) return;
@@ -213,7 +216,9 @@ private:
                     held = grad;  // a sum's gradient is that of each addend
                 } else {
                     addend = held;
-                    held = to = add_item(items_[static_cast<std::size_t>(value_items_[static_cast<std::size_t>(input.value)])].size);
+                    held = to = add_item(
+                        items_[static_cast<std::size_t>(value_items_[static_cast<std::size_t>(input.value)])]
+                            .size);
                     writes = true;
                 }
             }
@@ -222,7 +227,8 @@ private:
         }
         const WeightGradient weights = traits(i).weights;
         const bool whole = p_.phases[static_cast<std::size_t>(phase_)].whole;
-        step.makes_weights = weights == WeightGradient::partial_sums || (weights == WeightGradient::at_once && whole);
+        step.makes_weights =
+            weights == WeightGradient::partial_sums || (weights == WeightGradient::at_once && whole);
         if (weights == WeightGradient::at_once && !whole) deferred_.push_back({i, grad});
         if (weights == WeightGradient::partial_sums) p_.blocks[i].phase = static_cast<std::size_t>(phase_);
         if (writes || step.makes_weights || traits(i).whole_batch) drafts().push_back(std::move(step));
@@ -243,7 +249,8 @@ private:
     }
 
     void use_inputs(std::size_t i, int phase, int step) {
-        for (const Operand& input : node(i).inputs) use(value_items_[static_cast<std::size_t>(input.value)], phase, step);
+        for (const Operand& input : node(i).inputs)
+            use(value_items_[static_cast<std::size_t>(input.value)], phase, step);
     }
 
     bool reads_output(std::size_t i) const { return traits(i).reads_output; }
@@ -296,9 +303,11 @@ private:
             }
         }
         for (std::size_t k = 0; k < graph_.inputs.size(); ++k)
-            value_item(graph_.inputs[k]).place = {Memory::input, static_cast<index_t>(k), value_item(graph_.inputs[k]).size};
+            value_item(graph_.inputs[k]).place = {Memory::input, static_cast<index_t>(k),
+                                                  value_item(graph_.inputs[k]).size};
         for (std::size_t k = 0; k < graph_.outputs.size(); ++k) place_output(k);
-        // A gradient that the caller gives is written before any phase, and stays for a further backward pass.
+        // A gradient that the caller gives is written before any phase, and stays for a further backward
+        // pass.
         if (output_gradient_ >= 0 && !p_.options.fused_loss) {
             Item& item = items_[static_cast<std::size_t>(output_gradient_)];
             item.whole = true;
@@ -307,7 +316,9 @@ private:
         place_batch();
         for (int phase = 0; phase < end; ++phase) place_local(phase);
     }
-    Item& value_item(int value) { return items_[static_cast<std::size_t>(value_items_[static_cast<std::size_t>(value)])]; }
+    Item& value_item(int value) {
+        return items_[static_cast<std::size_t>(value_items_[static_cast<std::size_t>(value)])];
+    }
 
     void place_output(std::size_t k) {
         Item& item = value_item(graph_.outputs[k].value);
@@ -369,7 +380,8 @@ private:
             elements += static_cast<double>(step.y.size + step.grad.size);
             phase.bounded |= step.makes_weights;
         }
-        // Small nodes do not count beside products, so that the groups stay the same however these nodes are fused.
+        // Small nodes do not count beside products, so that the groups stay the same however these nodes are
+        // fused.
         phase.work = products > 0 ? products : elements;
         phase.touched_size = phase.local_size;
         for (const Item& item : items_)
@@ -379,8 +391,16 @@ private:
     }
 
     Step finished(const Draft& draft) const {
-        Step step{draft.action, draft.node, {}, {}, {}, place(draft.grad), place(draft.result), places(draft.grad_x),
-                  places(draft.addend), draft.makes_weights};
+        Step step{draft.action,
+                  draft.node,
+                  {},
+                  {},
+                  {},
+                  place(draft.grad),
+                  place(draft.result),
+                  places(draft.grad_x),
+                  places(draft.addend),
+                  draft.makes_weights};
         if (draft.action == Action::loss) {
             step.y = place(value_items_[static_cast<std::size_t>(graph_.outputs[0].value)]);
         } else if (draft.action != Action::copy_gradient) {
@@ -400,7 +420,8 @@ private:
 
     void finish() {
         for (const auto& [i, grad] : deferred_)
-            p_.deferred.push_back({i, place(value_items_[static_cast<std::size_t>(node(i).inputs[0].value)]), place(grad)});
+            p_.deferred.push_back(
+                {i, place(value_items_[static_cast<std::size_t>(node(i).inputs[0].value)]), place(grad)});
         for (const Operand& output : graph_.outputs)
             p_.outputs.push_back(place(value_items_[static_cast<std::size_t>(output.value)]));
         p_.output_gradient = place(output_gradient_);
@@ -432,7 +453,8 @@ ParameterBlock block_of(const Node& node, const Parameters<T>& parameters) {
     ParameterBlock block;
     const std::string prefix = node.path + ".";
     for (const ParameterEntry& entry : parameters.entries()) {
-        if (!entry.trained || !entry.name.starts_with(prefix) || entry.name.find('.', prefix.size()) != std::string::npos)
+        if (!entry.trained || !entry.name.starts_with(prefix) ||
+            entry.name.find('.', prefix.size()) != std::string::npos)
             continue;
         if (block.size == 0) block.offset = entry.offset;
         block.size = round_up(entry.offset + entry.extent, kCacheLine<float>) - block.offset;

@@ -1,4 +1,5 @@
-// A graph made ready to run: its ops, the phases in which they go forward and back, and where each buffer lies.
+// A graph made ready to run: its ops, the phases in which they go forward and back, and where each buffer
+// lies.
 #pragma once
 
 #include <memory>
@@ -47,21 +48,21 @@ struct Step {
     std::size_t node = 0;
     std::vector<Place> x;  // of the node's inputs
     Place y, saved;
-    Place grad;               // to the node's output; what the step reads, or writes (loss)
-    Place result;             // what activation_gradient makes of it
-    std::vector<Place> grad_x;  // to the inputs
-    std::vector<Place> addend;  // what is added to these: what other readers of the input gave
-    bool makes_weights = false; // the gradient of the parameters, too
+    Place grad;                  // to the node's output; what the step reads, or writes (loss)
+    Place result;                // what activation_gradient makes of it
+    std::vector<Place> grad_x;   // to the inputs
+    std::vector<Place> addend;   // what is added to these: what other readers of the input gave
+    bool makes_weights = false;  // the gradient of the parameters, too
 };
 
 struct Phase {
     bool whole = false;  // takes the batch at once
     std::vector<Step> steps;
     std::vector<std::pair<std::size_t, Direction>> combined;  // nodes whose sums are complete in the end
-    index_t local_size = 0;    // of a sample in the arena of a thread
-    index_t touched_size = 0;  // of a sample in all memory
-    double work = 0;           // of a sample (see threads_for)
-    bool bounded = false;      // sums are kept by groups, of which there are few
+    index_t local_size = 0;                                   // of a sample in the arena of a thread
+    index_t touched_size = 0;                                 // of a sample in all memory
+    double work = 0;                                          // of a sample (see threads_for)
+    bool bounded = false;  // sums are kept by groups, of which there are few
 };
 
 // The parameters of a node in the flat buffer, and the partial sums of their gradients.
@@ -92,7 +93,8 @@ struct Program {
     std::vector<ParameterBlock> blocks;       // likewise
     std::vector<Phase> phases;                // forward, loss, back
     std::size_t first_backward = 0;           // phases from here on go back only
-    // Of nodes whose weights' gradient is a product over the whole batch: its operands, once all phases are done.
+    // Of nodes whose weights' gradient is a product over the whole batch: its operands, once all phases are
+    // done.
     struct Deferred {
         std::size_t node;
         Place x, grad;

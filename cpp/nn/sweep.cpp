@@ -13,8 +13,8 @@
 namespace ranvier {
 namespace {
 
-constexpr index_t kShard = 8 << 10;    // elements at least
-constexpr index_t kMostShards = 16;    // of one node
+constexpr index_t kShard = 8 << 10;  // elements at least
+constexpr index_t kMostShards = 16;  // of one node
 
 // The work of completing and of updating an element, in units of threads_for().
 constexpr double kCompleteCost = 1.5, kUpdateCost = 2.5;
@@ -31,7 +31,8 @@ MicroBatch whole_batch(const Run<T>& run) {
 }  // namespace
 
 template <class T>
-Sweep<T>::Sweep(const Program<T>& program, Parameters<T>& parameters) : program_(program), parameters_(parameters) {
+Sweep<T>::Sweep(const Program<T>& program, Parameters<T>& parameters)
+    : program_(program), parameters_(parameters) {
     for (std::size_t node = 0; node < program.ops.size(); ++node)
         if (program.blocks[node].size > 0) add_shards(node);
     for (const ParameterEntry& entry : parameters.entries()) penalized_ |= entry.l1 != 0 || entry.l2 != 0;
@@ -61,13 +62,15 @@ typename Sweep<T>::Findings Sweep<T>::complete(const Run<T>& run, const Wishes& 
     std::atomic<bool> finite{true};
     Scratch<double> memory(static_cast<index_t>(shards_.size()));
     double* squares = memory.data();
-    const double work = work_ * static_cast<double>(run.n) + static_cast<double>(parameters_.size()) * kCompleteCost;
+    const double work =
+        work_ * static_cast<double>(run.n) + static_cast<double>(parameters_.size()) * kCompleteCost;
     for_each_shard(work, [&](index_t i) {
         const Shard& shard = shards_[static_cast<std::size_t>(i)];
         complete_shard(shard, run);
         if (wishes.penalties && penalized_) add_penalties(shard);
         const T* gradients = run.gradients + program_.blocks[shard.node].offset + shard.begin;
-        if (wishes.check && !all_finite(shard.end - shard.begin, gradients)) finite.store(false, std::memory_order_relaxed);
+        if (wishes.check && !all_finite(shard.end - shard.begin, gradients))
+            finite.store(false, std::memory_order_relaxed);
         squares[i] = wishes.measure ? sum_of_squares(shard.end - shard.begin, gradients) : 0;
     });
     Findings findings;
@@ -108,7 +111,8 @@ void Sweep<T>::sum_groups(const Shard& shard, const Run<T>& run) const {
 
 template <class T>
 void Sweep<T>::add_penalties(const Shard& shard) const {
-    const index_t first = program_.blocks[shard.node].offset + shard.begin, end = first + shard.end - shard.begin;
+    const index_t first = program_.blocks[shard.node].offset + shard.begin,
+                  end = first + shard.end - shard.begin;
     for (const ParameterEntry& entry : parameters_.entries()) {
         if (!entry.trained || (entry.l1 == 0 && entry.l2 == 0)) continue;
         const index_t from = std::max(first, entry.offset), to = std::min(end, entry.offset + entry.extent);
@@ -123,18 +127,20 @@ void Sweep<T>::update(Optimizer<T>& optimizer, double squares) const {
     optimizer.begin_step(squares);
     for_each_shard(static_cast<double>(parameters_.size()) * kUpdateCost, [&](index_t i) {
         const Shard& shard = shards_[static_cast<std::size_t>(i)];
-        optimizer.update_range(parameters_, program_.blocks[shard.node].offset + shard.begin, shard.end - shard.begin);
+        optimizer.update_range(parameters_, program_.blocks[shard.node].offset + shard.begin,
+                               shard.end - shard.begin);
     });
 }
 
 template <class T>
 bool Sweep<T>::descends(const UpdateOptions& options) const {
     return options.rule == UpdateRule::sgd && options.momentum == 0 && options.weight_decay == 0 &&
-           options.clip_norm == 0 && options.clip_value == 0 && !penalized_ && all_deferred_ && !shards_.empty();
+           options.clip_norm == 0 && options.clip_value == 0 && !penalized_ && all_deferred_ &&
+           !shards_.empty();
 }
 
-// A bound on what descend() adds to any parameter: |sum_i x_i g_i| <= sum_i max|x_i| max|g_i|, over samples i. Not finite if
-// an input or a gradient is not.
+// A bound on what descend() adds to any parameter: |sum_i x_i g_i| <= sum_i max|x_i| max|g_i|, over samples
+// i. Not finite if an input or a gradient is not.
 template <class T>
 double Sweep<T>::largest_step(const Run<T>& run) const {
     double largest = 0;

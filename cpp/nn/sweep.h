@@ -1,5 +1,5 @@
-// What is done with the parameters once a batch went back: gradients completed, penalties added, looked at, and the update, in
-// shards that threads share out.
+// What is done with the parameters once a batch went back: gradients completed, penalties added, looked at,
+// and the update, in shards that threads share out.
 #pragma once
 
 #include <vector>
@@ -19,7 +19,8 @@ public:
         bool check = false;      // whether all gradients are finite
         bool measure = false;    // the sum of their squares
     };
-    // Of complete(): whether all gradients are finite (or nobody asked), and the sum of their squares (likewise).
+    // Of complete(): whether all gradients are finite (or nobody asked), and the sum of their squares
+    // (likewise).
     struct Findings {
         bool finite = true;
         double squares = 0;
@@ -29,15 +30,15 @@ public:
     // One update of all parameters, from gradients with that sum of squares.
     void update(Optimizer<T>& optimizer, double squares) const;
 
-    // Whether plain gradient descent can do without gradients in memory: the products that would make them add to the
-    // parameters instead.
+    // Whether plain gradient descent can do without gradients in memory: the products that would make them
+    // add to the parameters instead.
     bool descends(const UpdateOptions& options) const;
     // Such a step; false, with nothing changed, if something that is not finite may come of it.
     bool descend(const Run<T>& run, double rate) const;
 
 private:
-    // A range of a node's parameters. Threads get the same shards in each batch, so that what they read and update stays in
-    // their caches.
+    // A range of a node's parameters. Threads get the same shards in each batch, so that what they read and
+    // update stays in their caches.
     struct Shard {
         std::size_t node;
         index_t begin, end;  // in the node's block

@@ -1,4 +1,5 @@
-// Training: programs for each kind of pass, a batch's forward, loss, backward and update, and the loop over batches.
+// Training: programs for each kind of pass, a batch's forward, loss, backward and update, and the loop over
+// batches.
 #include "ranvier/trainer.h"
 
 #include <cmath>
@@ -38,7 +39,8 @@ index_t checked_capacity(index_t capacity) {
     return capacity;
 }
 
-// Gathered rows are read where they lie if they stay in the second-level cache from one tile's columns to the next.
+// Gathered rows are read where they lie if they stay in the second-level cache from one tile's columns to the
+// next.
 constexpr index_t kMostBytesApart = 512 << 10;
 
 }  // namespace
@@ -116,8 +118,8 @@ struct Trainer<T>::State {
     }
 
     // Forward, loss and backward, but for what the sweep does.
-    LossSums run_batch(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch, const Objective<T>& objective,
-                       double* seconds) {
+    LossSums run_batch(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch,
+                       const Objective<T>& objective, double* seconds) {
         if (objective.custom) return run_custom(prepared, run, batch, objective, seconds);
         const LossSpec& loss = objective.loss;
         const index_t outputs = output_size();
@@ -138,8 +140,8 @@ struct Trainer<T>::State {
         run_phases(prepared.program, run, 0, prepared.program.phases.size());
         return sum_of_losses(batch.n, losses, weight);
     }
-    LossSums run_custom(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch, const Objective<T>& objective,
-                        double* seconds) {
+    LossSums run_custom(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch,
+                        const Objective<T>& objective, double* seconds) {
         LossSums sums;
         auto loss_of_part = [&](index_t, index_t count, const T* prediction, T* grad) {
             const Stopwatch watch(seconds);
@@ -151,11 +153,18 @@ struct Trainer<T>::State {
         return sums;
     }
 
+    double work_of(const Prepared<T>& prepared, index_t n) const {
+        double work = 0;
+        for (const Phase& phase : prepared.program.phases) work += phase.work;
+        return work * static_cast<double>(n);
+    }
+
     void update_statistics(Prepared<T>& prepared) {
         for (const auto& op : prepared.program.ops) op->update_statistics();
     }
 
-    // One update from a batch; false, with nothing changed, if the loss or a gradient is not finite and that matters.
+    // One update from a batch; false, with nothing changed, if the loss or a gradient is not finite and that
+    // matters.
     bool train_batch(const Batch<T>& batch, const Objective<T>& objective, Optimizer<T>& optimizer,
                      const EpochOptions<T>& options, LossSums& sums) {
         Prepared<T>& prepared = for_objective(objective, options.observer != nullptr);
@@ -312,13 +321,15 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             LossSums sums;
             if (!s.train_batch(batch, objective, optimizer, options, sums)) {
                 if (total.fault.empty())
-                    total.fault = "batch " + std::to_string(number + 1) + ": " + s.find_fault(batch, objective);
+                    total.fault =
+                        "batch " + std::to_string(number + 1) + ": " + s.find_fault(batch, objective);
                 if (options.on_nonfinite == OnNonFinite::stop) break;
                 total.skipped += now;
                 sums = {};
             }
             if (options.losses)
-                options.losses[number] = sums.loss / loss_divisor(objective.loss.kind, sums.weight, s.output_size());
+                options.losses[number] =
+                    sums.loss / loss_divisor(objective.loss.kind, sums.weight, s.output_size());
             total.loss += sums.loss;
             total.hits += sums.hits;
             total.weight += sums.weight;
@@ -326,11 +337,13 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             if (options.report && ticker.due() && !options.report(total)) break;
         }
     };
-    // The program around the library may have threads of its own at work in its layers and losses.
+    // The program around the library may have threads of its own at work in its layers and losses; and no
+    // team is kept waiting for work that is too little for it.
+    const double work = s.work_of(s.for_objective(objective, false), options.batch_size);
     if (objective.custom || s.calls_custom_layers())
         epoch();
     else
-        parallel_region(num_threads(), epoch);
+        parallel_region(threads_for(work) == 1 ? 1 : num_threads(), epoch);
     return total;
 }
 

@@ -40,23 +40,24 @@ inline constinit thread_local DenormalMode flush_bits_set = 0;
 class FlushDenormals {
 public:
     FlushDenormals() : saved_(denormal_mode()) {
-        if (!changes()) return;
-        detail::flush_bits_set = kFlush & ~saved_;
+        // To write the control word costs as much as a small kernel, and scopes are nested.
+        if ((saved_ & kFlush) == kFlush) return;
+        bits_set_ = &detail::flush_bits_set;
+        *bits_set_ = kFlush & ~saved_;
         set_denormal_mode(saved_ | kFlush);
     }
     ~FlushDenormals() {
-        if (!changes()) return;
+        if (!bits_set_) return;
         set_denormal_mode(saved_);
-        detail::flush_bits_set = 0;
+        *bits_set_ = 0;
     }
     FlushDenormals(const FlushDenormals&) = delete;
     FlushDenormals& operator=(const FlushDenormals&) = delete;
 
 private:
-    // To write the control word costs as much as a small kernel, and scopes are nested.
-    bool changes() const { return (saved_ & kFlush) != kFlush; }
-
     DenormalMode saved_;
+    DenormalMode* bits_set_ =
+        nullptr;  // of this thread, if this scope set some; kept, for it takes a call to find
 };
 
 // For a call out of a FlushDenormals scope, on the thread that entered it: gives denormals back until the end

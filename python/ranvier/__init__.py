@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from ranvier import tuning as tuning
     from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau, StopAtTolerance
     from ranvier.checkpoint import load
+    from ranvier.predictor import Predictor, load_predictor
     from ranvier.schedules import CosineSchedule, ExponentialSchedule, OneCycleSchedule, StepSchedule, WarmUp
 
 __all__ = [
@@ -101,6 +102,7 @@ __all__ = [
     "OneCycleSchedule",
     "PReLU",
     "Parallel",
+    "Predictor",
     "QuadraticLoss",
     "RMSprop",
     "RReLU",
@@ -126,6 +128,7 @@ __all__ = [
     "initializers",
     "kernels",
     "load",
+    "load_predictor",
     "num_threads",
     "set_num_threads",
 ]
@@ -135,6 +138,7 @@ _MODULES = ("datasets", "diagnostics", "initializers", "metrics", "plot", "tunin
 _PLACES = {
     "callbacks": ("Checkpoint", "EarlyStopping", "ReduceOnPlateau", "StopAtTolerance"),
     "checkpoint": ("load",),
+    "predictor": ("Predictor", "load_predictor"),
     "schedules": ("CosineSchedule", "ExponentialSchedule", "OneCycleSchedule", "StepSchedule", "WarmUp"),
 }
 

@@ -144,6 +144,7 @@ class Parameters:
     def flat_gradients(self) -> Array: ...
     def value(self, name: str) -> Array: ...
     def gradient(self, name: str) -> Array: ...
+    def frozen_copy(self) -> Parameters: ...  # read-only views, no gradients; one for all predictors that freeze it
     def require_no_pass(self) -> None: ...  # RuntimeError in the middle of a pass of the calling thread
 
 class Optimizer:
@@ -157,6 +158,8 @@ class Optimizer:
     def state(self) -> dict[str, Array]: ...  # named flat buffers, as views
     steps: int  # updates done so far
     def step(self) -> None: ...  # one update from the gradients that are there
+
+def _set_disabled_passes(names: list[str]) -> None: ...  # for tests and measurements
 
 class Trainer:
     """What trains a network on samples of one shape, in batches up to a capacity.
@@ -227,8 +230,9 @@ class Trainer:
 class Predictor:
     """What predicts with a network on samples of one shape.
 
-    Frozen, it has a copy of the weights, made ready once, and any number of threads run it at once; else it sees each
-    change of the weights. ``threads`` are those of a call at most; 0: `num_threads` at the time.
+    Frozen, it has a copy of the weights (or shares a `frozen_copy`), made ready once, and any number of threads run it
+    at once; else it sees each change of the weights. ``threads`` are those of a call at most; 0: `num_threads` at the
+    time.
     """
 
     def __init__(

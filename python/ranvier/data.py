@@ -10,7 +10,16 @@ from ranvier.checks import real
 from ranvier.losses import CrossEntropyLoss
 from ranvier.types import Array, Labels, Weights
 
-__all__ = ["as_labels", "as_samples", "as_targets", "as_values", "as_weights", "held_out", "pairs_to_arrays"]
+__all__ = [
+    "as_labels",
+    "as_samples",
+    "as_targets",
+    "as_values",
+    "as_weights",
+    "held_out",
+    "pairs_to_arrays",
+    "require_apart",
+]
 
 
 def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Any:
@@ -29,6 +38,18 @@ def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Any:
     if array.ndim < 1:
         raise ValueError(f"{name}: expected an array of shape (samples, ...), got shape ()")
     return np.ascontiguousarray(array, dtype=array.dtype if array.dtype == np.uint8 else dtype)
+
+
+def require_apart(out: Array | None, samples: Array) -> None:
+    """Check that outputs are not written to where the samples are.
+
+    Raises
+    ------
+    ValueError
+        If they may be.
+    """
+    if out is not None and np.may_share_memory(samples, out):
+        raise ValueError("out: expected memory of its own, got some that may be that of x")
 
 
 def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int, name: str = "y") -> Any:

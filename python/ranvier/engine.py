@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ranvier import _core
+from ranvier.data import as_values
 from ranvier.layers import CustomLayer, Layer, layer_spec
 from ranvier.types import Array
 
@@ -78,6 +79,27 @@ class Engine:
         """Yield the name of each parameter and of each running statistic, and a view of it."""
         for name in [*self.parameters.names, *self.parameters.statistics]:
             yield name, self.parameters.value(name)
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Set all parameters and running statistics, or nothing if something is wrong with the arrays.
+
+        Raises
+        ------
+        TypeError
+            If an array is not of real numbers.
+        ValueError
+            If a name is missing or unknown or a shape differs.
+        """
+        own = dict(self.values())
+        if missing := own.keys() - state.keys():
+            raise ValueError(f"state: missing {sorted(missing)}")
+        if unknown := state.keys() - own.keys():
+            raise ValueError(f"state: unknown {sorted(unknown)}")
+        arrays = {
+            name: as_values(state[name], value.shape, value.dtype, f"state: {name}") for name, value in own.items()
+        }
+        for name, value in own.items():
+            value[...] = arrays[name]
 
     def copy(self) -> Engine:
         """Return an engine with copies of the parameters and running statistics, and the random layers' position."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ranvier import _core, training
 from ranvier.checks import integer, nonnegative
-from ranvier.data import as_samples, as_targets, as_values, as_weights, held_out
+from ranvier.data import as_samples, as_targets, as_weights, held_out, require_apart
 from ranvier.engine import Engine
 from ranvier.history import Evaluation, History
 from ranvier.layers import Conv2d, CustomLayer, Layer, Linear, Sigmoid, checked_initializer, require_layers
@@ -26,6 +26,7 @@ from ranvier.types import Array, Labels, Weights
 if TYPE_CHECKING:
     from ranvier.callbacks import Callback
     from ranvier.initializers import Initializer
+    from ranvier.predictor import Predictor
     from ranvier.profiling import Profile
 
 __all__ = ["Network"]
@@ -168,17 +169,7 @@ class Network(LectureNotes):
         ValueError
             If a name is missing or unknown or a shape differs. Nothing is changed then.
         """
-        parameters = dict(self.engine.values())
-        if missing := parameters.keys() - state.keys():
-            raise ValueError(f"state: missing {sorted(missing)}")
-        if unknown := state.keys() - parameters.keys():
-            raise ValueError(f"state: unknown {sorted(unknown)}")
-        arrays = {
-            name: as_values(state[name], value.shape, value.dtype, f"state: {name}")
-            for name, value in parameters.items()
-        }
-        for name, value in parameters.items():
-            value[...] = arrays[name]
+        self.engine.load(state)
 
     # --- use ------------------------------------------------------------------------------------------------
 
@@ -209,11 +200,35 @@ class Network(LectureNotes):
         if outputs is not None:
             return outputs
         samples = self._samples(x, "x")
-        if out is not None and np.may_share_memory(samples, out):
-            raise ValueError("out: expected memory of its own, got some that may be that of x")
+        require_apart(out, samples)
         outputs = self.engine.predict(samples, out)
         self.input_shape = samples.shape[1:]
         return outputs
+
+    def predictor(self, threads: int | None = None) -> Predictor:
+        """Return what predicts with the weights as they are now, whatever becomes of the network.
+
+        If the network knows the shape of its samples, by an earlier call or because it was made from sizes, the
+        weights are made ready for them at once, and else at the first prediction.
+
+        Parameters
+        ----------
+        threads : int, optional
+            Of a prediction at most; `num_threads` at the time of each prediction unless given.
+
+        Returns
+        -------
+        Predictor
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``threads`` is not an int of at least 1.
+        """
+        from ranvier.predictor import Predictor  # here, so that `import ranvier` stays quick
+
+        shapes = [] if self.input_shape is None else [self.input_shape]
+        return Predictor(self.layers, self.engine.parameters.frozen_copy(), self.dtype, shapes, threads)
 
     def activations(self, x: Any, layers: Iterable[int] | None = None) -> dict[int, Array]:
         """Return the outputs of inner layers in evaluation mode.
@@ -510,8 +525,8 @@ class Network(LectureNotes):
     ) -> Profile:
         """Measure how long each layer takes in training, forward and backward, and against the machine's peak.
 
-        Batches are taken layer by layer, each with all threads; training may let threads take portions of a batch
-        through several layers by themselves, which is a little faster.
+        Each layer takes the whole batch, with all threads; training lets threads take micro-batches through several
+        layers by themselves, which is a little faster.
 
         Parameters
         ----------

@@ -35,7 +35,7 @@ def hits(prediction: Array, target: Any) -> int:
 
 
 def _in_core(loss: Loss | CustomLoss, y: Any) -> Any:
-    """Return the loss as a trainer takes it: a specification, or a function of predictions and their samples' numbers."""
+    """Return the loss as a trainer takes it: a specification, or a function of predictions and sample numbers."""
     if isinstance(loss, Loss):
         return loss.spec()
 

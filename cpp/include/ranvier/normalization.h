@@ -12,16 +12,17 @@ struct BatchNormShape {
     index_t outer, channels, inner;
 };
 
-// For each channel the mean of some elements, and their sum of squares about it. Sums are in double, in an order
-// that depends on the shape alone. The moments of parts of a batch are joined one after the other (Chan, Golub and
-// LeVeque 1979).
+// For each channel the mean of some elements, and their sum of squares about it. Sums are in double, in an
+// order that depends on the shape alone. The moments of parts of a batch are joined one after the other
+// (Chan, Golub and LeVeque 1979).
 struct ChannelMoments {
     double* mean;
     double* squares;
 };
 template <class T>
 void batch_norm_moments(const BatchNormShape& part, const T* x, const ChannelMoments& moments);
-// Joins the moments of `count` elements a channel to those of `total_count` in `total`; returns the count of all.
+// Joins the moments of `count` elements a channel to those of `total_count` in `total`; returns the count of
+// all.
 double join_moments(index_t channels, double total_count, const ChannelMoments& total, double count,
                     const ChannelMoments& part);
 
@@ -29,16 +30,16 @@ double join_moments(index_t channels, double total_count, const ChannelMoments& 
 template <class T>
 void batch_norm(const BatchNormShape& shape, const T* x, const T* scale, const T* shift, T* y);
 
-// What the gradients of y = gamma (x - mean) d + beta need of a whole batch, for each channel: the sum of grad, and that of grad
-// (x - mean). Written, or added to if `accumulate`.
+// What the gradients of y = gamma (x - mean) d + beta need of a whole batch, for each channel: the sum of
+// grad, and that of grad (x - mean). Written, or added to if `accumulate`.
 template <class T>
-void batch_norm_gradient_sums(const BatchNormShape& part, const T* grad, const T* x, const T* mean, double* sums,
-                              double* products, bool accumulate);
-// grad_x = a grad + b x + c, of each channel, which is the gradient to x if (a, b, c) are made of those sums. grad_x may
-// be grad.
+void batch_norm_gradient_sums(const BatchNormShape& part, const T* grad, const T* x, const T* mean,
+                              double* sums, double* products, bool accumulate);
+// grad_x = a grad + b x + c, of each channel, which is the gradient to x if (a, b, c) are made of those sums.
+// grad_x may be grad.
 template <class T>
-void batch_norm_input_gradient(const BatchNormShape& part, const T* grad, const T* x, const T* a, const T* b, const T* c,
-                               T* grad_x);
+void batch_norm_input_gradient(const BatchNormShape& part, const T* grad, const T* x, const T* a, const T* b,
+                               const T* c, T* grad_x);
 
 // Each of `rows` rows of `size` elements to mean 0 and variance 1 (divisor `size`), then times gamma plus
 // beta, which are of `size` numbers or nullptr. mean and inverse_deviation, of `rows` numbers, are kept for

@@ -45,12 +45,14 @@ struct UpdateStep {
     double correction1 = 1, correction2 = 1;  // 1 - beta^step
     double gradient_scale = 1;                // before gradients are clipped one by one
 };
-// Update number `step`, counted from 1. `squares` is the sum of the gradients' squares, which clip_norm asks for.
+// Update number `step`, counted from 1. `squares` is the sum of the gradients' squares, which clip_norm asks
+// for.
 UpdateStep update_step(const UpdateOptions& options, std::int64_t step, double squares);
 
 // Updates n elements. State that the rule does not need may be nullptr; it starts at zero.
 template <class T>
-void update(const UpdateStep& step, index_t n, T* w, const T* grad, T* velocity, T* first_moment, T* second_moment);
+void update(const UpdateStep& step, index_t n, T* w, const T* grad, T* velocity, T* first_moment,
+            T* second_moment);
 
 // sum of x[i]^2, in an order that depends on n alone.
 template <class T>

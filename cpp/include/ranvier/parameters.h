@@ -75,8 +75,8 @@ public:
 
     // One update of the values from the gradients that are there.
     void step(Parameters<T>& parameters);
-    // The same in parts: its beginning, for gradients of that sum of squares, and then ranges of the flat buffers, which threads
-    // may share out.
+    // The same in parts: its beginning, for gradients of that sum of squares, and then ranges of the flat
+    // buffers, which threads may share out.
     void begin_step(double squares);
     void update_range(Parameters<T>& parameters, index_t first, index_t count);
     // The buffers that a resumed training needs, by name.

@@ -1,5 +1,5 @@
-// Training of a network: batches forward, loss, back, and updates. It owns every buffer that these need, and allocates
-// nothing once it has seen a batch of each kind.
+// Training of a network: batches forward, loss, back, and updates. It owns every buffer that these need, and
+// allocates nothing once it has seen a batch of each kind.
 #pragma once
 
 #include <cstdint>
@@ -59,7 +59,8 @@ struct EpochOptions {
     std::function<bool(const EpochSums&)> report;
     // Called between batches, unless empty.
     std::function<void()> between_batches;
-    // Told of every node, whose batches are then taken as a whole; with the times of the rest. nullptr: neither.
+    // Told of every node, whose batches are then taken as a whole; with the times of the rest. nullptr:
+    // neither.
     Observer<T>* observer = nullptr;
     EpochTimes* times = nullptr;
 };
@@ -79,8 +80,8 @@ public:
     const Shape& output_shape() const;
     index_t capacity() const;  // samples of a batch at most
     Parameters<T>& parameters() const;
-    // Training passes so far, which number the masks of the random layers; settable, so that a Trainer can go on
-    // where another one stopped.
+    // Training passes so far, which number the masks of the random layers; settable, so that a Trainer can go
+    // on where another one stopped.
     std::uint64_t& training_passes();
 
     // One batch, n <= capacity, keeping what backward needs; a random layer draws a fresh mask each time that

@@ -15,8 +15,8 @@ namespace ranvier::RANVIER_ISA {
              from_output<T, Elu>,      from_output<T, Softplus>, nullptr},                                  \
             random_words, mask<T>, add_noise<T>, slopes<T>, scale_negative<T>, softmax_row<T>, subtract<T>, \
             softmax_backward_row<T>, log_softmax_backward_row<T>, softmax_columns<T>, update<T>,            \
-            sum_of_squares<T>, all_finite<T>, largest_magnitude<T>, add_penalty_gradient<T>,                \
-            add<T>, bytes_to_fractions<T>                                                                           \
+            sum_of_squares<T>, all_finite<T>, largest_magnitude<T>, add_penalty_gradient<T>, add<T>,        \
+            bytes_to_fractions<T>                                                                           \
     }
 
 constinit const ElementwiseKernels<float> elementwise_float32 = RANVIER_ELEMENTWISE_KERNELS(float);

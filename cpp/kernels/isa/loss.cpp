@@ -272,23 +272,45 @@ void cross_entropy_columns(const LossFactors<T>& factors, index_t n, const T* p,
     }
 }
 
+// The number of the first element from `begin` to `end` that is equal to the value; there is one.
 template <class T>
-index_t largest(index_t n, const T* row) {
+RANVIER_INLINE index_t first_equal(index_t begin, index_t end, const T* row, T value) {
     using Int = typename LaneInt<T>::type;
-    if (row[0] != row[0]) return 0;  // no number is greater
-    const Vec<T> most = broadcast(row_max<T>(n, row));
     constexpr Int kNone = static_cast<Int>(~(Int{1} << (8 * sizeof(Int) - 1)));
     MaskOf<T> first = integers<T>(kNone), number = lane_numbers<T>();
-    for (index_t j = 0; j < n; j += kLanes<T>, number += integers<T>(static_cast<Int>(kLanes<T>))) {
-        // Lanes beyond the end have greater numbers than any that is there, so that none of them is the
-        // first.
-        const Vec<T> v = n - j < kLanes<T> ? load_or_least(row + j, n - j) : load(row + j);
-        const MaskOf<T> candidate = v == most ? number : first;
+    for (index_t j = begin; j < end; j += kLanes<T>, number += integers<T>(static_cast<Int>(kLanes<T>))) {
+        // Lanes beyond the end have greater numbers than any that is there.
+        const Vec<T> v = end - j < kLanes<T> ? load_or_least(row + j, end - j) : load(row + j);
+        const MaskOf<T> candidate = v == broadcast(value) ? number : first;
         first = candidate < first ? candidate : first;
     }
     Int least = kNone;
     for (int lane = 0; lane < kLanes<T>; ++lane) least = first[lane] < least ? first[lane] : least;
-    return static_cast<index_t>(least);
+    return begin + static_cast<index_t>(least);
+}
+
+// Piece by piece: few hold an element that is greater than all before.
+template <class T>
+index_t largest(index_t n, const T* row) {
+    constexpr index_t kPiece = 4 * kLanes<T>;
+    if (row[0] != row[0]) return 0;  // no number is greater
+    T most = -T(__builtin_inf());
+    index_t begin = 0;
+    for (index_t i = 0; i < n; i += kPiece) {
+        const Vec<T> before = broadcast(most);
+        Vec<T> now = before;
+        const auto take = [&](Vec<T> v) __attribute__((always_inline)) { now = select<T>(v > now, v, now); };
+        if (i + kPiece <= n)
+            for (int k = 0; k < 4; ++k) take(load(row + i + k * kLanes<T>));
+        else
+            for (index_t j = i; j < n; j += kLanes<T>)
+                take(n - j < kLanes<T> ? load_or_least(row + j, n - j) : load(row + j));
+        if (any_nan<T>(from_bits<T>(now > before))) {  // as bits, true is a NaN
+            most = max_lanes<T>(now);
+            begin = i;
+        }
+    }
+    return first_equal<T>(begin, n - begin < kPiece ? n : begin + kPiece, row, most);
 }
 
 // The number of the largest element for each lane; 1 or 0 for a single one above or below the threshold.

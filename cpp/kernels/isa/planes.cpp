@@ -122,8 +122,7 @@ constinit const PlaneKernels<float> plane_float32 = {
     kLanes<float>,       pad_rows<float>,      copy_every<float>,   copy_rows<float>,
     gather_lanes<float>, scatter_lanes<float>, scatter_sums<float>, multiply_pixels<float>};
 constinit const PlaneKernels<double> plane_float64 = {
-    kLanes<double>,        pad_rows<double>,     copy_every<double>,
-    copy_rows<double>, gather_lanes<double>,
-    scatter_lanes<double>, scatter_sums<double>, multiply_pixels<double>};
+    kLanes<double>,       pad_rows<double>,      copy_every<double>,   copy_rows<double>,
+    gather_lanes<double>, scatter_lanes<double>, scatter_sums<double>, multiply_pixels<double>};
 
 }  // namespace ranvier::RANVIER_ISA

@@ -22,10 +22,12 @@ public:
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         activation<T>(kind_, part.count * size_, at.x[0].data, at.y, parameter_);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
+                       T* const* grad_x) const override {
         if (grad_x[0])
-            activation_backward_kept<T>(kind_, part.count * size_, grad, this->traits.reads_output ? at.y : at.x[0].data,
-                                        grad_x[0], parameter_);
+            activation_backward_kept<T>(kind_, part.count * size_, grad,
+                                        this->traits.reads_output ? at.y : at.x[0].data, grad_x[0],
+                                        parameter_);
     }
 
 private:
@@ -54,9 +56,11 @@ public:
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         prelu<T>(part.count, channels_, inner_, at.x[0].data, slopes_, count_, at.y);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
+                       T* const* grad_x) const override {
         if (grad_x[0])
-            prelu_backward<T>(part.count, channels_, inner_, grad, at.x[0].data, slopes_, count_, grad_x[0], nullptr);
+            prelu_backward<T>(part.count, channels_, inner_, grad, at.x[0].data, slopes_, count_, grad_x[0],
+                              nullptr);
     }
     void backward_weights(const MicroBatch& part, const Operands<T>& at, const T* grad,
                           const Sink<T>& sink) const override {
@@ -91,8 +95,10 @@ public:
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         maxout<T>(part.count, channels_, pieces_, inner_, at.x[0].data, at.y);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad, T* const* grad_x) const override {
-        if (grad_x[0]) maxout_backward<T>(part.count, channels_, pieces_, inner_, grad, at.x[0].data, grad_x[0]);
+    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
+                       T* const* grad_x) const override {
+        if (grad_x[0])
+            maxout_backward<T>(part.count, channels_, pieces_, inner_, grad, at.x[0].data, grad_x[0]);
     }
 
 private:

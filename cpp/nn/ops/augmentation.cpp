@@ -37,13 +37,16 @@ private:
 template <class T>
 class RandomShiftOp final : public AugmentationOp<T> {
 public:
-    RandomShiftOp(const RandomShiftSpec& spec, const OpSite<T>& site) : AugmentationOp<T>(site), pixels_(spec.pixels) {}
+    RandomShiftOp(const RandomShiftSpec& spec, const OpSite<T>& site)
+        : AugmentationOp<T>(site), pixels_(spec.pixels) {}
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         random_shift<T>(this->images(part), pixels_, this->draws(part), at.x[0].data, at.y);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
-        if (grad_x[0]) random_shift_backward<T>(this->images(part), pixels_, this->draws(part), grad, grad_x[0]);
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
+        if (grad_x[0])
+            random_shift_backward<T>(this->images(part), pixels_, this->draws(part), grad, grad_x[0]);
     }
 
 private:
@@ -59,8 +62,10 @@ public:
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         random_rotation<T>(this->images(part), degrees_, this->draws(part), at.x[0].data, at.y);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
-        if (grad_x[0]) random_rotation_backward<T>(this->images(part), degrees_, this->draws(part), grad, grad_x[0]);
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
+        if (grad_x[0])
+            random_rotation_backward<T>(this->images(part), degrees_, this->draws(part), grad, grad_x[0]);
     }
 
 private:
@@ -76,7 +81,8 @@ public:
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         random_horizontal_flip<T>(this->images(part), p_, this->draws(part), at.x[0].data, at.y);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
         if (grad_x[0]) random_horizontal_flip<T>(this->images(part), p_, this->draws(part), grad, grad_x[0]);
     }
 
@@ -99,7 +105,8 @@ public:
         else
             center_crop<T>(this->images(part), window_, at.x[0].data, at.y);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
         if (!grad_x[0]) return;
         if (training_)
             random_crop_backward<T>(this->images(part), window_, this->draws(part), grad, grad_x[0]);
@@ -121,7 +128,9 @@ Shape same_images(const Shape& input) {
 
 Shape infer_shape(const RandomShiftSpec&, const InputShapes& inputs) { return same_images(inputs[0]); }
 Shape infer_shape(const RandomRotationSpec&, const InputShapes& inputs) { return same_images(inputs[0]); }
-Shape infer_shape(const RandomHorizontalFlipSpec&, const InputShapes& inputs) { return same_images(inputs[0]); }
+Shape infer_shape(const RandomHorizontalFlipSpec&, const InputShapes& inputs) {
+    return same_images(inputs[0]);
+}
 
 Shape infer_shape(const RandomCropSpec& spec, const InputShapes& inputs) {
     const Shape& input = inputs[0];
@@ -130,8 +139,8 @@ Shape infer_shape(const RandomCropSpec& spec, const InputShapes& inputs) {
         if (spec.size[axis] > input[static_cast<std::size_t>(axis) + 1] + 2 * spec.padding[axis])
             throw std::invalid_argument(
                 "expected images, padded by " + shape_text({spec.padding[0], spec.padding[1]}) +
-                " on each side, of at least the size " + shape_text({spec.size[0], spec.size[1]}) + ", got shape " +
-                shape_text(input));
+                " on each side, of at least the size " + shape_text({spec.size[0], spec.size[1]}) +
+                ", got shape " + shape_text(input));
     return {input[0], spec.size[0], spec.size[1]};
 }
 

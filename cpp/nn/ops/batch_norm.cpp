@@ -1,5 +1,5 @@
-// Batch normalization: scale and shift of each channel, by the statistics of the batch in training, by the running
-// ones in evaluation.
+// Batch normalization: scale and shift of each channel, by the statistics of the batch in training, by the
+// running ones in evaluation.
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
@@ -105,11 +105,12 @@ public:
         count_ = count;
     }
 
-    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
+                       T* const* grad_x) const override {
         const T* a = factors_.data() + 2 * channels();
         if (grad_x[0])
-            batch_norm_input_gradient<T>(shape(part), grad, at.x[0].data, a, a + channels(), a + 2 * channels(),
-                                         grad_x[0]);
+            batch_norm_input_gradient<T>(shape(part), grad, at.x[0].data, a, a + channels(),
+                                         a + 2 * channels(), grad_x[0]);
     }
 
     // As in PyTorch, the running variance is of the unbiased one, with the divisor count - 1.
@@ -143,11 +144,12 @@ private:
 
     void reduce_backward(const MicroBatch& part, const T* x, const T* grad) {
         const ChannelMoments total = sums_.of(part.group);
-        batch_norm_gradient_sums<T>(shape(part), grad, x, mean_.data(), total.mean, total.squares, !part.begins_group);
+        batch_norm_gradient_sums<T>(shape(part), grad, x, mean_.data(), total.mean, total.squares,
+                                    !part.begins_group);
     }
 
-    // With h = (x - mean) d, y = gamma h + beta and N elements: grad_x = gamma d (g - sum(g) / N - h sum(g h) / N),
-    // the two sums falling away for constant mean and d. As a g + b x + c.
+    // With h = (x - mean) d, y = gamma h + beta and N elements: grad_x = gamma d (g - sum(g) / N - h sum(g h)
+    // / N), the two sums falling away for constant mean and d. As a g + b x + c.
     void combine_backward(const MicroBatch& part) {
         const ChannelMoments total = sums_.of(0);
         for (index_t group = 1; group < part.groups; ++group)
@@ -166,7 +168,8 @@ private:
             const double slope = training_ ? -outer * d * product / count : 0;
             a[c] = static_cast<T>(outer);
             b[c] = static_cast<T>(slope);
-            add[c] = static_cast<T>((training_ ? -outer * sum / count : 0) - slope * static_cast<double>(mean_[c]));
+            add[c] = static_cast<T>((training_ ? -outer * sum / count : 0) -
+                                    slope * static_cast<double>(mean_[c]));
         }
     }
 
@@ -194,7 +197,8 @@ Shape infer_shape(const BatchNormSpec& spec, const InputShapes& inputs) {
     const Shape& input = inputs[0];
     if (static_cast<int>(input.size()) != spec.axes || input[0] != spec.num_features)
         throw std::invalid_argument("expected samples of shape (" + std::to_string(spec.num_features) +
-                                    (spec.axes == 1 ? ",)" : ", height, width)") + ", got " + shape_text(input));
+                                    (spec.axes == 1 ? ",)" : ", height, width)") + ", got " +
+                                    shape_text(input));
     return input;
 }
 

@@ -27,7 +27,9 @@ public:
     bool folds() const { return mean_ != nullptr; }
     T scale(index_t c) const { return (gamma_ ? gamma_[c] : T(1)) / std::sqrt(variance_[c] + eps_); }
     // What is added to a scaled channel that has this addend of its own.
-    T shift(index_t c, T addend = T{}) const { return (addend - mean_[c]) * scale(c) + (beta_ ? beta_[c] : T{}); }
+    T shift(index_t c, T addend = T{}) const {
+        return (addend - mean_[c]) * scale(c) + (beta_ ? beta_[c] : T{});
+    }
     // The bias of a product that is scaled by scale(), whose own bias (nullptr: none) is given.
     Buffer<T> bias(index_t channels, const T* own) const {
         Buffer<T> all(channels);

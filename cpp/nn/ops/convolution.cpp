@@ -56,7 +56,8 @@ public:
                   static_cast<T>(activation_.parameter), ready_ ? &forward_weights_ : nullptr);
     }
 
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
         if (grad_x[0])
             conv2d_backward_input<T>(shape_of_part(part), output(grad), weights(weight_), input(grad_x[0]),
                                      ready_ ? &backward_weights_ : nullptr);
@@ -64,8 +65,9 @@ public:
 
     void backward_weights(const MicroBatch& part, const Operands<T>& at, const T* grad,
                           const Sink<T>& sink) const override {
-        conv2d_backward_weights<T>(shape_of_part(part), output(grad), input(at.x[0].data), weights(sink.block),
-                                   bias_ ? sink.block + bias_offset_ : nullptr, sink.accumulate);
+        conv2d_backward_weights<T>(shape_of_part(part), output(grad), input(at.x[0].data),
+                                   weights(sink.block), bias_ ? sink.block + bias_offset_ : nullptr,
+                                   sink.accumulate);
     }
 
 private:

@@ -13,7 +13,8 @@ public:
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         layer_->forward(batch_of(part, input_), at.x[0].data, batch_of(part, output_), at.y);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
         layer_->backward(batch_of(part, output_), grad, batch_of(part, input_), grad_x[0]);
     }
 
@@ -36,7 +37,9 @@ private:
 
 }  // namespace
 
-Shape infer_shape(const CustomSpec& spec, const InputShapes& inputs) { return spec.layer->output_shape(inputs[0]); }
+Shape infer_shape(const CustomSpec& spec, const InputShapes& inputs) {
+    return spec.layer->output_shape(inputs[0]);
+}
 
 template <class T>
 std::unique_ptr<Op<T>> make_op(const CustomSpec& spec, const OpSite<T>& site) {

@@ -15,7 +15,8 @@ Images<T> packed_images(T* data, index_t channels, index_t height, index_t width
 
 inline void require_images(const Shape& input) {
     if (input.size() != 3)
-        throw std::invalid_argument("expected samples of shape (channels, height, width), got " + shape_text(input));
+        throw std::invalid_argument("expected samples of shape (channels, height, width), got " +
+                                    shape_text(input));
 }
 
 }  // namespace ranvier

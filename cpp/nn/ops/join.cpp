@@ -26,7 +26,8 @@ public:
         if (activation_.kind != Activation::identity)
             activation<T>(activation_.kind, n, at.y, at.y, static_cast<T>(activation_.parameter));
     }
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
         for (std::size_t i = 0; i < inputs_; ++i)
             if (grad_x[i]) std::copy_n(grad, part.count * size_, grad_x[i]);
     }
@@ -50,7 +51,8 @@ public:
                 std::copy_n(at.x[i].data + k * size, size, at.y + k * size_ + begin);
         });
     }
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
         for_each_input([&](std::size_t i, index_t size, index_t begin) {
             for (index_t k = 0; grad_x[i] && k < part.count; ++k)
                 std::copy_n(grad + k * size_ + begin, size, grad_x[i] + k * size);
@@ -89,8 +91,9 @@ Shape infer_shape(const ConcatSpec&, const InputShapes& inputs) {
     for (std::size_t i = 1; i < inputs.size(); ++i) {
         const Shape& shape = inputs[i];
         if (shape.size() != all.size() || !std::equal(shape.begin() + 1, shape.end(), all.begin() + 1))
-            throw std::invalid_argument("expected branches whose samples differ in the first size only, got " +
-                                        shape_text(all) + " and " + shape_text(shape));
+            throw std::invalid_argument(
+                "expected branches whose samples differ in the first size only, got " + shape_text(all) +
+                " and " + shape_text(shape));
         all[0] += shape[0];
     }
     return all;

@@ -28,9 +28,11 @@ public:
         layer_norm<T>(part.count * rows_, size_, at.x[0].data, epsilon_, gamma_, beta_, at.y, moments.mean(),
                       moments.inverse_deviation());
         if (at.saved)
-            for_each_sample(part, moments, at.saved, [&](T* own, T* saved) { std::copy_n(own, rows_, saved); });
+            for_each_sample(part, moments, at.saved,
+                            [&](T* own, T* saved) { std::copy_n(own, rows_, saved); });
     }
-    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
+                       T* const* grad_x) const override {
         if (grad_x[0]) backward(part, at, grad, grad_x[0], nullptr, nullptr);
     }
     void backward_weights(const MicroBatch& part, const Operands<T>& at, const T* grad,
@@ -92,9 +94,10 @@ private:
 
 Shape infer_shape(const LayerNormSpec& spec, const InputShapes& inputs) {
     const Shape &input = inputs[0], &wanted = spec.normalized_shape;
-    if (wanted.empty() || wanted.size() > input.size() || !std::equal(wanted.rbegin(), wanted.rend(), input.rbegin()))
-        throw std::invalid_argument("expected samples whose shape ends with " + shape_text(wanted) + ", got " +
-                                    shape_text(input));
+    if (wanted.empty() || wanted.size() > input.size() ||
+        !std::equal(wanted.rbegin(), wanted.rend(), input.rbegin()))
+        throw std::invalid_argument("expected samples whose shape ends with " + shape_text(wanted) +
+                                    ", got " + shape_text(input));
     return input;
 }
 

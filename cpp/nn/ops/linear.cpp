@@ -34,7 +34,8 @@ public:
         }
         Buffer<T> scaled(in_ * out_);
         for (index_t i = 0; i < in_; ++i)
-            for (index_t j = 0; j < out_; ++j) scaled[i * out_ + j] = weight_[i * leading_ + j] * fold_.scale(j);
+            for (index_t j = 0; j < out_; ++j)
+                scaled[i * out_ + j] = weight_[i * leading_ + j] * fold_.scale(j);
         packed_ = PackedMatrix<T>(row_major<const T>(scaled.data(), in_, out_));
         folded_bias_ = fold_.bias(out_, bias_);
     }
@@ -50,10 +51,12 @@ public:
             matmul<T>(row_major(x.data, part.count * rows_, in_), weights(), y, epilogue());
     }
 
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
         const index_t rows = part.count * rows_;
         if (grad_x[0])
-            matmul<T>(row_major<const T>(grad, rows, out_), transposed(weights()), row_major(grad_x[0], rows, in_));
+            matmul<T>(row_major<const T>(grad, rows, out_), transposed(weights()),
+                      row_major(grad_x[0], rows, in_));
     }
 
     // Some rows of the weight as it lies in memory, and with the last ones the bias.
@@ -94,7 +97,8 @@ private:
         return all;
     }
 
-    // The gradient times a factor, in rows as far apart as the weight's, so that whole vectors are multiplied.
+    // The gradient times a factor, in rows as far apart as the weight's, so that whole vectors are
+    // multiplied.
     Matrix<const T> scaled_gradient(index_t rows, const T* grad, T factor, T* memory) const {
         if (factor == T(1) && leading_ == out_) return row_major(grad, rows, out_);
         for (index_t i = 0; i < rows; ++i) {
@@ -106,13 +110,14 @@ private:
     }
 
     // `count` rows of x' g from `first` on.
-    void multiply_by_input(const Rows<T>& x, index_t rows, const Matrix<const T>& g, index_t first, index_t count,
-                           const Sink<T>& sink) const {
+    void multiply_by_input(const Rows<T>& x, index_t rows, const Matrix<const T>& g, index_t first,
+                           index_t count, const Sink<T>& sink) const {
         const Matrix<T> product = {sink.block + first * leading_, count, g.cols, leading_, 1};
         Epilogue<T> adding;
         adding.accumulate = sink.accumulate;
         if (x.offsets)
-            matmul_transposed<T>(ScatteredRows<T>{x.data + first, x.offsets, rows, count}, g, product, adding);
+            matmul_transposed<T>(ScatteredRows<T>{x.data + first, x.offsets, rows, count}, g, product,
+                                 adding);
         else
             matmul<T>({x.data + first, count, rows, 1, in_}, g, product, adding);
     }
@@ -144,9 +149,10 @@ private:
 Shape infer_shape(const LinearSpec& spec, const InputShapes& inputs) {
     Shape shape = inputs[0];
     if (shape.empty() || shape.back() != spec.in_features)
-        throw std::invalid_argument("expected " + std::to_string(spec.in_features) +
-                                    " input features, got samples of shape " + shape_text(shape) +
-                                    (element_count(shape) == spec.in_features ? "; put a Flatten before it" : ""));
+        throw std::invalid_argument(
+            "expected " + std::to_string(spec.in_features) + " input features, got samples of shape " +
+            shape_text(shape) +
+            (element_count(shape) == spec.in_features ? "; put a Flatten before it" : ""));
     shape.back() = spec.out_features;
     return shape;
 }

@@ -59,11 +59,14 @@ public:
           activation_(site.node.activation) {}
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
-        max_pool2d<T>(this->shape_of_part(part), this->input(at.x[0].data), this->output(at.y), indices(at.saved));
+        max_pool2d<T>(this->shape_of_part(part), this->input(at.x[0].data), this->output(at.y),
+                      indices(at.saved));
         if (activation_.kind != Activation::identity)
-            activation<T>(activation_.kind, part.count * outputs_, at.y, at.y, static_cast<T>(activation_.parameter));
+            activation<T>(activation_.kind, part.count * outputs_, at.y, at.y,
+                          static_cast<T>(activation_.parameter));
     }
-    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
+                       T* const* grad_x) const override {
         if (grad_x[0])
             max_pool2d_backward<T>(this->shape_of_part(part), this->output(grad), indices(at.saved),
                                    this->input(grad_x[0]));
@@ -73,7 +76,8 @@ private:
     static Traits traits_of(const OpSite<T>& site) {
         Traits traits;
         traits.reads_input = traits.reads_output = false;
-        traits.saved = ceil_div(element_count(site.output) * index_t{sizeof(std::int32_t)}, index_t{sizeof(T)});
+        traits.saved =
+            ceil_div(element_count(site.output) * index_t{sizeof(std::int32_t)}, index_t{sizeof(T)});
         return traits;
     }
     static std::int32_t* indices(T* saved) { return reinterpret_cast<std::int32_t*>(saved); }
@@ -90,7 +94,8 @@ public:
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         avg_pool2d<T>(this->shape_of_part(part), this->input(at.x[0].data), this->output(at.y));
     }
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
         if (grad_x[0])
             avg_pool2d_backward<T>(this->shape_of_part(part), this->output(grad), this->input(grad_x[0]));
     }
@@ -105,7 +110,8 @@ public:
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         plane_means<T>(part.count * channels_, size_, at.x[0].data, at.y);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
         if (grad_x[0]) plane_means_backward<T>(part.count * channels_, size_, grad, grad_x[0]);
     }
 

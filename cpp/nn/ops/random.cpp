@@ -31,12 +31,15 @@ protected:
 template <class T>
 class DropoutOp final : public RandomOp<T> {
 public:
-    DropoutOp(const DropoutSpec& spec, const OpSite<T>& site) : RandomOp<T>(site, {false, false}) { mask_.p = spec.p; }
+    DropoutOp(const DropoutSpec& spec, const OpSite<T>& site) : RandomOp<T>(site, {false, false}) {
+        mask_.p = spec.p;
+    }
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         dropout<T>(this->draws(mask_, part), part.count * this->size_, at.x[0].data, at.y);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
         if (grad_x[0]) dropout<T>(this->draws(mask_, part), part.count * this->size_, grad, grad_x[0]);
     }
 
@@ -47,14 +50,16 @@ private:
 template <class T>
 class GaussianNoiseOp final : public RandomOp<T> {
 public:
-    GaussianNoiseOp(const GaussianNoiseSpec& spec, const OpSite<T>& site) : RandomOp<T>(site, {false, false}) {
+    GaussianNoiseOp(const GaussianNoiseSpec& spec, const OpSite<T>& site)
+        : RandomOp<T>(site, {false, false}) {
         noise_.std = spec.std;
     }
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         gaussian_noise<T>(this->draws(noise_, part), part.count * this->size_, at.x[0].data, at.y);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
         if (grad_x[0]) std::copy_n(grad, part.count * this->size_, grad_x[0]);
     }
 
@@ -81,13 +86,15 @@ public:
         else
             activation<T>(Activation::leaky_relu, n, at.x[0].data, at.y, mean_slope_);
     }
-    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad, T* const* grad_x) const override {
+    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
+                       T* const* grad_x) const override {
         if (!grad_x[0]) return;
         const index_t n = part.count * this->size_;
         if (training_)
             rrelu_backward<T>(this->draws(slopes_, part), n, grad, at.x[0].data, grad_x[0]);
         else
-            activation_backward_kept<T>(Activation::leaky_relu, n, grad, at.x[0].data, grad_x[0], mean_slope_);
+            activation_backward_kept<T>(Activation::leaky_relu, n, grad, at.x[0].data, grad_x[0],
+                                        mean_slope_);
     }
 
 private:

@@ -1,5 +1,6 @@
-// Shape inference: of a sample of each operation's output, from those of its inputs. What does not fit is told by
-// std::invalid_argument, which says what was expected and what came. Each is defined in the file of its op.
+// Shape inference: of a sample of each operation's output, from those of its inputs. What does not fit is
+// told by std::invalid_argument, which says what was expected and what came. Each is defined in the file of
+// its op.
 #pragma once
 
 #include <vector>

@@ -5,8 +5,8 @@ namespace ranvier {
 namespace {
 
 bool is_plain_product(const Node& node) {
-    const bool product =
-        std::holds_alternative<LinearSpec>(node.operation) || std::holds_alternative<Conv2dSpec>(node.operation);
+    const bool product = std::holds_alternative<LinearSpec>(node.operation) ||
+                         std::holds_alternative<Conv2dSpec>(node.operation);
     return product && !node.batch_norm && node.activation.kind == Activation::identity;
 }
 
@@ -23,7 +23,8 @@ void fold_batch_norm(Graph& graph, Purpose purpose) {
         if (producer < 0 || graph.consumers(x.value).size() != 1 || graph.is_output(x.value)) continue;
         Node& product = graph.nodes[static_cast<std::size_t>(producer)];
         // Channels are no longer the product's if a Flatten stands between.
-        if (!is_plain_product(product) || graph.values[static_cast<std::size_t>(x.value)] != x.shape) continue;
+        if (!is_plain_product(product) || graph.values[static_cast<std::size_t>(x.value)] != x.shape)
+            continue;
         product.batch_norm = {norm.path, spec->epsilon};
         product.activation = norm.activation;
         product.output = norm.output;

@@ -18,7 +18,8 @@ void fuse_activation(Graph& graph, Purpose purpose) {
         const Node next = graph.nodes[i];
         const auto* activation = std::get_if<ActivationSpec>(&next.operation);
         if (!activation) continue;
-        if (purpose == Purpose::gradients && !activation_backward_reads_output(activation->kind, activation->parameter))
+        if (purpose == Purpose::gradients &&
+            !activation_backward_reads_output(activation->kind, activation->parameter))
             continue;
         const int value = next.inputs[0].value, producer = graph.producer(value);
         if (producer < 0 || graph.consumers(value).size() != 1 || graph.is_output(value)) continue;

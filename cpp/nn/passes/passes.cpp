@@ -25,12 +25,14 @@ const std::vector<Pass>& all_passes() {
 void optimize(Graph& graph, Purpose purpose) {
     const std::lock_guard lock(mutex);
     for (const Pass& pass : all_passes())
-        if (std::find(disabled.begin(), disabled.end(), pass.name) == disabled.end()) pass.run(graph, purpose);
+        if (std::find(disabled.begin(), disabled.end(), pass.name) == disabled.end())
+            pass.run(graph, purpose);
 }
 
 void set_disabled_passes(const std::vector<std::string>& names) {
     for (const std::string& name : names)
-        if (std::none_of(all_passes().begin(), all_passes().end(), [&](const Pass& pass) { return name == pass.name; }))
+        if (std::none_of(all_passes().begin(), all_passes().end(),
+                         [&](const Pass& pass) { return name == pass.name; }))
             throw std::invalid_argument("names: there is no pass '" + name + "'");
     const std::lock_guard lock(mutex);
     disabled = names;

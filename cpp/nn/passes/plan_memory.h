@@ -18,8 +18,8 @@ struct MemoryPlan {
     index_t size = 0;              // of the arena
 };
 
-// Buffers that live at a common moment do not overlap: the largest first, each into the lowest gap that is free for its
-// life. Offsets are multiples of `unit`.
+// Buffers that live at a common moment do not overlap: the largest first, each into the lowest gap that is
+// free for its life. Offsets are multiples of `unit`.
 MemoryPlan plan_memory(const std::vector<Lifetime>& buffers, index_t unit);
 
 }  // namespace ranvier
