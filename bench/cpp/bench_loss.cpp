@@ -33,17 +33,19 @@ void loss_and_gradient(benchmark::State& state, Loss loss, bool labels) {
     state.SetItemsProcessed(state.iterations() * n * outputs);
 }
 
-#define RANVIER_LOSS_BENCHMARKS(T)                                                                      \
-    BENCHMARK_CAPTURE(loss_and_gradient<T>, mean_squared_error, Loss::mean_squared_error, false)        \
-        ->Args({128, 784})                                                                              \
-        ->Args({256, 1});                                                                               \
-    BENCHMARK_CAPTURE(loss_and_gradient<T>, cross_entropy, Loss::softmax_cross_entropy, true)           \
-        ->Args({128, 10})                                                                               \
-        ->Args({64, 1000});                                                                             \
-    BENCHMARK_CAPTURE(loss_and_gradient<T>, binary_with_logits, Loss::binary_cross_entropy_with_logits, \
-                      false)                                                                            \
+constexpr auto loss_float32 = loss_and_gradient<float>;
+constexpr auto loss_float64 = loss_and_gradient<double>;
+
+#define RANVIER_LOSS_BENCHMARKS(type)                                                          \
+    BENCHMARK_CAPTURE(type, mean_squared_error, Loss::mean_squared_error, false)               \
+        ->Args({128, 784})                                                                     \
+        ->Args({256, 1});                                                                      \
+    BENCHMARK_CAPTURE(type, cross_entropy, Loss::softmax_cross_entropy, true)                  \
+        ->Args({128, 10})                                                                      \
+        ->Args({64, 1000});                                                                    \
+    BENCHMARK_CAPTURE(type, binary_with_logits, Loss::binary_cross_entropy_with_logits, false) \
         ->Args({256, 10});
-RANVIER_LOSS_BENCHMARKS(float)
-RANVIER_LOSS_BENCHMARKS(double)
+RANVIER_LOSS_BENCHMARKS(loss_float32)
+RANVIER_LOSS_BENCHMARKS(loss_float64)
 
 }  // namespace
