@@ -33,21 +33,17 @@ void loss_and_gradient(benchmark::State& state, Loss loss, bool labels) {
     state.SetItemsProcessed(state.iterations() * n * outputs);
 }
 
-void loss_float32(benchmark::State& state, Loss loss, bool labels) {
-    loss_and_gradient<float>(state, loss, labels);
-}
-void loss_float64(benchmark::State& state, Loss loss, bool labels) {
-    loss_and_gradient<double>(state, loss, labels);
-}
+constexpr auto loss_float32 = loss_and_gradient<float>;
+constexpr auto loss_float64 = loss_and_gradient<double>;
 
-#define RANVIER_LOSS_BENCHMARKS(function)                                                          \
-    BENCHMARK_CAPTURE(function, mean_squared_error, Loss::mean_squared_error, false)               \
-        ->Args({128, 784})                                                                         \
-        ->Args({256, 1});                                                                          \
-    BENCHMARK_CAPTURE(function, cross_entropy, Loss::softmax_cross_entropy, true)                  \
-        ->Args({128, 10})                                                                          \
-        ->Args({64, 1000});                                                                        \
-    BENCHMARK_CAPTURE(function, binary_with_logits, Loss::binary_cross_entropy_with_logits, false) \
+#define RANVIER_LOSS_BENCHMARKS(type)                                                          \
+    BENCHMARK_CAPTURE(type, mean_squared_error, Loss::mean_squared_error, false)               \
+        ->Args({128, 784})                                                                     \
+        ->Args({256, 1});                                                                      \
+    BENCHMARK_CAPTURE(type, cross_entropy, Loss::softmax_cross_entropy, true)                  \
+        ->Args({128, 10})                                                                      \
+        ->Args({64, 1000});                                                                    \
+    BENCHMARK_CAPTURE(type, binary_with_logits, Loss::binary_cross_entropy_with_logits, false) \
         ->Args({256, 10});
 RANVIER_LOSS_BENCHMARKS(loss_float32)
 RANVIER_LOSS_BENCHMARKS(loss_float64)
