@@ -26,6 +26,9 @@ public:
         work_ = {threads, std::min(std::max(threads, usual), kMostThreads), function, body};
         left_.store(0);
         open();
+        // A thread that OpenMP starts now inherits the mode and keeps it, and may serve other libraries.
+        callers_mode_ = denormal_mode();
+        if (callers_mode_ & kFlush) set_denormal_mode(callers_mode_ & ~kFlush);
         enter_region();
         if (const std::exception_ptr error = std::exchange(thrown_, nullptr)) std::rethrow_exception(error);
     }
@@ -56,6 +59,7 @@ private:
 
     // No exception may leave a parallel region.
     void lead(int present) noexcept {
+        if (callers_mode_ & kFlush) set_denormal_mode(callers_mode_);
         admit(std::min(work_.threads, present));
         if (Clock::now() - ended_ > kAwake) after_waking();
         try {
@@ -93,6 +97,7 @@ private:
         detail::RegionFunction function;
         void* body;
     } work_ = {};
+    DenormalMode callers_mode_ = 0;
     std::exception_ptr thrown_;
     std::atomic<int> left_{0};
     std::atomic<int> processor_{-1};  // the caller's, if in this region it has woken others
