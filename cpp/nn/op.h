@@ -120,9 +120,8 @@ struct OpSite {
     const Node& node;
     const Shape& output;  // of a sample
     Parameters<T>& parameters;
-    bool training;     // else evaluation
-    bool backward;     // a backward pass may follow
-    index_t capacity;  // samples of a batch at most
+    bool training;  // else evaluation
+    bool backward;  // a backward pass may follow
 
     const Shape& input(std::size_t i = 0) const { return node.inputs[i].shape; }
     T* value(const char* name) const { return value_of(node.path, name); }

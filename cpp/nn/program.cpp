@@ -471,7 +471,7 @@ Program<T>::Program(const Graph& lowered, Parameters<T>& parameters, const Progr
     for (const Node& node : graph.nodes) {
         const Shape& output = graph.values[static_cast<std::size_t>(node.output)];
         ops.push_back(make_op<T>(
-            OpSite<T>{node, output, parameters, options.training, options.purpose == Purpose::gradients, 0}));
+            OpSite<T>{node, output, parameters, options.training, options.purpose == Purpose::gradients}));
         infos.push_back({node.path, node.name, ops.back()->traits.flops});
         blocks.push_back(ops.back()->traits.weights == WeightGradient::none ? ParameterBlock{}
                                                                             : block_of(node, parameters));
