@@ -91,8 +91,8 @@ struct Predictor<T>::State {
     void with_threads(index_t n, Body&& body) const {
         // The program around the library may have threads of its own at work in its layers.
         if (custom) return body();
-        if (threads > 0) return parallel_region(threads, body);
-        threads_for(work * static_cast<double>(n)) > 1 ? parallel_region(num_threads(), body) : body();
+        if (work * static_cast<double>(n) < 2 * kWorkPerThread) return parallel_region(1, body);
+        parallel_region(threads > 0 ? threads : num_threads(), body);
     }
 };
 
