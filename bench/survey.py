@@ -273,18 +273,28 @@ def is_cliff(row: dict[str, Any]) -> bool:
     return max(row["ratio"], row.get("again", math.inf)) < CLIFF
 
 
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Return the columns for a kernel at a number of threads: geometric mean, share below 1, cliffs."""
+    ratios = [row["ratio"] for row in rows if not math.isnan(row["ratio"])]
+    if not ratios:
+        return " | | |"
+    below = sum(ratio < 1 for ratio in ratios) / len(ratios)
+    return f" {statistics.geometric_mean(ratios):5.2f} | {below:7.0%} | {sum(map(is_cliff, rows)):6} |"
+
+
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print a line for each kernel and number of threads: rows, geometric mean, share below 1, cliffs."""
-    print(f"{'kernel':22}{'threads':>8}{'rows':>6}{'mean':>7}{'below 1':>9}{'cliffs':>8}")
-    named = [(name, [row for row in rows if row["kernel"] == name]) for name in KERNELS]
-    for name, of_name in [*named, ("all", rows)]:
-        for threads in sorted({row["threads"] for row in of_name}):
-            group = [row for row in of_name if row["threads"] == threads and not math.isnan(row["ratio"])]
-            if group:
-                mean = statistics.geometric_mean(row["ratio"] for row in group)
-                below = sum(row["ratio"] < 1 for row in group) / len(group)
-                cliffs = sum(map(is_cliff, group))
-                print(f"{name:22}{threads:8}{len(group):6}{mean:7.2f}{below:9.0%}{cliffs:8}")
+    """Print a table with a line for each kernel, in Markdown."""
+    threads = sorted({row["threads"] for row in rows})
+    print(
+        f"| {'kernel':20} | rows |"
+        + "".join(f" mean, {count} thread{'s'[: count - 1]} | below 1 | cliffs |" for count in threads)
+    )
+    print("|---|--:|" + "--:|--:|--:|" * len(threads))
+    for name in [*KERNELS, "all"]:
+        group = [row for row in rows if name in (row["kernel"], "all")]
+        if group:
+            columns = (summary([row for row in group if row["threads"] == count]) for count in threads)
+            print(f"| {name:20} | {len(group) // len(threads):4} |" + "".join(columns))
 
 
 def print_row(row: dict[str, Any], isa: str | None) -> None:
