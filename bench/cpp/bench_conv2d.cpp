@@ -21,7 +21,10 @@ void shapes(benchmark::internal::Benchmark* b) {
     b->Args({8, 256, 64, 56, 1, 1, 0, 1});
     b->Args({1, 3, 64, 224, 7, 2, 3, 1});
     b->Args({8, 512, 512, 7, 3, 1, 1, 1});
+    // Depthwise.
     b->Args({8, 128, 128, 56, 3, 1, 1, 128});
+    b->Args({8, 128, 128, 56, 3, 2, 1, 128});
+    b->Args({8, 512, 512, 7, 5, 1, 2, 512});
     // Micro-batches of small networks.
     for (const index_t batch : {1, 4}) {
         b->Args({batch, 3, 16, 32, 3, 1, 1, 1});
@@ -35,9 +38,19 @@ void shapes(benchmark::internal::Benchmark* b) {
     }
 }
 
+// Of the shapes above, those that stand for the others.
+void few_shapes(benchmark::internal::Benchmark* b) {
+    b->Args({50, 16, 32, 14, 5, 1, 2, 1});
+    b->Args({8, 64, 64, 56, 3, 1, 1, 1});
+    b->Args({8, 256, 64, 56, 1, 1, 0, 1});
+    b->Args({8, 128, 128, 56, 3, 1, 1, 128});
+    b->Args({4, 32, 64, 16, 3, 2, 1, 1});
+}
+
+template <class T>
 struct Problem {
     Conv2dShape s;
-    std::vector<float> x, w, y;
+    std::vector<T> x, w, y;
 
     explicit Problem(const benchmark::State& state) {
         s.batch = state.range(0);
@@ -53,47 +66,56 @@ struct Problem {
         y.assign(s.batch * s.out_channels * s.out_height() * s.out_width(), 1);
     }
 
-    Images<float> images(std::vector<float>& data, index_t c, index_t h, index_t v) {
+    Images<T> images(std::vector<T>& data, index_t c, index_t h, index_t v) {
         return {data.data(), {c * h * v, h * v, v, 1}};
     }
-    Images<float> in() { return images(x, s.in_channels, s.in_height, s.in_width); }
-    Images<float> out() { return images(y, s.out_channels, s.out_height(), s.out_width()); }
-    Images<float> weights() { return images(w, s.in_channels / s.groups, s.kernel_height, s.kernel_width); }
+    Images<T> in() { return images(x, s.in_channels, s.in_height, s.in_width); }
+    Images<T> out() { return images(y, s.out_channels, s.out_height(), s.out_width()); }
+    Images<T> weights() { return images(w, s.in_channels / s.groups, s.kernel_height, s.kernel_width); }
 
-    void report(benchmark::State& state) const {
-        peak::report_flops(
-            state, 2.0 * static_cast<double>(y.size()) * static_cast<double>(w.size() / s.out_channels));
+    void report(const peak::Meter& meter) const {
+        meter.report_flops(
+            2.0 * static_cast<double>(y.size()) * static_cast<double>(w.size() / s.out_channels),
+            sizeof(T) == sizeof(double));
     }
 };
 
+template <class T>
 void conv2d_forward(benchmark::State& state) {
-    Problem p(state);
-    ranvier::PreparedWeights<float> prepared;
-    ranvier::prepare_forward<float>(p.s, p.weights(), prepared);
+    Problem<T> p(state);
+    ranvier::PreparedWeights<T> prepared;
+    ranvier::prepare_forward<T>(p.s, p.weights(), prepared);
+    const peak::Meter meter(state);
     for (auto _ : state)
-        ranvier::conv2d<float>(p.s, p.in(), p.weights(), nullptr, p.out(), ranvier::Activation::identity, 0,
-                               &prepared);
-    p.report(state);
+        ranvier::conv2d<T>(p.s, p.in(), p.weights(), nullptr, p.out(), ranvier::Activation::identity, 0,
+                           &prepared);
+    p.report(meter);
 }
 
+template <class T>
 void conv2d_to_input(benchmark::State& state) {
-    Problem p(state);
-    ranvier::PreparedWeights<float> prepared;
-    ranvier::prepare_backward_input<float>(p.s, p.weights(), prepared);
-    for (auto _ : state) ranvier::conv2d_backward_input<float>(p.s, p.out(), p.weights(), p.in(), &prepared);
-    p.report(state);
+    Problem<T> p(state);
+    ranvier::PreparedWeights<T> prepared;
+    ranvier::prepare_backward_input<T>(p.s, p.weights(), prepared);
+    const peak::Meter meter(state);
+    for (auto _ : state) ranvier::conv2d_backward_input<T>(p.s, p.out(), p.weights(), p.in(), &prepared);
+    p.report(meter);
 }
 
+template <class T>
 void conv2d_to_weights(benchmark::State& state) {
-    Problem p(state);
-    std::vector<float> bias(p.s.out_channels);
-    for (auto _ : state)
-        ranvier::conv2d_backward_weights<float>(p.s, p.out(), p.in(), p.weights(), bias.data());
-    p.report(state);
+    Problem<T> p(state);
+    std::vector<T> bias(p.s.out_channels);
+    const peak::Meter meter(state);
+    for (auto _ : state) ranvier::conv2d_backward_weights<T>(p.s, p.out(), p.in(), p.weights(), bias.data());
+    p.report(meter);
 }
 
-BENCHMARK(conv2d_forward)->Apply(shapes)->UseRealTime();
-BENCHMARK(conv2d_to_input)->Apply(shapes)->UseRealTime();
-BENCHMARK(conv2d_to_weights)->Apply(shapes)->UseRealTime();
+BENCHMARK(conv2d_forward<float>)->Name("conv2d_forward")->Apply(shapes)->UseRealTime();
+BENCHMARK(conv2d_to_input<float>)->Name("conv2d_to_input")->Apply(shapes)->UseRealTime();
+BENCHMARK(conv2d_to_weights<float>)->Name("conv2d_to_weights")->Apply(shapes)->UseRealTime();
+BENCHMARK(conv2d_forward<double>)->Name("conv2d_forward_float64")->Apply(few_shapes)->UseRealTime();
+BENCHMARK(conv2d_to_input<double>)->Name("conv2d_to_input_float64")->Apply(few_shapes)->UseRealTime();
+BENCHMARK(conv2d_to_weights<double>)->Name("conv2d_to_weights_float64")->Apply(few_shapes)->UseRealTime();
 
 }  // namespace

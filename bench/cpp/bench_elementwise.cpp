@@ -17,8 +17,9 @@ void activation_forward(benchmark::State& state, Activation f) {
     const index_t n = state.range(0);
     std::vector<float> x(n), y(n);
     for (index_t i = 0; i < n; ++i) x[i] = static_cast<float>(i % 17) - 8;
+    const peak::Meter meter(state);
     for (auto _ : state) activation<float>(f, n, x.data(), y.data(), 0.5f);
-    peak::report_bytes(state, 2.0 * sizeof(float) * static_cast<double>(n));
+    meter.report_bytes(2.0 * sizeof(float) * static_cast<double>(n));
 }
 
 BENCHMARK_CAPTURE(activation_forward, relu, Activation::relu)
@@ -55,9 +56,10 @@ BENCHMARK_CAPTURE(activation_forward, gelu, Activation::gelu)
 void softmax_rows(benchmark::State& state) {
     const index_t rows = state.range(0), cols = state.range(1);
     std::vector<float> x(rows * cols, 1), y(rows * cols);
+    const peak::Meter meter(state);
     for (auto _ : state)
         softmax<float>(row_major<const float>(x.data(), rows, cols), row_major(y.data(), rows, cols));
-    peak::report_bytes(state, 2.0 * sizeof(float) * static_cast<double>(rows * cols));
+    meter.report_bytes(2.0 * sizeof(float) * static_cast<double>(rows * cols));
 }
 
 BENCHMARK(softmax_rows)->Args({50, 10})->Args({10000, 10})->Args({4096, 1000})->UseRealTime();
@@ -71,13 +73,14 @@ void pool(benchmark::State& state, bool maximum) {
     std::vector<std::int32_t> indices(y.size());
     const Images<const float> from = {x.data(), {s.channels * in, in, side, 1}};
     const Images<float> to = {y.data(), {s.channels * out, out, s.out_width(), 1}};
+    const peak::Meter meter(state);
     for (auto _ : state) {
         if (maximum)
             max_pool2d<float>(s, from, to, indices.data());
         else
             avg_pool2d<float>(s, from, to);
     }
-    peak::report_bytes(state, sizeof(float) * static_cast<double>(planes * (in + out * (maximum ? 2 : 1))));
+    meter.report_bytes(sizeof(float) * static_cast<double>(planes * (in + out * (maximum ? 2 : 1))));
 }
 
 void max_pool_backward(benchmark::State& state) {
@@ -90,8 +93,9 @@ void max_pool_backward(benchmark::State& state) {
     const Images<float> input = {x.data(), {s.channels * in, in, side, 1}};
     const Images<float> output = {y.data(), {s.channels * out, out, s.out_width(), 1}};
     max_pool2d<float>(s, input, output, indices.data());
+    const peak::Meter meter(state);
     for (auto _ : state) max_pool2d_backward<float>(s, output, indices.data(), input);
-    peak::report_bytes(state, sizeof(float) * static_cast<double>(planes * (in + out * 2)));
+    meter.report_bytes(sizeof(float) * static_cast<double>(planes * (in + out * 2)));
 }
 
 void pools(benchmark::internal::Benchmark* b) {

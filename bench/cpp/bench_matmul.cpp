@@ -14,16 +14,23 @@ void product(benchmark::State& state, bool b_transposed) {
     std::vector<T> a(m * k, T(1)), b(k * n, T(1)), c(m * n);
     ranvier::Matrix<const T> right = ranvier::row_major<const T>(b.data(), k, n);
     if (b_transposed) right = ranvier::transposed(ranvier::row_major<const T>(b.data(), n, k));
+    const peak::Meter meter(state);
     for (auto _ : state)
         ranvier::matmul<T>(ranvier::row_major<const T>(a.data(), m, k), right,
                            ranvier::row_major(c.data(), m, n));
-    peak::report_flops(state, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),
+    meter.report_flops(2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),
                        sizeof(T) == sizeof(double));
 }
 
 void shapes(benchmark::internal::Benchmark* b) {
     for (ranvier::index_t n : {8, 32, 64, 128, 256, 512, 1024, 2048}) b->Args({n, n, n});
     b->Args({10, 30, 784})->Args({1, 100, 784})->Args({64, 64, 4096})->Args({50, 100, 784});
+}
+
+// Rows, columns and depth where one operand is a vector.
+void vectors(benchmark::internal::Benchmark* b) {
+    for (ranvier::index_t n : {100, 1000, 4000}) b->Args({n, 1, n})->Args({1, n, n});
+    b->Args({1, 1, 100000})->Args({30, 1, 784})->Args({100, 1, 20000});
 }
 
 void matmul_float32(benchmark::State& state) { product<float>(state, false); }
@@ -33,5 +40,11 @@ void matmul_float64(benchmark::State& state) { product<double>(state, false); }
 BENCHMARK(matmul_float32)->Apply(shapes)->UseRealTime();
 BENCHMARK(matmul_float32_b_transposed)->Apply(shapes)->UseRealTime();
 BENCHMARK(matmul_float64)->Args({512, 512, 512})->UseRealTime();
+BENCHMARK(matmul_float32)->Name("matmul_vector_float32")->Apply(vectors)->UseRealTime();
+BENCHMARK(matmul_float32_b_transposed)
+    ->Name("matmul_vector_float32_b_transposed")
+    ->Apply(vectors)
+    ->UseRealTime();
+BENCHMARK(matmul_float64)->Name("matmul_vector_float64")->Apply(vectors)->UseRealTime();
 
 }  // namespace

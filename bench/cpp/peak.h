@@ -3,18 +3,29 @@
 
 #include <benchmark/benchmark.h>
 
+#include <chrono>
+
 namespace peak {
 
-// Fused multiply-adds on registers, over all threads that kernels use, in GFLOP/s: of float32, or of float64.
-double gflops(bool double_precision = false);
+// Measures a benchmark's loop from the meter's construction on, and gives it counters: what it did in a
+// second, and the fraction of what all threads that kernels may use reach together.
+class Meter {
+public:
+    explicit Meter(benchmark::State& state) : state_(state), start_(std::chrono::steady_clock::now()) {}
 
-// A copy of arrays of that many bytes in all, over the same threads, in GB/s read and written.
-double gigabytes(std::size_t bytes);
+    // "GFLOP/s" and "of peak", for an operation of so many floating-point operations: the peak is that of
+    // fused multiply-adds on registers.
+    void report_flops(double flops, bool double_precision = false) const;
 
-// Counters "GFLOP/s" and "of peak" for an operation of so many floating-point operations.
-void report_flops(benchmark::State& state, double flops, bool double_precision = false);
+    // "GB/s" and "of copy", for one that must read and write so many bytes: the copy is of arrays of as many
+    // bytes in all, time after time.
+    void report_bytes(double bytes) const;
 
-// Counters "GB/s" and "of copy" for one that must read and write so many bytes.
-void report_bytes(benchmark::State& state, double bytes);
+private:
+    double per_second(double amount) const;
+
+    benchmark::State& state_;
+    std::chrono::steady_clock::time_point start_;
+};
 
 }  // namespace peak
