@@ -115,6 +115,47 @@ def test_is_chosen_in_single_precision_only():
         assert [name for name, result in results.items() if np.array_equal(result, usual)] == [chosen]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "padding"),
+    [
+        ((3, 2, 32, (28, 28), 3), 1),
+        ((1, 64, 4, (6, 6), 3), 0),
+        ((2, 64, 64, (28, 28), 5), 2),
+        ((2, 4, 64, (9, 9), 3), 3),
+    ],
+)
+def test_the_cheapest_algorithm_is_chosen(isa, sizes, padding):
+    x, w, _, rng = problem(4, np.float32, *sizes)
+    grad = rng.standard_normal(K.conv2d(x, w, padding=padding).shape).astype(np.float32)
+    passes = {
+        "forward": lambda: K.conv2d(x, w, padding=padding),
+        "backward_input": lambda: _core._testing.conv2d_backward_input(grad, x, w, padding=padding),
+        "backward_weights": lambda: _core._testing.conv2d_backward_weights(grad, x, w, padding=padding),
+    }
+    costs = _core._testing.conv2d_costs(x, w, padding=padding)
+    assert set(costs) == set(passes)
+    gradients = K.conv2d_backward(grad, x, w, padding=padding)
+    for i, name in enumerate(("backward_input", "backward_weights")):
+        np.testing.assert_array_equal(passes[name](), gradients[i])
+    for name, of_pass in costs.items():
+        assert list(of_pass.values()) == sorted(of_pass.values())
+        usual = passes[name]()
+        same = []
+        for algorithm in of_pass:
+            _core._testing.set_conv2d_algorithm(algorithm)
+            if np.array_equal(passes[name](), usual):
+                same.append(algorithm)
+        _core._testing.set_conv2d_algorithm("automatic")
+        assert same == [next(iter(of_pass))], (name, of_pass)
+
+
+def test_costs_count_the_multiplications_of_a_group():
+    x, w, *_ = problem(5, np.float32, 1, 8, 8, (10, 10), 3)
+    of_one = _core._testing.conv2d_costs(x, w, stride=2)["forward"]
+    of_four = _core._testing.conv2d_costs(x, np.ascontiguousarray(w[:, :2]), stride=2, groups=4)["forward"]
+    assert of_one == {"direct": 4 * of_four["direct"]}
+
+
 def test_an_unknown_algorithm_is_refused():
     with pytest.raises(ValueError, match="name: expected automatic, direct"):
         _core._testing.set_conv2d_algorithm("fft")

@@ -62,9 +62,11 @@ py::array conv2d_arrays(const py::handle& x_object, const py::handle& w_object, 
     return y;
 }
 
-py::tuple conv2d_backward(const py::handle& grad_object, const py::handle& x_object,
-                          const py::handle& w_object, const py::handle& stride, const py::handle& padding,
-                          const py::handle& dilation, const py::handle& groups) {
+// The gradients to the input, and to the weights and the bias; those that are not wanted are not computed.
+py::tuple conv2d_gradients(const py::handle& grad_object, const py::handle& x_object,
+                           const py::handle& w_object, const py::handle& stride, const py::handle& padding,
+                           const py::handle& dilation, const py::handle& groups, bool to_input,
+                           bool to_weights) {
     const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad"),
                     w = array_like(w_object, "w", grad, "grad");
     const Conv2dShape s = conv_shape(x, w, stride, padding, dilation, groups);
@@ -76,11 +78,18 @@ py::tuple conv2d_backward(const py::handle& grad_object, const py::handle& x_obj
         const Images<const T> g = images_view<const T>(grad);
         T* bias = static_cast<T*>(const_cast<void*>(grad_b.data()));
         run_kernel(2 * work_of(s), [&] {
-            conv2d_backward_input<T>(s, g, images_view<const T>(w), images_view<T>(grad_x));
-            conv2d_backward_weights<T>(s, g, images_view<const T>(x), images_view<T>(grad_w), bias);
+            if (to_input) conv2d_backward_input<T>(s, g, images_view<const T>(w), images_view<T>(grad_x));
+            if (to_weights)
+                conv2d_backward_weights<T>(s, g, images_view<const T>(x), images_view<T>(grad_w), bias);
         });
     });
     return py::make_tuple(grad_x, grad_w, grad_b);
+}
+
+py::tuple conv2d_backward(const py::handle& grad, const py::handle& x, const py::handle& w,
+                          const py::handle& stride, const py::handle& padding, const py::handle& dilation,
+                          const py::handle& groups) {
+    return conv2d_gradients(grad, x, w, stride, padding, dilation, groups, true, true);
 }
 
 Pool2dShape pool_shape(const Shape& x, const py::handle& kernel, const py::object& stride,
@@ -192,9 +201,60 @@ py::array avg_pool2d_backward_arrays(const py::handle& grad_object, const py::ha
     return grad_x;
 }
 
+// --- what only tests and benchmarks need
+
+constexpr std::pair<const char*, Conv2dAlgorithm> kConv2dAlgorithms[] = {
+    {"automatic", Conv2dAlgorithm::automatic},
+    {"direct", Conv2dAlgorithm::direct},
+    {"winograd_2", Conv2dAlgorithm::winograd_2},
+    {"winograd_4", Conv2dAlgorithm::winograd_4},
+};
+
+void set_conv2d_algorithm_named(const std::string& name) {
+    for (const auto& [known, algorithm] : kConv2dAlgorithms)
+        if (name == known) return set_conv2d_algorithm(algorithm);
+    throw py::value_error("name: expected automatic, direct, winograd_2 or winograd_4, got '" + name + "'");
+}
+
+// The costs of each pass, cheapest first.
+py::dict conv2d_costs_of(const py::handle& x, const py::handle& w, const py::handle& stride,
+                         const py::handle& padding, const py::handle& dilation, const py::handle& groups) {
+    const Conv2dShape s =
+        conv_shape(float_array(x, "x"), float_array(w, "w"), stride, padding, dilation, groups);
+    py::dict result;
+    for (const auto& [pass, name] : {std::pair{Conv2dPass::forward, "forward"},
+                                     {Conv2dPass::backward_input, "backward_input"},
+                                     {Conv2dPass::backward_weights, "backward_weights"}}) {
+        py::dict costs;
+        for (const Conv2dCost& cost : conv2d_costs(s, pass))
+            for (const auto& [known, algorithm] : kConv2dAlgorithms)
+                if (algorithm == cost.algorithm) costs[known] = cost.cycles;
+        result[name] = costs;
+    }
+    return result;
+}
+
+void bind_conv2d_testing(py::module_ m) {
+    m.def("set_conv2d_algorithm", &set_conv2d_algorithm_named, py::arg("name"));
+    m.def("conv2d_costs", &conv2d_costs_of, py::arg("x"), py::arg("w"), py::kw_only(), py::arg("stride") = 1,
+          py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1);
+    for (const bool to_input : {true, false})
+        m.def(
+            to_input ? "conv2d_backward_input" : "conv2d_backward_weights",
+            [to_input](const py::handle& grad, const py::handle& x, const py::handle& w,
+                       const py::handle& stride, const py::handle& padding, const py::handle& dilation,
+                       const py::handle& groups) -> py::object {
+                return conv2d_gradients(grad, x, w, stride, padding, dilation, groups, to_input,
+                                        !to_input)[to_input ? 0 : 1];
+            },
+            py::arg("grad"), py::arg("x"), py::arg("w"), py::kw_only(), py::arg("stride") = 1,
+            py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1);
+}
+
 }  // namespace
 
 void bind_images(py::module_& m) {
+    bind_conv2d_testing(m.attr("_testing").cast<py::module_>());
     m.def("conv2d", &conv2d_arrays, py::arg("x"), py::arg("w"), py::arg("b") = py::none(), py::kw_only(),
           py::arg("stride") = 1, py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1,
           py::arg("out") = py::none(), R"(Two-dimensional convolution (cross-correlation), as in PyTorch.

@@ -4,10 +4,8 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 #include "bindings.h"
-#include "ranvier/conv2d.h"
 #include "ranvier/cpu.h"
 #include "ranvier/peak.h"
 #include "ranvier/threads.h"
@@ -15,16 +13,6 @@
 namespace py = pybind11;
 
 namespace ranvier {
-namespace {
-
-constexpr std::pair<const char*, Conv2dAlgorithm> kConv2dAlgorithms[] = {
-    {"automatic", Conv2dAlgorithm::automatic},
-    {"direct", Conv2dAlgorithm::direct},
-    {"winograd_2", Conv2dAlgorithm::winograd_2},
-    {"winograd_4", Conv2dAlgorithm::winograd_4},
-};
-
-}  // namespace
 
 void bind_platform(py::module_& m) {
     m.def(
@@ -97,15 +85,6 @@ ValueError
 
     py::module_ testing = m.def_submodule("_testing", "Switches that only tests and benchmarks need.");
     testing.def("set_active_isa", &set_active_isa, py::arg("name"));
-    testing.def(
-        "set_conv2d_algorithm",
-        [](const std::string& name) {
-            for (const auto& [known, algorithm] : kConv2dAlgorithms)
-                if (name == known) return set_conv2d_algorithm(algorithm);
-            throw py::value_error("name: expected automatic, direct, winograd_2 or winograd_4, got '" + name +
-                                  "'");
-        },
-        py::arg("name"));
 }
 
 }  // namespace ranvier

@@ -1,6 +1,7 @@
 // The choice between the direct algorithm and Winograd's.
 #include "conv2d_algorithm.h"
 
+#include <algorithm>
 #include <atomic>
 
 namespace ranvier {
@@ -29,25 +30,35 @@ bool applies(const WinogradTransforms<T>& t, const Conv2dShape& s) {
 
 template <class T>
 double direct_cost(const Conv2dShape& s) {
-    const double taps = static_cast<double>(s.in_channels * s.kernel_height * s.kernel_width);
+    const double taps = static_cast<double>(s.in_channels / s.groups * s.kernel_height * s.kernel_width);
     const double outputs = static_cast<double>(s.out_height() * s.out_width() * s.out_channels);
     return taps * outputs / static_cast<double>(kernels<T>().winograd->lanes) / kDirectProductsPerCycle;
 }
 
-// `weights` is what one vector of weights costs for each point of a tile.
+// What the weights cost besides: so much for a vector of them at each point of a tile, once for a batch.
+struct WeightCost {
+    double vector, batch;
+
+    static WeightCost for_outputs() { return {kWeightTransform, kBatch}; }
+    static WeightCost for_weights(const Conv2dShape& s) {
+        return {kSumTraffic, static_cast<double>(s.batch)};
+    }
+};
+
 template <class T>
-double winograd_cost(const WinogradTransforms<T>& t, const Conv2dShape& s, double weights, double batch) {
+double winograd_cost(const WinogradTransforms<T>& t, const Conv2dShape& s, WeightCost weights) {
     const index_t lanes = kernels<T>().winograd->lanes;
     const double tiles =
         static_cast<double>(ceil_div(s.out_height(), t.tile) * ceil_div(s.out_width(), t.tile));
     const double in = static_cast<double>(s.in_channels), out = vectors(s.out_channels, lanes);
     const double of_tile = in * out / kProductsPerCycle + vectors(s.in_channels, lanes) * kImageTransform +
                            out * kOutputTransform;
-    return static_cast<double>(t.points() * t.points()) * (tiles * of_tile + in * out * weights / batch);
+    return static_cast<double>(t.points() * t.points()) *
+           (tiles * of_tile + in * out * weights.vector / weights.batch);
 }
 
 template <class T>
-const WinogradTransforms<T>* choose(const Conv2dShape& s, double weights, double batch) {
+const WinogradTransforms<T>* choose(const Conv2dShape& s, WeightCost weights) {
     const Conv2dAlgorithm request = requested;
     if (request == Conv2dAlgorithm::direct) return nullptr;
     // Who asks for double precision wants the digits.
@@ -60,7 +71,7 @@ const WinogradTransforms<T>* choose(const Conv2dShape& s, double weights, double
     for (const auto& t : kernels<T>().winograd->transforms) {
         if (!applies(t, s)) continue;
         if (tile == t.tile) return &t;
-        const double cost = winograd_cost(t, s, weights, batch);
+        const double cost = winograd_cost(t, s, weights);
         if (tile == 0 && cost < least) {
             best = &t;
             least = cost;
@@ -75,12 +86,12 @@ void set_conv2d_algorithm(Conv2dAlgorithm algorithm) { requested = algorithm; }
 
 template <class T>
 const WinogradTransforms<T>* winograd_for_outputs(const Conv2dShape& shape) {
-    return choose<T>(shape, kWeightTransform, kBatch);
+    return choose<T>(shape, WeightCost::for_outputs());
 }
 
 template <class T>
 const WinogradTransforms<T>* winograd_for_weights(const Conv2dShape& shape) {
-    return choose<T>(shape, kSumTraffic, static_cast<double>(shape.batch));
+    return choose<T>(shape, WeightCost::for_weights(shape));
 }
 
 Conv2dShape reversed(const Conv2dShape& shape) {
@@ -92,6 +103,23 @@ Conv2dShape reversed(const Conv2dShape& shape) {
     r.padding_height = shape.kernel_height - 1 - shape.padding_height;
     r.padding_width = shape.kernel_width - 1 - shape.padding_width;
     return r;
+}
+
+std::vector<Conv2dCost> conv2d_costs(const Conv2dShape& shape, Conv2dPass pass) {
+    const Conv2dShape s = pass == Conv2dPass::backward_input ? reversed(shape) : shape;
+    const WeightCost weights =
+        pass == Conv2dPass::backward_weights ? WeightCost::for_weights(shape) : WeightCost::for_outputs();
+    std::vector<Conv2dCost> costs;
+    for (const auto& t : kernels<float>().winograd->transforms)
+        if (applies(t, s))
+            costs.push_back({t.tile == 2 ? Conv2dAlgorithm::winograd_2 : Conv2dAlgorithm::winograd_4,
+                             winograd_cost(t, s, weights)});
+    // Where there is no choice, the shape that is turned round may be none.
+    const double direct = direct_cost<float>(costs.empty() ? shape : s);
+    costs.insert(costs.begin(), {Conv2dAlgorithm::direct, direct});
+    std::stable_sort(costs.begin(), costs.end(),
+                     [](const Conv2dCost& a, const Conv2dCost& b) { return a.cycles < b.cycles; });
+    return costs;
 }
 
 template const WinogradTransforms<float>* winograd_for_outputs(const Conv2dShape&);

@@ -2,6 +2,8 @@
 // images with OIHW weights.
 #pragma once
 
+#include <vector>
+
 #include "ranvier/array.h"
 #include "ranvier/matmul.h"
 #include "ranvier/memory.h"
@@ -33,6 +35,15 @@ enum class Conv2dAlgorithm { automatic, direct, winograd_2, winograd_4 };
 
 // For the whole process. Meant for tests and benchmarks.
 void set_conv2d_algorithm(Conv2dAlgorithm algorithm);
+
+// What the automatic choice expects of the algorithms that apply in single precision, cheapest first: that
+// one is chosen. Meant for benchmarks, too.
+enum class Conv2dPass { forward, backward_input, backward_weights };
+struct Conv2dCost {
+    Conv2dAlgorithm algorithm;
+    double cycles;  // of one thread, for an image
+};
+std::vector<Conv2dCost> conv2d_costs(const Conv2dShape& shape, Conv2dPass pass);
 
 // Weights in the form in which the algorithm reads them, made once for several calls: for the forward pass,
 // or for the gradient to the input, of a shape whatever its batch. Empty for what reads them where they lie.
