@@ -330,6 +330,8 @@ def main() -> int:
     parser.add_argument("--row", type=json.loads, help="measure this row alone")
     parser.add_argument("--json", help="a file for all rows")
     arguments = parser.parse_args()
+    if not find_spec("ranvier"):
+        parser.error("ranvier is not installed: pip install .")
     names = arguments.kernels.split(",") if arguments.kernels else list(KERNELS)
     if unknown := set(names) - set(KERNELS):
         parser.error(f"no such kernel: {', '.join(unknown)}")
