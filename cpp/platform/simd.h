@@ -281,15 +281,23 @@ RANVIER_INLINE void store_partial(T* to, Vec<T> v, index_t count) {
     else
         _mm512_mask_storeu_epi64(to, static_cast<__mmask8>((1u << count) - 1), (__m512i)v);
 #elif defined(__AVX2__)
-    if constexpr (sizeof(T) == 4) {
-        const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-        const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane);
-        _mm256_maskstore_epi32(reinterpret_cast<int*>(to), mask, (__m256i)v);
-    } else {
-        const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
-        const __m256i mask = _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), lane);
-        _mm256_maskstore_epi64(reinterpret_cast<long long*>(to), mask, (__m256i)v);
+    // Some processors (Zen 3 among them) take a dozen cycles for a masked store.
+    if (count == kLanes<T>) return store(to, v);
+    __m256 left = (__m256)v;
+    auto* at = reinterpret_cast<float*>(to);
+    const index_t words = count * (static_cast<index_t>(sizeof(T)) / 4);
+    if (words & 4) {
+        _mm_storeu_ps(at, _mm256_castps256_ps128(left));
+        left = _mm256_permute2f128_ps(left, left, 0x11);
+        at += 4;
     }
+    __m128 rest = _mm256_castps256_ps128(left);
+    if (words & 2) {
+        _mm_storel_pi(reinterpret_cast<__m64*>(at), rest);
+        rest = _mm_movehl_ps(rest, rest);
+        at += 2;
+    }
+    if (words & 1) _mm_store_ss(at, rest);
 #else
     for (index_t i = 0; i < kLanes<T>; ++i)
         if (i < count) to[i] = v[i];
