@@ -1,4 +1,5 @@
-// Between images, whose channels are planes, and pixels, whose channels are neighbours (in vectors' lanes).
+// Between images, whose channels are planes or neighbours, and pixels, whose channels are neighbours (in
+// vectors' lanes).
 #pragma once
 
 #include <algorithm>
@@ -26,6 +27,15 @@ struct Window {
     index_t row, rows, col, cols;
 };
 
+// Pixels whose channels are neighbours, to where nothing lies between them.
+template <class T>
+void copy_pixels(index_t rows, index_t cols, index_t channels, const T* from, index_t row, index_t col, T* to,
+                 index_t pitch) {
+    if (col == channels) return kernels<T>().plane->copy_rows(rows, cols * channels, from, row, to, pitch);
+    for (index_t i = 0; i < rows; ++i)
+        kernels<T>().plane->copy_rows(cols, channels, from + i * row, col, to + i * pitch, channels);
+}
+
 // The window's pixels of an image of some channels, height and width, row after row, `stride` apart, with
 // zeros outside of the image and in the lanes of channels that are not there.
 template <class T>
@@ -50,6 +60,8 @@ void gather_window(const Images<const T>& images, index_t image, index_t channel
         rows = std::min<index_t>(rows, 1);
     }
     to += top * pitch + before * stride;
+    if (channel == 1 && stride == channels)
+        return copy_pixels(rows, cols, channels, from, row, col, to, pitch);
     for (index_t c = 0; c < channels; c += lanes)
         for (index_t i = 0; i < rows; ++i)
             gather_pixels(std::min(lanes, channels - c), cols, from + c * channel + i * row, channel, col,

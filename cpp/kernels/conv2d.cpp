@@ -222,38 +222,66 @@ void check(const Conv2dShape& s) {
         "padding, padded x");
 }
 
+namespace {
+
+// Whether the images have neighbouring channels and no neighbouring pixels.
+template <class T>
+bool has_channels_last(const Images<T>& images) {
+    return images.strides[1] == 1 && images.strides[3] != 1;
+}
+
+}  // namespace
+
+template <class T>
+bool suits_channels_last(const Conv2dShape& shape) {
+    if (is_depthwise(shape)) return shape.in_channels >= kernels<T>().plane->lanes / 2;
+    return shape.groups == 1 && shape.in_channels > 0 && shape.out_channels >= 8 &&
+           !winograd_for_outputs<T>(shape);
+}
+
 template <class T>
 void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<const T>& w, const T* bias,
             const Images<T>& y, Activation activation, T parameter, const PreparedWeights<T>* prepared) {
     if (shape.batch == 0 || shape.out_channels == 0) return;
     FlushDenormals flush;
-    if (is_pointwise(shape) && is_matrix(x, shape.in_width) && is_matrix(y, shape.in_width))
-        return pointwise_forward(shape, x, w, bias, y, activation, parameter);
+    const T* weights = prepared ? prepared->transformed.data() : nullptr;
+    const bool last = has_channels_last(x) || has_channels_last(y);
+    if (is_depthwise(shape) && has_channels_last(x) && has_channels_last(y))
+        return depthwise_forward_pixels(shape, x, w, weights, bias, y, activation, parameter);
     if (is_depthwise(shape) && has_unit_columns(x) && has_unit_columns(y))
         return depthwise_forward(shape, x, w, bias, y, activation, parameter);
+    if (last && suits_channels_last<T>(shape))
+        return channels_last_forward(shape, x, w, weights, bias, y, activation, parameter);
+    if (is_pointwise(shape) && is_matrix(x, shape.in_width) && is_matrix(y, shape.in_width))
+        return pointwise_forward(shape, x, w, bias, y, activation, parameter);
     if (const auto* transforms = winograd_for_outputs<T>(shape))
-        return winograd_forward(*transforms, shape, x, w, prepared ? prepared->transformed.data() : nullptr,
-                                bias, y, activation, parameter);
+        return winograd_forward(*transforms, shape, x, w, weights, bias, y, activation, parameter);
     if (is_channels_last<T>(shape))
-        return channels_last_forward(shape, x, w, prepared ? prepared->transformed.data() : nullptr, bias, y,
-                                     activation, parameter);
+        return channels_last_forward(shape, x, w, weights, bias, y, activation, parameter);
     Scratch<T> memory(shape.out_channels * (shape.in_channels / shape.groups) * shape.kernel_height *
                       shape.kernel_width);
     Forward<T>(shape, x, contiguous_weights(shape, w, memory.data()), bias, y, activation, parameter).run();
 }
 
 template <class T>
-void prepare_forward(const Conv2dShape& shape, const Images<const T>& w, PreparedWeights<T>& prepared) {
-    if (const auto* transforms = winograd_for_outputs<T>(shape))
+void prepare_forward(const Conv2dShape& shape, const Images<const T>& w, PreparedWeights<T>& prepared,
+                     MemoryFormat format) {
+    const bool last = format == MemoryFormat::channels_last;
+    if (is_depthwise(shape)) {
+        if (last) prepare_depthwise_pixels(shape, w, prepared.transformed);
+    } else if (const auto* transforms = winograd_for_outputs<T>(shape)) {
         winograd_transform_weights(*transforms, shape, w, prepared.transformed);
-    else if (is_channels_last<T>(shape))
+    } else if (last || (is_channels_last<T>(shape) && !is_pointwise(shape))) {
         pack_forward(shape, w, prepared.transformed);
+    }
 }
 
 #define RANVIER_INSTANTIATE(T)                                                                         \
     template void conv2d(const Conv2dShape&, const Images<const T>&, const Images<const T>&, const T*, \
                          const Images<T>&, Activation, T, const PreparedWeights<T>*);                  \
-    template void prepare_forward(const Conv2dShape&, const Images<const T>&, PreparedWeights<T>&);
+    template bool suits_channels_last<T>(const Conv2dShape&);                                          \
+    template void prepare_forward(const Conv2dShape&, const Images<const T>&, PreparedWeights<T>&,     \
+                                  MemoryFormat);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)
 

@@ -45,67 +45,129 @@ public:
                         const Images<T>& y, Activation activation, T parameter)
         : s_(shape),
           x_(x),
+          y_(y),
           packed_(packed),
+          bias_(bias),
+          activation_(activation),
+          parameter_(parameter),
           rows_(rows_of(shape)),
           cols_(cols_of(shape)),
-          in_(round_up(shape.in_channels, kernels<T>().plane->lanes)),
-          out_(round_up(shape.out_channels, kernels<T>().plane->lanes)),
+          in_place_(x.strides[1] == 1 && shape.padding_height == 0 && shape.padding_width == 0),
+          writes_pixels_(is_dense(y)),
+          in_(x.strides[1] == 1 ? shape.in_channels : round_up(shape.in_channels, kernels<T>().plane->lanes)),
+          out_(writes_pixels_ ? shape.out_channels : round_up(shape.out_channels, kernels<T>().plane->lanes)),
           width_(cols_.read(cols_.out)),
+          row_step_(in_place_ ? x.strides[2] : width_ * in_),
+          col_step_(in_place_ ? x.strides[3] : in_),
           taps_(rows_.kernel * cols_.kernel),
           panels_(panels_of<T>(shape)),
           writer_(y, shape.out_channels, cols_.out, bias, activation, parameter) {
         for (index_t i = 0; i < rows_.kernel; ++i)
             for (index_t j = 0; j < cols_.kernel; ++j)
-                taps_.data()[i * cols_.kernel + j] = (i * rows_.dilation * width_ + j * cols_.dilation) * in_;
+                taps_.data()[i * cols_.kernel + j] =
+                    i * rows_.dilation * row_step_ + j * cols_.dilation * col_step_;
     }
 
+    // A task takes some rows; if there are few of them, only some of the outputs, too.
     void run() const {
         const int threads = threads_for(convolution_work(s_));
         const index_t rows = s_.batch * rows_.out;
         const index_t held = kHeld / (cols_.out * out_ + rows_.stride * width_ * in_);
         const index_t least = ceil_div(kLeastPixels, cols_.out);
         const index_t shared = threads == 1 ? rows : ceil_div(rows, 4 * threads);
-        const index_t count = std::max(least, std::min(held, shared));
-        parallel_for(ceil_div(rows, count), threads,
-                     [&](index_t task) { compute(task * count, std::min(count, rows - task * count)); });
+        const index_t parts = ceil_div(rows, std::max(least, std::min(held, shared)));
+        const index_t count = ceil_div(rows, parts), panels = ceil_div(panels_.outputs, panels_.panel);
+        const index_t shares =
+            threads == 1 || parts >= threads ? 1 : std::min(panels, ceil_div(index_t{2} * threads, parts));
+        const index_t outputs = ceil_div(panels, shares) * panels_.panel;
+        parallel_for(ceil_div(rows, count) * shares, threads, [&](index_t task) {
+            const index_t first = task / shares * count, o = task % shares * outputs;
+            if (o < out_) compute(first, std::min(count, rows - first), o, std::min(o + outputs, out_));
+        });
     }
 
 private:
-    // `count` rows of outputs from `first` on.
-    void compute(index_t first, index_t count) const {
+    // Whether the pixels of all images lie one behind the other, their channels as neighbours.
+    bool is_dense(const Images<T>& y) const {
+        const auto [sample, channel, row, col] = y.strides;
+        return channel == 1 && col == s_.out_channels && row == cols_.out * col &&
+               (s_.batch == 1 || sample == rows_.out * row);
+    }
+
+    // The outputs [o, end) of `count` rows from `first` on.
+    void compute(index_t first, index_t count, index_t o, index_t end) const {
+        Scratch<T> window(in_place_ ? 0 : window_height(first, count) * row_step_);
+        Scratch<index_t> offsets(count * cols_.out);
+        if (!in_place_) copy_window(first, count, window.data());
+        write_offsets(first, count, offsets.data());
+        const T* source = in_place_ ? x_.data : window.data();
         const index_t pixels = count * cols_.out;
-        index_t height = 0;
-        for_each_image(rows_.out, first, count,
-                       [&](index_t, index_t, index_t rows) { height += rows_.read(rows); });
-        Scratch<T> source(height * width_ * in_), products(pixels * out_);
-        Scratch<index_t> offsets(pixels);
-        index_t* offset = offsets.data();
-        T* to = source.data();
-        for_each_image(rows_.out, first, count, [&](index_t image, index_t row, index_t rows) {
-            gather_window(x_, image, s_.in_channels, rows_.size, cols_.size,
-                          {row * rows_.stride - rows_.padding, rows_.read(rows), -cols_.padding, width_}, to,
-                          in_);
-            for (index_t y = 0; y < rows; ++y)
-                for (index_t x = 0; x < cols_.out; ++x)
-                    *offset++ = to - source.data() + (y * rows_.stride * width_ + x * cols_.stride) * in_;
-            to += rows_.read(rows) * width_ * in_;
-        });
-        multiply_pixels(pixels, source.data(), offsets.data(), taps_.data(), panels_, packed_,
-                        products.data());
+        if (writes_pixels_) {
+            T* to = y_.data + first * cols_.out * out_;
+            multiply_pixels(pixels, source, offsets.data(), taps_.data(), panels_, packed_, o, end, to, out_,
+                            {bias_, activation_ == Activation::relu});
+            return activate(pixels, end - o, to + o);
+        }
+        Scratch<T> products(pixels * out_);
+        multiply_pixels(pixels, source, offsets.data(), taps_.data(), panels_, packed_, o, end,
+                        products.data(), out_);
         const T* from = products.data();
         for_each_image(rows_.out, first, count, [&](index_t image, index_t row, index_t rows) {
-            for (index_t o = 0; o < s_.out_channels; o += kernels<T>().plane->lanes)
-                writer_.write(from + o, cols_.out * out_, out_, image, o, row, rows);
+            for (index_t k = o; k < std::min(end, s_.out_channels); k += kernels<T>().plane->lanes)
+                writer_.write(from + k, cols_.out * out_, out_, image, k, row, rows);
             from += rows * cols_.out * out_;
         });
     }
 
+    index_t window_height(index_t first, index_t count) const {
+        index_t height = 0;
+        for_each_image(rows_.out, first, count,
+                       [&](index_t, index_t, index_t rows) { height += rows_.read(rows); });
+        return height;
+    }
+
+    // What those rows read, with zeros around it, image after image.
+    void copy_window(index_t first, index_t count, T* to) const {
+        for_each_image(rows_.out, first, count, [&](index_t image, index_t row, index_t rows) {
+            gather_window(x_, image, s_.in_channels, rows_.size, cols_.size,
+                          {row * rows_.stride - rows_.padding, rows_.read(rows), -cols_.padding, width_}, to,
+                          in_);
+            to += rows_.read(rows) * row_step_;
+        });
+    }
+
+    // Where each pixel of those rows finds its first tap.
+    void write_offsets(index_t first, index_t count, index_t* offset) const {
+        index_t line = 0;
+        for_each_image(rows_.out, first, count, [&](index_t image, index_t row, index_t rows) {
+            index_t at = in_place_ ? image * x_.strides[0] + row * rows_.stride * row_step_ : line;
+            for (index_t y = 0; y < rows; ++y, at += rows_.stride * row_step_)
+                for (index_t x = 0; x < cols_.out; ++x) *offset++ = at + x * cols_.stride * col_step_;
+            line += rows_.read(rows) * row_step_;
+        });
+    }
+
+    // Of so many outputs of neighbouring pixels, but for ReLU.
+    void activate(index_t pixels, index_t outputs, T* to) const {
+        if (activation_ == Activation::identity || activation_ == Activation::relu) return;
+        const auto f = kernels<T>().elementwise->activation[static_cast<int>(activation_)];
+        if (outputs == out_) return f(pixels * out_, to, to, parameter_);
+        for (index_t i = 0; i < pixels; ++i, to += out_) f(outputs, to, to, parameter_);
+    }
+
     const Conv2dShape& s_;
     const Images<const T>& x_;
+    const Images<T>& y_;
     const T* packed_;
+    const T* bias_;
+    Activation activation_;
+    T parameter_;
     Axis rows_, cols_;
-    index_t in_, out_;  // channels, in whole vectors
-    index_t width_;     // of the part of an image's row that the outputs read
+    bool in_place_;                // what the taps read, with neighbouring channels and no padding
+    bool writes_pixels_;           // to the images themselves
+    index_t in_, out_;             // channels from one pixel to the next, in whole vectors if rearranged
+    index_t width_;                // of the part of an image's row that the outputs read
+    index_t row_step_, col_step_;  // of what the taps read
     Scratch<index_t> taps_;
     PackedPanels<T> panels_;
     ChannelWriter<T> writer_;

@@ -144,7 +144,7 @@ private:
         Scratch<T> products(all ? 0 : pixels * in_);
         multiply_pixels(pixels, source, offsets, offsets_.data() + skipped,
                         PackedPanels<T>{s_.out_channels, taps_.count(phase), in_},
-                        packed_ + skipped * in_ * s_.out_channels, all ? sums : products.data());
+                        packed_ + skipped * in_ * s_.out_channels, 0, in_, all ? sums : products.data(), in_);
         for (index_t k = 0; !all && k < pixels; ++k)
             std::copy_n(products.data() + k * in_, in_, sums + places[k] * in_);
     }

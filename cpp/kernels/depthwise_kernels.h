@@ -1,6 +1,7 @@
 // What each instruction set provides for depthwise convolution: one channel, or a few, at a time.
 #pragma once
 
+#include "plane_kernels.h"
 #include "ranvier/array.h"
 
 namespace ranvier {
@@ -29,6 +30,14 @@ struct ResidueTaps {
     const index_t* counts;
     const index_t* offsets;
     const T* weights;
+};
+
+// Where the taps (i, j) meet a pixel of images with neighbouring channels: element i * row_step + j *
+// col_step; their weights lie at i * weight_row + j * weight_col.
+struct PixelTaps {
+    index_t height, width;
+    index_t row_step, col_step;
+    index_t weight_row, weight_col;
 };
 
 template <class T>
@@ -60,6 +69,12 @@ struct DepthwiseKernels {
                               const T* from, const T* grad, T* sums);
     // to[k] = the sum of the lanes of the k-th vector.
     void (*reduce)(index_t count, const T* sums, T* to);
+
+    // Neighbouring channels: to[p * to_stride + c] = bias[c] (or zero) + the sum over the taps of w[c] *
+    // from[p * from_stride + c], then ReLU if the epilogue says so.
+    void (*correlate_pixels)(index_t pixels, index_t channels, const PixelTaps& taps, const T* w,
+                             const T* from, index_t from_stride, const PixelEpilogue<T>& epilogue, T* to,
+                             index_t to_stride);
 };
 
 }  // namespace ranvier

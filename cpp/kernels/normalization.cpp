@@ -244,6 +244,22 @@ void plane_means_backward(index_t planes, index_t size, const T* grad, T* grad_x
     });
 }
 
+template <class T>
+void pixel_means(index_t images, index_t pixels, index_t channels, const T* x, T* y) {
+    const auto add_row = kernels<T>().gemm->add_row;
+    const index_t blocks = ceil_div(channels, kColumns);
+    const double work = static_cast<double>(pixels * channels) * static_cast<double>(images);
+    parallel_for(images * blocks, threads_for(work), [&](index_t task) {
+        const index_t first = task % blocks * kColumns, n = std::min(kColumns, channels - first);
+        const T* from = x + task / blocks * pixels * channels + first;
+        double totals[kColumns];
+        column_totals<T>(pixels, n, totals,
+                         [&](index_t row, T* part) { add_row(n, from + row * channels, part); });
+        for (index_t c = 0; c < n; ++c)
+            y[task / blocks * channels + first + c] = static_cast<T>(totals[c] / static_cast<double>(pixels));
+    });
+}
+
 #define RANVIER_INSTANTIATE(T)                                                                             \
     template void batch_norm_moments(const BatchNormShape&, const T*, const ChannelMoments&);              \
     template void batch_norm(const BatchNormShape&, const T*, const T*, const T*, T*);                     \
@@ -255,7 +271,8 @@ void plane_means_backward(index_t planes, index_t size, const T* grad, T* grad_x
     template void layer_norm_backward(index_t, index_t, const T*, const T*, const T*, const T*, const T*,  \
                                       T*, T*, T*);                                                         \
     template void plane_means(index_t, index_t, const T*, T*);                                             \
-    template void plane_means_backward(index_t, index_t, const T*, T*);
+    template void plane_means_backward(index_t, index_t, const T*, T*);                                    \
+    template void pixel_means(index_t, index_t, index_t, const T*, T*);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)
 

@@ -5,6 +5,14 @@
 
 namespace ranvier {
 
+// What becomes of the sums of neighbouring channels: a bias of each is added, unless it is nullptr, and then
+// those below zero become zero if `rectify`.
+template <class T>
+struct PixelEpilogue {
+    const T* bias = nullptr;
+    bool rectify = false;
+};
+
 template <class T>
 struct PlaneKernels {
     index_t lanes;  // of a vector
@@ -33,10 +41,11 @@ struct PlaneKernels {
 
     // Convolutions of images with neighbouring channels: to[i * to_stride + o] (+)= the sum over taps t and
     // channels k of from[pixel_offsets[i] + tap_offsets[t] + k] times weights[t][k][o], in this order, for
-    // the output channels o of one vector or two.
-    void (*multiply_pixels)(index_t pixels, index_t vectors, index_t channels, index_t taps, const T* from,
+    // the output channels o of one vector or two, of which the first `outputs` are stored. The
+    // epilogue is for sums that are complete then.
+    void (*multiply_pixels)(index_t pixels, index_t outputs, index_t channels, index_t taps, const T* from,
                             const index_t* pixel_offsets, const index_t* tap_offsets, const T* weights, T* to,
-                            index_t to_stride, bool accumulate);
+                            index_t to_stride, bool accumulate, const PixelEpilogue<T>& epilogue);
 };
 
 }  // namespace ranvier

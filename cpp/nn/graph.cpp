@@ -38,7 +38,7 @@ std::string text_of(const Graph& graph) {
             text += i ? ", v" : "v";
             text += std::to_string(node.inputs[i].value);
         }
-        text += ")\n";
+        text += node.format == MemoryFormat::channels_last ? "), channels last\n" : ")\n";
     }
     return text;
 }

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "ranvier/conv2d.h"
 #include "ranvier/layers.h"
 
 namespace ranvier {
@@ -31,6 +32,7 @@ struct Operation
 struct Operand {
     int value;
     Shape shape;
+    MemoryFormat format = MemoryFormat::channels_first;  // of images
 };
 
 // A batch normalization by running statistics that a product has taken over.
@@ -49,6 +51,7 @@ struct Node {
     // Post-ops, in this order.
     std::optional<FoldedBatchNorm> batch_norm;
     ActivationSpec activation{Activation::identity};
+    MemoryFormat format = MemoryFormat::channels_first;  // of the output
 };
 
 struct Graph {
@@ -65,7 +68,8 @@ struct Graph {
     bool is_output(int value) const;
 };
 
-// One node a line, for tests and messages: "v2 = 0 Conv2d + ReLU (v0)".
+// One node a line, for tests and messages: "v2 = 0 Conv2d + ReLU (v0)", and ", channels last" if that is how
+// the output lies.
 std::string text_of(const Graph& graph);
 
 // What a network of layers is lowered to.

@@ -45,15 +45,26 @@ struct Conv2dCost {
 };
 std::vector<Conv2dCost> conv2d_costs(const Conv2dShape& shape, Conv2dPass pass);
 
-// Weights in the form in which the algorithm reads them, made once for several calls: for the forward pass,
-// or for the gradient to the input, of a shape whatever its batch. Empty for what reads them where they lie.
-// Calls only read it, so any number of threads may share one.
+// How images lie in memory: a channel is a plane of neighbouring pixels, or a pixel one of neighbouring
+// channels.
+enum class MemoryFormat { channels_first, channels_last };
+
+// Whether the forward pass of such a shape is fast with images of neighbouring channels, on either side or on
+// both.
+template <class T>
+bool suits_channels_last(const Conv2dShape& shape);
+
+// Weights in the form in which the algorithm reads them, made once for several calls: for the forward pass of
+// images in that format (channels_last if it is the format of either side), or for the gradient to the input,
+// of a shape whatever its batch. Empty for what reads them where they lie. Calls only read it, so any number
+// of threads may share one.
 template <class T>
 struct PreparedWeights {
     Buffer<T> transformed;
 };
 template <class T>
-void prepare_forward(const Conv2dShape& shape, const Images<const T>& w, PreparedWeights<T>& prepared);
+void prepare_forward(const Conv2dShape& shape, const Images<const T>& w, PreparedWeights<T>& prepared,
+                     MemoryFormat format = MemoryFormat::channels_first);
 template <class T>
 void prepare_backward_input(const Conv2dShape& shape, const Images<const T>& w, PreparedWeights<T>& prepared);
 

@@ -56,5 +56,8 @@ template <class T>
 void plane_means(index_t planes, index_t size, const T* x, T* y);
 template <class T>
 void plane_means_backward(index_t planes, index_t size, const T* grad, T* grad_x);
+// The mean of each channel of some images of so many pixels, whose channels are neighbours.
+template <class T>
+void pixel_means(index_t images, index_t pixels, index_t channels, const T* x, T* y);
 
 }  // namespace ranvier

@@ -2,6 +2,7 @@
 // several channels, at a time.
 #include "../../platform/simd_strided.h"
 #include "../../platform/simd_transpose.h"
+#include "activations.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
@@ -449,14 +450,131 @@ void reduce(index_t count, const T* sums, T* to) {
     }
 }
 
+template <class T>
+struct PixelRun {
+    const PixelTaps& taps;
+    const T* w;
+    const T* from;
+    index_t from_stride;
+    T* to;
+    index_t to_stride;
+    Vec<T> start;
+    bool rectify;
+    index_t channels;  // of a partial vector
+};
+
+template <class T, bool PARTIAL>
+RANVIER_INLINE Vec<T> load_channels(const T* from, index_t count) {
+    return PARTIAL ? load_partial(from, count) : load(from);
+}
+
+// Any taps, of a vector of channels of PIXELS pixels.
+template <class T, int PIXELS, bool PARTIAL>
+RANVIER_INLINE void add_taps(const PixelRun<T>& o, const T* from, Vec<T>* sum) {
+    constexpr int kGroup = 3, kGroups = (PIXELS + kGroup - 1) / kGroup;
+    const T* w = o.w;
+    for (index_t i = 0; i < o.taps.height; ++i, from += o.taps.row_step, w += o.taps.weight_row) {
+        const T* weight = w;
+        const T* at[kGroups];  // every third pixel, so that few address registers are needed
+#pragma GCC unroll 3
+        for (int g = 0; g < kGroups; ++g) at[g] = from + g * kGroup * o.from_stride;
+        for (index_t j = 0; j < o.taps.width; ++j, weight += o.taps.weight_col) {
+            const Vec<T> tap = load_channels<T, PARTIAL>(weight, o.channels);
+#pragma GCC unroll 8
+            for (int p = 0; p < PIXELS; ++p)
+                sum[p] = fma(
+                    tap, load_channels<T, PARTIAL>(at[p / kGroup] + p % kGroup * o.from_stride, o.channels),
+                    sum[p]);
+#pragma GCC unroll 3
+            for (int g = 0; g < kGroups; ++g) at[g] += o.taps.col_step;
+        }
+    }
+}
+
+// WIDTH taps in a row, of pixels STEP times as far from each other as the taps: the pixels share what they
+// read.
+template <class T, int PIXELS, int WIDTH, int STEP>
+RANVIER_INLINE void add_taps(const PixelRun<T>& o, const T* from, Vec<T>* sum) {
+    const T* w = o.w;
+    for (index_t i = 0; i < o.taps.height; ++i, from += o.taps.row_step, w += o.taps.weight_row) {
+        Vec<T> tap[WIDTH];
+#pragma GCC unroll 5
+        for (int j = 0; j < WIDTH; ++j) tap[j] = load(w + j * o.taps.weight_col);
+        const T* at = from;
+#pragma GCC unroll 20
+        for (int u = 0; u < (PIXELS - 1) * STEP + WIDTH; ++u, at += o.taps.col_step) {
+            const Vec<T> x = load(at);
+#pragma GCC unroll 8
+            for (int p = 0; p < PIXELS; ++p) {
+                const int j = u - p * STEP;
+                if (j >= 0 && j < WIDTH) sum[p] = fma(tap[j], x, sum[p]);
+            }
+        }
+    }
+}
+
+// A vector of channels of PIXELS pixels from p on. WIDTH 0 says any taps.
+template <class T, int PIXELS, int WIDTH, int STEP, bool PARTIAL>
+RANVIER_INLINE void correlate_block(const PixelRun<T>& o, index_t p) {
+    Vec<T> sum[PIXELS];
+#pragma GCC unroll 8
+    for (int k = 0; k < PIXELS; ++k) sum[k] = o.start;
+    if constexpr (WIDTH == 0)
+        add_taps<T, PIXELS, PARTIAL>(o, o.from + p * o.from_stride, sum);
+    else
+        add_taps<T, PIXELS, WIDTH, STEP>(o, o.from + p * o.from_stride, sum);
+    T* to = o.to + p * o.to_stride;
+#pragma GCC unroll 8
+    for (int k = 0; k < PIXELS; ++k, to += o.to_stride) {
+        if (o.rectify) sum[k] = Relu::value<T>(sum[k], Vec<T>{});
+        PARTIAL ? store_partial(to, sum[k], o.channels) : store(to, sum[k]);
+    }
+}
+
+template <class T, int WIDTH, int STEP, bool PARTIAL>
+void correlate_run(const PixelRun<T>& o, index_t pixels) {
+    index_t p = 0;
+    for (; p + 8 <= pixels; p += 8) correlate_block<T, 8, WIDTH, STEP, PARTIAL>(o, p);
+    if (p + 4 <= pixels) {
+        correlate_block<T, 4, WIDTH, STEP, PARTIAL>(o, p);
+        p += 4;
+    }
+    if (p + 2 <= pixels) {
+        correlate_block<T, 2, WIDTH, STEP, PARTIAL>(o, p);
+        p += 2;
+    }
+    if (p < pixels) correlate_block<T, 1, WIDTH, STEP, PARTIAL>(o, p);
+}
+
+template <class T>
+void correlate_pixels(index_t pixels, index_t channels, const PixelTaps& taps, const T* w, const T* from,
+                      index_t from_stride, const PixelEpilogue<T>& epilogue, T* to, index_t to_stride) {
+    const bool by_one = from_stride == taps.col_step, by_two = from_stride == 2 * taps.col_step;
+    const auto run = taps.width == 3 && by_one   ? correlate_run<T, 3, 1, false>
+                     : taps.width == 3 && by_two ? correlate_run<T, 3, 2, false>
+                     : taps.width == 5 && by_one ? correlate_run<T, 5, 1, false>
+                     : taps.width == 5 && by_two ? correlate_run<T, 5, 2, false>
+                                                 : correlate_run<T, 0, 0, false>;
+    PixelRun<T> o = {taps, w, from, from_stride, to, to_stride, Vec<T>{}, epilogue.rectify, kLanes<T>};
+    for (index_t c = 0; c < channels; c += kLanes<T>) {
+        o.channels = least(kLanes<T>, channels - c);
+        if (epilogue.bias) o.start = load_partial(epilogue.bias + c, o.channels);
+        (o.channels == kLanes<T> ? run : correlate_run<T, 0, 0, true>)(o, pixels);
+        o.w += kLanes<T>;
+        o.from += kLanes<T>;
+        o.to += kLanes<T>;
+    }
+}
+
 }  // namespace
 
 constinit const DepthwiseKernels<float> depthwise_float32 = {
-    kLanes<float>,     split_pairs<float>,    correlate<float>,         spread<float>, add_products<float>,
-    flat_masks<float>, correlate_flat<float>, add_products_flat<float>, reduce<float>};
+    kLanes<float>,       split_pairs<float>,     correlate<float>,      spread<float>,
+    add_products<float>, flat_masks<float>,      correlate_flat<float>, add_products_flat<float>,
+    reduce<float>,       correlate_pixels<float>};
 constinit const DepthwiseKernels<double> depthwise_float64 = {
-    kLanes<double>,         split_pairs<double>,       correlate<double>,
-    spread<double>,         add_products<double>,      flat_masks<double>,
-    correlate_flat<double>, add_products_flat<double>, reduce<double>};
+    kLanes<double>,       split_pairs<double>,     correlate<double>,      spread<double>,
+    add_products<double>, flat_masks<double>,      correlate_flat<double>, add_products_flat<double>,
+    reduce<double>,       correlate_pixels<double>};
 
 }  // namespace ranvier::RANVIER_ISA

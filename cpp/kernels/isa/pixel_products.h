@@ -6,6 +6,8 @@
 #pragma once
 
 #include "../../platform/simd.h"
+#include "../plane_kernels.h"
+#include "activations.h"
 
 namespace ranvier::RANVIER_ISA {
 
@@ -28,7 +30,19 @@ struct PixelOperands {
     T* to;
     index_t to_stride;
     bool accumulate;
+    index_t last_outputs;  // of the last vector
+    PixelEpilogue<T> epilogue;
 };
+
+// body(row, vector, where it goes, how many lanes of it) for the tile's vectors.
+template <class T, int ROWS, int VECS, class Body>
+RANVIER_INLINE void each_output(const PixelOperands<T>& o, Body&& body) {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 2
+        for (int v = 0; v < VECS; ++v)
+            body(i, v, o.to + i * o.to_stride + v * kLanes<T>, v == VECS - 1 ? o.last_outputs : kLanes<T>);
+}
 
 template <class T, int ROWS, int VECS>
 void pixel_tile(const PixelOperands<T>& o) {
@@ -51,13 +65,22 @@ void pixel_tile(const PixelOperands<T>& o) {
             }
         }
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < ROWS; ++i)
-#pragma GCC unroll 2
-        for (int v = 0; v < VECS; ++v) {
-            T* to = o.to + i * o.to_stride + v * kLanes<T>;
-            store(to, o.accumulate ? load(to) + sum[i][v] : sum[i][v]);
-        }
+    if (o.accumulate)
+        each_output<T, ROWS, VECS>(
+            o, [&](int i, int v, const T* to, index_t count)
+                   __attribute__((always_inline)) { sum[i][v] = load_partial(to, count) + sum[i][v]; });
+    if (o.epilogue.bias)
+        each_output<T, ROWS, VECS>(
+            o, [&](int i, int v, const T*, index_t count) __attribute__((always_inline)) {
+                sum[i][v] += load_partial(o.epilogue.bias + v * kLanes<T>, count);
+            });
+    if (o.epilogue.rectify)
+        each_output<T, ROWS, VECS>(
+            o, [&](int i, int v, const T*, index_t)
+                   __attribute__((always_inline)) { sum[i][v] = Relu::value<T>(sum[i][v], Vec<T>{}); });
+    each_output<T, ROWS, VECS>(
+        o, [&](int i, int v, T* to, index_t count)
+               __attribute__((always_inline)) { store_partial(to, sum[i][v], count); });
 }
 
 template <class T>
@@ -75,16 +98,18 @@ inline constexpr auto kPixelTiles = pixel_tiles<T, VECS>(std::make_index_sequenc
 
 // See PlaneKernels::multiply_pixels.
 template <class T>
-void multiply_pixels(index_t pixels, index_t vectors, index_t channels, index_t taps, const T* from,
+void multiply_pixels(index_t pixels, index_t outputs, index_t channels, index_t taps, const T* from,
                      const index_t* pixel_offsets, const index_t* tap_offsets, const T* weights, T* to,
-                     index_t to_stride, bool accumulate) {
+                     index_t to_stride, bool accumulate, const PixelEpilogue<T>& epilogue) {
+    const bool wide = outputs > kLanes<T>;
     PixelOperands<T> o = {channels, taps, from,      pixel_offsets, tap_offsets,
-                          weights,  to,   to_stride, accumulate};
+                          weights,  to,   to_stride, accumulate,    wide ? outputs - kLanes<T> : outputs,
+                          epilogue};
     while (pixels > 0) {  // two even halves at the end rather than a full tile and a sliver
         const index_t now = pixels >= 2 * kPixelRows || pixels == kPixelRows ? kPixelRows
                             : pixels > kPixelRows                            ? (pixels + 1) / 2
                                                                              : pixels;
-        (vectors == 2 ? kPixelTiles<T, 2>.at : kPixelTiles<T, 1>.at)[now - 1](o);
+        (wide ? kPixelTiles<T, 2>.at : kPixelTiles<T, 1>.at)[now - 1](o);
         o.pixel_offsets += now;
         o.to += now * to_stride;
         pixels -= now;

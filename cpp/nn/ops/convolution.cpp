@@ -11,34 +11,18 @@
 namespace ranvier {
 namespace {
 
-Conv2dShape shape_of(const Conv2dSpec& spec, const Shape& input) {
-    Conv2dShape shape;
-    shape.in_channels = input[0];
-    shape.in_height = input[1];
-    shape.in_width = input[2];
-    shape.out_channels = spec.out_channels;
-    shape.kernel_height = spec.kernel[0];
-    shape.kernel_width = spec.kernel[1];
-    shape.stride_height = spec.stride[0];
-    shape.stride_width = spec.stride[1];
-    shape.padding_height = spec.padding[0];
-    shape.padding_width = spec.padding[1];
-    shape.dilation_height = spec.dilation[0];
-    shape.dilation_width = spec.dilation[1];
-    shape.groups = spec.groups;
-    return shape;
-}
-
 template <class T>
 class ConvolutionOp final : public Op<T> {
 public:
     ConvolutionOp(const Conv2dSpec& spec, const OpSite<T>& site)
         : Op<T>(traits_of(spec, site)),
-          shape_(shape_of(spec, site.input())),
+          shape_(conv2d_shape(spec, site.input())),
           weight_(site.value("weight")),
           bias_(site.value("bias")),
           bias_offset_(bias_ ? bias_ - weight_ : 0),
           backward_(site.backward),
+          input_format_(site.node.inputs[0].format),
+          output_format_(site.node.format),
           fold_(site),
           activation_(site.node.activation) {}
 
@@ -46,7 +30,7 @@ public:
         ready_ = preparation != Preparation::once;
         if (fold_.folds()) fold();
         if (!ready_) return;
-        prepare_forward<T>(shape_, weights<const T>(weight()), forward_weights_);
+        prepare_forward<T>(shape_, weights<const T>(weight()), forward_weights_, format());
         if (backward_) prepare_backward_input<T>(shape_, weights<const T>(weight_), backward_weights_);
     }
 
@@ -91,6 +75,9 @@ private:
         folded_bias_ = fold_.bias(shape_.out_channels, bias_);
     }
 
+    MemoryFormat format() const {
+        return input_format_ == MemoryFormat::channels_last ? input_format_ : output_format_;
+    }
     const T* weight() const { return folded_.size() ? folded_.data() : weight_; }
     index_t group_channels() const { return shape_.in_channels / shape_.groups; }
 
@@ -101,11 +88,12 @@ private:
     }
     template <class U>
     Images<U> input(U* data) const {
-        return packed_images(data, shape_.in_channels, shape_.in_height, shape_.in_width);
+        return packed_images(data, shape_.in_channels, shape_.in_height, shape_.in_width, input_format_);
     }
     template <class U>
     Images<U> output(U* data) const {
-        return packed_images(data, shape_.out_channels, shape_.out_height(), shape_.out_width());
+        return packed_images(data, shape_.out_channels, shape_.out_height(), shape_.out_width(),
+                             output_format_);
     }
     template <class U>
     Images<U> weights(U* data) const {
@@ -117,6 +105,7 @@ private:
     const T* bias_;
     index_t bias_offset_;
     bool backward_;
+    MemoryFormat input_format_, output_format_;
     BatchNormFold<T> fold_;
     ActivationSpec activation_;
     Buffer<T> folded_, folded_bias_;
@@ -131,7 +120,7 @@ Shape infer_shape(const Conv2dSpec& spec, const InputShapes& inputs) {
     if (input.size() != 3 || input[0] != spec.in_channels)
         throw std::invalid_argument("expected samples of shape (" + std::to_string(spec.in_channels) +
                                     ", height, width), got " + shape_text(input));
-    const Conv2dShape shape = shape_of(spec, input);
+    const Conv2dShape shape = conv2d_shape(spec, input);
     check(shape);
     return {shape.out_channels, shape.out_height(), shape.out_width()};
 }

@@ -104,10 +104,15 @@ public:
 template <class T>
 class GlobalAvgPoolOp final : public Op<T> {
 public:
-    explicit GlobalAvgPoolOp(const Shape& input)
-        : Op<T>({false, false}), channels_(input[0]), size_(input[1] * input[2]) {}
+    explicit GlobalAvgPoolOp(const OpSite<T>& site)
+        : Op<T>({false, false}),
+          channels_(site.input()[0]),
+          size_(site.input()[1] * site.input()[2]),
+          format_(site.node.inputs[0].format) {}
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
+        if (format_ == MemoryFormat::channels_last)
+            return pixel_means<T>(part.count, size_, channels_, at.x[0].data, at.y);
         plane_means<T>(part.count * channels_, size_, at.x[0].data, at.y);
     }
     void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
@@ -117,6 +122,7 @@ public:
 
 private:
     index_t channels_, size_;
+    MemoryFormat format_;
 };
 
 }  // namespace
@@ -142,7 +148,7 @@ RANVIER_INSTANTIATE_OP(Pool2dSpec)
 
 template <class T>
 std::unique_ptr<Op<T>> make_op(const GlobalAvgPool2dSpec&, const OpSite<T>& site) {
-    return std::make_unique<GlobalAvgPoolOp<T>>(site.input());
+    return std::make_unique<GlobalAvgPoolOp<T>>(site);
 }
 RANVIER_INSTANTIATE_OP(GlobalAvgPool2dSpec)
 

@@ -18,6 +18,7 @@ const std::vector<Pass>& all_passes() {
         {"move_relu_behind_max_pool", &move_relu_behind_max_pool},
         {"fold_batch_norm", &fold_batch_norm},
         {"fuse_activation", &fuse_activation},
+        {"choose_memory_formats", &choose_memory_formats},
     };
     return passes;
 }

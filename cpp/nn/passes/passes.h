@@ -24,6 +24,10 @@ void fold_batch_norm(Graph& graph, Purpose purpose);
 // cache. If a backward pass follows, the derivative has to be a function of the activation's output.
 void fuse_activation(Graph& graph, Purpose purpose);
 
+// Images between convolutions, and what else takes them either way, get neighbouring channels where the
+// convolutions suit that. For frozen outputs alone, whose weights are packed for it.
+void choose_memory_formats(Graph& graph, Purpose purpose);
+
 struct Pass {
     const char* name;
     void (*run)(Graph&, Purpose);
