@@ -250,7 +250,7 @@ void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<con
         return depthwise_forward_pixels(shape, x, w, weights, bias, y, activation, parameter);
     if (is_depthwise(shape) && has_unit_columns(x) && has_unit_columns(y))
         return depthwise_forward(shape, x, w, bias, y, activation, parameter);
-    if (last && suits_channels_last<T>(shape))
+    if (last && shape.groups == 1 && suits_channels_last<T>(shape))
         return channels_last_forward(shape, x, w, weights, bias, y, activation, parameter);
     if (is_pointwise(shape) && is_matrix(x, shape.in_width) && is_matrix(y, shape.in_width))
         return pointwise_forward(shape, x, w, bias, y, activation, parameter);

@@ -293,6 +293,74 @@ TEST(FuseActivation, LeavesOthersAlone) {
               "v3 = 2 Tanh (v2)\n");
 }
 
+// --- choose_memory_formats ---------------------------------------------------------------------------------
+
+LayerSpec wide_conv(index_t in, index_t out, index_t kernel, index_t stride, index_t groups = 1) {
+    const index_t padding = kernel / 2;
+    return Conv2dSpec{in, out, {kernel, kernel}, {stride, stride}, {padding, padding}, {1, 1}, groups, false};
+}
+std::string text_with_formats(const std::vector<LayerSpec>& layers) {
+    return text_after(&choose_memory_formats, lower(layers, {16, 8, 8}, false).graph,
+                      Purpose::frozen_outputs);
+}
+
+TEST(ChooseMemoryFormats, TakesWhatLiesBetweenConvolutions) {
+    EXPECT_EQ(text_with_formats({wide_conv(16, 64, 1, 1), relu, wide_conv(64, 64, 3, 2, 64),
+                                 wide_conv(64, 16, 1, 1), GlobalAvgPool2dSpec{}, linear(16, 3)}),
+              "v1 = 0 Conv2d (v0), channels last\n"
+              "v2 = 1 ReLU (v1), channels last\n"
+              "v3 = 2 Conv2d (v2), channels last\n"
+              "v4 = 3 Conv2d (v3), channels last\n"
+              "v5 = 4 GlobalAvgPool2d (v4)\n"
+              "v6 = 5 Linear (v5)\n");
+}
+
+TEST(ChooseMemoryFormats, TakesASumWithAllItsOperandsOrNone) {
+    const LayerSpec point = wide_conv(16, 16, 1, 1);
+    EXPECT_EQ(text_with_formats({point, residual({point, relu, point}), point}),
+              "v1 = 0 Conv2d (v0), channels last\n"
+              "v2 = 1.layers.0 Conv2d (v1), channels last\n"
+              "v3 = 1.layers.1 ReLU (v2), channels last\n"
+              "v4 = 1.layers.2 Conv2d (v3), channels last\n"
+              "v5 = 1 Residual (v4, v1), channels last\n"
+              "v6 = 2 Conv2d (v5)\n");
+    // The shortcut is the given image.
+    EXPECT_EQ(text_with_formats({residual({point, relu, point}), point}),
+              "v1 = 0.layers.0 Conv2d (v0), channels last\n"
+              "v2 = 0.layers.1 ReLU (v1), channels last\n"
+              "v3 = 0.layers.2 Conv2d (v2)\n"
+              "v4 = 0 Residual (v3, v0)\n"
+              "v5 = 1 Conv2d (v4)\n");
+}
+
+TEST(ChooseMemoryFormats, TakesADepthwiseConvolutionWithBothSidesOrNone) {
+    const LayerSpec depthwise = wide_conv(16, 16, 3, 1, 16), point = wide_conv(16, 16, 1, 1);
+    EXPECT_EQ(text_with_formats({depthwise, point, depthwise, point}),
+              "v1 = 0 Conv2d (v0)\n"
+              "v2 = 1 Conv2d (v1), channels last\n"
+              "v3 = 2 Conv2d (v2), channels last\n"
+              "v4 = 3 Conv2d (v3)\n");
+}
+
+TEST(ChooseMemoryFormats, LeavesWhatOthersReadOrWrite) {
+    const LayerSpec point = wide_conv(16, 16, 1, 1);
+    for (const std::vector<LayerSpec>& layers : std::vector<std::vector<LayerSpec>>{
+             {point, pool(true), point},
+             {point, FlattenSpec{}, linear(1024, 3)},
+             {point, relu},
+             {point, parallel({{point}, {}}), wide_conv(32, 16, 1, 1)},
+             {wide_conv(16, 32, 3, 1), wide_conv(32, 16, 3, 1)}})  // Winograd's algorithm
+        expect_left_alone(&choose_memory_formats, lower(layers, {16, 8, 8}, false).graph,
+                          Purpose::frozen_outputs);
+}
+
+TEST(ChooseMemoryFormats, IsForFrozenOutputsAlone) {
+    const Graph graph = lower({wide_conv(16, 16, 1, 1), wide_conv(16, 16, 1, 1)}, {16, 8, 8}, false).graph;
+    for (Purpose purpose : {Purpose::gradients, Purpose::live_outputs})
+        expect_left_alone(&choose_memory_formats, graph, purpose);
+    EXPECT_NE(text_after(&choose_memory_formats, graph, Purpose::frozen_outputs), text_of(graph));
+}
+
 // --- all passes --------------------------------------------------------------------------------------------
 
 class Passes : public testing::Test {

@@ -49,8 +49,8 @@ std::vector<Conv2dCost> conv2d_costs(const Conv2dShape& shape, Conv2dPass pass);
 // channels.
 enum class MemoryFormat { channels_first, channels_last };
 
-// Whether the forward pass of such a shape is fast with images of neighbouring channels, on either side or on
-// both.
+// Whether the forward pass of such a shape is fast with images of neighbouring channels: in one group on
+// either side or on both, in several on both.
 template <class T>
 bool suits_channels_last(const Conv2dShape& shape);
 

@@ -10,14 +10,16 @@ namespace {
 enum class Formats {
     first,      // wants planes
     any,        // takes either at each side, and may change from one to the other
-    same,       // goes element by element: all operands have one format
+    same,       // keeps channels or elements apart: all operands have one format
     any_input,  // takes either; its output is no image
 };
 
 Formats formats_of(const Node& node) {
-    if (const auto* convolution = std::get_if<Conv2dSpec>(&node.operation))
-        return suits_channels_last<float>(conv2d_shape(*convolution, node.inputs[0].shape)) ? Formats::any
-                                                                                            : Formats::first;
+    if (const auto* convolution = std::get_if<Conv2dSpec>(&node.operation)) {
+        if (!suits_channels_last<float>(conv2d_shape(*convolution, node.inputs[0].shape)))
+            return Formats::first;
+        return convolution->groups == 1 ? Formats::any : Formats::same;
+    }
     if (std::holds_alternative<AddSpec>(node.operation) ||
         std::holds_alternative<ActivationSpec>(node.operation))
         return Formats::same;
