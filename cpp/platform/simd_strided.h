@@ -26,6 +26,25 @@ RANVIER_INLINE Vec<T> even_lanes(Vec<T> low, Vec<T> high) {
 }
 #endif
 
+// Lanes FIRST, FIRST + 2, FIRST + 4 ... of two vectors, one behind the other.
+#if defined(__clang__)
+template <class T, int FIRST, std::size_t... I>
+RANVIER_INLINE Vec<T> every_second_of(Vec<T> low, Vec<T> high, std::index_sequence<I...>) {
+    return __builtin_shufflevector(low, high, (2 * I + FIRST)...);
+}
+template <class T, int FIRST>
+RANVIER_INLINE Vec<T> every_second(Vec<T> low, Vec<T> high) {
+    return every_second_of<T, FIRST>(low, high, std::make_index_sequence<kLanes<T>>{});
+}
+#else
+template <class T, int FIRST>
+RANVIER_INLINE Vec<T> every_second(Vec<T> low, Vec<T> high) {
+    MaskOf<T> lanes = {};
+    for (int i = 0; i < kLanes<T>; ++i) lanes[i] = 2 * i + FIRST;
+    return __builtin_shuffle(low, high, lanes);
+}
+#endif
+
 // Lanes x[0], x[step], x[2 step] ..., of which 1 <= count <= kLanes<T> are there; the others are zero.
 // Nothing beyond the last of them is read.
 template <class T>

@@ -44,11 +44,10 @@ void split_pairs(index_t rows, index_t cols, const T* from, index_t row_stride, 
                  index_t to_stride) {
     for (; rows > 0; --rows, from += row_stride, even += to_stride, odd += to_stride) {
         index_t j = 0;
-        for (; 2 * (j + kLanes<T>) < cols; j += kLanes<T>) {
-            const T* pairs = from + 2 * j;
-            const Vec<T> middle = load(pairs + kLanes<T>);
-            store(even + j, even_lanes<T>(load(pairs), load(pairs + kLanes<T> - 1)));
-            store(odd + j, even_lanes<T>(load(pairs + 1), middle));
+        for (; 2 * (j + kLanes<T>) <= cols; j += kLanes<T>) {
+            const Vec<T> low = load(from + 2 * j), high = load(from + 2 * j + kLanes<T>);
+            store(even + j, every_second<T, 0>(low, high));
+            store(odd + j, every_second<T, 1>(low, high));
         }
         const index_t evens = (cols + 1) / 2, odds = cols / 2;
         for (; j < evens; j += kLanes<T>) {
