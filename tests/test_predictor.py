@@ -312,6 +312,42 @@ def test_the_networks_later_weights_change_nothing(kind, known):
     assert not np.array_equal(net.predict(x), before)
 
 
+def inverted_residual(inputs, outputs, kernel, stride):
+    wide = 4 * inputs
+    layers = [
+        rv.Conv2d(inputs, wide, 1, bias=False),
+        rv.BatchNorm2d(wide),
+        rv.ReLU(),
+        rv.Conv2d(wide, wide, kernel, stride=stride, padding=kernel // 2, groups=wide),
+        rv.BatchNorm2d(wide),
+        rv.GELU(),
+        rv.Conv2d(wide, outputs, 1),
+    ]
+    return [rv.Residual(tuple(layers))] if stride == 1 and inputs == outputs else layers
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_images_with_neighbouring_channels_change_nothing_but_digits(dtype):
+    layers = [
+        rv.Conv2d(3, 12, 3, stride=2, padding=1),
+        *inverted_residual(12, 20, 5, 2),
+        *inverted_residual(20, 20, 3, 1),
+        rv.Conv2d(20, 33, 3, padding=1),
+        *inverted_residual(33, 33, 3, 1),
+        rv.GlobalAvgPool2d(),
+        rv.Linear(33, 5),
+    ]
+    net = rv.Network(layers, seed=0, dtype=dtype)
+    x = samples(7, (3, 37, 29)).astype(dtype)
+    net.fit(x, samples(7, (5,)).astype(dtype), loss=rv.MSELoss(), epochs=1, progress=False)
+    predictor = net.predictor()
+    y = predictor(x)
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(y, net.predict(x), rtol=0, atol=tolerance * np.abs(y).max())
+    for i in range(len(x)):
+        np.testing.assert_array_equal(predictor(x[i : i + 1])[0], y[i])
+
+
 def test_neither_keeps_the_other_alive():
     net, shape = network("linear")
     predictor = net.predictor()

@@ -47,6 +47,18 @@ void few_shapes(benchmark::internal::Benchmark* b) {
     b->Args({4, 32, 64, 16, 3, 2, 1, 1});
 }
 
+// Layers of networks of depthwise and pointwise convolutions, in one image.
+void mobile_shapes(benchmark::internal::Benchmark* b) {
+    b->Args({1, 32, 32, 32, 3, 1, 1, 32});
+    b->Args({1, 32, 64, 32, 1, 1, 0, 1});
+    b->Args({1, 64, 64, 32, 3, 2, 1, 64});
+    b->Args({1, 128, 128, 16, 1, 1, 0, 1});
+    b->Args({1, 144, 144, 16, 5, 1, 2, 144});
+    b->Args({1, 144, 24, 16, 1, 1, 0, 1});
+    b->Args({1, 512, 512, 7, 3, 1, 1, 512});
+    b->Args({1, 512, 2048, 7, 1, 1, 0, 1});
+}
+
 template <class T>
 struct Problem {
     Conv2dShape s;
@@ -68,6 +80,9 @@ struct Problem {
 
     Images<T> images(std::vector<T>& data, index_t c, index_t h, index_t v) {
         return {data.data(), {c * h * v, h * v, v, 1}};
+    }
+    Images<T> pixels(std::vector<T>& data, index_t c, index_t h, index_t v) {
+        return {data.data(), {c * h * v, 1, v * c, c}};
     }
     Images<T> in() { return images(x, s.in_channels, s.in_height, s.in_width); }
     Images<T> out() { return images(y, s.out_channels, s.out_height(), s.out_width()); }
@@ -92,6 +107,22 @@ void conv2d_forward(benchmark::State& state) {
     p.report(meter);
 }
 
+// With planes as channels or with neighbouring channels, and ReLU.
+template <ranvier::MemoryFormat FORMAT>
+void conv2d_in_format(benchmark::State& state) {
+    Problem<float> p(state);
+    ranvier::PreparedWeights<float> prepared;
+    ranvier::prepare_forward<float>(p.s, p.weights(), prepared, FORMAT);
+    const bool last = FORMAT == ranvier::MemoryFormat::channels_last;
+    const Images<float> x = last ? p.pixels(p.x, p.s.in_channels, p.s.in_height, p.s.in_width) : p.in();
+    const Images<float> y =
+        last ? p.pixels(p.y, p.s.out_channels, p.s.out_height(), p.s.out_width()) : p.out();
+    const peak::Meter meter(state);
+    for (auto _ : state)
+        ranvier::conv2d<float>(p.s, x, p.weights(), nullptr, y, ranvier::Activation::relu, 0, &prepared);
+    p.report(meter);
+}
+
 template <class T>
 void conv2d_to_input(benchmark::State& state) {
     Problem<T> p(state);
@@ -112,6 +143,14 @@ void conv2d_to_weights(benchmark::State& state) {
 }
 
 BENCHMARK(conv2d_forward<float>)->Name("conv2d_forward")->Apply(shapes)->UseRealTime();
+BENCHMARK(conv2d_in_format<ranvier::MemoryFormat::channels_first>)
+    ->Name("conv2d_channels_first")
+    ->Apply(mobile_shapes)
+    ->UseRealTime();
+BENCHMARK(conv2d_in_format<ranvier::MemoryFormat::channels_last>)
+    ->Name("conv2d_channels_last")
+    ->Apply(mobile_shapes)
+    ->UseRealTime();
 BENCHMARK(conv2d_to_input<float>)->Name("conv2d_to_input")->Apply(shapes)->UseRealTime();
 BENCHMARK(conv2d_to_weights<float>)->Name("conv2d_to_weights")->Apply(shapes)->UseRealTime();
 BENCHMARK(conv2d_forward<double>)->Name("conv2d_forward_float64")->Apply(few_shapes)->UseRealTime();
