@@ -25,12 +25,10 @@ constexpr struct {
     {"hinge", Loss::hinge},
 };
 
-std::vector<std::int64_t> labels_in_range(const std::int64_t* labels, const char* name, index_t n,
-                                          index_t outputs, Loss loss) {
-    // With one output the labels stand for themselves, 0 or 1; but cross-entropy needs an output for each
-    // class.
-    const index_t classes = outputs == 1 && loss != Loss::softmax_cross_entropy ? 2 : outputs;
-    return checked_copy(labels, n, classes, [&](std::int64_t label, index_t position) {
+void copy_labels(const std::int64_t* labels, const char* name, index_t n, index_t outputs,
+                 std::vector<std::int64_t>& copy) {
+    const index_t classes = outputs == 1 ? 2 : outputs;  // with one output they stand for themselves, 0 or 1
+    checked_copy(labels, n, classes, copy, [&](std::int64_t label, index_t position) {
         throw py::value_error(std::string(name) + ": expected labels from 0 to " +
                               std::to_string(classes - 1) + ", got " + std::to_string(label) +
                               " at position " + std::to_string(position));
@@ -60,6 +58,10 @@ void require_settings_fit(const LossSpec& loss, const Shape& output) {
             "got samples of output shape " +
             shape_text(output));
     const auto outputs = static_cast<std::size_t>(element_count(output));
+    if (loss.kind == Loss::softmax_cross_entropy && outputs == 1)
+        throw py::value_error(
+            "loss: the cross-entropy of a single output is always 0; take MSELoss for numbers, or "
+            "BCEWithLogitsLoss for two classes");
     if (const std::size_t n = loss.class_weights.size(); n != 0 && n != outputs)
         throw py::value_error("class_weights: expected one for each of " + std::to_string(outputs) +
                               " classes, got " + std::to_string(n));
@@ -96,23 +98,23 @@ LossSpec loss_spec(const LossDescription& description) {
     return spec;
 }
 
-const double* weights_for(const py::handle& object, index_t n) {
+const double* weights_for(const py::handle& object, index_t n, const std::string& name) {
     if (object.is_none()) return nullptr;
     index_t count;
-    const double* weights = samples<double>(object, "weights", {}, count);
+    const double* weights = samples<double>(object, name.c_str(), {}, count);
     if (count != n)
-        throw py::value_error("weights: expected one for each of " + std::to_string(n) + " samples, got " +
+        throw py::value_error(name + ": expected one for each of " + std::to_string(n) + " samples, got " +
                               std::to_string(count));
     for (index_t i = 0; i < n; ++i)
         if (!(weights[i] >= 0 && std::isfinite(weights[i])))
-            throw py::value_error("weights: expected finite numbers of at least 0, got " +
+            throw py::value_error(name + ": expected finite numbers of at least 0, got " +
                                   std::to_string(weights[i]) + " at position " + std::to_string(i));
     return weights;
 }
 
 template <class T>
-CheckedTargets<T> targets_for(const py::handle& object, const char* name, index_t n, const Shape& output,
-                              const LossSpec& loss) {
+void check_targets(CheckedTargets<T>& checked, const py::handle& object, const char* name, index_t n,
+                   const Shape& output, const LossSpec& loss) {
     const index_t outputs = element_count(output);
     require_settings_fit(loss, output);
     const bool is_labels =
@@ -120,7 +122,7 @@ CheckedTargets<T> targets_for(const py::handle& object, const char* name, index_
         py::reinterpret_borrow<py::array>(object).dtype().is(py::dtype::of<std::int64_t>());
     index_t count = 0;
     const std::int64_t* labels = nullptr;
-    CheckedTargets<T> checked;
+    checked.targets = {};
     if (is_labels) {
         labels = samples<std::int64_t>(object, name, {}, count);
     } else {
@@ -133,16 +135,15 @@ CheckedTargets<T> targets_for(const py::handle& object, const char* name, index_
         throw py::value_error(std::string(name) + ": expected one target for each of " + std::to_string(n) +
                               " samples, got " + std::to_string(count));
     if (is_labels) {
-        checked.labels = labels_in_range(labels, name, n, outputs, loss.kind);
+        copy_labels(labels, name, n, outputs, checked.labels);
         checked.targets.labels = checked.labels.data();
     }
-    return checked;
 }
 
-template CheckedTargets<float> targets_for(const py::handle&, const char*, index_t, const Shape&,
-                                           const LossSpec&);
-template CheckedTargets<double> targets_for(const py::handle&, const char*, index_t, const Shape&,
-                                            const LossSpec&);
+template void check_targets(CheckedTargets<float>&, const py::handle&, const char*, index_t, const Shape&,
+                            const LossSpec&);
+template void check_targets(CheckedTargets<double>&, const py::handle&, const char*, index_t, const Shape&,
+                            const LossSpec&);
 
 namespace {
 
@@ -204,8 +205,8 @@ py::array loss_gradient(const LossDescription& loss, const py::handle& predictio
     });
 }
 
-void check_targets(const LossDescription& loss, const py::array& target, const Shape& output,
-                   const std::string& name) {
+void require_targets(const LossDescription& loss, const py::array& target, const Shape& output,
+                     const std::string& name) {
     const LossSpec spec = loss_spec(loss);
     const index_t n = target.ndim() ? target.shape(0) : 0;
     if (target.dtype().is(py::dtype::of<float>()))
@@ -221,7 +222,7 @@ void bind_loss(py::module_& m) {
           "The loss (its mean as the loss defines it) and the number of hits of a batch of predictions.");
     m.def("loss_gradient", &loss_gradient, py::arg("loss"), py::arg("prediction"), py::arg("target"),
           "The gradient of that loss to the predictions.");
-    m.def("check_targets", &check_targets, py::arg("loss"), py::arg("target"), py::arg("output_shape"),
+    m.def("check_targets", &require_targets, py::arg("loss"), py::arg("target"), py::arg("output_shape"),
           py::arg("name"), "Raises if targets of that name, or the loss, do not fit outputs of that shape.");
 }
 

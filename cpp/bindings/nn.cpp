@@ -72,6 +72,25 @@ py::array flat_gradients(const py::object& self) {
     return std::visit([&](auto& p) { return flat_view(p->gradients(), p->size(), self); }, parameters.any);
 }
 
+py::array flat_accumulated(const py::object& self) {
+    const auto& parameters = self.cast<PyParameters&>();
+    parameters.require_changeable();
+    return std::visit([&](auto& p) { return flat_view(p->accumulated(), p->size(), self); }, parameters.any);
+}
+
+// The part of a flat array that belongs to a trained parameter.
+py::array part(const py::object& self, const std::string& name, const py::array& flat) {
+    return with_entry(self, name, [&](auto& parameters, const ParameterEntry& entry) {
+        using T = std::remove_reference_t<decltype(*parameters.values())>;
+        if (!entry.trained) throw py::key_error("name: '" + name + "' is observed, not trained");
+        if (!flat.dtype().is(py::dtype::of<T>()) || flat.ndim() != 1 || flat.size() != parameters.size() ||
+            !(flat.flags() & py::array::c_style))
+            throw py::value_error("flat: expected an array like flat_values");
+        return view(static_cast<T*>(const_cast<void*>(flat.data())) + entry.offset, entry.shape,
+                    entry.strides, flat);
+    });
+}
+
 std::vector<std::string> names(const PyParameters& self, bool trained) {
     return std::visit(
         [&](const auto& parameters) {
@@ -188,6 +207,8 @@ void bind_nn(py::module_& m) {
         .def_property_readonly("statistics", [](const PyParameters& self) { return names(self, false); })
         .def_property_readonly("flat_values", &flat_values)
         .def_property_readonly("flat_gradients", &flat_gradients)
+        .def_property_readonly("flat_accumulated", &flat_accumulated)
+        .def("part", &part, py::arg("name"), py::arg("flat"))
         .def("value", &value, py::arg("name"))
         .def("gradient", &gradient, py::arg("name"))
         .def("frozen_copy", &PyParameters::frozen_copy)

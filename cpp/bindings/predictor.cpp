@@ -123,21 +123,6 @@ py::array few_outputs(index_t n, const Shape& sample) {
     return py::reinterpret_steal<py::array>(array);
 }
 
-// An array of that exact type, shape (n, *sample), aligned and without gaps, writeable if it is to be
-// `written`. Gives its n.
-template <class T>
-bool is_ready(const py::handle& object, const Shape& sample, bool written, index_t& n) {
-    if (!py::isinstance<py::array>(object)) return false;
-    const auto* array = py::detail::array_proxy(object.ptr());
-    using Api = py::detail::npy_api;
-    const int wanted =
-        Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_ | (written ? Api::NPY_ARRAY_WRITEABLE_ : 0);
-    if ((array->flags & wanted) != wanted || array->nd != static_cast<int>(sample.size()) + 1) return false;
-    if (array->descr != py::dtype::of<T>().ptr()) return false;
-    n = array->dimensions[0];
-    return std::equal(sample.begin(), sample.end(), array->dimensions + 1);
-}
-
 // Holds the lock of live weights, if nobody else does.
 class Attempt {
 public:

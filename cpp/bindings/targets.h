@@ -4,6 +4,7 @@
 
 #include <pybind11/numpy.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -45,6 +46,21 @@ const T* samples(const py::handle& object, const char* name, const Shape& sample
     return data;
 }
 
+// Whether it is an array of that exact type, shape (n, *sample), aligned and without gaps, writeable if it is
+// to be `written`. Gives its n.
+template <class T>
+bool is_ready(const py::handle& object, const Shape& sample, bool written, index_t& n) {
+    if (!py::isinstance<py::array>(object)) return false;
+    const auto* array = py::detail::array_proxy(object.ptr());
+    using Api = py::detail::npy_api;
+    const int wanted =
+        Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_ | (written ? Api::NPY_ARRAY_WRITEABLE_ : 0);
+    if ((array->flags & wanted) != wanted || array->nd != static_cast<int>(sample.size()) + 1) return false;
+    if (array->descr != py::dtype::of<T>().ptr()) return false;
+    n = array->dimensions[0];
+    return std::equal(sample.begin(), sample.end(), array->dimensions + 1);
+}
+
 // Samples as numbers of that type, or as bytes.
 template <class T>
 Samples<T> samples_of(const py::handle& x, const Shape& sample, index_t& n) {
@@ -68,13 +84,20 @@ struct CheckedTargets {
 };
 
 // n targets for outputs of that shape: int64 class numbers, or dense rows of T. Checks that the loss's
-// settings fit the outputs, too.
+// settings fit the outputs, too. Memory of `checked` serves again.
+template <class T>
+void check_targets(CheckedTargets<T>& checked, const py::handle& object, const char* name, index_t n,
+                   const Shape& output, const LossSpec& loss);
 template <class T>
 CheckedTargets<T> targets_for(const py::handle& object, const char* name, index_t n, const Shape& output,
-                              const LossSpec& loss);
+                              const LossSpec& loss) {
+    CheckedTargets<T> checked;
+    check_targets(checked, object, name, n, output, loss);
+    return checked;
+}
 
 // n float64 weights of samples; nullptr for None.
-const double* weights_for(const py::handle& object, index_t n);
+const double* weights_for(const py::handle& object, index_t n, const std::string& name = "weights");
 
 // A loss as Python describes it: its kind and its settings.
 using LossDescription = std::pair<std::string, py::dict>;

@@ -4,7 +4,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <chrono>
+#include <memory>
 
 #include "../nn/passes/passes.h"
 #include "../platform/denormals.h"
@@ -78,18 +80,18 @@ py::array forward(PyTrainer& self, const py::handle& x, bool training) {
     });
 }
 
-py::object backward(PyTrainer& self, const py::handle& grad, bool need_grad_x) {
+py::object backward(PyTrainer& self, const py::handle& grad, bool need_grad_x, bool adds) {
     return self.visit([&](auto& trainer, auto element) -> py::object {
         using T = decltype(element);
         index_t n;
         const T* from = samples<T>(grad, "grad", trainer.output_shape(), n);
         if (!need_grad_x) {
-            self.alone([&] { trainer.backward(n, from, nullptr); });
+            self.alone([&] { trainer.backward(n, from, nullptr, adds); });
             return py::none();
         }
         py::array_t<T> grad_x(batch_shape(n, trainer.input_shape()));
         T* to = grad_x.mutable_data();
-        self.alone([&] { trainer.backward(n, from, to); });
+        self.alone([&] { trainer.backward(n, from, to, adds); });
         return grad_x;
     });
 }
@@ -117,28 +119,40 @@ auto custom_loss(const py::function& loss, const Shape& output) {
 // An objective with the labels that it points to.
 template <class T>
 struct CheckedObjective : Objective<T> {
-    std::vector<std::int64_t> labels;
+    CheckedTargets<T> checked;
 
     CheckedObjective() = default;
     CheckedObjective(CheckedObjective&&) = default;
+    CheckedObjective& operator=(CheckedObjective&&) = default;
+
+    // Takes targets and weights for n outputs of that shape; a custom loss has its own.
+    void compare_with(const py::handle& target, const py::handle& weights, index_t n, const Shape& output,
+                      const char* name = "target", const char* weights_name = "weights") {
+        if (this->custom) return;
+        check_targets(checked, target, name, n, output, this->loss);
+        this->targets = checked.targets;
+        this->targets.weights = weights_for(weights, n, weights_name);
+    }
 };
 
-// A loss of the library with targets and weights, or a function for custom_loss().
+// A loss of the library, or a function for custom_loss().
+template <class T>
+CheckedObjective<T> objective_of(const py::object& loss, const Trainer<T>& trainer) {
+    CheckedObjective<T> objective;
+    if (py::isinstance<py::function>(loss))
+        objective.custom = custom_loss<T>(py::reinterpret_borrow<py::function>(loss), trainer.output_shape());
+    else
+        objective.loss = loss_spec(loss.cast<LossDescription>());
+    return objective;
+}
+
 template <class T>
 CheckedObjective<T> objective_of(const py::object& loss, const py::handle& target, const py::handle& weights,
                                  index_t n, const Trainer<T>& trainer) {
-    CheckedObjective<T> objective;
-    if (py::isinstance<py::function>(loss)) {
-        if (!weights.is_none())
-            throw py::type_error("weights: expected a loss of the library with them, got a function");
-        objective.custom = custom_loss<T>(py::reinterpret_borrow<py::function>(loss), trainer.output_shape());
-        return objective;
-    }
-    objective.loss = loss_spec(loss.cast<LossDescription>());
-    CheckedTargets<T> checked = targets_for<T>(target, "target", n, trainer.output_shape(), objective.loss);
-    objective.targets = checked.targets;
-    objective.labels = std::move(checked.labels);
-    objective.targets.weights = weights_for(weights, n);
+    if (py::isinstance<py::function>(loss) && !weights.is_none())
+        throw py::type_error("weights: expected a loss of the library with them, got a function");
+    CheckedObjective<T> objective = objective_of(loss, trainer);
+    objective.compare_with(target, weights, n, trainer.output_shape());
     return objective;
 }
 
@@ -163,10 +177,12 @@ std::pair<double, index_t> gradients(PyTrainer& self, const py::handle& x, const
 
 std::vector<std::int64_t> checked_order(const py::handle& order, index_t samples_there, index_t& n) {
     const std::int64_t* data = samples<std::int64_t>(order, "order", {}, n);
-    return checked_copy(data, n, samples_there, [&](std::int64_t position, index_t) {
+    std::vector<std::int64_t> copy;
+    checked_copy(data, n, samples_there, copy, [&](std::int64_t position, index_t) {
         throw py::value_error("order: expected positions from 0 to " + std::to_string(samples_there - 1) +
                               ", got " + std::to_string(position));
     });
+    return copy;
 }
 
 OnNonFinite on_nonfinite_named(const std::string& name) {
@@ -183,6 +199,75 @@ Optimizer<T>& optimizer_of(PyOptimizer& optimizer, const Trainer<T>& trainer) {
         throw py::value_error("optimizer: belongs to other parameters than the trainer");
     return **owned;
 }
+
+// The update from what backward passes have added up; the name of a parameter whose gradient is not finite,
+// or
+// "".
+std::string step(PyTrainer& self, PyOptimizer& optimizer) {
+    return self.visit([&](auto& trainer, auto element) {
+        Optimizer<decltype(element)>& owned = optimizer_of<decltype(element)>(optimizer, trainer);
+        return self.alone([&] { return trainer.step(owned); });
+    });
+}
+
+// One update from a batch, with everything made ready but the arrays.
+struct PyTrainStep {
+    py::object trainer_object, optimizer_object;
+    PyTrainer& trainer;
+    PyOptimizer& optimizer;
+    Either<CheckedObjective> objective;
+    std::atomic<bool> busy{false};
+
+    PyTrainStep(const py::object& given_trainer, const py::object& given_optimizer, const py::object& loss)
+        : trainer_object(given_trainer),
+          optimizer_object(given_optimizer),
+          trainer(given_trainer.cast<PyTrainer&>()),
+          optimizer(given_optimizer.cast<PyOptimizer&>()) {
+        trainer.visit([&](auto& own, auto element) {
+            optimizer_of<decltype(element)>(optimizer, own);
+            objective = objective_of(loss, own);
+        });
+    }
+
+    // The mean loss; None if the arrays cannot be used where they lie, are too large, or another thread is in
+    // the middle of this.
+    py::object operator()(const py::handle& x, const py::handle& target, const py::handle& weights,
+                          double rate) {
+        return trainer.visit([&](auto& own, auto element) -> py::object {
+            using T = decltype(element);
+            index_t n = 0, count = 0;
+            if (!is_ready<T>(x, own.input_shape(), false, n) &&
+                !is_ready<std::uint8_t>(x, own.input_shape(), false, n))
+                return py::none();
+            auto& aim = std::get<CheckedObjective<T>>(objective);
+            if (n < 1 || n > own.capacity()) return py::none();
+            if (!aim.custom) {
+                if (!is_ready<std::int64_t>(target, {}, false, count) &&
+                    !is_ready<T>(target, own.output_shape(), false, count))
+                    return py::none();
+                if (!weights.is_none() && !is_ready<double>(weights, {}, false, count)) return py::none();
+            }
+            if (busy.exchange(true)) return py::none();
+            const std::unique_ptr<std::atomic<bool>, void (*)(std::atomic<bool>*)> done(
+                &busy, [](std::atomic<bool>* flag) { flag->store(false); });
+            aim.compare_with(target, weights, n, own.output_shape(), "y", "sample_weight");
+            const Samples<T> from = samples_of<T>(x, own.input_shape(), n);
+            Optimizer<T>& update = *std::get<OwnedOptimizer<T>>(optimizer.any);
+            const EpochSums sums = trainer.alone([&] {
+                update.options.learning_rate = rate;
+                return own.train_step(n, from, aim, update);
+            });
+            if (!sums.fault.empty()) {
+                const std::string what = sums.fault +
+                                         " gave numbers that are infinite or NaN; the parameters are those "
+                                         "from before this step";
+                PyErr_SetString(PyExc_FloatingPointError, what.c_str());
+                throw py::error_already_set();
+            }
+            return py::float_(mean_loss(sums, aim, own));
+        });
+    }
+};
 
 py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& target, const py::handle& order,
                       index_t batch_size, const py::object& loss, PyOptimizer& optimizer,
@@ -225,7 +310,17 @@ py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& ta
             [&] { return trainer.train_epoch(n, from, objective, sequence.data(), owned, options); });
         interruption.rethrow();
         return py::make_tuple(mean_loss(sums, objective, trainer), sums.hits, sums.samples, sums.skipped,
-                              sums.fault);
+                              sums.fault, sums.loss, sums.weight);
+    });
+}
+
+// The mean of sums that train_epoch() gave, for several calls that are one epoch.
+double mean_of_sums(PyTrainer& self, const py::object& loss, double sum, double weight) {
+    return self.visit([&](auto& trainer, auto) {
+        LossSums sums;
+        sums.loss = sum;
+        sums.weight = weight;
+        return mean_loss(sums, objective_of(loss, trainer), trainer);
     });
 }
 
@@ -297,15 +392,22 @@ void bind_trainer(py::module_& m) {
                 self.visit([&](auto& t, auto) { t.training_passes() = passes; });
             })
         .def("forward", &forward, py::arg("x"), py::arg("training"))
-        .def("backward", &backward, py::arg("grad"), py::arg("need_grad_x"))
+        .def("backward", &backward, py::arg("grad"), py::arg("need_grad_x"), py::arg("adds"))
+        .def("step", &step, py::arg("optimizer"))
         .def("gradients", &gradients, py::arg("x"), py::arg("target"), py::arg("loss"),
              py::arg("weights") = py::none())
         .def("train_epoch", &train_epoch, py::arg("x"), py::arg("target"), py::arg("order"),
              py::arg("batch_size"), py::arg("loss"), py::arg("optimizer"), py::arg("learning_rates"),
              py::arg("on_nonfinite"), py::arg("report"), py::arg("weights") = py::none(),
              py::arg("losses") = py::none())
+        .def("mean_loss", &mean_of_sums, py::arg("loss"), py::arg("sum"), py::arg("weight"))
         .def("profile", &profile, py::arg("x"), py::arg("target"), py::arg("order"), py::arg("batch_size"),
              py::arg("loss"), py::arg("optimizer"), py::arg("seconds"));
+    py::class_<PyTrainStep>(m, "TrainStep", "One update from a batch, for one loss and optimizer.")
+        .def(py::init<const py::object&, const py::object&, const py::object&>(), py::arg("trainer"),
+             py::arg("optimizer"), py::arg("loss"))
+        .def("__call__", &PyTrainStep::operator(), py::arg("x"), py::arg("target"), py::arg("weights"),
+             py::arg("learning_rate"));
 }
 
 }  // namespace ranvier

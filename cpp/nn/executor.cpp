@@ -61,7 +61,8 @@ private:
             const index_t first = begin + k * (end - begin) / parts;
             MicroBatch part = part_of(group, first, begin + (k + 1) * (end - begin) / parts - first);
             part.begins_group = k == 0;
-            for (const Step& step : phase_.steps) run_step(step, part, arena.data());
+            for (const Step& step : phase_.steps)
+                if (run_.input_gradient || !step.for_input) run_step(step, part, arena.data());
         }
     }
 
@@ -128,12 +129,14 @@ private:
         T* few[kFew];
         std::vector<T*> many(step.grad_x.size() > kFew ? step.grad_x.size() : 0);
         T** grad_x = many.empty() ? few : many.data();
-        for (std::size_t i = 0; i < step.grad_x.size(); ++i) grad_x[i] = at(step.grad_x[i], part, arena);
+        for (std::size_t i = 0; i < step.grad_x.size(); ++i)
+            grad_x[i] =
+                run_.input_gradient || !step.grad_x_for_input[i] ? at(step.grad_x[i], part, arena) : nullptr;
         observed(step, Direction::backward, grad_x[0], step.grad_x[0].size, [&] {
             Op<T>& op = *p_.ops[step.node];
             op.backward_data(part, operands, grad, grad_x);
             for (std::size_t i = 0; i < step.grad_x.size(); ++i)
-                if (step.addend[i])
+                if (grad_x[i] && step.addend[i])
                     add<T>(part.count * step.grad_x[i].size, grad_x[i], at(step.addend[i], part, arena),
                            grad_x[i]);
             if (step.makes_weights) op.backward_weights(part, operands, grad, sink_of(step.node, part));

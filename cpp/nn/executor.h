@@ -31,7 +31,7 @@ template <class T>
 struct Run {
     const Rows<T>* inputs = nullptr;  // one for each of the graph's
     T* const* outputs = nullptr;      // likewise
-    T* input_gradient = nullptr;
+    T* input_gradient = nullptr;      // nullptr: not wanted
     const LossOfSamples<T>* loss = nullptr;
     index_t n = 0;
     index_t capacity = 0;

@@ -14,7 +14,7 @@ Optimizer<T>::Optimizer(const UpdateOptions& given, index_t parameter_count) : o
 template <class T>
 void Optimizer<T>::step(Parameters<T>& parameters) {
     begin_step(options.clip_norm > 0 ? sum_of_squares(parameters.size(), parameters.gradients()) : 0);
-    update_range(parameters, 0, parameters.size());
+    update_range(parameters, parameters.gradients(), 0, parameters.size());
 }
 
 template <class T>
@@ -23,10 +23,10 @@ void Optimizer<T>::begin_step(double squares) {
 }
 
 template <class T>
-void Optimizer<T>::update_range(Parameters<T>& parameters, index_t first, index_t count) {
+void Optimizer<T>::update_range(Parameters<T>& parameters, const T* gradients, index_t first, index_t count) {
     const auto from = [&](Buffer<T>& state) { return state.size() ? state.data() + first : nullptr; };
-    ranvier::update<T>(now_, count, parameters.values() + first, parameters.gradients() + first,
-                       from(velocity_), from(first_moment_), from(second_moment_));
+    ranvier::update<T>(now_, count, parameters.values() + first, gradients + first, from(velocity_),
+                       from(first_moment_), from(second_moment_));
 }
 
 template <class T>

@@ -167,16 +167,24 @@ private:
 
     void find_needed_gradients() {
         needs_gradient_.assign(graph_.values.size(), false);
+        trains_before_ = needs_gradient_;
         if (p_.options.input_gradient) needs_gradient_[static_cast<std::size_t>(graph_.inputs[0])] = true;
-        for (std::size_t i = 0; i < graph_.nodes.size(); ++i)
-            needs_gradient_[static_cast<std::size_t>(node(i).output)] = goes_back(i);
+        for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+            const auto output = static_cast<std::size_t>(node(i).output);
+            needs_gradient_[output] = goes_back(i);
+            trains_before_[output] = goes_back_for_parameters(i);
+        }
     }
     bool needs_gradient(int value) const { return needs_gradient_[static_cast<std::size_t>(value)]; }
-    bool goes_back(std::size_t i) const {
-        if (traits(i).trains) return true;
-        for (const Operand& input : node(i).inputs)
-            if (needs_gradient(input.value)) return true;
-        return false;
+    bool goes_back(std::size_t i) const { return traits(i).trains || reads_one_of(i, needs_gradient_); }
+    bool goes_back_for_parameters(std::size_t i) const {
+        return traits(i).trains || reads_one_of(i, trains_before_);
+    }
+    bool reads_one_of(std::size_t i, const std::vector<bool>& values) const {
+        const auto& inputs = node(i).inputs;
+        return std::any_of(inputs.begin(), inputs.end(), [&](const Operand& input) {
+            return values[static_cast<std::size_t>(input.value)];
+        });
     }
 
     std::vector<Draft>& drafts() { return drafts_[static_cast<std::size_t>(phase_)]; }
@@ -401,6 +409,10 @@ private:
                   places(draft.grad_x),
                   places(draft.addend),
                   draft.makes_weights};
+        if (draft.action == Action::copy_gradient) step.for_input = true;
+        if (draft.action == Action::activation_gradient || draft.action == Action::reduce_gradient ||
+            draft.action == Action::backward)
+            mark_for_input(step);
         if (draft.action == Action::loss) {
             step.y = place(value_items_[static_cast<std::size_t>(graph_.outputs[0].value)]);
         } else if (draft.action != Action::copy_gradient) {
@@ -410,6 +422,13 @@ private:
             step.saved = place(saved_items_[draft.node]);
         }
         return step;
+    }
+
+    void mark_for_input(Step& step) const {
+        step.for_input = !goes_back_for_parameters(step.node);
+        if (step.action != Action::backward) return;
+        for (const Operand& input : node(step.node).inputs)
+            step.grad_x_for_input.push_back(!trains_before_[static_cast<std::size_t>(input.value)]);
     }
 
     double product_work(const Step& step) const {
@@ -438,7 +457,8 @@ private:
     std::vector<int> segments_;  // of nodes
     std::vector<Item> items_;
     std::vector<int> value_items_, saved_items_, gradient_items_;
-    std::vector<bool> needs_gradient_;
+    std::vector<bool> needs_gradient_;        // of values
+    std::vector<bool> trains_before_;         // of values: whether a parameter is among what they come from
     std::vector<std::vector<Draft>> drafts_;  // of each phase
     std::vector<std::pair<std::size_t, int>> deferred_;
     std::map<std::size_t, int> before_activation_;

@@ -53,6 +53,10 @@ struct Step {
     std::vector<Place> grad_x;   // to the inputs
     std::vector<Place> addend;   // what is added to these: what other readers of the input gave
     bool makes_weights = false;  // the gradient of the parameters, too
+    // Of steps back: what only the gradient to the graph's input needs, for callers who may not want it. The
+    // whole step, or some of grad_x.
+    bool for_input = false;
+    std::vector<bool> grad_x_for_input = {};
 };
 
 struct Phase {
@@ -76,7 +80,7 @@ struct ProgramOptions {
     Purpose purpose = Purpose::gradients;
     bool training = true;         // by the batch's statistics, with random layers
     bool fused_loss = false;      // the loss is one for each sample: it goes by micro-batches, too
-    bool input_gradient = false;  // the caller wants the gradient to the input
+    bool input_gradient = false;  // a run may want the gradient to the input
     bool observed = false;        // node by node, each with the whole batch
 };
 

@@ -59,19 +59,30 @@ void Sweep<T>::for_each_shard(double work, Body&& body) const {
 
 template <class T>
 typename Sweep<T>::Findings Sweep<T>::complete(const Run<T>& run, const Wishes& wishes) const {
+    return look(run.gradients, work_ * static_cast<double>(run.n), wishes,
+                [&](const Shard& shard) { complete_shard(shard, run); });
+}
+
+template <class T>
+typename Sweep<T>::Findings Sweep<T>::examine(T* gradients, const Wishes& wishes) const {
+    return look(gradients, 0, wishes, [](const Shard&) {});
+}
+
+template <class T>
+template <class Completion>
+typename Sweep<T>::Findings Sweep<T>::look(T* gradients, double work, const Wishes& wishes,
+                                           Completion&& complete_one) const {
     std::atomic<bool> finite{true};
     Scratch<double> memory(static_cast<index_t>(shards_.size()));
     double* squares = memory.data();
-    const double work =
-        work_ * static_cast<double>(run.n) + static_cast<double>(parameters_.size()) * kCompleteCost;
-    for_each_shard(work, [&](index_t i) {
+    for_each_shard(work + static_cast<double>(parameters_.size()) * kCompleteCost, [&](index_t i) {
         const Shard& shard = shards_[static_cast<std::size_t>(i)];
-        complete_shard(shard, run);
-        if (wishes.penalties && penalized_) add_penalties(shard);
-        const T* gradients = run.gradients + program_.blocks[shard.node].offset + shard.begin;
-        if (wishes.check && !all_finite(shard.end - shard.begin, gradients))
+        complete_one(shard);
+        if (wishes.penalties && penalized_) add_penalties(shard, gradients);
+        const T* own = gradients + program_.blocks[shard.node].offset + shard.begin;
+        if (wishes.check && !all_finite(shard.end - shard.begin, own))
             finite.store(false, std::memory_order_relaxed);
-        squares[i] = wishes.measure ? sum_of_squares(shard.end - shard.begin, gradients) : 0;
+        squares[i] = wishes.measure ? sum_of_squares(shard.end - shard.begin, own) : 0;
     });
     Findings findings;
     findings.finite = finite.load(std::memory_order_relaxed);
@@ -110,7 +121,7 @@ void Sweep<T>::sum_groups(const Shard& shard, const Run<T>& run) const {
 }
 
 template <class T>
-void Sweep<T>::add_penalties(const Shard& shard) const {
+void Sweep<T>::add_penalties(const Shard& shard, T* gradients) const {
     const index_t first = program_.blocks[shard.node].offset + shard.begin,
                   end = first + shard.end - shard.begin;
     for (const ParameterEntry& entry : parameters_.entries()) {
@@ -118,16 +129,16 @@ void Sweep<T>::add_penalties(const Shard& shard) const {
         const index_t from = std::max(first, entry.offset), to = std::min(end, entry.offset + entry.extent);
         if (from < to)
             add_penalty_gradient<T>(entry.l1, entry.l2, to - from, parameters_.values() + from,
-                                    parameters_.gradients() + from);
+                                    gradients + from);
     }
 }
 
 template <class T>
-void Sweep<T>::update(Optimizer<T>& optimizer, double squares) const {
+void Sweep<T>::update(Optimizer<T>& optimizer, const T* gradients, double squares) const {
     optimizer.begin_step(squares);
     for_each_shard(static_cast<double>(parameters_.size()) * kUpdateCost, [&](index_t i) {
         const Shard& shard = shards_[static_cast<std::size_t>(i)];
-        optimizer.update_range(parameters_, program_.blocks[shard.node].offset + shard.begin,
+        optimizer.update_range(parameters_, gradients, program_.blocks[shard.node].offset + shard.begin,
                                shard.end - shard.begin);
     });
 }

@@ -27,8 +27,12 @@ public:
     };
     // Makes the gradients that are still to be made.
     Findings complete(const Run<T>& run, const Wishes& wishes) const;
+    // Whether there are penalties.
+    bool penalizes() const { return penalized_; }
+    // The same of gradients that are complete.
+    Findings examine(T* gradients, const Wishes& wishes) const;
     // One update of all parameters, from gradients with that sum of squares.
-    void update(Optimizer<T>& optimizer, double squares) const;
+    void update(Optimizer<T>& optimizer, const T* gradients, double squares) const;
 
     // Whether plain gradient descent can do without gradients in memory: the products that would make them
     // add to the parameters instead.
@@ -48,7 +52,9 @@ private:
     void complete_shard(const Shard& shard, const Run<T>& run) const;
     void multiply(const Shard& shard, const Run<T>& run, const Sink<T>& sink) const;
     void sum_groups(const Shard& shard, const Run<T>& run) const;
-    void add_penalties(const Shard& shard) const;
+    template <class Completion>
+    Findings look(T* gradients, double work, const Wishes& wishes, Completion&& complete_one) const;
+    void add_penalties(const Shard& shard, T* gradients) const;
     double largest_step(const Run<T>& run) const;
     template <class Body>
     void for_each_shard(double work, Body&& body) const;

@@ -3,7 +3,6 @@
 #include "ranvier/trainer.h"
 
 #include <cmath>
-#include <numeric>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -39,6 +38,9 @@ index_t checked_capacity(index_t capacity) {
     return capacity;
 }
 
+// Elements of a task that adds gradients.
+constexpr index_t kAdded = 16 << 10;
+
 // Gathered rows are read where they lie if they stay in the second-level cache from one tile's columns to the
 // next.
 constexpr index_t kMostBytesApart = 512 << 10;
@@ -61,6 +63,7 @@ struct Trainer<T>::State {
     Run<T> last_run;
     Rows<T> input;
     Buffer<T> last_x;
+    std::vector<std::int64_t> straight;  // 0, 1, 2, ...
 
     State(std::shared_ptr<Parameters<T>> given, const Shape& sample_shape, index_t batch_capacity,
           std::uint64_t given_seed)
@@ -184,7 +187,7 @@ struct Trainer<T>::State {
         const auto findings = prepared.sweep.complete(run, {true, matters, optimizer.options.clip_norm > 0});
         if (!findings.finite) return false;
         update_statistics(prepared);
-        prepared.sweep.update(optimizer, findings.squares);
+        prepared.sweep.update(optimizer, run.gradients, findings.squares);
         return true;
     }
 
@@ -208,6 +211,35 @@ struct Trainer<T>::State {
         for (index_t i = 0; i < batch.n; ++i)
             std::copy_n(batch.x.row(i, input_size()), input_size(), last_x.data() + i * input_size());
         return {last_x.data(), nullptr};
+    }
+
+    // body(), which trains on batches of that size. The program around the library may have threads of its
+    // own at work in its layers and losses; and no team is kept waiting for work that is too little for it.
+    template <class Body>
+    void in_region(const Objective<T>& objective, index_t batch_size, Body&& body) {
+        const double work = work_of(for_objective(objective, false), batch_size);
+        if (objective.custom || calls_custom_layers())
+            body();
+        else
+            parallel_region(threads_for(work) == 1 ? 1 : num_threads(), body);
+    }
+
+    // The shards of the parameters are the same in each program that makes gradients.
+    Prepared<T>& with_sweep() {
+        ProgramOptions options;
+        options.input_gradient = true;
+        return prepared(steps[true], options);
+    }
+    std::string not_finite(const T* gradients) const {
+        for (const ParameterEntry& entry : parameters->entries())
+            if (entry.trained && !all_finite(entry.extent, gradients + entry.offset)) return entry.name;
+        return "";
+    }
+
+    const std::int64_t* numbers_to(index_t n) {
+        for (auto next = static_cast<std::int64_t>(straight.size()); next < n; ++next)
+            straight.push_back(next);
+        return straight.data();
     }
 
     bool reads_rows_apart(Prepared<T>& prepared, index_t batch_size) const {
@@ -261,38 +293,85 @@ const T* Trainer<T>::forward(index_t n, const Samples<T>& x, bool training) {
     s.last_run = s.run_of(prepared, n, {s.last_x.data(), nullptr});
     run_phases(prepared.program, s.last_run, 0, prepared.program.first_backward - 1);
     s.last = &prepared;
-    return rows_at(s.last_run, prepared.program.outputs[0]).data;
+    const T* y = rows_at(s.last_run, prepared.program.outputs[0]).data;
+    if (training && all_finite(n * s.output_size(), y)) s.update_statistics(prepared);
+    return y;
 }
 
 template <class T>
-void Trainer<T>::backward(index_t n, const T* grad, T* grad_x) {
+void Trainer<T>::backward(index_t n, const T* grad, T* grad_x, bool adds) {
     State& s = *state_;
     if (!s.last || n != s.last_run.n)
         throw std::invalid_argument("grad: expected the " + std::to_string(s.last ? s.last_run.n : 0) +
                                     " samples of the last forward pass, got " + std::to_string(n));
     FlushDenormals flush;
     const Program<T>& program = s.last->program;
-    Buffer<T> unwanted(grad_x ? 0 : n * s.input_size());
-    s.last_run.input_gradient = grad_x ? grad_x : unwanted.data();
+    s.last_run.input_gradient = grad_x;
+    T* const accumulated = s.parameters->accumulated();
+    s.last_run.gradients = adds ? s.parameters->gradients() : accumulated;
     T* to = s.last->batch.data() + program.output_gradient.offset * s.capacity;
     std::copy_n(grad, n * s.output_size(), to);
     run_phases(program, s.last_run, program.first_backward, program.phases.size());
     s.last->sweep.complete(s.last_run, {});
+    if (!adds) return;
+    const index_t size = s.parameters->size();
+    parallel_for(ceil_div(size, kAdded), threads_for(static_cast<double>(size)), [&](index_t task) {
+        const index_t first = task * kAdded;
+        add<T>(std::min(kAdded, size - first), accumulated + first, s.last_run.gradients + first,
+               accumulated + first);
+    });
+}
+
+template <class T>
+std::string Trainer<T>::step(Optimizer<T>& optimizer) {
+    State& s = *state_;
+    FlushDenormals flush;
+    T* const gradients = s.parameters->accumulated();
+    const Sweep<T>& sweep = s.with_sweep().sweep;
+    if (!sweep.examine(gradients, {false, true}).finite) return s.not_finite(gradients);
+    s.last = nullptr;  // a backward pass would mix values of before and after
+    const bool clips = optimizer.options.clip_norm > 0;
+    const double squares =
+        clips || sweep.penalizes() ? sweep.examine(gradients, {true, false, clips}).squares : 0;
+    sweep.update(optimizer, gradients, squares);
+    std::fill_n(gradients, s.parameters->size(), T(0));
+    return "";
 }
 
 template <class T>
 LossSums Trainer<T>::gradients(index_t n, const Samples<T>& x, const Objective<T>& objective) {
     FlushDenormals flush;
     State& s = *state_;
-    std::vector<std::int64_t> samples(static_cast<std::size_t>(n));
-    std::iota(samples.begin(), samples.end(), 0);
-    Batch<T> batch{n, {s.gatherer.numbers(x, 0, n), nullptr}, objective.targets, samples.data()};
+    Batch<T> batch{n, {s.gatherer.numbers(x, 0, n), nullptr}, objective.targets, s.numbers_to(n)};
     Prepared<T>& prepared = s.for_objective(objective, false);
     ++s.step;
     Run<T> run = s.run_of(prepared, n, batch.x);
     const LossSums sums = s.run_batch(prepared, run, batch, objective, nullptr);
     prepared.sweep.complete(run, {true});
     return sums;
+}
+
+template <class T>
+EpochSums Trainer<T>::train_step(index_t n, const Samples<T>& x, const Objective<T>& objective,
+                                 Optimizer<T>& optimizer) {
+    FlushDenormals flush;
+    State& s = *state_;
+    EpochSums total;
+    total.samples = n;
+    const auto batch_of_all = [&] {
+        const Batch<T> batch{n, {s.gatherer.numbers(x, 0, n), nullptr}, objective.targets, s.numbers_to(n)};
+        LossSums sums;
+        if (!s.train_batch(batch, objective, optimizer, {}, sums)) {
+            total.fault = s.find_fault(batch, objective);
+            total.skipped = n;
+            return;
+        }
+        total.loss = sums.loss;
+        total.hits = sums.hits;
+        total.weight = sums.weight;
+    };
+    s.in_region(objective, n, batch_of_all);
+    return total;
 }
 
 template <class T>
@@ -337,13 +416,7 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             if (options.report && ticker.due() && !options.report(total)) break;
         }
     };
-    // The program around the library may have threads of its own at work in its layers and losses; and no
-    // team is kept waiting for work that is too little for it.
-    const double work = s.work_of(s.for_objective(objective, false), options.batch_size);
-    if (objective.custom || s.calls_custom_layers())
-        epoch();
-    else
-        parallel_region(threads_for(work) == 1 ? 1 : num_threads(), epoch);
+    s.in_region(objective, options.batch_size, epoch);
     return total;
 }
 

@@ -55,7 +55,12 @@ public:
 
     index_t size() const { return values_.size(); }  // of the trained ones
     T* values() { return values_.data(); }
-    T* gradients() { return gradients_.data(); }
+    T* gradients() { return gradients_.data(); }  // of the last batch
+    // What backward passes have added up for the next step; zero at first, and memory from the first call on.
+    T* accumulated() {
+        if (accumulated_.size() < size()) accumulated_ = Buffer<T>(size());
+        return accumulated_.data();
+    }
 
 private:
     Parameters(const std::vector<LayerSpec>& layers, bool with_gradients);
@@ -63,7 +68,7 @@ private:
     std::vector<LayerSpec> layers_;
     std::vector<ParameterEntry> entries_;
     Buffer<T> values_;
-    Buffer<T> gradients_;
+    Buffer<T> gradients_, accumulated_;
     Buffer<T> statistics_;  // what training observes: running means and variances
 };
 
@@ -76,9 +81,9 @@ public:
     // One update of the values from the gradients that are there.
     void step(Parameters<T>& parameters);
     // The same in parts: its beginning, for gradients of that sum of squares, and then ranges of the flat
-    // buffers, which threads may share out.
+    // buffers, which threads may share out; `gradients` are those of all parameters.
     void begin_step(double squares);
-    void update_range(Parameters<T>& parameters, index_t first, index_t count);
+    void update_range(Parameters<T>& parameters, const T* gradients, index_t first, index_t count);
     // The buffers that a resumed training needs, by name.
     std::vector<std::pair<std::string, Buffer<T>*>> state();
 

@@ -84,16 +84,25 @@ public:
     // on where another one stopped.
     std::uint64_t& training_passes();
 
-    // One batch, n <= capacity, keeping what backward needs; a random layer draws a fresh mask each time that
-    // `training` is true. Returns the output, (n, output), valid until the next call.
+    // One batch, n <= capacity, keeping what backward needs. If `training` is true, a random layer draws a
+    // fresh mask, and running statistics take over the batch's, unless the output is not finite. Returns the
+    // output, (n, output), valid until the next call.
     const T* forward(index_t n, const Samples<T>& x, bool training);
-    // From the gradient to the output of the last forward: writes all parameter gradients, and grad_x if it
-    // is not nullptr. Throws std::invalid_argument if n is not that of the last forward.
-    void backward(index_t n, const T* grad, T* grad_x);
+    // From the gradient to the output of the last forward: the gradients of the parameters, which are written
+    // to parameters().accumulated(), or added there if `adds` is true; and grad_x, if it is not nullptr.
+    // Throws std::invalid_argument if n is not that of the last forward, or if anything else came after it.
+    void backward(index_t n, const T* grad, T* grad_x, bool adds);
+    // One update from parameters().accumulated() with the layers' penalties, which are 0 after it. Returns
+    // the name of a parameter whose gradient is not finite, with no value changed, or "".
+    std::string step(Optimizer<T>& optimizer);
 
     // forward in training mode, loss and backward of one batch, whose samples are those of the targets; the
     // gradients are of the loss's mean and the layers' penalties. Does not touch running statistics.
     LossSums gradients(index_t n, const Samples<T>& x, const Objective<T>& objective);
+
+    // One update from a batch, n <= capacity: as a batch of train_epoch() with the same samples, to the bit.
+    EpochSums train_step(index_t n, const Samples<T>& x, const Objective<T>& objective,
+                         Optimizer<T>& optimizer);
 
     // One pass over the samples order[0 .. n) in batches (the last may be smaller), with an update after
     // each.
