@@ -99,7 +99,7 @@ def test_same_bits_at_any_thread_count(isa, layer, dtype):
         rv.set_num_threads(threads)
         trainer = trainer_of([layer], x.shape[1:], len(x), dtype=dtype)
         y = np.array(trainer.forward(x, True))
-        results.append((y, trainer.backward(y, True)))
+        results.append((y, trainer.backward(y, True, False)))
     for y, grad_x in results[1:]:
         np.testing.assert_array_equal(y, results[0][0])
         np.testing.assert_array_equal(grad_x, results[0][1])
@@ -227,7 +227,7 @@ def test_backward_is_the_adjoint(layer, shape, training):
     trainer = trainer_of([layer], shape, 11)
     y = np.array(trainer.forward(x, training))
     grad = np.random.default_rng(1).standard_normal(y.shape)
-    grad_x = trainer.backward(grad.copy(), True)
+    grad_x = trainer.backward(grad.copy(), True, False)
     sums = ((y * grad).sum(axis=(1, 2, 3)), (x * grad_x).sum(axis=(1, 2, 3)))
     np.testing.assert_allclose(*sums, rtol=1e-12, atol=1e-12)
 
@@ -236,15 +236,15 @@ def test_noise_passes_the_gradient_unchanged():
     x = images(4, (7,))
     trainer = trainer_of([rv.GaussianNoise(0.5)], (7,), 4)
     trainer.forward(x, True)
-    np.testing.assert_array_equal(trainer.backward(x.copy(), True), x)
+    np.testing.assert_array_equal(trainer.backward(x.copy(), True, False), x)
 
 
 def test_a_first_layer_takes_no_part_in_the_gradients():
     x, y = images(6, (2, 9, 8)), np.arange(6)
     layers = [rv.Flatten(), rv.Linear(144, 6)]
     turned = drawn(rv.RandomRotation(40), x)
-    with_layer = rv.Network([rv.RandomRotation(40), *layers], seed=0, dtype="float64").gradients(x, y)
-    without = rv.Network(layers, seed=0, dtype="float64").gradients(turned, y)
+    with_layer = rv.Network([rv.RandomRotation(40), *layers], seed=0, dtype="float64").loss_gradients(x, y)
+    without = rv.Network(layers, seed=0, dtype="float64").loss_gradients(turned, y)
     np.testing.assert_array_equal(with_layer["2.weight"], without["1.weight"])
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import ranvier as rv
-from ranvier.callbacks import StatefulCallback
+from ranvier.callbacks import Callback
 from ranvier.history import History
 
 
@@ -26,13 +26,13 @@ def assert_same(state, expected):
         np.testing.assert_array_equal(state[name], value)
 
 
-class Following(StatefulCallback):
+class Following(Callback):
     """Keeps the state after each epoch."""
 
-    def start(self, network, validated):
+    def on_train_begin(self, network, quantities):
         self.states = []
 
-    def __call__(self, network, epoch, history):
+    def on_epoch_end(self, network, epoch, history):
         self.states.append(network.state_dict())
 
 
@@ -76,7 +76,7 @@ def waits(stop, values):
     history = History()
     for epoch, value in enumerate(values, 1):
         history.loss.append(value)
-        if stop(network(), epoch, history):
+        if stop.on_epoch_end(network(), epoch, history):
             return epoch
     return None
 
@@ -151,7 +151,7 @@ def test_reduce_on_plateau_is_pytorchs():
     seen = set()
     for epoch, loss in enumerate(losses, 1):
         history.loss.append(loss)
-        assert not reduce(net, epoch, history)
+        assert not reduce.on_epoch_end(net, epoch, history)
         peer.step(loss)
         assert net.learning_rate_factor == pytest.approx(optimizer.param_groups[0]["lr"])
         seen.add(net.learning_rate_factor)
@@ -197,8 +197,8 @@ def test_gradient_descent_stops_at_its_tolerance():
     assert 10 < steps == len(history) < 1000
     assert stop.length == pytest.approx(length, rel=1e-9)
     np.testing.assert_allclose(net.parameters()["0.weight"][0], by_hand[:3], rtol=1e-12)
-    assert len(net.fit(x, y, epochs=3, callbacks=[stop], **options)) == 1  # it is there already
-    assert len(net.fit(x, y, epochs=3, callbacks=[rv.StopAtTolerance(1e-9)], **options)) == 3
+    assert len(net.fit(x, y, epochs=3, callbacks=[stop], **options)) == steps + 1  # it is there already
+    assert len(net.fit(x, y, epochs=3, callbacks=[rv.StopAtTolerance(1e-9)], **options)) == steps + 1 + 3
 
 
 def test_no_batch_size_is_one_batch_of_all():
@@ -207,7 +207,7 @@ def test_no_batch_size_is_one_batch_of_all():
     for size in (None, 50, 1000):
         net = network()
         net.fit(x, y, epochs=2, batch_size=size, progress=False)
-        assert net._optimizer[1].steps == 2
+        assert net._training.state.steps == 2
         states.append(net.state_dict())
     assert_same(states[0], states[1])
     assert_same(states[0], states[2])

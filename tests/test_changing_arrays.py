@@ -62,7 +62,7 @@ def test_labels_of_a_loss(loss, bad):
 def test_labels_of_a_network(use):
     call = {
         "evaluate": "net.evaluate(x, labels, loss=loss)",
-        "gradients": "net.gradients(x, labels, loss=loss)",
+        "gradients": "net.loss_gradients(x, labels, loss=loss)",
         "fit": "net.fit(x, labels, loss=loss, **options)",
         "fit by descent": "net.fit(x, labels, loss=loss, optimizer=rv.SGD(0.01), **options)",
     }[use]

@@ -412,7 +412,7 @@ def test_an_error_in_a_pass_leaves_no_trace(direction, error):
     layer.armed = True
     for use in (
         lambda: net.fit(x, y, progress=False),
-        lambda: net.gradients(x, y),
+        lambda: net.loss_gradients(x, y),
         *([lambda: net.predict(x), lambda: net.evaluate(x, y)] if direction == "forward" else []),
     ):
         with pytest.raises(kind, match="stopped"):
@@ -421,5 +421,5 @@ def test_an_error_in_a_pass_leaves_no_trace(direction, error):
     for name, value in twin.state_dict().items():
         np.testing.assert_array_equal(net.state_dict()[name], value)
     np.testing.assert_array_equal(net.predict(x), twin.predict(x))
-    for name, value in twin.gradients(x, y).items():
-        np.testing.assert_array_equal(net.gradients(x, y)[name], value)
+    for name, value in twin.loss_gradients(x, y).items():
+        np.testing.assert_array_equal(net.loss_gradients(x, y)[name], value)

@@ -70,12 +70,12 @@ def test_forward_and_backward_are_the_formulas():
     np.testing.assert_allclose(trainer.forward(x, True), hidden @ w1.T, atol=1e-14)
     np.testing.assert_allclose(live(parameters).predict(X, None), np.tanh(X @ w0.T + b0) @ w1.T, atol=1e-14)
     trainer.forward(x, True)
-    grad_x = trainer.backward(grad, True)
+    grad_x = trainer.backward(grad, True, False)
     delta = grad @ w1 * (1 - hidden**2)
     np.testing.assert_allclose(grad_x, delta @ w0, atol=1e-13)
-    np.testing.assert_allclose(parameters.gradient("2.weight"), grad.T @ hidden, atol=1e-13)
-    np.testing.assert_allclose(parameters.gradient("0.weight"), delta.T @ x, atol=1e-13)
-    np.testing.assert_allclose(parameters.gradient("0.bias"), delta.sum(axis=0), atol=1e-13)
+    np.testing.assert_allclose(parameters.part("2.weight", parameters.flat_accumulated), grad.T @ hidden, atol=1e-13)
+    np.testing.assert_allclose(parameters.part("0.weight", parameters.flat_accumulated), delta.T @ x, atol=1e-13)
+    np.testing.assert_allclose(parameters.part("0.bias", parameters.flat_accumulated), delta.sum(axis=0), atol=1e-13)
 
 
 def test_an_epoch_is_its_batches():
@@ -83,7 +83,7 @@ def test_an_epoch_is_its_batches():
     other, other_trainer = make()
     order = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5])
     optimizer = sgd(parameters, momentum=0.9)
-    mean, hits, done, skipped, fault = trainer.train_epoch(X, Y, order, 4, LOSS, optimizer, None, "raise", None)
+    mean, hits, done, skipped, fault, *_ = trainer.train_epoch(X, Y, order, 4, LOSS, optimizer, None, "raise", None)
     by_hand = sgd(other, momentum=0.9)
     loss_sum = right = 0
     for start in range(0, 9, 4):
@@ -172,7 +172,7 @@ def test_an_error_in_the_report_ends_after_a_whole_batch():
             ValueError,
             "optimizer: belongs to other parameters",
         ),
-        (lambda p, trainer, o: trainer.backward(np.zeros((3, 2)), False), ValueError, "grad: expected the 4 samples"),
+        (lambda p, trainer, o: trainer.backward(np.zeros((3, 2)), False, False), ValueError, "grad: expected the 4 samples"),
         (lambda p, trainer, o: _core.Trainer(p, (5,), 4, 0), ValueError, r"layer 0 \(Linear\)"),
         (lambda p, trainer, o: _core.Trainer(p, (3,), 0, 0), ValueError, "capacity"),
         (lambda p, trainer, o: _core.Parameters(LAYERS, "int8"), ValueError, "dtype"),

@@ -51,7 +51,7 @@ class OwnLoss:
 USES = {
     "fit": lambda net: net.fit(X, Y, batch_size=10, progress=False),
     "fit by descent": lambda net: net.fit(X, Y, batch_size=10, optimizer=rv.SGD(0.1), progress=False),
-    "gradients": lambda net: net.gradients(X, Y),
+    "gradients": lambda net: net.loss_gradients(X, Y),
     "predict": lambda net: net.predict(X),
     "predict one": lambda net: net.predict(X[:1]),
     "evaluate": lambda net: net.evaluate(X, Y),
@@ -86,7 +86,7 @@ def test_in_losses(use):
     net, loss = rv.Network([rv.Linear(6, 3)], seed=0), OwnLoss()
     {
         "fit": lambda: net.fit(X, Y, loss=loss, batch_size=10, progress=False),
-        "gradients": lambda: net.gradients(X, Y, loss=loss),
+        "gradients": lambda: net.loss_gradients(X, Y, loss=loss),
         "evaluate": lambda: net.evaluate(X, Y, loss=loss),
     }[use]()
     assert loss.seen

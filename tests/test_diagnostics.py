@@ -112,7 +112,7 @@ def test_a_wrong_backward_fails_and_is_named(factor, wrap):
 def test_worst_has_the_numbers_of_backpropagation_and_of_differences():
     net = small(rv.Tanh(), dtype="float64")
     worst = gradient_check(net, X, Y, samples_per_parameter=1000).worst
-    assert worst.analytic == pytest.approx(net.gradients(X, Y)[worst.name][worst.index], rel=1e-12)
+    assert worst.analytic == pytest.approx(net.loss_gradients(X, Y)[worst.name][worst.index], rel=1e-12)
     losses = []
     for step in (1e-5, -1e-5):
         moved = net.state_dict()
@@ -149,7 +149,7 @@ def test_the_network_stays_as_it_is():
 def test_sizes_have_their_usual_loss():
     net = rv.Network([6, 5, 3], seed=0)
     gradient = gradient_check(net, X, Y, samples_per_parameter=1).parameters[-1]
-    expected = net.gradients(X, Y, loss=rv.QuadraticLoss())[gradient.name][gradient.index]
+    expected = net.loss_gradients(X, Y, loss=rv.QuadraticLoss())[gradient.name][gradient.index]
     assert gradient.analytic == pytest.approx(expected, rel=1e-5)
 
 
@@ -297,7 +297,7 @@ def test_gradient_norms():
     expected = []
 
     def note(network, epoch, history):
-        expected.append({name: np.sqrt((value**2).sum()) for name, value in network.gradients(X, Y).items()})
+        expected.append({name: np.sqrt((value**2).sum()) for name, value in network.loss_gradients(X, Y).items()})
 
     net.fit(X, Y, epochs=3, callbacks=[observer, note], progress=False)
     assert list(observer.norms) == list(net.parameters())
@@ -440,7 +440,7 @@ def test_learning_rate_test_is_a_training_with_growing_rates():
     for step, rate in enumerate(result.rates):
         batch = order[4 * step : 4 * step + 4]
         losses.append(net.evaluate(X[batch], Y[batch]).loss)
-        gradients = {name: np.array(value) for name, value in net.gradients(X[batch], Y[batch]).items()}
+        gradients = {name: np.array(value) for name, value in net.loss_gradients(X[batch], Y[batch]).items()}
         for name, value in net.parameters().items():
             value -= rate * gradients[name]
     for step, loss in enumerate(result.losses, start=1):
@@ -451,10 +451,10 @@ def test_learning_rate_test_is_a_training_with_growing_rates():
 def test_learning_rate_test_leaves_the_network_as_it_was():
     net = small(rv.BatchNorm1d(5), rv.Dropout(0.3))
     net.fit(X, Y, epochs=2, progress=False)
-    before, optimizer = untouched(net), net._optimizer[1].steps
+    before, optimizer = untouched(net), net._training.state.steps
     learning_rate_range_test(net, X, Y, steps=20)
     assert_same(before, untouched(net))
-    assert net._optimizer[1].steps == optimizer
+    assert net._training.state.steps == optimizer
 
 
 @pytest.mark.parametrize("optimizer", [rv.SGD(1.0), rv.Adam(), None], ids=str)

@@ -70,7 +70,7 @@ for n in (2, 0):
                     else:
                         target = np.zeros((n, *net.engine.output_shape(sample)), dtype)
                         if use == "gradients":
-                            net.gradients(x, target, loss=rv.MSELoss())
+                            net.loss_gradients(x, target, loss=rv.MSELoss())
                         else:
                             net.fit(x, target, loss=rv.MSELoss(), progress=False)
                 except ValueError as error:

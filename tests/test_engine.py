@@ -25,8 +25,8 @@ def test_bytes_are_fractions_of_255(layers, dtype):
         np.testing.assert_array_equal(from_bytes.state_dict()[name], value)
     assert from_bytes.history.val_loss == from_numbers.history.val_loss
     np.testing.assert_array_equal(from_bytes.predict(BYTES), from_numbers.predict(numbers))
-    for name, value in from_numbers.gradients(numbers[:5], LABELS[:5]).items():
-        np.testing.assert_array_equal(from_bytes.gradients(BYTES[:5], LABELS[:5])[name], value)
+    for name, value in from_numbers.loss_gradients(numbers[:5], LABELS[:5]).items():
+        np.testing.assert_array_equal(from_bytes.loss_gradients(BYTES[:5], LABELS[:5])[name], value)
     assert from_bytes.evaluate(BYTES, LABELS) == from_numbers.evaluate(numbers, LABELS)
 
 

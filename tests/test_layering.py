@@ -2,22 +2,25 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Of the Python package, from the top; a module imports only what stands lower.
+# Of the Python package, from the top; a module imports only what stands lower, also for types alone.
 MODULES = [
     ["__main__"],
     ["cli"],
     ["models"],
-    ["plot", "metrics", "diagnostics", "tuning"],
     ["__init__"],
-    ["checkpoint", "network"],  # load makes networks, networks save themselves
-    ["training", "notes", "predictor", "profiling", "summary", "tracing"],
-    ["engine", "callbacks"],
+    ["plot", "metrics", "diagnostics", "tuning"],
+    ["network"],
+    ["notes", "fitting", "predictor", "checkpoint"],
+    ["training", "profiling", "tracing"],
+    ["engine", "callbacks", "summary"],
     ["data", "serialization"],
     ["datasets", "kernels", "layers", "losses", "optimizers", "history"],
     ["initializers", "schedules"],
@@ -28,14 +31,8 @@ LEVEL = {name: level for level, names in enumerate(MODULES) for name in names}
 
 
 def imported(tree):
-    """Yield the package's modules that a module imports when it runs (not those for type checkers only)."""
-    skipped = set()
+    """Yield the package's modules that a module imports, at its head or later, to run or for type checkers."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            skipped.update(map(id, ast.walk(node)))
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ranvier":
             parts = node.module.split(".")
             if len(parts) > 1:
@@ -44,8 +41,9 @@ def imported(tree):
                 yield from (alias.name if alias.name in LEVEL else "__init__" for alias in node.names)
         if isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name == "ranvier":
-                    yield "__init__"
+                parts = alias.name.split(".")
+                if parts[0] == "ranvier":
+                    yield parts[1] if len(parts) > 1 else "__init__"
 
 
 def test_python_imports_go_down():
@@ -58,7 +56,32 @@ def test_python_imports_go_down():
         for module in imported(ast.parse(path.read_text())):
             if own == module:  # within a package
                 continue
-            assert LEVEL[own] < LEVEL[module] or {own, module} == {"checkpoint", "network"}, f"{path} imports {module}"
+            assert LEVEL[own] < LEVEL[module], f"{path} imports {module}"
+
+
+def test_only_the_network_is_a_network():
+    """What stands below takes the engine, the layers or the parameters that it needs."""
+    package = ROOT / "python" / "ranvier"
+    below = [path for path in package.glob("*.py") if LEVEL[path.stem] > LEVEL["network"]]
+    assert len(below) > 15
+    for path in below:
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert "Network" not in names, path
+
+
+def test_all_modules_are_there_from_the_start():
+    code = """
+import importlib, pkgutil, sys
+import ranvier
+names = [module.name for module in pkgutil.iter_modules(ranvier.__path__) if not module.name.startswith("_")]
+assert len(names) > 20, names
+loaded = set(sys.modules)
+for name in names:
+    assert name in dir(ranvier), name
+    assert getattr(ranvier, name) is importlib.import_module(f"ranvier.{name}"), name
+assert {"ranvier.plot", "ranvier.callbacks", "ranvier.cli"}.isdisjoint(loaded), "importing the package stays quick"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # Folder of cpp/ (or the public header's name): the storey that it belongs to.

@@ -98,7 +98,7 @@ def loss_of(layers, state, x, y, loss):
 def check(layers, x, y, loss, step=1e-6):
     net = fresh(layers)
     state = net.state_dict()
-    gradients = {name: np.array(value) for name, value in net.gradients(x, y, loss=loss).items()}
+    gradients = {name: np.array(value) for name, value in net.loss_gradients(x, y, loss=loss).items()}
     assert gradients
     rng = np.random.default_rng(0)
     for name, gradient in gradients.items():

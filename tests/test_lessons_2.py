@@ -125,7 +125,7 @@ def test_a_watched_epoch_takes_each_sample_once_and_keeps_adams_state(cnn, monke
     def spy(part, *arguments, **settings):
         seen.append(part[:, 0])
         result = fit(part, *arguments, **settings)
-        states.append(net._optimizer[1])
+        states.append(net._training.state)
         return result
 
     monkeypatch.setattr(net, "fit", spy)

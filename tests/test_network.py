@@ -162,7 +162,7 @@ def test_order_without_shuffle_is_the_given_one(optimizer):
     net.fit(x, y, batch_size=16, shuffle=False, optimizer=optimizer, progress=False)
     state = optimizer.create(by_hand.engine.parameters)
     for start in (0, 16, 32):
-        by_hand.gradients(x[start : start + 16], y[start : start + 16])
+        by_hand.loss_gradients(x[start : start + 16], y[start : start + 16])
         state.step()
     for name, value in net.state_dict().items():
         # Plain descent adds to the weights in the product, and so rounds at another place.
@@ -404,7 +404,7 @@ BAD = {
     "a callback that is no function": (
         lambda net: net.fit(X, Y, callbacks=[3]),
         TypeError,
-        "callbacks: expected functions, got 3",
+        "callbacks: expected functions, or instances of .*, got 3",
     ),
     "samples alone": (lambda net: net.evaluate(X), TypeError, "y: expected targets"),
     "no optimizer": (lambda net: net.fit(X, Y, optimizer="adam"), TypeError, "optimizer"),

@@ -68,10 +68,10 @@ def test_gradients_are_the_mean_of_the_samples_own(isa, seed):
     _, layers, x, y = drawn(seed)
     rv.set_num_threads(2)
     net = rv.Network(layers, seed=0, dtype=np.float64)
-    together = {name: value.copy() for name, value in net.gradients(x, y, loss=rv.QuadraticLoss()).items()}
+    together = {name: value.copy() for name, value in net.loss_gradients(x, y, loss=rv.QuadraticLoss()).items()}
     mean = {name: np.zeros_like(value) for name, value in together.items()}
     for i in range(len(x)):
-        for name, value in net.gradients(x[i : i + 1], y[i : i + 1], loss=rv.QuadraticLoss()).items():
+        for name, value in net.loss_gradients(x[i : i + 1], y[i : i + 1], loss=rv.QuadraticLoss()).items():
             mean[name] += value / len(x)
     for name, value in mean.items():
         np.testing.assert_allclose(together[name], value, rtol=1e-8, atol=1e-10 * (1 + np.abs(value).max()))

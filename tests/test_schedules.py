@@ -155,7 +155,7 @@ def test_a_training_that_goes_on_from_a_file_has_the_same_bits(schedule, tmp_pat
     parts.fit(x, y, epochs=2, batch_size=16, optimizer=optimizer, progress=False)
     parts.save(tmp_path / "net", training_state=True)
     again = rv.load(tmp_path / "net")
-    assert again._optimizer[0] == optimizer
+    assert again._training.optimizer == optimizer
     again.fit(x, y, epochs=3, batch_size=16, optimizer=rv.Adam(schedule), progress=False)
     assert_same(whole, again)
 

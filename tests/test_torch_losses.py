@@ -57,5 +57,5 @@ def test_sample_weights_multiply_what_pytorch_does_not_reduce(smoothing):
     value = (tensor(weights) * each).sum() / (tensor(weights) * tensor(WEIGHTS)[y]).sum()
     value.backward()
     assert net.evaluate(x, y, loss=loss, sample_weight=weights).loss == pytest.approx(value.item(), rel=1e-12)
-    gradient = net.gradients(x, y, loss=loss, sample_weight=weights)["0.weight"]
+    gradient = net.loss_gradients(x, y, loss=loss, sample_weight=weights)["0.weight"]
     np.testing.assert_allclose(gradient, peer.weight.grad.numpy(), rtol=0, atol=1e-13)

@@ -39,7 +39,7 @@ def test_outputs_and_gradients_agree(isa, algorithm, both, batch):
     output = peer(torch.from_numpy(x))
     np.testing.assert_allclose(net.predict(x), output.detach().numpy(), rtol=0, atol=1e-5)
     torch.nn.functional.cross_entropy(output, torch.from_numpy(y)).backward()
-    gradients = net.gradients(x, y)
+    gradients = net.loss_gradients(x, y)
     for name, parameter in peer.named_parameters():
         np.testing.assert_allclose(gradients[name], parameter.grad.numpy(), rtol=0, atol=1e-4)
 

@@ -51,18 +51,19 @@ from ranvier.losses import (
     QuadraticLoss,
     SumSquaredResidualsLoss,
 )
-from ranvier.network import Network
+from ranvier.network import Network, load
 from ranvier.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
 if TYPE_CHECKING:
+    from ranvier import callbacks as callbacks
     from ranvier import datasets as datasets
     from ranvier import diagnostics as diagnostics
     from ranvier import initializers as initializers
     from ranvier import metrics as metrics
     from ranvier import plot as plot
+    from ranvier import schedules as schedules
     from ranvier import tuning as tuning
     from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau, StopAtTolerance
-    from ranvier.checkpoint import load
     from ranvier.predictor import Predictor, load_predictor
     from ranvier.schedules import CosineSchedule, ExponentialSchedule, OneCycleSchedule, StepSchedule, WarmUp
 
@@ -134,10 +135,26 @@ __all__ = [
 ]
 
 # What not every program needs is loaded when it is first named, as in rv.datasets.mnist().
-_MODULES = ("datasets", "diagnostics", "initializers", "metrics", "plot", "tuning")
+_MODULES = (
+    "callbacks",
+    "checkpoint",
+    "cli",
+    "datasets",
+    "diagnostics",
+    "fitting",
+    "initializers",
+    "metrics",
+    "models",
+    "plot",
+    "predictor",
+    "profiling",
+    "schedules",
+    "serialization",
+    "summary",
+    "tuning",
+)
 _PLACES = {
     "callbacks": ("Checkpoint", "EarlyStopping", "ReduceOnPlateau", "StopAtTolerance"),
-    "checkpoint": ("load",),
     "predictor": ("Predictor", "load_predictor"),
     "schedules": ("CosineSchedule", "ExponentialSchedule", "OneCycleSchedule", "StepSchedule", "WarmUp"),
 }

@@ -142,6 +142,9 @@ class Parameters:
     def flat_values(self) -> Array: ...
     @property
     def flat_gradients(self) -> Array: ...
+    @property
+    def flat_accumulated(self) -> Array: ...  # gradients that backward passes have added up
+    def part(self, name: str, flat: Array) -> Array: ...  # a trained parameter's view of an array like flat_values
     def value(self, name: str) -> Array: ...
     def gradient(self, name: str) -> Array: ...
     def frozen_copy(self) -> Parameters: ...  # read-only views, no gradients; one for all predictors that freeze it
@@ -177,7 +180,15 @@ class Trainer:
     def capacity(self) -> int: ...
     training_passes: int  # so far; they number the masks of the random layers
     def forward(self, x: Samples, training: bool) -> Array: ...
-    def backward(self, grad: Array, need_grad_x: bool) -> Array | None: ...  # of the last forward
+    def backward(self, grad: Array, need_grad_x: bool, adds: bool) -> Array | None:
+        """Go back from the last forward; writes to ``flat_accumulated`` of the parameters, or adds there."""
+
+    def step(self, optimizer: Optimizer) -> str:
+        """Update from ``flat_accumulated``, which is 0 after it.
+
+        Returns the name of a parameter whose gradient is not finite, with no value changed, or "".
+        """
+
     def gradients(
         self,
         x: Samples,
@@ -198,7 +209,7 @@ class Trainer:
         report: Callable[[float, int, int, int], object] | None,
         weights: Weights | None = None,
         losses: NDArray[np.float64] | None = None,
-    ) -> tuple[float, int, int, int, str]:
+    ) -> tuple[float, int, int, int, str, float, float]:
         """One pass over the samples in that order.
 
         ``loss`` is a specification, and gets the target and the weights; or a function of predictions and the numbers
@@ -208,9 +219,13 @@ class Trainer:
         is "raise" (end), "warn" (leave the batch out) or "ignore". ``report(mean loss, hits, samples used, samples
         done)`` is called about every 100 ms. Whatever it raises, and KeyboardInterrupt at a signal, ends the pass
         after a whole batch and is raised from here. Returns the mean loss, the hits, the samples done, those of them
-        in batches left out, and where the first such batch went bad, or "".
+        in batches left out, where the first such batch went bad, or "", and the sum of losses and of weights that
+        the mean is of.
         """
 
+    def mean_loss(
+        self, loss: LossSpec | Callable[[Array, Labels], tuple[float, int, Array]], sum: float, weight: float
+    ) -> float: ...  # of several calls together
     def profile(
         self,
         x: Samples,
@@ -225,6 +240,21 @@ class Trainer:
 
         Returns rows of path, name, flops of a sample's forward pass, forward seconds, backward seconds and samples;
         the seconds of gathering, loss and update; the samples and the seconds of all.
+        """
+
+class TrainStep:
+    """One update from a batch, for one trainer, optimizer and loss."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        optimizer: Optimizer,
+        loss: LossSpec | Callable[[Array, Labels], tuple[float, int, Array]],
+    ) -> None: ...
+    def __call__(self, x: Any, target: Any, weights: Any, learning_rate: float) -> float | None:
+        """Return the mean loss; None if the arrays must first be converted, or another thread runs this.
+
+        Raises FloatingPointError, with nothing changed, if the loss or a gradient is not finite.
         """
 
 class Predictor:

@@ -1,13 +1,15 @@
-"""Callbacks: what `fit` calls after each epoch to stop the training, to keep its best state or to slow it down."""
+"""Callbacks: what `fit` calls on its way to stop the training, to keep its best state or to slow it down."""
 
 from __future__ import annotations
 
+import difflib
 import errno
 import math
 import os
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,43 +17,98 @@ from ranvier.checks import boolean, integer, nonnegative, positive, real
 from ranvier.history import History
 from ranvier.types import Array
 
-if TYPE_CHECKING:
-    from ranvier.network import Network
-
-__all__ = ["Callback", "Checkpoint", "EarlyStopping", "ReduceOnPlateau", "StatefulCallback", "StopAtTolerance"]
+__all__ = [
+    "AnyCallback",
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "ReduceOnPlateau",
+    "StopAtTolerance",
+    "checked_callbacks",
+]
 
 _QUANTITIES = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
-class Callback(Protocol):
-    """Called after each epoch; training ends if it returns True."""
+class Callback:
+    """What `ranvier.Network.fit` calls on its way; all the library's callbacks are such.
 
-    def __call__(self, network: Network, epoch: int, history: History) -> bool | None:
-        """React to the epoch of that number, counted from 1."""
-
-
-class StatefulCallback:
-    """A callback that also hears when `ranvier.Network.fit` starts and ends. All of the library's are such.
-
-    A further fit with the same callback starts anew.
+    Derive from it, and write the methods that you need. A method whose name begins with ``on_`` and is none of these is
+    an error as soon as the class is made. ``network`` is the `ranvier.Network` that is trained; a callback may look at
+    it and change it in any way. A further fit with the same callback begins with ``on_train_begin``.
     """
 
-    def start(self, network: Network, validated: bool) -> None:
-        """Forget an earlier training; called before anything has changed, so that an error leaves no trace.
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Check the names of the methods."""
+        super().__init_subclass__(**options)
+        hooks = [name for name in vars(Callback) if name.startswith("on_")]
+        for name in vars(cls):
+            if name.startswith("on_") and name not in hooks:
+                close = difflib.get_close_matches(name, hooks, 1, 0)
+                raise TypeError(f"{cls.__name__}.{name}: expected one of {', '.join(hooks)}; did you mean {close[0]}?")
+
+    def on_train_begin(self, network: Any, quantities: Collection[str]) -> None:
+        """Get ready; called before anything has changed, so that an error leaves no trace.
 
         Parameters
         ----------
         network : Network
-        validated : bool
-            Whether there are validation data.
+        quantities : collection of str
+            What the history will have: of "loss", "accuracy", "val_loss" and "val_accuracy".
         """
 
-    def __call__(self, network: Network, epoch: int, history: History) -> bool | None:
-        """React to the epoch of that number, counted from 1; training ends if this is True."""
-        raise NotImplementedError
+    def on_batch_end(self, network: Any, batch: int, loss: float) -> bool | None:
+        """React to a batch of the epoch, counted from 1, and its mean loss; True ends the training."""
 
-    def finish(self, network: Network) -> None:
+    def on_epoch_end(self, network: Any, epoch: int, history: History) -> bool | None:
+        """React to an epoch of this fit, counted from 1; True ends the training."""
+
+    def on_train_end(self, network: Any) -> None:
         """React to the end of a training, unless an error or Ctrl-C ended it."""
+
+
+# A function is an on_epoch_end().
+AnyCallback: TypeAlias = Callback | Callable[[Any, int, History], bool | None]
+
+
+class _Function(Callback):
+    """A function that is called after each epoch."""
+
+    def __init__(self, function: Callable[[Any, int, History], bool | None]) -> None:
+        self._function = function
+
+    def on_epoch_end(self, network: Any, epoch: int, history: History) -> bool | None:
+        return self._function(network, epoch, history)
+
+
+def checked_callbacks(callbacks: Iterable[Any]) -> list[Callback]:
+    """Return callbacks, with functions made such.
+
+    Raises
+    ------
+    TypeError
+        If one is neither.
+    """
+    checked = []
+    for callback in callbacks:
+        if isinstance(callback, type):
+            raise TypeError(f"callbacks: expected an instance, as {callback.__name__}(...), got the class")
+        if isinstance(callback, Callback):
+            checked.append(callback)
+            continue
+        hook = next((name for name in dir(callback) if name.startswith("on_")), None)
+        if not callable(callback) or hook is not None:
+            reason = "" if hook is None else f", whose {hook} would not be called"
+            raise TypeError(
+                f"callbacks: expected functions, or instances of ranvier.callbacks.Callback, got {callback!r}{reason}"
+            )
+        checked.append(_Function(callback))
+    return checked
+
+
+def hears_batches(callback: Callback) -> bool:
+    """Return whether a callback reacts to each batch."""
+    return type(callback).on_batch_end is not Callback.on_batch_end
 
 
 def _quantity(monitor: Any) -> str:
@@ -70,9 +127,12 @@ class _Watch:
         self._least = math.inf
         self.waited = 0
 
-    def check(self, validated: bool) -> None:
-        if self._monitor.startswith("val_") and not validated:
+    def check(self, quantities: Collection[str]) -> None:
+        if self._monitor in quantities:
+            return
+        if self._monitor.startswith("val_") and "val_loss" not in quantities:
             raise ValueError(f"monitor: expected validation data for {self._monitor!r}, got none")
+        raise ValueError(f"monitor: expected targets that are classes for {self._monitor!r}, got numbers")
 
     def improved(self, history: History) -> bool:
         value = self._sign * getattr(history, self._monitor)[-1]
@@ -84,7 +144,7 @@ class _Watch:
 
 
 @dataclass(eq=False)
-class EarlyStopping(StatefulCallback):
+class EarlyStopping(Callback):
     """End the training when a quantity has not improved for some epochs.
 
     Parameters
@@ -123,18 +183,18 @@ class EarlyStopping(StatefulCallback):
         self._best: dict[str, Array] | None = None
         self.best_epoch = 0
 
-    def start(self, network: Network, validated: bool) -> None:
+    def on_train_begin(self, network: Any, quantities: Collection[str]) -> None:
         """Forget an earlier training.
 
         Raises
         ------
         ValueError
-            If there are no validation data to monitor.
+            If the history will not have what is to be monitored.
         """
         self._forget()
-        self._watch.check(validated)
+        self._watch.check(quantities)
 
-    def __call__(self, network: Network, epoch: int, history: History) -> bool:
+    def on_epoch_end(self, network: Any, epoch: int, history: History) -> bool:
         """Return whether the patience is at its end."""
         if self._watch.improved(history):
             self.best_epoch = epoch
@@ -142,7 +202,7 @@ class EarlyStopping(StatefulCallback):
                 self._best = network.state_dict()
         return self._watch.waited >= self.patience
 
-    def finish(self, network: Network) -> None:
+    def on_train_end(self, network: Any) -> None:
         """Put the best state back."""
         if self._best is not None:
             network.load_state_dict(self._best)
@@ -150,7 +210,7 @@ class EarlyStopping(StatefulCallback):
 
 
 @dataclass(eq=False)
-class Checkpoint(StatefulCallback):
+class Checkpoint(Callback):
     """Save the network with its training state (see `Network.save`).
 
     Callbacks are called in their order; let this one be the last, so that the file has what the others changed.
@@ -180,7 +240,7 @@ class Checkpoint(StatefulCallback):
     def _forget(self) -> None:
         self._watch = None if self.monitor is None else _Watch(self.monitor)
 
-    def start(self, network: Network, validated: bool) -> None:
+    def on_train_begin(self, network: Any, quantities: Collection[str]) -> None:
         """Forget an earlier training.
 
         Raises
@@ -188,23 +248,23 @@ class Checkpoint(StatefulCallback):
         FileNotFoundError
             If there is no folder for the file.
         ValueError
-            If there are no validation data to monitor.
+            If the history will not have what is to be monitored.
         """
         self._forget()
         if self._watch is not None:
-            self._watch.check(validated)
+            self._watch.check(quantities)
         folder = Path(self.path).parent
         if not folder.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
 
-    def __call__(self, network: Network, epoch: int, history: History) -> None:
+    def on_epoch_end(self, network: Any, epoch: int, history: History) -> None:
         """Save the network if it is time."""
         if epoch % self.every == 0 and (self._watch is None or self._watch.improved(history)):
             network.save(self.path, training_state=True)
 
 
 @dataclass(eq=False)
-class ReduceOnPlateau(StatefulCallback):
+class ReduceOnPlateau(Callback):
     """Multiply the learning rate when a quantity has not improved for some epochs.
 
     It works through `Network.learning_rate_factor`, which goes on in a further `Network.fit` with an equal optimizer,
@@ -240,18 +300,18 @@ class ReduceOnPlateau(StatefulCallback):
         self.min_factor = nonnegative(self.min_factor, "min_factor", below=1)
         self._watch = _Watch(self.monitor, self.min_delta)
 
-    def start(self, network: Network, validated: bool) -> None:
+    def on_train_begin(self, network: Any, quantities: Collection[str]) -> None:
         """Forget an earlier training.
 
         Raises
         ------
         ValueError
-            If there are no validation data to monitor.
+            If the history will not have what is to be monitored.
         """
         self._watch = _Watch(self.monitor, self.min_delta)
-        self._watch.check(validated)
+        self._watch.check(quantities)
 
-    def __call__(self, network: Network, epoch: int, history: History) -> None:
+    def on_epoch_end(self, network: Any, epoch: int, history: History) -> None:
         """Reduce the learning rate if the patience is at its end."""
         self._watch.improved(history)
         if self._watch.waited >= self.patience:
@@ -261,7 +321,7 @@ class ReduceOnPlateau(StatefulCallback):
 
 
 @dataclass(eq=False)
-class StopAtTolerance(StatefulCallback):
+class StopAtTolerance(Callback):
     """End the training when an epoch moves the parameters by less than the tolerance.
 
     With ``batch_size=None`` an epoch is one step of gradient descent, and ``epochs`` limits the number of steps.
@@ -284,12 +344,12 @@ class StopAtTolerance(StatefulCallback):
         self.tolerance = positive(self.tolerance, "tolerance")
         self._before: Array | None = None
 
-    def start(self, network: Network, validated: bool) -> None:
+    def on_train_begin(self, network: Any, quantities: Collection[str]) -> None:
         """Remember where the parameters are."""
         self.length = math.inf
         self._before = network.engine.parameters.flat_values.astype(np.float64)
 
-    def __call__(self, network: Network, epoch: int, history: History) -> bool:
+    def on_epoch_end(self, network: Any, epoch: int, history: History) -> bool:
         """Return whether the step was shorter than the tolerance."""
         now = network.engine.parameters.flat_values.astype(np.float64)
         if self._before is not None:
@@ -297,6 +357,6 @@ class StopAtTolerance(StatefulCallback):
         self._before = now
         return self.length < self.tolerance
 
-    def finish(self, network: Network) -> None:
+    def on_train_end(self, network: Any) -> None:
         """Give the memory back."""
         self._before = None

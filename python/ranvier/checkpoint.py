@@ -2,69 +2,101 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from ranvier import serialization
-from ranvier.data import as_values
-from ranvier.serialization import object_from_json, object_to_json, value_from_json, value_to_json
+from ranvier.initializers import Initializer
+from ranvier.layers import CustomLayer, Layer
+from ranvier.serialization import OPTIMIZER, object_from_json, object_to_json, value_from_json, value_to_json
 from ranvier.types import Array
 
-if TYPE_CHECKING:
-    from ranvier.network import Network
-
-__all__ = ["load", "save"]
+__all__ = ["Contents", "from_bytes", "opened", "to_bytes", "write"]
 
 
-def _optimizer_to_json(network: Network) -> tuple[dict[str, Any] | None, dict[str, Array]]:
-    if network._optimizer is None:
-        return None, {}
-    settings, state = network._optimizer
-    config = object_to_json("optimizer", settings, "")
-    config |= {"steps": state.steps, "learning_rate_factor": network.learning_rate_factor}
-    return config, {serialization.OPTIMIZER + name: value for name, value in state.state.items()}
+@dataclass
+class Contents:
+    """What a file has of a network."""
+
+    layers: Sequence[Layer | CustomLayer]
+    sizes: list[int] | None
+    dtype: str
+    seed: int | None
+    init: Initializer | None
+    input_shape: tuple[int, ...] | None
+    epochs: int
+    values: Mapping[str, Array]  # parameters and running statistics
+    training: Mapping[str, Any] | None = None  # as `Network.training_state_dict` returns it
+    history: Mapping[str, list[float]] | None = None
+    metadata: dict[str, str] = field(default_factory=dict)  # the user's
 
 
-def _restore_optimizer(network: Network, config: dict[str, Any], tensors: Mapping[str, Array]) -> None:
-    steps, factor = int(config.pop("steps")), config.pop("learning_rate_factor", 1.0)
-    state = network._optimizer_state(object_from_json(config))
-    state.steps = steps
-    network.learning_rate_factor = factor
-    if state.state.keys() != tensors.keys():
-        raise ValueError(f"expected the optimizer's {sorted(state.state)}, got {sorted(tensors)}")
-    for part, value in state.state.items():
-        value[...] = as_values(tensors[part], value.shape, value.dtype, part)
-
-
-def save(
-    network: Network,
-    path: str | os.PathLike[str],
-    metadata: Mapping[str, str] | None = None,
-    training_state: bool = False,
-) -> None:
-    """Write a network to a file, which either is complete or is not there."""
+def to_bytes(contents: Contents, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return a file's contents."""
     config = {
-        "dtype": network.dtype.name,
-        "seed": network.seed,
-        "sizes": network.sizes,
-        "input_shape": network.input_shape,
-        "epochs_trained": network.epochs_trained,
-        "layers": serialization.layers_to_json(network.layers),
-        "init": value_to_json(network.init, "init"),
+        "dtype": contents.dtype,
+        "seed": contents.seed,
+        "sizes": contents.sizes,
+        "input_shape": contents.input_shape,
+        "epochs_trained": contents.epochs,
+        "layers": serialization.layers_to_json(contents.layers),
+        "init": value_to_json(contents.init, "init"),
+        "history": contents.history,
     }
-    tensors = dict(network.engine.values())
-    if training_state:
-        config["training_passes"] = network.engine.training_passes
-        config["optimizer"], state = _optimizer_to_json(network)
-        tensors |= state
-    serialization.write(os.fspath(path), serialization.to_bytes(config, tensors, metadata))
+    tensors = dict(contents.values)
+    if contents.training is not None:
+        config["training"], moments = _training_to_json(contents.training)
+        tensors |= moments
+    return serialization.to_bytes(config, tensors, metadata)
 
 
-def load(path: str | os.PathLike[str]) -> Network:
-    """Read a network that `Network.save` wrote; or the weights that `Predictor.save` did, as a network to train on.
+def _training_to_json(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the numbers and the arrays of a training's state."""
+    numbers = {name: value for name, value in state.items() if not hasattr(value, "dtype")}
+    moments = {OPTIMIZER + name: value for name, value in state.items() if name not in numbers}
+    optimizer = numbers["optimizer"]
+    numbers["optimizer"] = None if optimizer is None else object_to_json("optimizer", optimizer, "")
+    return numbers, moments
 
-    A predictor's file has neither seed nor sizes: the network is then one of layers, with a random seed.
+
+def _from_parts(metadata: dict[str, str], tensors: dict[str, Array]) -> Contents:
+    config = serialization.configuration(metadata)
+    values, moments = serialization.without_optimizer(tensors)
+    training = config.get("training")
+    if training is not None:
+        optimizer = training["optimizer"]
+        training |= {"optimizer": None if optimizer is None else object_from_json(optimizer), **moments}
+    return Contents(
+        sizes=config["sizes"],
+        layers=serialization.layers_from_json(config["layers"]),
+        dtype=config["dtype"],
+        seed=config["seed"],
+        init=value_from_json(config.get("init")),
+        input_shape=serialization.shape_from_json(config["input_shape"]),
+        epochs=int(config["epochs_trained"]),
+        values=values,
+        training=training,
+        history=config.get("history"),
+        metadata=serialization.own_metadata(metadata),
+    )
+
+
+def from_bytes(contents: bytes) -> Contents:
+    """Return what `to_bytes` was given."""
+    return _from_parts(*serialization.from_bytes(contents))
+
+
+def write(path: str | os.PathLike[str], contents: Contents, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a file, which either is complete or is not there."""
+    serialization.write(os.fspath(path), to_bytes(contents, metadata))
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Contents]:
+    """Read a file; what is wrong with it, also found out later, is a ValueError that names it.
 
     Raises
     ------
@@ -73,19 +105,6 @@ def load(path: str | os.PathLike[str]) -> Network:
     ValueError
         If it is truncated, of another format, or not of a ranvier network.
     """
-    from ranvier.network import Network
-
     metadata, tensors = serialization.read(os.fspath(path))
     with serialization.explaining(os.fspath(path)):
-        config = serialization.configuration(metadata)
-        layers = config["sizes"] or serialization.layers_from_json(config["layers"])
-        network = Network(layers, seed=config["seed"], dtype=config["dtype"], init=value_from_json(config.get("init")))
-        values, state = serialization.without_optimizer(tensors)
-        network.load_state_dict(values)
-        network.engine.training_passes = int(config.get("training_passes", 0))
-        if config.get("optimizer") is not None:
-            _restore_optimizer(network, dict(config["optimizer"]), state)
-        network.input_shape = serialization.shape_from_json(config["input_shape"])
-        network.epochs_trained = int(config["epochs_trained"])
-    network.metadata = serialization.own_metadata(metadata)
-    return network
+        yield _from_parts(metadata, tensors)

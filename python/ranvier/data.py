@@ -2,24 +2,116 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ranvier import _core
 from ranvier.checks import real
-from ranvier.losses import CrossEntropyLoss
+from ranvier.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    CustomLoss,
+    HingeLoss,
+    Loss,
+    MSELoss,
+    QuadraticLoss,
+    SumSquaredResidualsLoss,
+)
 from ranvier.types import Array, Labels, Weights
 
 __all__ = [
+    "Data",
+    "as_data",
     "as_labels",
     "as_samples",
     "as_targets",
     "as_values",
     "as_weights",
+    "has_classes",
     "held_out",
     "pairs_to_arrays",
     "require_apart",
 ]
+
+
+_CLASSIFYING = (CrossEntropyLoss, BCELoss, BCEWithLogitsLoss, HingeLoss)
+_SQUARED = (MSELoss, QuadraticLoss, SumSquaredResidualsLoss)
+
+
+class Data(NamedTuple):
+    """Samples with what they are compared with, checked."""
+
+    x: Any  # C-contiguous: of the network's dtype, or bytes
+    y: Any  # labels of shape (n,) as int64, or rows of the output's shape
+    weights: Weights | None
+
+    def split(self, count: int) -> tuple[Data, Data]:
+        """Return the samples but for the last ``count``, and these without their weights."""
+        end = len(self.x) - count
+        weights = None if self.weights is None else self.weights[:end]
+        return Data(self.x[:end], self.y[:end], weights), Data(self.x[end:], self.y[end:], None)
+
+
+def as_data(
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    loss: Loss | CustomLoss,
+    dtype: np.dtype[Any],
+    output_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
+    of: str = "",
+) -> Data:
+    """Return samples and targets for a network of that dtype, checked against the loss and the outputs.
+
+    Parameters
+    ----------
+    x, y, sample_weight
+        As in `ranvier.Network.fit`.
+    loss : Loss or CustomLoss
+    dtype : numpy.dtype
+    output_shape : function
+        Of the shape of a sample; raises a ValueError if a layer does not fit it.
+    of : str
+        What x and y belong to, for errors.
+    """
+    names = (f"{of} x", f"{of} y") if of else ("x", "y")
+    samples = as_samples(x, dtype, names[0])
+    shape = output_shape(samples.shape[1:])
+    if len(samples) == 0:
+        raise ValueError(f"{names[0]}: expected at least one sample, got none")
+    targets = as_targets(y, len(samples), dtype, loss, int(np.prod(shape)), names[1])
+    if isinstance(loss, Loss):
+        if targets.dtype != np.int64 and targets.shape[1:] != shape:
+            raise ValueError(
+                f"{names[1]}: expected targets of shape {shape} or integer labels, got {targets.shape[1:]}"
+            )
+        _core.check_targets(loss.spec(), targets, shape, names[1])
+    elif sample_weight is not None:
+        raise TypeError(f"sample_weight: expected a loss of the library with it, got {loss!r}")
+    return Data(samples, targets, None if sample_weight is None else as_weights(sample_weight, len(samples)))
+
+
+def has_classes(loss: Loss | CustomLoss, targets: Any) -> bool:
+    """Return whether targets stand for classes, so that hits can be counted; else they are numbers to come near to.
+
+    Labels are classes, and so are targets that a loss of classification takes. Others are if all are one-hot rows, or 0
+    and 1 for a single output.
+    """
+    if isinstance(loss, _CLASSIFYING) or targets.dtype == np.int64:
+        return True
+    rows = targets.reshape(len(targets), -1)
+    if rows.shape[1] == 0 or not _are_one_hot(rows[:100]):  # most numbers show themselves at once
+        return False
+    return _are_one_hot(rows)
+
+
+def _are_one_hot(rows: Array) -> bool:
+    ones = rows == 1
+    binary = bool((ones | (rows == 0)).all())
+    return binary and (rows.shape[1] == 1 or bool((ones.sum(axis=1) == 1).all()))
 
 
 def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Any:
@@ -37,7 +129,13 @@ def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Any:
         raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
     if array.ndim < 1:
         raise ValueError(f"{name}: expected an array of shape (samples, ...), got shape ()")
-    return np.ascontiguousarray(array, dtype=array.dtype if array.dtype == np.uint8 else dtype)
+    return _ready(array, array.dtype if array.dtype == np.uint8 else dtype)
+
+
+def _ready(array: Array, dtype: Any) -> Any:
+    """Return the array as the core takes it, itself if it is so already."""
+    contiguous = np.ascontiguousarray(array, dtype=dtype)
+    return contiguous if contiguous.flags.aligned else contiguous.copy()
 
 
 def require_apart(out: Array | None, samples: Array) -> None:
@@ -55,7 +153,8 @@ def require_apart(out: Array | None, samples: Array) -> None:
 def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int, name: str = "y") -> Any:
     """Return y as int64 labels of shape (n,), or as rows of shape (n, outputs).
 
-    One axis of integers is labels; one axis of other numbers is the targets of a single output.
+    One axis of integers is labels, but numbers for a loss of squares and a single output; one axis of other numbers is
+    the targets of a single output.
     """
     array = np.asarray(y)
     if array.dtype.kind not in "fiub":
@@ -64,14 +163,19 @@ def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int,
         raise ValueError(f"{name}: expected one target for each of {n} samples, got shape {array.shape}")
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise ValueError(f"{name}: contains NaN")
+    if array.ndim == 1 and outputs == 1 and isinstance(loss, _SQUARED):
+        array = array[:, None]
     if array.ndim == 1 and array.dtype.kind in "iub":
-        return np.ascontiguousarray(array, dtype=np.int64)
+        return _ready(array, np.int64)
     if array.ndim == 1:
         if isinstance(loss, CrossEntropyLoss):
-            raise TypeError(f"{name}: expected integer labels, got dtype {array.dtype}")
+            raise TypeError(
+                f"{name}: expected integer labels for CrossEntropyLoss, got dtype {array.dtype}; take MSELoss for "
+                f"numbers, or BCEWithLogitsLoss for two classes and a single output"
+            )
         if outputs == 1:
             array = array[:, None]
-    return np.ascontiguousarray(array, dtype=dtype)
+    return _ready(array, dtype)
 
 
 def as_weights(sample_weight: Any, n: int, name: str = "sample_weight") -> Weights:
@@ -89,7 +193,7 @@ def as_weights(sample_weight: Any, n: int, name: str = "sample_weight") -> Weigh
         raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
     if array.shape != (n,):
         raise ValueError(f"{name}: expected shape ({n},), a weight for each sample, got {array.shape}")
-    weights = np.ascontiguousarray(array, dtype=np.float64)
+    weights: Weights = _ready(array, np.float64)
     right = (weights >= 0) & np.isfinite(weights)
     if not right.all():
         raise ValueError(f"{name}: expected finite numbers of at least 0, got {weights[~right][0]}")

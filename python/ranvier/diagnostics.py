@@ -15,15 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from ranvier import _core, training
+from ranvier import _core
 from ranvier.checks import integer, positive
-from ranvier.data import as_samples
+from ranvier.data import Data, as_samples
 from ranvier.history import History
 from ranvier.layers import CustomLayer, Layer, ReLU, Sigmoid, Tanh
-from ranvier.losses import CustomLoss, Loss
+from ranvier.losses import CustomLoss, Loss, checked_loss
 from ranvier.network import Network
-from ranvier.optimizers import Adam, Optimizer
+from ranvier.optimizers import Adam, Optimizer, checked_optimizer
 from ranvier.tracing import layer_outputs
+from ranvier.training import loss_gradients, run_batches
 from ranvier.types import Array, Labels
 
 __all__ = [
@@ -40,11 +41,6 @@ __all__ = [
 ]
 
 AnyLoss = Loss | CustomLoss
-
-
-def _backpropagate(network: Network, x: Array, y: Any, loss: AnyLoss) -> dict[str, Array]:
-    """Return views of the gradients of one batch, as training computes them, by parameter name."""
-    return training.gradients(network, x, y, loss)
 
 
 # --- gradient check -------------------------------------------------------------------------------------------
@@ -191,14 +187,14 @@ def gradient_check(
     >>> gradient_check(net, rng.standard_normal((5, 3)), [0, 1, 1, 0, 1]).passed
     True
     """
-    loss = loss or net._default_loss
+    loss = net.loss if loss is None else checked_loss(loss)
     step, tolerance = positive(step, "step"), positive(tolerance, "tolerance")
     count = integer(samples_per_parameter, "samples_per_parameter", 1)
     if not net.parameters():
         raise ValueError("net: expected a network with parameters, got none")
     copy = Network(net.layers, seed=net.seed, dtype="float64")
     copy.load_state_dict(net.state_dict())
-    objective = _Objective(copy, *copy._data(x, y, loss), loss)
+    objective = _Objective(copy, copy._data(x, y, loss), loss)
     comparison = _Comparison(objective, step, tolerance)
     gradients = objective.gradients()
     rng = np.random.default_rng(net.seed)
@@ -209,10 +205,10 @@ def gradient_check(
 class _Objective:
     """The loss of a batch in training, penalties included, as a function of the network's parameters."""
 
-    def __init__(self, network: Network, x: Array, y: Any, loss: AnyLoss) -> None:
-        self.network, self.x, self.y, self.loss = network, x, y, loss
+    def __init__(self, network: Network, data: Data, loss: AnyLoss) -> None:
+        self.network, self.data, self.loss = network, data, loss
         self.parameters = network.parameters()
-        self._trainer = network.engine.trainer(x.shape[1:], len(x))
+        self._trainer = network.engine.trainer(data.x.shape[1:], len(data.x))
         self._penalties = list(_penalties(network.layers, ""))
         self.start = self.value()
         if not math.isfinite(self.start):
@@ -223,7 +219,7 @@ class _Objective:
     def value(self) -> float:
         """Return the loss, with the masks of the first pass."""
         self._trainer.training_passes = 0
-        prediction, target = self._trainer.forward(self.x, True), self.y
+        prediction, target = self._trainer.forward(self.data.x, True), self.data.y
         if isinstance(self.loss, Loss):
             prediction = prediction.reshape(len(prediction), -1)
             target = target if target.dtype == np.int64 else target.reshape(len(target), -1)
@@ -236,9 +232,7 @@ class _Objective:
     def gradients(self) -> dict[str, Array]:
         """Return copies of the gradients of `value`."""
         self._trainer.training_passes = 0
-        with self.network.engine.restored():
-            gradients = _backpropagate(self.network, self.x, self.y, self.loss)
-        return {name: np.array(gradient, order="C") for name, gradient in gradients.items()}
+        return loss_gradients(self.network.engine, self.data, self.loss)
 
 
 def _penalties(layers: Iterable[Layer | CustomLayer], path: str) -> Iterator[tuple[str, float, float]]:
@@ -330,7 +324,7 @@ def _probe(x: Any) -> Array:
 
 
 def _probe_outputs(network: Network, x: Array) -> Iterator[tuple[str, Layer | CustomLayer, Array]]:
-    return layer_outputs(network, network._samples(x, "x"), inner=True)
+    return layer_outputs(network.engine, network._samples(x, "x"), inner=True)
 
 
 class GradientNorms:
@@ -361,15 +355,14 @@ class GradientNorms:
     """
 
     def __init__(self, x: Any, y: Any, *, loss: AnyLoss | None = None) -> None:
-        self._x, self._y, self._loss = _probe(x), y, loss
+        self._x, self._y, self._loss = _probe(x), y, None if loss is None else checked_loss(loss)
         self.norms: dict[str, list[float]] = {}
 
     def __call__(self, network: Network, epoch: int, history: History) -> None:
         """Add the norms of this epoch."""
-        loss = self._loss or network._default_loss
-        samples, targets = network._data(self._x, self._y, loss)
+        loss = network.loss if self._loss is None else self._loss
         with network.engine.restored():
-            gradients = _backpropagate(network, samples, targets, loss)
+            gradients = loss_gradients(network.engine, network._data(self._x, self._y, loss), loss)
         for name, gradient in gradients.items():
             self.norms.setdefault(name, []).append(_norm(gradient))
 
@@ -583,31 +576,30 @@ def learning_rate_range_test(
     TypeError, ValueError
         If an argument is unfit.
     """
-    loss = loss or net._default_loss
+    loss = net.loss if loss is None else checked_loss(loss)
     low, high, steps = positive(low, "low"), positive(high, "high"), integer(steps, "steps", 2)
     if high <= low:
         raise ValueError(f"high: expected a learning rate above low = {low}, got {high}")
-    if not isinstance(optimizer, Optimizer | None):
-        raise TypeError(f"optimizer: expected an optimizer, got {optimizer!r}")
-    samples, targets = net._data(x, y, loss)
-    size = min(integer(batch_size, "batch_size", 1), len(samples))
+    settings = Adam() if optimizer is None else checked_optimizer(optimizer)
+    data = net._data(x, y, loss)
+    size = min(integer(batch_size, "batch_size", 1), len(data.x))
     rates = np.geomspace(low, high, steps)
     with net.engine.restored():
-        state = (optimizer or Adam()).create(net.engine.parameters)
-        losses = _until_explosion(_moving_averages(_losses(net, samples, targets, rates, size, loss, state)))
+        state = settings.create(net.engine.parameters)
+        losses = _until_explosion(_moving_averages(_losses(net, data, rates, size, loss, state)))
     rates = rates[: len(losses)]
     return LearningRateTest(tuple(rates.tolist()), tuple(losses), _suggestion(rates, np.array(losses)))
 
 
 def _losses(
-    net: Network, x: Array, y: Any, rates: Array, batch_size: int, loss: AnyLoss, state: _core.Optimizer
+    net: Network, data: Data, rates: Array, batch_size: int, loss: AnyLoss, state: _core.Optimizer
 ) -> list[float]:
     """Train on a batch with each rate, up to the first whose loss is not finite; return the losses."""
-    rounds = -(-len(rates) * batch_size // len(x))
-    orders = [_core.random_permutation(net.seed, net.epochs_trained + 1 + number, len(x)) for number in range(rounds)]
+    rounds = -(-len(rates) * batch_size // len(data.x))
+    orders = [net.engine.order(net.epochs_trained + 1 + number, len(data.x)) for number in range(rounds)]
     order = np.concatenate(orders)[: len(rates) * batch_size]
     losses = np.zeros(len(rates))
-    sums = training.run_epoch(net, x, y, order, batch_size, loss, state, rates, losses=losses)
+    sums = run_batches(net.engine, data, order, batch_size, loss, state, rates, losses=losses)
     done: list[float] = losses[: sums.samples // batch_size].tolist()
     return done
 

@@ -11,7 +11,7 @@ import numpy as np
 from ranvier import _core
 from ranvier.data import as_values
 from ranvier.layers import CustomLayer, Layer, layer_spec
-from ranvier.types import Array
+from ranvier.types import Array, Labels
 
 __all__ = ["Engine"]
 
@@ -28,31 +28,33 @@ class Engine:
     layers : sequence of Layer or CustomLayer
     dtype : {"float32", "float64"}
     seed : int
-        Of the random layers.
+        Of the random layers, and of the order of the samples.
 
     Attributes
     ----------
+    layers : tuple of Layer or CustomLayer
     parameters : _core.Parameters
     predict_few : function
         The latest predictor's, kept at hand because to look it up would take as long as a small product.
+    latest_trainer : _core.Trainer or None
     """
 
     def __init__(self, layers: Sequence[Layer | CustomLayer], dtype: str, seed: int) -> None:
+        self.layers = tuple(layers)
+        self.seed = seed
         self.parameters = _core.Parameters([layer_spec(layer) for layer in layers], dtype)
         self.predict_few: Callable[[Any, Any], Array | None] = _no_predictor
-        self._layers = tuple(layers)
-        self._trainer: _core.Trainer | None = None
+        self.latest_trainer: _core.Trainer | None = None
         self._predictor: _core.Predictor | None = None
-        self._seed = seed
         self._passes = 0
 
     def trainer(self, sample_shape: tuple[int, ...], capacity: int) -> _core.Trainer:
         """Return a trainer for samples of that shape and batches of at least that many."""
-        trainer = self._trainer
+        trainer = self.latest_trainer
         if trainer is None or trainer.input_shape != sample_shape or trainer.capacity < capacity:
-            trainer = _core.Trainer(self.parameters, sample_shape, capacity, self._seed)
+            trainer = _core.Trainer(self.parameters, sample_shape, capacity, self.seed)
             trainer.training_passes = self.training_passes  # no mask comes twice
-            self._trainer = trainer
+            self.latest_trainer = trainer
         return trainer
 
     def predictor(self, sample_shape: tuple[int, ...]) -> _core.Predictor:
@@ -67,18 +69,26 @@ class Engine:
     @property
     def training_passes(self) -> int:
         """The batches trained on so far, which number the masks of the random layers."""
-        return self._passes if self._trainer is None else self._trainer.training_passes
+        return self._passes if self.latest_trainer is None else self.latest_trainer.training_passes
 
     @training_passes.setter
     def training_passes(self, passes: int) -> None:
         self._passes = passes
-        if self._trainer is not None:
-            self._trainer.training_passes = passes
+        if self.latest_trainer is not None:
+            self.latest_trainer.training_passes = passes
+
+    def order(self, epoch: int, n: int) -> Labels:
+        """Return the order of n samples for the epoch of that number: a function of it and the seed alone."""
+        return _core.random_permutation(self.seed, epoch, n)
 
     def values(self) -> Iterator[tuple[str, Array]]:
         """Yield the name of each parameter and of each running statistic, and a view of it."""
         for name in [*self.parameters.names, *self.parameters.statistics]:
             yield name, self.parameters.value(name)
+
+    def parts(self, flat: Array) -> dict[str, Array]:
+        """Return views of the parts of an array like ``parameters.flat_values`` that belong to each parameter."""
+        return {name: self.parameters.part(name, flat) for name in self.parameters.names}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Set all parameters and running statistics, or nothing if something is wrong with the arrays.
@@ -101,9 +111,12 @@ class Engine:
         for name, value in own.items():
             value[...] = arrays[name]
 
-    def copy(self) -> Engine:
-        """Return an engine with copies of the parameters and running statistics, and the random layers' position."""
-        engine = Engine(self._layers, self.parameters.flat_values.dtype.name, self._seed)
+    def copy(self, layers: Sequence[Layer | CustomLayer] | None = None) -> Engine:
+        """Return an engine with copies of the parameters and running statistics, and the random layers' position.
+
+        The layers, which may be copies, must have the same parameters.
+        """
+        engine = Engine(self.layers if layers is None else layers, self.parameters.flat_values.dtype.name, self.seed)
         for (_, to), (_, value) in zip(engine.values(), self.values(), strict=True):
             to[...] = value
         engine.training_passes = self.training_passes

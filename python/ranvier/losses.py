@@ -27,6 +27,7 @@ __all__ = [
     "MSELoss",
     "QuadraticLoss",
     "SumSquaredResidualsLoss",
+    "checked_loss",
 ]
 
 
@@ -39,6 +40,22 @@ class CustomLoss(Protocol):
 
     def gradient(self, prediction: Array, target: Any) -> Array:
         """Return its gradient to the predictions."""
+
+
+def checked_loss(loss: Any) -> Loss | CustomLoss:
+    """Return the loss.
+
+    Raises
+    ------
+    TypeError
+        If it is none, or a class of losses.
+    """
+    if isinstance(loss, type):
+        raise TypeError(f"loss: expected an instance, {loss.__name__}(), got the class {loss.__name__}")
+    if not callable(loss) or not hasattr(loss, "gradient"):
+        raise TypeError(f"loss: expected a loss, got {loss!r}")
+    checked: Loss | CustomLoss = loss
+    return checked
 
 
 @dataclass(repr=False, eq=False)

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from ranvier import _core, training
-from ranvier.checks import integer, nonnegative
-from ranvier.data import as_samples, as_targets, as_weights, held_out, require_apart
+from ranvier import training
+from ranvier.checks import boolean, integer
+from ranvier.data import Data, as_data, as_samples, held_out, require_apart
 from ranvier.engine import Engine
 from ranvier.history import Evaluation, History
 from ranvier.layers import Conv2d, CustomLayer, Layer, Linear, Sigmoid, checked_initializer, require_layers
-from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss
+from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss, checked_loss
 from ranvier.notes import LectureNotes
-from ranvier.optimizers import Adam, Optimizer
-from ranvier.summary import summary_text
+from ranvier.optimizers import Adam, Optimizer, checked_optimizer
 from ranvier.tracing import layer_outputs
-from ranvier.types import Array, Labels, Weights
+from ranvier.training import Training
+from ranvier.types import Array, Labels
 
-if TYPE_CHECKING:
-    from ranvier.callbacks import Callback
+if TYPE_CHECKING:  # loaded where they are used, so that `import ranvier` stays quick
+    from ranvier.callbacks import AnyCallback
+    from ranvier.checkpoint import Contents
     from ranvier.initializers import Initializer
     from ranvier.predictor import Predictor
     from ranvier.profiling import Profile
 
-__all__ = ["Network"]
+__all__ = ["Network", "load"]
 
 
 def _checked_sizes(sizes: Sequence[Any]) -> list[int]:
@@ -63,8 +65,8 @@ class Network(LectureNotes):
     layers : tuple of layers
     init : Initializer or None
     sizes : list of int or None
-    history : History or None
-        Of the last `fit`, also if it was interrupted.
+    metadata : dict of str to str
+        Of the file that the network came from.
     input_shape : tuple of int or None
         The shape of the samples seen last.
 
@@ -102,13 +104,10 @@ class Network(LectureNotes):
                 items += [Linear(inputs, outputs), Sigmoid()]
         self.layers = require_layers(items, "layers")
         self.seed = int(np.random.SeedSequence().entropy % 2**63) if seed is None else int(seed)  # type: ignore[operator]
-        self.history: History | None = None
         self.input_shape: tuple[int, ...] | None = None if self.sizes is None else (self.sizes[0],)
         self.metadata: dict[str, str] = {}
-        self.epochs_trained = 0
         self.engine = Engine(self.layers, self.dtype.name, self.seed)
-        self._optimizer: tuple[Optimizer, _core.Optimizer] | None = None
-        self._learning_rate_factor = 1.0
+        self._training = Training(self.engine)
         self._initialise()
 
     def __repr__(self) -> str:
@@ -256,7 +255,7 @@ class Network(LectureNotes):
         wanted = set(range(count) if layers is None else (integer(position, "layers", 0) for position in layers))
         if unknown := sorted(position for position in wanted if position >= count):
             raise ValueError(f"layers: expected positions from 0 to {count - 1}, got {unknown[0]}")
-        outputs = enumerate(layer_outputs(self, self._samples(x, "x"), inner=False))
+        outputs = enumerate(layer_outputs(self.engine, self._samples(x, "x"), inner=False))
         return {
             position: output
             for position, (_, _, output) in itertools.islice(outputs, max(wanted, default=-1) + 1)
@@ -268,31 +267,16 @@ class Network(LectureNotes):
         self.engine.output_shape(samples.shape[1:])  # a misfit is told before anything happens
         return samples
 
-    def _data(self, x: Any, y: Any, loss: Loss | CustomLoss, of: str = "") -> tuple[Array, Any]:
-        names = (f"{of} x", f"{of} y") if of else ("x", "y")
-        if not callable(loss) or not hasattr(loss, "gradient"):
-            raise TypeError(f"loss: expected a loss, got {loss!r}")
-        samples = self._samples(x, names[0])
-        if len(samples) == 0:
-            raise ValueError(f"{names[0]}: expected at least one sample, got none")
-        outputs = int(np.prod(self.engine.output_shape(samples.shape[1:])))
-        targets = as_targets(y, len(samples), self.dtype, loss, outputs, names[1])
-        if isinstance(loss, Loss):
-            self._check_targets(samples, targets, loss, names[1])
-        return samples, targets
+    def _data(self, x: Any, y: Any, loss: Loss | CustomLoss, of: str = "", sample_weight: Any = None) -> Data:
+        return as_data(x, y, sample_weight, loss, self.dtype, self.engine.output_shape, of)
 
-    def _check_targets(self, samples: Array, targets: Any, loss: Loss, name: str) -> None:
-        shape = self.engine.output_shape(samples.shape[1:])
-        if targets.dtype != np.int64 and targets.shape[1:] != shape:
-            raise ValueError(f"{name}: expected targets of shape {shape} or integer labels, got {targets.shape[1:]}")
-        _core.check_targets(loss.spec(), targets, shape, name)
+    @property
+    def loss(self) -> Loss | CustomLoss:
+        """The loss that `fit` or `train_step` used last.
 
-    def _weights(self, sample_weight: Any, n: int, loss: Loss | CustomLoss) -> Weights | None:
-        if sample_weight is None:
-            return None
-        if not isinstance(loss, Loss):
-            raise TypeError(f"sample_weight: expected a loss of the library with it, got {loss!r}")
-        return as_weights(sample_weight, n)
+        At first `CrossEntropyLoss`, or the notes' `QuadraticLoss` for a network of sizes.
+        """
+        return self._training.loss or self._default_loss
 
     @property
     def _default_loss(self) -> Loss:
@@ -318,14 +302,15 @@ class Network(LectureNotes):
         y : array_like, optional
             Integer labels or rows of targets.
         loss : optional
-            `QuadraticLoss` for a network of sizes, `CrossEntropyLoss` for one of layers, unless given.
+            The network's `loss`, that of the last `fit`, unless given.
         sample_weight : array_like, shape (n,), optional
             As in `fit`.
 
         Returns
         -------
         Evaluation or int
-            ``Evaluation(loss, accuracy)`` for x and y; the count of hits if a network of sizes was given test data.
+            ``Evaluation(loss, accuracy)`` for x and y, whose accuracy is None if the targets are numbers and not
+            classes; the count of hits if a network of sizes was given test data.
         """
         if y is None:
             if self.sizes is not None:
@@ -335,45 +320,209 @@ class Network(LectureNotes):
             if not isinstance(x, tuple) or len(x) != 2:
                 raise TypeError("y: expected targets, or x as a pair (x, y)")
             x, y = x
-        loss = loss or self._default_loss
-        samples, targets = self._data(x, y, loss)
-        weights = self._weights(sample_weight, len(samples), loss)
-        self.input_shape = samples.shape[1:]
-        return training.evaluate(self, samples, targets, loss, weights)
+        loss = self.loss if loss is None else checked_loss(loss)
+        data = self._data(x, y, loss, sample_weight=sample_weight)
+        self.input_shape = data.x.shape[1:]
+        return training.evaluate(self.engine, data, loss)
 
-    def gradients(
+    def loss_gradients(
         self, x: Any, y: Any, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
     ) -> dict[str, Array]:
-        """Return the gradients of a batch's loss, by parameter name, as views that the next call overwrites.
+        """Return the gradients of a batch's loss in training mode, by parameter name.
+
+        The network stays as it is, `gradients` and running statistics included; but random layers draw masks.
 
         Parameters
         ----------
-        x, y, loss, sample_weight
+        x, y, sample_weight
             As in `fit`. The penalties of layers count, too.
+        loss : optional
+            The network's `loss` unless given.
         """
-        loss = loss or self._default_loss
-        samples, targets = self._data(x, y, loss)
-        weights = self._weights(sample_weight, len(samples), loss)
-        self.input_shape = samples.shape[1:]
-        return training.gradients(self, samples, targets, loss, weights)
+        loss = self.loss if loss is None else checked_loss(loss)
+        data = self._data(x, y, loss, sample_weight=sample_weight)
+        self.input_shape = data.x.shape[1:]
+        return training.loss_gradients(self.engine, data, loss)
 
-    # --- training -------------------------------------------------------------------------------------------
+    # --- training, step by step -----------------------------------------------------------------------------
+
+    def forward(self, x: Any) -> Array:
+        """Return the outputs in training mode, and keep what `backward` needs.
+
+        Random layers draw a fresh mask, batch normalization takes the batch's statistics, and running statistics move
+        as in `fit` (unless an output is infinite or NaN).
+
+        Parameters
+        ----------
+        x : array_like, shape (n, ...)
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray, shape (n, ...)
+        """
+        samples = self._samples(x, "x")
+        if len(samples) == 0:
+            raise ValueError("x: expected at least one sample, got none")
+        self.input_shape = samples.shape[1:]
+        return self._training.forward(samples)
+
+    @overload
+    def backward(self, grad_output: Any, *, input_gradient: Literal[False] = False) -> None: ...
+    @overload
+    def backward(self, grad_output: Any, *, input_gradient: Literal[True]) -> Array: ...
+    def backward(self, grad_output: Any, *, input_gradient: bool = False) -> Array | None:
+        """Go back from the last `forward`: add to the `gradients`, up to the next `step`.
+
+        Parameters
+        ----------
+        grad_output : array_like, shape (n, ...)
+            The gradient of whatever is to become small to the outputs, of their shape. A loss gives it as
+            ``loss.gradient(output, target)``.
+        input_gradient : bool
+            Whether to return the gradient to x, too.
+
+        Returns
+        -------
+        ndarray, shape (n, ...), or None
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward pass.
+        ValueError
+            If the shape is not that of the last forward pass's outputs, or something has trained since then.
+        """
+        array = np.asarray(grad_output)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"grad_output: expected an array of real numbers, got dtype {array.dtype}")
+        grad = np.ascontiguousarray(array, dtype=self.dtype)
+        return self._training.backward(grad, boolean(input_gradient, "input_gradient"))
+
+    def gradients(self) -> dict[str, Array]:
+        """Return writeable views of the gradients that `backward` has added up, by parameter name.
+
+        `step` and `zero_grad` make them zero. Penalties of layers and the clipping come with the step. Ask for them
+        anew after a step before you write to them.
+        """
+        return self._training.gradients()
+
+    def zero_grad(self) -> None:
+        """Make the `gradients` zero."""
+        self._training.zero_gradients()
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Update the parameters from the `gradients`: add penalties, clip, update, and make the gradients zero.
+
+        Parameters
+        ----------
+        optimizer : Optimizer
+            One that is equal to the last, or differs only in a learning rate that is a number, goes on with its state.
+
+        Raises
+        ------
+        RuntimeError
+            If there are no gradients since the last step.
+        FloatingPointError
+            If a gradient is infinite or NaN. Nothing has changed then.
+        """
+        self._training.step(optimizer)
+
+    def train_step(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        loss: Loss | CustomLoss | None = None,
+        optimizer: Optimizer | None = None,
+        sample_weight: Any = None,
+    ) -> float:
+        """Train on one batch: forward, loss, backward and update in one call.
+
+        Parameters
+        ----------
+        x, y, loss, optimizer, sample_weight
+            As in `fit`, of which this is what happens to each batch, to the bit. It is quickest if the arrays are
+            C-contiguous and of the network's dtype (labels of int64), and loss and optimizer the same objects each
+            time.
+
+        Returns
+        -------
+        float
+            The batch's mean loss, from before the update.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss or a gradient is infinite or NaN; it says where that began. Nothing has changed then.
+        RuntimeError
+            If `backward` has added gradients that no `step` has used.
+        """
+        value = self._training.ready_step(x, y, loss, optimizer, sample_weight)
+        if value is not None:
+            return value
+        given = loss, optimizer
+        self.engine.parameters.require_no_pass()
+        loss = self._default_loss if loss is None else checked_loss(loss)
+        settings = Adam() if optimizer is None else checked_optimizer(optimizer)
+        data = self._data(x, y, loss, sample_weight=sample_weight)
+        self.input_shape = data.x.shape[1:]
+        return self._training.train_step(data, loss, settings, given)
+
+    def training_state_dict(self) -> dict[str, Any]:
+        """Return what training needs to go on beside the `state_dict`.
+
+        Returns
+        -------
+        dict
+            ``"optimizer"``, its settings, or None; ``"updates"``, how many it has made; for each parameter what the
+            optimizer keeps of it, as ``"first_moment.0.weight"``; ``"learning_rate_factor"``; ``"epochs"``, which
+            number the orders of the samples, and ``"training_passes"``, which number the masks of random layers.
+        """
+        return self._training.state_dict()
+
+    def load_training_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with what `training_state_dict` returned, of this network or of one like it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If something is missing, unknown or of another shape. Nothing is changed then.
+        """
+        self._training.load_state_dict(state)
+
+    @property
+    def history(self) -> History | None:
+        """What each epoch of `fit` came to, through all its calls, also interrupted ones; None before the first."""
+        return self._training.history
+
+    @property
+    def epochs_trained(self) -> int:
+        """The epochs that `fit` has begun."""
+        return self._training.epochs
+
+    @epochs_trained.setter
+    def epochs_trained(self, epochs: int) -> None:
+        self._training.epochs = integer(epochs, "epochs_trained", 0)
 
     @property
     def learning_rate_factor(self) -> float:
-        """The number that multiplies the optimizer's learning rate, from the next epoch on.
+        """The number, from 0, that multiplies the optimizer's learning rate.
 
-        A callback may set it, from 0. It belongs to the optimizer's state: `fit` with another optimizer sets it to 1.
+        A callback may set it. It belongs to the optimizer's state: another optimizer, or another learning rate, begins
+        with 1.
         """
-        return self._learning_rate_factor
+        return self._training.factor
 
     @learning_rate_factor.setter
     def learning_rate_factor(self, factor: float) -> None:
-        self._learning_rate_factor = nonnegative(factor, "learning_rate_factor")
+        self._training.factor = factor
 
     def shuffled(self, n: int) -> Labels:
         """Return the order of n samples for the present epoch: a function of seed and epoch alone."""
-        return _core.random_permutation(self.seed, self.epochs_trained, n)
+        return self.engine.order(self.epochs_trained, n)
+
+    # --- training -------------------------------------------------------------------------------------------
 
     def fit(
         self,
@@ -387,7 +536,7 @@ class Network(LectureNotes):
         optimizer: Optimizer | None = None,
         validation_data: tuple[Any, Any] | None = None,
         validation_split: float | None = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[AnyCallback] = (),
         shuffle: bool = True,
         on_nonfinite: str = "raise",
         progress: bool = True,
@@ -412,16 +561,16 @@ class Network(LectureNotes):
             its samples. A batch of weights 0 has no gradient. Only with a loss of the library; accuracy counts each
             sample once.
         optimizer : optional
-            ``Adam()`` unless given. A further call with an equal optimizer goes on with its state, which includes
-            the position in a schedule of learning rates.
+            ``Adam()`` unless given. A further call with an equal optimizer, or one that differs only in a learning rate
+            that is a number, goes on with its state, which includes the position in a schedule of learning rates.
         validation_data : pair (x, y), optional
             Evaluated after each epoch.
         validation_split : float, optional
             In place of validation_data: the fraction of the samples to evaluate, and not to train on. They are the
             last ones as given, as in Keras, so shuffle data that are in an order.
-        callbacks : iterable of functions
-            Each is called as ``callback(network, epoch, history)`` after each epoch, counted from 1; training ends
-            when one returns True. ``ranvier.callbacks`` has some.
+        callbacks : iterable of Callback or functions
+            A function is called as ``callback(network, epoch, history)`` after each epoch of this call, counted from 1;
+            training ends when one returns True. A `ranvier.callbacks.Callback` hears of more, such as each batch.
         shuffle : bool
             Whether each epoch takes the samples in a new random order.
         on_nonfinite : {"raise", "warn", "ignore"}
@@ -434,7 +583,7 @@ class Network(LectureNotes):
         Returns
         -------
         History
-            Also kept as ``network.history``.
+            The network's `history`, of all its epochs so far.
 
         Raises
         ------
@@ -445,73 +594,59 @@ class Network(LectureNotes):
         KeyboardInterrupt
             On Ctrl-C, after a whole batch; what was trained stays.
         RuntimeError
-            If a layer or loss of this network calls it in the middle of a pass.
+            If a layer or loss of this network calls it in the middle of a pass; or if `backward` has added gradients
+            that no `step` has used.
         """
-        self.engine.parameters.require_no_pass()
-        loss = loss or self._default_loss
-        epochs = integer(epochs, "epochs", 0)
-        from ranvier.callbacks import StatefulCallback  # here, like the profile: not every program trains
+        from ranvier import fitting  # here, like the profile: not every program trains so
+        from ranvier.callbacks import checked_callbacks
 
-        callbacks = list(callbacks)
-        if wrong := [callback for callback in callbacks if not callable(callback)]:
-            raise TypeError(f"callbacks: expected functions, got {wrong[0]!r}")
-        samples, targets = self._data(x, y, loss)
-        weights = self._weights(sample_weight, len(samples), loss)
-        validation = self._validation(validation_data, loss)
-        if validation_split is not None:
-            if validation is not None:
-                raise ValueError("validation_split: expected None with validation_data, got both")
-            end = len(samples) - held_out(validation_split, len(samples))
-            validation = samples[end:], targets[end:]
-            samples, targets = samples[:end], targets[:end]
-            weights = None if weights is None else weights[:end]
-        batch_size = _checked_batch_size(batch_size, len(samples))
+        self.engine.parameters.require_no_pass()
+        self._training.require_no_gradients()
+        loss = self._default_loss if loss is None else checked_loss(loss)
+        settings = Adam() if optimizer is None else checked_optimizer(optimizer)
+        data, validation = self._split(x, y, loss, sample_weight, validation_data, validation_split)
         if on_nonfinite not in ("raise", "warn", "ignore"):
             raise ValueError(f"on_nonfinite: expected 'raise', 'warn' or 'ignore', got {on_nonfinite!r}")
-        stateful = [callback for callback in callbacks if isinstance(callback, StatefulCallback)]
-        for callback in stateful:
-            callback.start(self, validation is not None)
-        settings = optimizer or Adam()
-        state = self._optimizer_state(settings)
-        self.input_shape = samples.shape[1:]
-        history = self.history = History()
-        training.train(
-            self,
-            samples,
-            targets,
-            weights,
-            epochs=epochs,
-            batch_size=batch_size,
-            loss=loss,
-            settings=settings,
-            optimizer=state,
+        plan = fitting.Plan(
+            data=data,
             validation=validation,
-            callbacks=callbacks,
-            shuffle=shuffle,
+            loss=loss,
+            optimizer=settings,
+            epochs=integer(epochs, "epochs", 0),
+            batch_size=_checked_batch_size(batch_size, len(data.x)),
+            callbacks=checked_callbacks(callbacks),
+            shuffle=boolean(shuffle, "shuffle"),
             on_nonfinite=on_nonfinite,
-            progress=progress,
-            history=history,
+            progress=boolean(progress, "progress"),
         )
-        self.history = history  # a callback may have trained the network in between
-        for callback in stateful:
-            callback.finish(self)
+        for callback in plan.callbacks:
+            callback.on_train_begin(self, plan.quantities())
+        training.warn_of_twice(self.engine, loss)
+        self.input_shape = data.x.shape[1:]
+        self._training.loss = loss
+        history = fitting.fit(self, self._training, plan)
+        for callback in plan.callbacks:
+            callback.on_train_end(self)
         return history
 
-    def _validation(self, data: Any, loss: Loss | CustomLoss) -> tuple[Array, Any] | None:
+    def _split(
+        self, x: Any, y: Any, loss: Loss | CustomLoss, sample_weight: Any, validation_data: Any, fraction: float | None
+    ) -> tuple[Data, Data | None]:
+        """Return what to train on, and what to validate with."""
+        data = self._data(x, y, loss, sample_weight=sample_weight)
+        if fraction is None:
+            return data, self._validation(validation_data, loss)
+        if validation_data is not None:
+            raise ValueError("validation_split: expected None with validation_data, got both")
+        return data.split(held_out(fraction, len(data.x)))
+
+    def _validation(self, data: Any, loss: Loss | CustomLoss) -> Data | None:
         if data is None:
             return None
         if not isinstance(data, tuple | list) or len(data) != 2:
             raise TypeError("validation_data: expected a pair (x, y)")
         x, y = data
         return self._data(x, y, loss, "validation_data")
-
-    def _optimizer_state(self, optimizer: Optimizer) -> _core.Optimizer:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer: expected an optimizer, got {optimizer!r}")
-        if self._optimizer is None or self._optimizer[0] != optimizer:
-            self._optimizer = optimizer, optimizer.create(self.engine.parameters)
-            self.learning_rate_factor = 1.0
-        return self._optimizer[1]
 
     def profile(
         self,
@@ -531,7 +666,7 @@ class Network(LectureNotes):
         Parameters
         ----------
         x, y, batch_size, loss, optimizer
-            As in `fit`. The parameters, the random state and the optimizer's state stay as they are.
+            As in `fit`, but the loss must be one of the library. The parameters, the random state and the optimizer's state stay as they are.
         seconds : float
             How long to train for the measurement, at least.
 
@@ -542,10 +677,14 @@ class Network(LectureNotes):
         """
         from ranvier import profiling
 
-        loss = loss or self._default_loss
-        samples, targets = self._data(x, y, loss)
-        batch_size = _checked_batch_size(batch_size, len(samples))
-        return profiling.profile(self, samples, targets, batch_size, loss, optimizer or Adam(), seconds)
+        if loss is None:
+            loss = self.loss if isinstance(self.loss, Loss) else self._default_loss
+        if not isinstance(checked_loss(loss), Loss):
+            raise TypeError(f"loss: expected a loss of the library, got {loss!r}")
+        settings = Adam() if optimizer is None else checked_optimizer(optimizer)
+        data = self._data(x, y, loss)
+        size = _checked_batch_size(batch_size, len(data.x))
+        return profiling.profile(self.engine, data.x, data.y, size, loss, settings, seconds)
 
     # --- description and files ------------------------------------------------------------------------------
 
@@ -561,7 +700,11 @@ class Network(LectureNotes):
         input_shape : tuple of int, optional
             Of one sample; the one seen last unless given.
         """
-        print(summary_text(self, input_shape if input_shape is not None else self.input_shape))
+        from ranvier.summary import summary_text
+
+        shape = self.input_shape if input_shape is None else input_shape
+        shapes = None if shape is None else self.shapes(shape)
+        print(summary_text(self.layers, self.parameters(), self.dtype.name, shapes))
 
     def save(
         self,
@@ -579,9 +722,8 @@ class Network(LectureNotes):
         metadata : mapping of str to str, optional
             More entries for the file; `load` gives them back as ``network.metadata``.
         training_state : bool
-            Whether to add what `fit` needs to go on as if it had never stopped: the optimizer's state, with its
-            `learning_rate_factor`, and the position of the random layers. Then `load`, and `fit` with an equal
-            optimizer, give the very bits of an uninterrupted training.
+            Whether to add what `fit` needs to go on as if it had never stopped: the `training_state_dict` and the
+            `history`. Then `load`, and `fit` with an equal optimizer, give the very bits of an uninterrupted training.
 
         Raises
         ------
@@ -590,4 +732,112 @@ class Network(LectureNotes):
         """
         from ranvier import checkpoint
 
-        checkpoint.save(self, path, metadata, training_state)
+        checkpoint.write(path, self._contents(training_state), metadata)
+
+    def _contents(self, training_state: bool) -> Contents:
+        from ranvier.checkpoint import Contents
+
+        history = self.history
+        return Contents(
+            layers=self.layers,
+            sizes=self.sizes,
+            dtype=self.dtype.name,
+            seed=self.seed,
+            init=self.init,
+            input_shape=self.input_shape,
+            epochs=self.epochs_trained,
+            values=dict(self.engine.values()),
+            training=self.training_state_dict() if training_state else None,
+            history=dataclasses.asdict(history) if training_state and history is not None else None,
+        )
+
+    # --- copies ---------------------------------------------------------------------------------------------
+
+    def copy(self) -> Network:
+        """Return a network of its own with the same parameters and training state.
+
+        Layers, loss and optimizer are shared: those of the library never change. ``copy.deepcopy`` copies these, too,
+        if they are of your own. Gradients that no `step` has used are not copied.
+        """
+        return self._copied(self.layers, dict(self.__dict__))
+
+    def _copied(self, layers: tuple[Layer | CustomLayer, ...], attributes: dict[str, Any]) -> Network:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(attributes)
+        twin.layers = layers
+        twin.engine = self.engine.copy(layers)
+        twin._training = self._training.copy(twin.engine)
+        return twin
+
+    def __copy__(self) -> Network:
+        """Return what `copy` does."""
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        """Return a copy that shares nothing."""
+        shared = ("engine", "_training", "layers", "dtype")  # a copy of a dtype would not be recognised
+        others = {name: value for name, value in self.__dict__.items() if name not in shared}
+        layers = copy.deepcopy(self.layers, memo)
+        twin = self._copied(layers, copy.deepcopy(others, memo) | {"dtype": self.dtype})
+        loss: Any = copy.deepcopy(self._training.loss, memo)
+        twin._training.loss = loss
+        memo[id(self)] = twin
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickle keeps: the contents of a file, and attributes of your own."""
+        from ranvier import checkpoint
+
+        with_training = self._training.state is not None or self.history is not None
+        own = {name: value for name, value in self.__dict__.items() if name not in _IN_FILE}
+        return own | {"file": checkpoint.to_bytes(self._contents(with_training), self.metadata)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what `__getstate__` returned."""
+        from ranvier import checkpoint
+
+        own = dict(state)
+        self._take(checkpoint.from_bytes(own.pop("file")))
+        self.__dict__.update(own)
+
+    def _take(self, contents: Contents) -> None:
+        """Become the network of a file."""
+        Network.__init__(
+            self,
+            contents.sizes or contents.layers,
+            seed=contents.seed,
+            dtype=contents.dtype,
+            init=contents.init,
+        )
+        self.load_state_dict(contents.values)
+        self._training.epochs = contents.epochs
+        if contents.training is not None:
+            self.load_training_state_dict(contents.training)
+        if contents.history is not None:
+            self._training.history = History(**contents.history)
+        self.input_shape = contents.input_shape
+        self.metadata = contents.metadata
+
+
+# What a file has of a network.
+_IN_FILE = {"layers", "sizes", "dtype", "seed", "init", "input_shape", "metadata", "engine", "_training"}
+
+
+def load(path: str | os.PathLike[str]) -> Network:
+    """Read a network that `Network.save` wrote; or the weights that `Predictor.save` did, as a network to train on.
+
+    A predictor's file has neither seed nor sizes: the network is then one of layers, with a random seed.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError
+        If there is no such file.
+    ValueError
+        If it is truncated, of another format, or not of a ranvier network.
+    """
+    from ranvier import checkpoint
+
+    network = object.__new__(Network)
+    with checkpoint.opened(path) as contents:
+        network._take(contents)
+    return network

@@ -7,19 +7,17 @@ columns of shape (n, 1) or rows of arrays.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ranvier.checks import integer, real
 from ranvier.data import as_values, pairs_to_arrays
+from ranvier.history import History
 from ranvier.losses import QuadraticLoss
 from ranvier.optimizers import SGD
+from ranvier.training import count_hits
 from ranvier.types import Array
-
-if TYPE_CHECKING:
-    from ranvier.history import History
-    from ranvier.network import Network
 
 __all__ = ["LectureNotes"]
 
@@ -29,14 +27,13 @@ class LectureNotes:
 
     sizes: list[int] | None
 
-    def _own(self: Any) -> Network:
+    def _own(self: Any) -> Any:
         if self.sizes is None:
             raise AttributeError(
                 "this method belongs to networks made from sizes, like Network([784, 30, 10]); "
                 "a network made from layers has fit, predict and evaluate"
             )
-        network: Network = self
-        return network
+        return self
 
     @property
     def num_layers(self) -> int:
@@ -79,12 +76,14 @@ class LectureNotes:
         network = self._own()
         array = np.asarray(a)
         inputs = (network.sizes or [0])[0]
+        output: Array
         if array.shape == (inputs, 1):
-            return network.predict(array.reshape(1, inputs)).reshape(-1, 1)
-        if array.shape == (inputs,):
-            vector: Array = network.predict(array[None])[0]
-            return vector
-        return network.predict(array)
+            output = network.predict(array.reshape(1, inputs)).reshape(-1, 1)
+        elif array.shape == (inputs,):
+            output = network.predict(array[None])[0]
+        else:
+            output = network.predict(array)
+        return output
 
     def SGD(
         self,
@@ -116,11 +115,11 @@ class LectureNotes:
             else network._data(*pairs_to_arrays(test_data, "test_data"), QuadraticLoss(), "test_data")
         )
 
-        def report(network: Network, epoch: int, history: History) -> None:
+        def report(network: Any, epoch: int, history: History) -> None:
             if test is None:
                 print(f"Epoch {epoch - 1} complete")
             else:
-                print(f"Epoch {epoch - 1}: {network.evaluate(test)} / {len(test[0])}")
+                print(f"Epoch {epoch - 1}: {network.evaluate((test.x, test.y))} / {len(test.x)}")
 
         network.fit(
             x,
@@ -137,8 +136,7 @@ class LectureNotes:
         """Take one step of gradient descent on a mini-batch: a list of (x, y) pairs or a pair of arrays."""
         network = self._own()
         x, y = pairs_to_arrays(mini_batch, "mini_batch")
-        network.gradients(x, y, loss=QuadraticLoss())
-        SGD(eta).create(network.engine.parameters).step()
+        network.train_step(x, y, loss=QuadraticLoss(), optimizer=SGD(real(eta, "eta")))
 
     def backprop(self, x: Any, y: Any) -> tuple[list[Array], list[Array]]:
         """Return the gradient of the cost of one sample.
@@ -157,9 +155,9 @@ class LectureNotes:
         network = self._own()
         target = np.asarray(y)
         target = target.reshape(1) if target.ndim == 0 else target.reshape(1, -1)
-        gradients = network.gradients(np.asarray(x).reshape(1, -1), target, loss=QuadraticLoss())
-        nabla_b = [np.array(grad)[:, None] for name, grad in gradients.items() if name.endswith("bias")]
-        nabla_w = [np.array(grad) for name, grad in gradients.items() if name.endswith("weight")]
+        gradients = network.loss_gradients(np.asarray(x).reshape(1, -1), target, loss=QuadraticLoss())
+        nabla_b = [grad[:, None] for name, grad in gradients.items() if name.endswith("bias")]
+        nabla_w = [grad for name, grad in gradients.items() if name.endswith("weight")]
         return nabla_b, nabla_w
 
     def cost_derivative(self, output_activations: Any, y: Any) -> Array:
@@ -169,9 +167,8 @@ class LectureNotes:
 
     def _count_hits(self, data: Any) -> int:
         network = self._own()
-        x, y = network._data(*pairs_to_arrays(data, "test_data"), QuadraticLoss(), "test_data")
-        accuracy: float = network.evaluate(x, y, loss=QuadraticLoss()).accuracy
-        return round(accuracy * len(x))
+        x, y, _ = network._data(*pairs_to_arrays(data, "test_data"), QuadraticLoss(), "test_data")
+        return count_hits(network.predict(x), y)
 
 
 def _copy_into(views: list[Array], values: Sequence[Any], name: str) -> None:

@@ -22,7 +22,22 @@ from ranvier.types import Array
 if TYPE_CHECKING:
     from ranvier.schedules import Schedule
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "checked_optimizer"]
+
+
+def checked_optimizer(optimizer: Any) -> Optimizer:
+    """Return the optimizer.
+
+    Raises
+    ------
+    TypeError
+        If it is none, or a class of optimizers.
+    """
+    if isinstance(optimizer, type):
+        raise TypeError(f"optimizer: expected an instance, as {optimizer.__name__}(...), got the class")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: expected an optimizer, got {optimizer!r}")
+    return optimizer
 
 
 @dataclass(repr=False, eq=False)
@@ -40,14 +55,16 @@ class Optimizer(Settings):
         fields["learning_rate"] = float(self.learning_rates(0, 1, 1)[0])
         return fields
 
-    def learning_rates(self, first_update: int, updates: int, updates_per_epoch: int) -> Array:
+    def learning_rates(self, first_update: int, updates: int, updates_per_epoch: int | None) -> Array:
         """Return the learning rates of updates in succession.
 
         Parameters
         ----------
         first_update : int
             The number of updates done before.
-        updates, updates_per_epoch : int
+        updates : int
+        updates_per_epoch : int or None
+            None if nobody knows; a schedule may say it itself.
 
         Returns
         -------
@@ -56,6 +73,13 @@ class Optimizer(Settings):
         if isinstance(self.learning_rate, float):
             return np.full(updates, self.learning_rate)
         return self.learning_rate.rates(first_update, updates, updates_per_epoch)
+
+    def differs_in_rate(self, other: Optimizer) -> bool:
+        """Return whether other differs in nothing but the learning rate, which is a number in both."""
+        rates = self.learning_rate, other.learning_rate
+        if type(self) is not type(other) or not all(isinstance(rate, float) for rate in rates):
+            return False
+        return rates[0] != rates[1] and self.config() | {"learning_rate": 0} == other.config() | {"learning_rate": 0}
 
     def create(self, parameters: _core.Parameters) -> _core.Optimizer:
         """Make the state for these parameters."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ranvier import _core
+from ranvier.engine import Engine
 from ranvier.losses import Loss
 from ranvier.optimizers import Optimizer
 from ranvier.types import Array
-
-if TYPE_CHECKING:
-    from ranvier.network import Network
 
 __all__ = ["LayerTime", "Profile", "profile"]
 
@@ -102,13 +100,13 @@ class Profile:
 
 
 def profile(
-    network: Network, x: Array, y: Any, batch_size: int, loss: Loss, optimizer: Optimizer, seconds: float
+    original: Engine, x: Array, y: Any, batch_size: int, loss: Loss, optimizer: Optimizer, seconds: float
 ) -> Profile:
     """Train a copy for some time, on whole epochs of at most 64 batches."""
-    engine = network.engine.copy()
+    engine = original.copy()
     trainer = engine.trainer(x.shape[1:], batch_size)
     state = optimizer.create(engine.parameters)
-    order = network.shuffled(len(x))[: 64 * batch_size]
+    order = engine.order(0, len(x))[: 64 * batch_size]
     trainer.profile(x, y, order, batch_size, loss.spec(), state, 0.0)  # to warm up
     rows, gather, loss_seconds, update, samples, spent = trainer.profile(
         x, y, order, batch_size, loss.spec(), state, seconds
@@ -124,6 +122,6 @@ def profile(
         loss=loss_seconds / samples,
         update=update / samples,
         total=spent / samples,
-        peak=_core.peak_flops(network.dtype.name),
+        peak=_core.peak_flops(engine.parameters.flat_values.dtype.name),
         samples=samples,
     )

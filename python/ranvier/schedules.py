@@ -1,7 +1,8 @@
 """Learning-rate schedules: what an optimizer takes for ``learning_rate`` in place of a number.
 
-Time is measured in epochs. It follows from the number of updates that the optimizer has done, so that a training
-that goes on, after a further `fit` or from a file, goes on with its rates.
+Time is measured in epochs. It follows from the number of updates that the optimizer has done, whoever made them, so
+that a training that goes on, after a further `fit` or from a file, goes on with its rates. `fit` knows how many updates
+an epoch has. For a loop of your own ``updates_per_epoch`` says it; if it is 1, time is measured in updates.
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ class Schedule(Settings):
 
     A schedule of your own is a frozen dataclass that derives from this class and has ``at``; a network that is
     trained with one cannot be saved with its training state.
+
+    Attributes
+    ----------
+    updates_per_epoch : int or None
+        None leaves it to `ranvier.Network.fit`. A field of each schedule of the library.
     """
+
+    updates_per_epoch: int | None = None
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
         """Return the learning rate of some updates.
@@ -47,20 +55,37 @@ class Schedule(Settings):
         """
         raise NotImplementedError
 
-    def rates(self, first_update: int, updates: int, updates_per_epoch: int) -> Array:
+    def rates(self, first_update: int, updates: int, updates_per_epoch: int | None) -> Array:
         """Return the learning rates of updates in succession.
 
         Parameters
         ----------
         first_update : int
             The number of updates done before.
-        updates, updates_per_epoch : int
+        updates : int
+        updates_per_epoch : int or None
+            Counts if the schedule has none of its own.
 
         Returns
         -------
         ndarray of float64, shape (updates,)
+
+        Raises
+        ------
+        ValueError
+            If nobody says how many updates an epoch has.
         """
-        return self.at(np.arange(first_update, first_update + updates, dtype=np.float64), updates_per_epoch)
+        each = self.updates_per_epoch or updates_per_epoch
+        if each is None:
+            raise ValueError(
+                f"learning_rate: expected a schedule with updates_per_epoch, as only fit knows how many there are, "
+                f"got {self!r}"
+            )
+        return self.at(np.arange(first_update, first_update + updates, dtype=np.float64), each)
+
+
+def _updates(value: Any) -> int | None:
+    return None if value is None else integer(value, "updates_per_epoch", 1)
 
 
 @dataclass(repr=False, eq=False)
@@ -79,6 +104,7 @@ class StepSchedule(Schedule):
     learning_rate: float
     step_size: int
     gamma: float = 0.1
+    updates_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
         set_fields(
@@ -86,6 +112,7 @@ class StepSchedule(Schedule):
             learning_rate=nonnegative(self.learning_rate, "learning_rate"),
             step_size=integer(self.step_size, "step_size", 1),
             gamma=positive(self.gamma, "gamma"),
+            updates_per_epoch=_updates(self.updates_per_epoch),
         )
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
@@ -107,12 +134,14 @@ class ExponentialSchedule(Schedule):
 
     learning_rate: float
     gamma: float
+    updates_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
         set_fields(
             self,
             learning_rate=nonnegative(self.learning_rate, "learning_rate"),
             gamma=positive(self.gamma, "gamma"),
+            updates_per_epoch=_updates(self.updates_per_epoch),
         )
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
@@ -142,6 +171,7 @@ class CosineSchedule(Schedule):
     learning_rate: float
     epochs: float
     min_learning_rate: float = 0.0
+    updates_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
         set_fields(
@@ -149,6 +179,7 @@ class CosineSchedule(Schedule):
             learning_rate=nonnegative(self.learning_rate, "learning_rate"),
             epochs=positive(self.epochs, "epochs"),
             min_learning_rate=nonnegative(self.min_learning_rate, "min_learning_rate"),
+            updates_per_epoch=_updates(self.updates_per_epoch),
         )
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
@@ -180,6 +211,7 @@ class OneCycleSchedule(Schedule):
     pct_start: float = 0.3
     div_factor: float = 25.0
     final_div_factor: float = 1e4
+    updates_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
         set_fields(
@@ -189,6 +221,7 @@ class OneCycleSchedule(Schedule):
             pct_start=nonnegative(self.pct_start, "pct_start", below=1),
             div_factor=positive(self.div_factor, "div_factor"),
             final_div_factor=positive(self.final_div_factor, "final_div_factor"),
+            updates_per_epoch=_updates(self.updates_per_epoch),
         )
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
@@ -224,9 +257,17 @@ class WarmUp(Schedule):
 
     learning_rate: float | Schedule
     epochs: float
+    updates_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
-        set_fields(self, learning_rate=rate_or_schedule(self.learning_rate), epochs=positive(self.epochs, "epochs"))
+        rate = rate_or_schedule(self.learning_rate)
+        inner = rate.updates_per_epoch if isinstance(rate, Schedule) else None
+        set_fields(
+            self,
+            learning_rate=rate,
+            epochs=positive(self.epochs, "epochs"),
+            updates_per_epoch=_updates(self.updates_per_epoch) or inner,
+        )
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
         """Return the learning rate of some updates, as in `Schedule.at`."""

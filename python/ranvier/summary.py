@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-from ranvier.layers import Linear
-
-if TYPE_CHECKING:
-    from ranvier.network import Network
+from ranvier.layers import CustomLayer, Layer, Linear
+from ranvier.types import Array
 
 __all__ = ["summary_text"]
 
 
-def summary_text(network: Network, input_shape: tuple[int, ...] | None) -> str:
-    """Return one row for each layer: what it is, its output's shape, its number of parameters."""
-    counts = [0] * len(network.layers)
-    for name, value in network.parameters().items():
+def summary_text(
+    layers: Sequence[Layer | CustomLayer],
+    parameters: Mapping[str, Array],
+    dtype: str,
+    shapes: Sequence[tuple[int, ...]] | None,
+) -> str:
+    """Return one row for each layer: what it is, its output's shape if known, its number of parameters."""
+    counts = [0] * len(layers)
+    for name, value in parameters.items():
         counts[int(name.split(".")[0])] += value.size
-    shapes = ["?"] * len(network.layers) if input_shape is None else network.shapes(input_shape)
     rows = [("layer", "output", "parameters")]
     rows += [
         (f"{position}  {layer!r}", str(shape), f"{count:,}")
-        for position, (layer, shape, count) in enumerate(zip(network.layers, shapes, counts, strict=True))
+        for position, (layer, shape, count) in enumerate(zip(layers, shapes or "?" * len(layers), counts, strict=True))
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
     lines.insert(1, "-" * len(lines[0]))
-    return "\n".join([*lines, f"{sum(counts):,} parameters of {network.dtype.name}{_kinds(network)}"])
+    return "\n".join([*lines, f"{sum(counts):,} parameters of {dtype}{_kinds(layers, parameters)}"])
 
 
-def _kinds(network: Network) -> str:
+def _kinds(layers: Sequence[Layer | CustomLayer], parameters: Mapping[str, Array]) -> str:
     """Return how many parameters are weights and biases, and of how many neurons if all are in `Linear` layers."""
-    parameters = network.parameters()
     if not parameters:
         return ""
     counts = {
@@ -39,7 +40,7 @@ def _kinds(network: Network) -> str:
         for kind in ("weight", "bias")
     }
     text = f": {counts['weight']:,} weights, {counts['bias']:,} biases"
-    linear = [layer for layer in network.layers if isinstance(layer, Linear)]
+    linear = [layer for layer in layers if isinstance(layer, Linear)]
     if sum(layer.in_features * layer.out_features for layer in linear) == counts["weight"]:
         text += f", {sum(layer.out_features for layer in linear):,} neurons"
     return text

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ranvier.engine import Engine
 from ranvier.layers import CustomLayer, Layer
 from ranvier.types import Array
-
-if TYPE_CHECKING:
-    from ranvier.network import Network
 
 __all__ = ["layer_outputs"]
 
 Outputs = Iterator[tuple[str, Layer | CustomLayer, Array]]
 
 
-def layer_outputs(network: Network, x: Array, *, inner: bool) -> Outputs:
+def layer_outputs(engine: Engine, x: Array, *, inner: bool) -> Outputs:
     """Yield path, layer and output of each layer, of shape (n, ...), one behind the other.
 
     Parameters
     ----------
-    network : Network
+    engine : Engine
+        Of the network.
     x : ndarray, shape (n, ...)
         Checked samples.
     inner : bool
         Whether the layers within branches come, too, before the layer that holds them: "3.layers.0" before "3".
     """
-    return _outputs(network.layers, "", x, dict(network.engine.values()), network.dtype.name, inner)
+    dtype = engine.parameters.flat_values.dtype.name
+    return _outputs(engine.layers, "", x, dict(engine.values()), dtype, inner)
 
 
 def _outputs(

@@ -1,31 +1,43 @@
-"""The training loop: epochs, order, progress, validation. Everything inside a batch is the core's."""
+"""Training step by step: forward, backward, update; and what goes on from one step to the next."""
 
 from __future__ import annotations
 
-import math
-import time
+import copy
 import warnings
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ranvier import _core
+from ranvier.checks import integer, nonnegative
+from ranvier.data import Data, as_values, has_classes
+from ranvier.engine import Engine
 from ranvier.history import Evaluation, History
-from ranvier.losses import CustomLoss, Loss
-from ranvier.optimizers import Optimizer
-from ranvier.types import Array, Labels, Weights
+from ranvier.layers import Sigmoid, Softmax
+from ranvier.losses import BCEWithLogitsLoss, CrossEntropyLoss, CustomLoss, Loss
+from ranvier.optimizers import Optimizer, checked_optimizer
+from ranvier.types import Array, Labels
 
-if TYPE_CHECKING:
-    from ranvier.callbacks import Callback
-    from ranvier.network import Network
-
-__all__ = ["evaluate", "run_epoch", "train"]
+__all__ = [
+    "Report",
+    "Sums",
+    "Training",
+    "added",
+    "count_hits",
+    "evaluate",
+    "loss_gradients",
+    "run_batches",
+    "warn_of_twice",
+]
 
 Report = Callable[[float, int, int, int], object]  # mean loss, hits, of how many samples, samples done
 
+# What a schedule is asked for at a time.
+_RATES_AHEAD = 512
 
-def hits(prediction: Array, target: Any) -> int:
+
+def count_hits(prediction: Array, target: Any) -> int:
     """Count the samples whose largest output is the target's; for one output, those on the right side of 1/2."""
     rows = prediction.reshape(len(prediction), -1)
     if rows.shape[1] == 1:
@@ -42,25 +54,27 @@ def _in_core(loss: Loss | CustomLoss, y: Any) -> Any:
     def compare(prediction: Array, samples: Labels) -> tuple[float, int, Array]:
         target = y[samples]
         gradient: Any = np.ascontiguousarray(loss.gradient(prediction, target), dtype=prediction.dtype)
-        return float(loss(prediction, target)) * len(samples), hits(prediction, target), gradient
+        hits = count_hits(prediction, target) if has_classes(loss, target) else 0
+        return float(loss(prediction, target)) * len(samples), hits, gradient
 
     return compare
 
 
 class Sums(NamedTuple):
-    """What a pass over samples comes to."""
+    """What passes over batches come to."""
 
     loss: float  # the mean
     hits: int
     samples: int
     skipped: int  # of these, in batches that made no update
     fault: str  # where the first batch that is not finite went bad
+    total: float  # the sum that the mean is of, and the weight of its samples
+    weight: float
 
 
-def run_epoch(
-    network: Network,
-    x: Array,
-    y: Any,
+def run_batches(
+    engine: Engine,
+    data: Data,
     order: Labels,
     batch_size: int,
     loss: Loss | CustomLoss,
@@ -68,120 +82,273 @@ def run_epoch(
     learning_rates: Array | None = None,
     on_nonfinite: str = "raise",
     report: Report | None = None,
-    weights: Weights | None = None,
     losses: Array | None = None,
 ) -> Sums:
-    """Run one pass over the samples in that order, with a learning rate for each batch or the optimizer's own.
+    """Train on the samples in that order, with a learning rate for each batch or the optimizer's own.
 
     ``losses``, if given, receives the mean loss of each batch.
     """
-    batch_size = min(batch_size, len(x))
-    trainer = network.engine.trainer(x.shape[1:], batch_size)
-    objective = _in_core(loss, y)
+    batch_size = min(batch_size, len(data.x))
+    trainer = engine.trainer(data.x.shape[1:], batch_size)
+    objective = _in_core(loss, data.y)
+    rates = learning_rates
+    sums = trainer.train_epoch(
+        data.x, data.y, order, batch_size, objective, optimizer, rates, on_nonfinite, report, data.weights, losses
+    )
+    return Sums(*sums)
+
+
+def added(engine: Engine, data: Data, loss: Loss | CustomLoss, one: Sums, other: Sums) -> Sums:
+    """Return what two passes over these data come to, one behind the other."""
+    total, weight = one.total + other.total, one.weight + other.weight
     return Sums(
-        *trainer.train_epoch(
-            x, y, order, batch_size, objective, optimizer, learning_rates, on_nonfinite, report, weights, losses
-        )
+        loss=engine.trainer(data.x.shape[1:], 1).mean_loss(_in_core(loss, data.y), total, weight),
+        hits=one.hits + other.hits,
+        samples=one.samples + other.samples,
+        skipped=one.skipped + other.skipped,
+        fault=one.fault or other.fault,
+        total=total,
+        weight=weight,
     )
 
 
-def gradients(
-    network: Network, x: Array, y: Any, loss: Loss | CustomLoss, weights: Weights | None = None
-) -> dict[str, Array]:
-    """Return views of the gradients of one batch, by parameter name."""
-    network.engine.trainer(x.shape[1:], len(x)).gradients(x, y, _in_core(loss, y), weights)
-    return {name: network.engine.parameters.gradient(name) for name in network.engine.parameters.names}
+def loss_gradients(engine: Engine, data: Data, loss: Loss | CustomLoss) -> dict[str, Array]:
+    """Return the gradients of one batch's loss with the layers' penalties, by parameter name."""
+    engine.trainer(data.x.shape[1:], len(data.x)).gradients(data.x, data.y, _in_core(loss, data.y), data.weights)
+    return {name: np.array(value, order="C") for name, value in engine.parts(engine.parameters.flat_gradients).items()}
 
 
-def _learning_rates(network: Network, settings: Optimizer, updates_done: int, updates_per_epoch: int) -> Array:
-    """Return the learning rate of each batch of the next epoch."""
-    rates = settings.learning_rates(updates_done, updates_per_epoch, updates_per_epoch)
-    return network.learning_rate_factor * rates
-
-
-def evaluate(network: Network, x: Array, y: Any, loss: Loss | CustomLoss, weights: Weights | None = None) -> Evaluation:
-    """Return the mean loss and the accuracy of some samples in evaluation mode."""
+def evaluate(engine: Engine, data: Data, loss: Loss | CustomLoss) -> Evaluation:
+    """Return the mean loss of some samples in evaluation mode, and their accuracy if they have classes."""
     if isinstance(loss, Loss):
-        mean, right = network.engine.predictor(x.shape[1:]).evaluate(x, y, loss.spec(), weights)
-        return Evaluation(mean, right / len(x))
-    prediction = network.engine.predict(x)
-    return Evaluation(float(loss(prediction, y)), hits(prediction, y) / len(x))
+        mean, hits = engine.predictor(data.x.shape[1:]).evaluate(data.x, data.y, loss.spec(), data.weights)
+    else:
+        prediction = engine.predict(data.x)
+        mean, hits = float(loss(prediction, data.y)), 0
+        if has_classes(loss, data.y):
+            hits = count_hits(prediction, data.y)
+    return Evaluation(mean, hits / len(data.x) if has_classes(loss, data.y) else None)
 
 
-class _Progress:
-    """A bar over the samples of one epoch, with the loss and accuracy so far."""
-
-    def __init__(self, label: str, samples: int, visible: bool) -> None:
-        from tqdm import tqdm  # here, so that a script that only predicts does not load it
-
-        self._bar = tqdm(total=samples, desc=label, unit=" samples", disable=not visible, leave=True)
-        self._text = ""
-
-    def report(self, loss: float, right: int, used: int, done: int) -> None:
-        self._text = f"loss={loss:.4f}, accuracy={right / max(used, 1):.4f}"
-        self._bar.set_postfix_str(self._text, refresh=False)
-        self._bar.update(done - self._bar.n)
-
-    def close(self, validation: Evaluation | None = None) -> None:
-        if validation:
-            self._text += f", val_loss={validation.loss:.4f}, val_accuracy={validation.accuracy:.4f}"
-            self._bar.set_postfix_str(self._text, refresh=True)
-        self._bar.close()
+def warn_of_twice(engine: Engine, loss: Loss | CustomLoss) -> None:
+    """Warn if the network ends with a function that the loss applies itself."""
+    for layer, own in ((Softmax, CrossEntropyLoss), (Sigmoid, BCEWithLogitsLoss)):
+        if isinstance(engine.layers[-1], layer) and isinstance(loss, own):
+            warnings.warn(
+                f"{own.__name__} takes outputs from before a {layer.__name__} and applies one itself, so the network's "
+                f"last layer makes it two; leave that layer out",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
-def _tell(fault: str, epoch: int, skipped: int, on_nonfinite: str) -> None:
-    where = f"epoch {epoch}, {fault} gave numbers that are infinite or NaN"
-    if on_nonfinite == "raise":
-        raise FloatingPointError(f"{where}; the parameters are those from before that batch")
-    warnings.warn(f"{where}; {skipped} samples in such batches were left out", RuntimeWarning, stacklevel=4)
+class _ReadyStep(NamedTuple):
+    """A training step with everything made ready but the arrays."""
+
+    loss: object  # as the caller gave it, likewise the optimizer
+    optimizer: object
+    trainer: _core.Trainer
+    run: _core.TrainStep
 
 
-def train(
-    network: Network,
-    x: Array,
-    y: Any,
-    weights: Weights | None,
-    *,
-    epochs: int,
-    batch_size: int,
-    loss: Loss | CustomLoss,
-    settings: Optimizer,
-    optimizer: _core.Optimizer,
-    validation: tuple[Array, Any] | None,
-    callbacks: Iterable[Callback],
-    shuffle: bool,
-    progress: bool,
-    on_nonfinite: str,
-    history: History,
-) -> None:
-    """Train for a number of epochs, adding to the history; ``optimizer`` is the state of these settings."""
-    updates_per_epoch = math.ceil(len(x) / batch_size)
-    straight = np.arange(len(x), dtype=np.int64)
-    for epoch in range(1, epochs + 1):
-        network.epochs_trained += 1
-        order = network.shuffled(len(x)) if shuffle else straight
-        bar = _Progress(f"Epoch {epoch}/{epochs}", len(x), progress)
-        rates = _learning_rates(network, settings, optimizer.steps, updates_per_epoch)
-        evaluation = None
-        started = time.perf_counter()
-        try:
-            report = bar.report if progress else None
-            sums = run_epoch(network, x, y, order, batch_size, loss, optimizer, rates, on_nonfinite, report, weights)
-            seconds = time.perf_counter() - started
-            used = sums.samples - sums.skipped
-            bar.report(sums.loss, sums.hits, used, sums.samples)
-            if sums.fault:
-                _tell(sums.fault, network.epochs_trained, sums.skipped, on_nonfinite)
-            if validation:
-                evaluation = evaluate(network, *validation, loss)
-        finally:
-            bar.close(evaluation)
-        history.loss.append(sums.loss if used else math.nan)
-        history.accuracy.append(sums.hits / used if used else math.nan)
-        history.seconds.append(seconds)
-        if evaluation:
-            history.val_loss.append(evaluation.loss)
-            history.val_accuracy.append(evaluation.accuracy)
-        wishes = [callback(network, epoch, history) for callback in callbacks]  # each is called
-        if any(wishes):
-            return
+class Training:
+    """What a network's training goes on with from one step to the next.
+
+    Parameters
+    ----------
+    engine : Engine
+
+    Attributes
+    ----------
+    engine : Engine
+    optimizer : Optimizer or None
+        The settings used last.
+    state : _core.Optimizer or None
+        The state that belongs to them.
+    loss : Loss, CustomLoss or None
+        The one used last.
+    epochs : int
+        That `fit` has trained so far, which number the orders of the samples.
+    history : History or None
+        Of these epochs.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.optimizer: Optimizer | None = None
+        self.state: _core.Optimizer | None = None
+        self.loss: Loss | CustomLoss | None = None
+        self.epochs = 0
+        self.history: History | None = None
+        self._factor = 1.0
+        self._added = False  # whether a backward pass has added gradients that no step has used
+        self._shown = False  # whether the user may have written to the gradients
+        self._ready: _ReadyStep | None = None
+        self._ahead: tuple[int, list[float]] = 0, []  # learning rates from that update on
+
+    @property
+    def factor(self) -> float:
+        """What multiplies the optimizer's learning rate."""
+        return self._factor
+
+    @factor.setter
+    def factor(self, factor: float) -> None:
+        self._factor = nonnegative(factor, "learning_rate_factor")
+        self._ahead = 0, []
+
+    def use(self, optimizer: Any) -> _core.Optimizer:
+        """Return the state for an optimizer: the last one's, if they differ at most in a rate that is a number."""
+        if self.state is not None and optimizer is self.optimizer:
+            return self.state
+        checked, last = checked_optimizer(optimizer), self.optimizer
+        differs = last is None or last != checked
+        if self.state is None or last is None or (differs and not last.differs_in_rate(checked)):
+            self.state = checked.create(self.engine.parameters)
+        if differs:
+            self.factor = 1.0
+        self.optimizer = checked
+        self._ready = None
+        return self.state
+
+    def learning_rate(self) -> float:
+        """Return the learning rate of the next update, in a loop that has no epochs."""
+        optimizer, state = self.optimizer, self.state
+        assert optimizer is not None
+        assert state is not None
+        rate = optimizer.learning_rate
+        if isinstance(rate, float):
+            return self._factor * rate
+        update = state.steps
+        first, rates = self._ahead
+        if not first <= update < first + len(rates):
+            rates = (self._factor * optimizer.learning_rates(update, _RATES_AHEAD, None)).tolist()
+            first = update
+            self._ahead = first, rates
+        return rates[update - first]
+
+    # --- steps ----------------------------------------------------------------------------------------------
+
+    def forward(self, x: Any) -> Array:
+        """Return the outputs in training mode."""
+        return self.engine.trainer(x.shape[1:], len(x)).forward(x, True)
+
+    def backward(self, grad: Array, input_gradient: bool) -> Array | None:
+        """Add to the gradients those that belong to the last forward pass."""
+        trainer = self.engine.latest_trainer
+        if trainer is None:
+            raise RuntimeError("backward: expected a forward pass before it, got none")
+        grad_x = trainer.backward(grad, input_gradient, self._added or self._shown)
+        self._added = True
+        return grad_x
+
+    def gradients(self) -> dict[str, Array]:
+        """Return views of what backward passes have added up."""
+        self._shown = True
+        return self.engine.parts(self.engine.parameters.flat_accumulated)
+
+    def zero_gradients(self) -> None:
+        """Forget what backward passes have added up."""
+        if self._added or self._shown:
+            self.engine.parameters.flat_accumulated[...] = 0
+        self._added = self._shown = False
+
+    def require_no_gradients(self) -> None:
+        """Raise unless backward passes have left nothing behind."""
+        if self._added:
+            raise RuntimeError(
+                "gradients: expected none, but backward() has added some that no step() has used; call step(), or "
+                "zero_grad() to forget them"
+            )
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Update the parameters from what backward passes have added up."""
+        trainer = self.engine.latest_trainer
+        if trainer is None or not (self._added or self._shown):
+            raise RuntimeError("step: expected gradients, got none since the last step; call backward() before it")
+        state = self.use(optimizer)
+        state.learning_rate = self.learning_rate()
+        if name := trainer.step(state):
+            raise FloatingPointError(f"gradients: {name} has numbers that are infinite or NaN; nothing has changed")
+        self._added = self._shown = False
+
+    def ready_step(self, x: Any, y: Any, loss: object, optimizer: object, sample_weight: Any) -> float | None:
+        """Return the loss of a training step, or None if it is not like the last one, or something must be checked."""
+        ready = self._ready
+        if (
+            ready is None
+            or ready.loss is not loss
+            or ready.optimizer is not optimizer
+            or ready.trainer is not self.engine.latest_trainer
+            or self._added
+        ):
+            return None
+        return ready.run(x, y, sample_weight, self.learning_rate())
+
+    def train_step(
+        self, data: Data, loss: Loss | CustomLoss, optimizer: Optimizer, given: tuple[object, object]
+    ) -> float:
+        """Train on a batch, and return its loss; ``given`` are loss and optimizer as a caller will give them again."""
+        self.require_no_gradients()
+        state = self.use(optimizer)
+        rate = self.learning_rate()
+        if loss != self.loss or self._ready is None:
+            warn_of_twice(self.engine, loss)
+        trainer = self.engine.trainer(data.x.shape[1:], len(data.x))
+        run = _core.TrainStep(trainer, state, _in_core(loss, data.y))
+        value = run(data.x, data.y, data.weights, rate)
+        assert value is not None
+        self.loss = loss
+        if isinstance(loss, Loss):
+            self._ready = _ReadyStep(*given, trainer, run)
+        return value
+
+    # --- state ----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a training needs to go on, with copies of the arrays."""
+        state: dict[str, Any] = {
+            "epochs": self.epochs,
+            "training_passes": self.engine.training_passes,
+            "optimizer": self.optimizer,
+            "updates": 0 if self.state is None else self.state.steps,
+            "learning_rate_factor": self.factor,
+        }
+        return state | {name: np.array(value, order="C") for name, value in self._moments(self.state).items()}
+
+    def _moments(self, state: _core.Optimizer | None) -> dict[str, Array]:
+        """Return views of what an optimizer keeps of each parameter."""
+        kept = {} if state is None else state.state
+        return {f"{part}.{name}": value for part in kept for name, value in self.engine.parts(kept[part]).items()}
+
+    def load_state_dict(self, given: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned, or nothing if something is wrong with it."""
+        numbers = {name: given[name] for name in self.state_dict_numbers() if name in given}
+        if missing := self.state_dict_numbers() - numbers.keys():
+            raise ValueError(f"state: missing {sorted(missing)}")
+        optimizer, state = numbers["optimizer"], None
+        if optimizer is not None:
+            state = checked_optimizer(optimizer).create(self.engine.parameters)
+            state.steps = integer(numbers["updates"], "state: updates", 0)
+        own = self._moments(state)
+        arrays = {name: value for name, value in given.items() if name not in numbers}
+        if arrays.keys() != own.keys():
+            raise ValueError(f"state: expected the optimizer's {sorted(own)}, got {sorted(arrays)}")
+        for name, value in own.items():
+            value[...] = as_values(arrays[name], value.shape, value.dtype, f"state: {name}")
+        epochs, passes = (integer(numbers[name], f"state: {name}", 0) for name in ("epochs", "training_passes"))
+        self.factor = numbers["learning_rate_factor"]
+        self.epochs, self.optimizer, self.state, self._ready = epochs, optimizer, state, None
+        self.engine.training_passes = passes
+
+    def copy(self, engine: Engine) -> Training:
+        """Return one for a copy of the engine, that goes on likewise."""
+        twin = Training(engine)
+        twin.load_state_dict(self.state_dict())
+        twin.loss = self.loss
+        twin.history = copy.deepcopy(self.history)
+        return twin
+
+    @staticmethod
+    def state_dict_numbers() -> set[str]:
+        """Return the names of what is no array in a `state_dict`."""
+        return {"epochs", "training_passes", "optimizer", "updates", "learning_rate_factor"}

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ranvier import _core
-from ranvier.callbacks import Callback
+from ranvier.callbacks import AnyCallback
 from ranvier.checks import boolean, integer, real, set_fields
 from ranvier.history import Evaluation, History
 from ranvier.network import Network
@@ -152,7 +152,7 @@ def _splits(x: Array, y: Array, folds: list[tuple[Labels, Labels]]) -> Iterator[
         yield x[train], y[train], x[held_out], y[held_out]
 
 
-def _train(built: Any, split: Split, options: Parameters, observe: Callback | None = None) -> Evaluation:
+def _train(built: Any, split: Split, options: Parameters, observe: AnyCallback | None = None) -> Evaluation:
     """Train what was built on one split, and return how it does on the samples held out."""
     network, own = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
     if not isinstance(network, Network) or not isinstance(own, Mapping):
@@ -188,14 +188,15 @@ class CrossValidation:
 
     @property
     def accuracies(self) -> Array:
-        """The accuracy of each fold, of shape (folds,)."""
-        return np.array([evaluation.accuracy for evaluation in self.evaluations])
+        """The accuracy of each fold, of shape (folds,); NaN if the targets are numbers and not classes."""
+        return np.array([evaluation.accuracy for evaluation in self.evaluations], dtype=np.float64)
 
     def __str__(self) -> str:
         """Return mean and standard deviation of both."""
         parts = [
             f"{name} {values.mean():.4f} ± {values.std():.4f}"
             for name, values in (("loss", self.losses), ("accuracy", self.accuracies))
+            if not np.isnan(values).all()
         ]
         return f"{', '.join(parts)} over {len(self.evaluations)} folds"
 
@@ -340,20 +341,26 @@ class _Objective:
         for split in self._splits():
             observe = self._observer(trial, scores, steps) if self._pruning else None
             evaluation = _train(self._build(dict(parameters)), split, self._options, observe)
-            scores.append(float(getattr(evaluation, self._metric)))
+            scores.append(_score(getattr(evaluation, self._metric)))
         return float(np.mean(scores))
 
-    def _observer(self, trial: Any, scores: list[float], steps: Iterator[int]) -> Callback:
+    def _observer(self, trial: Any, scores: list[float], steps: Iterator[int]) -> AnyCallback:
         """Return a callback that tells Optuna the metric after each epoch, and ends a trial without prospects."""
         from optuna import TrialPruned
 
         def observe(network: Network, epoch: int, history: History) -> None:
-            latest = getattr(history, f"val_{self._metric}")[-1]
+            latest = _score((getattr(history, f"val_{self._metric}") or [None])[-1])
             trial.report(float(np.mean([*scores, latest])), next(steps))
             if trial.should_prune():
                 raise TrialPruned
 
         return observe
+
+
+def _score(value: float | None) -> float:
+    if value is None:
+        raise ValueError("metric: expected 'loss' with targets that are numbers and not classes, got 'accuracy'")
+    return value
 
 
 @contextlib.contextmanager

@@ -21,9 +21,7 @@ __all__ = ["gradient_norms", "learning_curves", "learning_rate_test"]
 _EXPLOSION = 4  # times the first loss: what exceeds it leaves the picture
 
 
-def learning_curves(
-    history: History, ax: Axes | None = None, *, quantities: Sequence[str] = ("loss", "accuracy")
-) -> Axes:
+def learning_curves(history: History, ax: Axes | None = None, *, quantities: Sequence[str] | None = None) -> Axes:
     """Draw loss and accuracy of each epoch, in training and validation.
 
     Parameters
@@ -31,7 +29,8 @@ def learning_curves(
     history : History
     ax : Axes, optional
         Divided into one panel for each quantity, its ``child_axes``; a single quantity is drawn in ax itself.
-    quantities : sequence of {"loss", "accuracy"}
+    quantities : sequence of {"loss", "accuracy"}, optional
+        Both unless given, or the loss alone if the history has no accuracy.
 
     Returns
     -------
@@ -44,6 +43,8 @@ def learning_curves(
     ValueError
         If there is no quantity, or an unknown one.
     """
+    if quantities is None:
+        quantities = ("loss", "accuracy") if history.accuracy or not history.loss else ("loss",)
     names = list(quantities)
     if not names or set(names) - {"loss", "accuracy"} or len(names) > 2:
         raise ValueError(f"quantities: expected 'loss', 'accuracy' or both, got {quantities!r}")
