@@ -172,7 +172,11 @@ def test_an_error_in_the_report_ends_after_a_whole_batch():
             ValueError,
             "optimizer: belongs to other parameters",
         ),
-        (lambda p, trainer, o: trainer.backward(np.zeros((3, 2)), False, False), ValueError, "grad: expected the 4 samples"),
+        (
+            lambda p, trainer, o: trainer.backward(np.zeros((3, 2)), False, False),
+            ValueError,
+            "grad_output: expected the 4 samples",
+        ),
         (lambda p, trainer, o: _core.Trainer(p, (5,), 4, 0), ValueError, r"layer 0 \(Linear\)"),
         (lambda p, trainer, o: _core.Trainer(p, (3,), 0, 0), ValueError, "capacity"),
         (lambda p, trainer, o: _core.Parameters(LAYERS, "int8"), ValueError, "dtype"),

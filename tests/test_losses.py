@@ -116,7 +116,9 @@ def test_weighted_gradients_of_a_network_agree_with_central_differences(loss, la
     rng = np.random.default_rng(2)
     net = rv.Network([rv.Linear(5, 4), rv.Tanh(), rv.Linear(4, 4), *last], seed=3, dtype="float64")
     x, y, weights = rng.standard_normal((6, 5)), targets_of(loss, labels, (6, 4)), np.array([0.5, 0, 2, 1, 3, 0.1])
-    gradients = {name: value.copy() for name, value in net.loss_gradients(x, y, loss=loss, sample_weight=weights).items()}
+    gradients = {
+        name: value.copy() for name, value in net.loss_gradients(x, y, loss=loss, sample_weight=weights).items()
+    }
     for name, gradient in gradients.items():
         parameter = net.parameters()[name]
         for position in np.ndindex(gradient.shape):

@@ -84,7 +84,7 @@ py::object backward(PyTrainer& self, const py::handle& grad, bool need_grad_x, b
     return self.visit([&](auto& trainer, auto element) -> py::object {
         using T = decltype(element);
         index_t n;
-        const T* from = samples<T>(grad, "grad", trainer.output_shape(), n);
+        const T* from = samples<T>(grad, "grad_output", trainer.output_shape(), n);
         if (!need_grad_x) {
             self.alone([&] { trainer.backward(n, from, nullptr, adds); });
             return py::none();

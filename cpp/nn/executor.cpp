@@ -35,7 +35,10 @@ public:
             parallel_for(groups_, threads_for(phase_.work * static_cast<double>(run_.n)),
                          [&](index_t group) { run_group(group); });
         MicroBatch whole = part_of(0, 0, run_.n);
-        for (const auto& [node, direction] : phase_.combined) p_.ops[node]->combine(whole, direction);
+        for (const auto& [node, direction] : phase_.combined)
+            p_.ops[node]->combine(
+                whole, direction,
+                direction == Direction::backward ? run_.gradients + p_.blocks[node].offset : nullptr);
     }
 
 private:

@@ -301,8 +301,11 @@ const T* Trainer<T>::forward(index_t n, const Samples<T>& x, bool training) {
 template <class T>
 void Trainer<T>::backward(index_t n, const T* grad, T* grad_x, bool adds) {
     State& s = *state_;
-    if (!s.last || n != s.last_run.n)
-        throw std::invalid_argument("grad: expected the " + std::to_string(s.last ? s.last_run.n : 0) +
+    if (!s.last)
+        throw std::invalid_argument(
+            "grad_output: expected a forward pass before it, with no training in between");
+    if (n != s.last_run.n)
+        throw std::invalid_argument("grad_output: expected the " + std::to_string(s.last_run.n) +
                                     " samples of the last forward pass, got " + std::to_string(n));
     FlushDenormals flush;
     const Program<T>& program = s.last->program;

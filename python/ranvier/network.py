@@ -466,6 +466,8 @@ class Network(LectureNotes):
         loss = self._default_loss if loss is None else checked_loss(loss)
         settings = Adam() if optimizer is None else checked_optimizer(optimizer)
         data = self._data(x, y, loss, sample_weight=sample_weight)
+        if loss != self._training.loss:
+            training.warn_of_twice(self.engine, loss)
         self.input_shape = data.x.shape[1:]
         return self._training.train_step(data, loss, settings, given)
 
@@ -666,7 +668,8 @@ class Network(LectureNotes):
         Parameters
         ----------
         x, y, batch_size, loss, optimizer
-            As in `fit`, but the loss must be one of the library. The parameters, the random state and the optimizer's state stay as they are.
+            As in `fit`, but the loss must be one of the library. The parameters, the random state and the optimizer's
+            state stay as they are.
         seconds : float
             How long to train for the measurement, at least.
 

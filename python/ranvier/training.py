@@ -138,7 +138,7 @@ def warn_of_twice(engine: Engine, loss: Loss | CustomLoss) -> None:
                 f"{own.__name__} takes outputs from before a {layer.__name__} and applies one itself, so the network's "
                 f"last layer makes it two; leave that layer out",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
 
@@ -291,8 +291,6 @@ class Training:
         self.require_no_gradients()
         state = self.use(optimizer)
         rate = self.learning_rate()
-        if loss != self.loss or self._ready is None:
-            warn_of_twice(self.engine, loss)
         trainer = self.engine.trainer(data.x.shape[1:], len(data.x))
         run = _core.TrainStep(trainer, state, _in_core(loss, data.y))
         value = run(data.x, data.y, data.weights, rate)

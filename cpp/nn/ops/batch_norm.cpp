@@ -50,10 +50,6 @@ public:
           inverse_deviation_(spec.num_features),
           factors_(5 * spec.num_features) {
         if (this->traits.reduces) sums_ = GroupSums(spec.num_features, kMostGroups);
-        if (gamma_ && site.backward) {
-            gamma_gradient_ = site.parameters.gradient(*site.parameters.find(site.node.path, "weight"));
-            beta_gradient_ = site.parameters.gradient(*site.parameters.find(site.node.path, "bias"));
-        }
     }
 
     void prepare(Preparation) override {
@@ -89,8 +85,8 @@ public:
         sums_.count(part.group) = join_moments(channels(), sums_.count(part.group), total, count, own);
     }
 
-    void combine(const MicroBatch& part, Direction direction) override {
-        if (direction == Direction::backward) return combine_backward(part);
+    void combine(const MicroBatch& part, Direction direction, T* gradients) override {
+        if (direction == Direction::backward) return combine_backward(part, gradients);
         if (!training_) return;
         const ChannelMoments total = sums_.of(0);
         double count = sums_.count(0);
@@ -150,7 +146,7 @@ private:
 
     // With h = (x - mean) d, y = gamma h + beta and N elements: grad_x = gamma d (g - sum(g) / N - h sum(g h)
     // / N), the two sums falling away for constant mean and d. As a g + b x + c.
-    void combine_backward(const MicroBatch& part) {
+    void combine_backward(const MicroBatch& part, T* gradients) {
         const ChannelMoments total = sums_.of(0);
         for (index_t group = 1; group < part.groups; ++group)
             for (index_t c = 0; c < channels(); ++c) {
@@ -162,8 +158,10 @@ private:
         for (index_t c = 0; c < channels(); ++c) {
             const double d = static_cast<double>(inverse_deviation_[c]), sum = total.mean[c];
             const double product = total.squares[c] * d;  // sum g h
-            if (gamma_gradient_) gamma_gradient_[c] = static_cast<T>(product);
-            if (beta_gradient_) beta_gradient_[c] = static_cast<T>(sum);
+            if (gamma_) {
+                gradients[c] = static_cast<T>(product);
+                gradients[beta_ - gamma_ + c] = static_cast<T>(sum);
+            }
             const double outer = d * (gamma_ ? static_cast<double>(gamma_[c]) : 1.0);
             const double slope = training_ ? -outer * d * product / count : 0;
             a[c] = static_cast<T>(outer);
@@ -182,7 +180,6 @@ private:
     index_t inner_;  // pixels of a channel
     BatchNormFold<T> running_;
     const T *gamma_, *beta_;
-    T *gamma_gradient_ = nullptr, *beta_gradient_ = nullptr;
     T *running_mean_, *running_variance_;
     ActivationSpec activation_;
     GroupSums sums_;
