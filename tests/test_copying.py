@@ -120,7 +120,13 @@ def test_deep_copies_within_one_structure_are_one():
 def test_a_pickle_runs_no_code_but_the_librarys():
     assert b"safetensors" not in pickle.dumps(trained())  # its contents are, its reader is the library
     names = {argument for operation, argument, _ in pickletools_of(pickle.dumps(trained(), 0)) if operation == "GLOBAL"}
-    assert {name.split()[0].split(".")[0] for name in names} <= {"ranvier", "copyreg", "copy_reg", "_codecs", "__builtin__"}
+    assert {name.split()[0].split(".")[0] for name in names} <= {
+        "ranvier",
+        "copyreg",
+        "copy_reg",
+        "_codecs",
+        "__builtin__",
+    }
 
 
 def pickletools_of(contents):

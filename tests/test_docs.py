@@ -111,6 +111,6 @@ def test_there_are_examples_in_docstrings():
     assert any(test.examples for test in doctest.DocTestFinder().find(ranvier.Network))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, *API.parent.glob("*.rst")], ids=lambda page: page.stem)
 def test_examples_of_pages(page):
     assert doctest.testfile(str(page), module_relative=False, encoding="utf-8").failed == 0
