@@ -106,8 +106,8 @@ def test_open_steps_have_the_bits_of_a_step_in_a_large_batch():
     assert_same(net, fused)
 
 
-# Plain descent of a network of linear layers adds products to the weights at once; and sums over groups of samples are of
-# other groups if the loss is not a part of the pass.
+# Plain descent of a network of linear layers adds products to the weights at once; and sums over groups of samples are
+# of other groups if the loss is not a part of the pass.
 @pytest.mark.parametrize(
     ("layers", "optimizer"),
     [([rv.Linear(6, 40), rv.Tanh(), rv.Linear(40, 3)], rv.SGD(0.5)), (NORMALIZED, rv.SGD(0.1))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ def as_data(
     shape = output_shape(samples.shape[1:])
     if len(samples) == 0:
         raise ValueError(f"{names[0]}: expected at least one sample, got none")
-    targets = as_targets(y, len(samples), dtype, loss, int(np.prod(shape)), names[1])
+    targets = as_targets(y, len(samples), dtype, loss, math.prod(shape), names[1])
     if isinstance(loss, Loss):
         if targets.dtype != np.int64 and targets.shape[1:] != shape:
             raise ValueError(

@@ -466,7 +466,7 @@ class Network(LectureNotes):
         loss = self._default_loss if loss is None else checked_loss(loss)
         settings = Adam() if optimizer is None else checked_optimizer(optimizer)
         data = self._data(x, y, loss, sample_weight=sample_weight)
-        if loss != self._training.loss:
+        if loss is not self._training.loss and loss != self._training.loss:
             training.warn_of_twice(self.engine, loss)
         self.input_shape = data.x.shape[1:]
         return self._training.train_step(data, loss, settings, given)

@@ -150,6 +150,10 @@ class _ReadyStep(NamedTuple):
     trainer: _core.Trainer
     run: _core.TrainStep
 
+    def is_for(self, loss: object, optimizer: object, trainer: _core.Trainer | None) -> bool:
+        """Return whether it is that of these objects."""
+        return self.loss is loss and self.optimizer is optimizer and self.trainer is trainer
+
 
 class Training:
     """What a network's training goes on with from one step to the next.
@@ -274,13 +278,7 @@ class Training:
     def ready_step(self, x: Any, y: Any, loss: object, optimizer: object, sample_weight: Any) -> float | None:
         """Return the loss of a training step, or None if it is not like the last one, or something must be checked."""
         ready = self._ready
-        if (
-            ready is None
-            or ready.loss is not loss
-            or ready.optimizer is not optimizer
-            or ready.trainer is not self.engine.latest_trainer
-            or self._added
-        ):
+        if ready is None or self._added or not ready.is_for(loss, optimizer, self.engine.latest_trainer):
             return None
         return ready.run(x, y, sample_weight, self.learning_rate())
 
@@ -292,12 +290,15 @@ class Training:
         state = self.use(optimizer)
         rate = self.learning_rate()
         trainer = self.engine.trainer(data.x.shape[1:], len(data.x))
-        run = _core.TrainStep(trainer, state, _in_core(loss, data.y))
-        value = run(data.x, data.y, data.weights, rate)
+        ready, value = self._ready, None
+        if ready is not None and ready.is_for(*given, trainer):
+            value = ready.run(data.x, data.y, data.weights, rate)
+        if value is None:
+            ready = _ReadyStep(*given, trainer, _core.TrainStep(trainer, state, _in_core(loss, data.y)))
+            value = ready.run(data.x, data.y, data.weights, rate)
+            self._ready = ready if isinstance(loss, Loss) else None
         assert value is not None
         self.loss = loss
-        if isinstance(loss, Loss):
-            self._ready = _ReadyStep(*given, trainer, run)
         return value
 
     # --- state ----------------------------------------------------------------------------------------------

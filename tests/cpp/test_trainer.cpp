@@ -105,6 +105,75 @@ TEST_P(TrainerTest, TrainsWithTheSameBitsAtAnyThreadCount) {
     EXPECT_EQ(results[0], results[2]);
 }
 
+// Two networks that start alike, with an optimizer for each.
+struct Twins {
+    std::shared_ptr<Parameters<float>> one, other;
+    Trainer<float> first, second;
+    UpdateOptions options;
+
+    explicit Twins(const std::vector<LayerSpec>& layers, const Shape& sample, index_t capacity)
+        : one(started<float>(layers)),
+          other(started<float>(layers)),
+          first(one, sample, capacity, 9),
+          second(other, sample, capacity, 9) {
+        options.rule = UpdateRule::adam;
+        options.clip_norm = 0.1;
+    }
+    bool are_equal() const { return std::equal(one->values(), one->values() + one->size(), other->values()); }
+};
+
+TEST_P(TrainerTest, AStepIsABatchOfAnEpoch) {
+    Twins twins(small_cnn(), {1, 8, 8}, 32);
+    const auto wide = samples(100 * 64);
+    const std::vector<float> x(wide.begin(), wide.end());
+    std::vector<std::int64_t> labels, order;
+    for (std::int64_t i = 0; i < 96; ++i) {
+        labels.push_back(i % 4);
+        order.push_back(i);
+    }
+    Optimizer<float> epochs(twins.options, twins.one->size()), steps(twins.options, twins.one->size());
+    EpochOptions<float> options;
+    options.batch_size = 32;
+    Objective<float> objective = {Loss::softmax_cross_entropy, {nullptr, labels.data()}, {}};
+    const double loss =
+        twins.first.train_epoch(96, {x.data()}, objective, order.data(), epochs, options).loss;
+    double sum = 0;
+    for (index_t i = 0; i < 3; ++i) {
+        objective.targets.labels = labels.data() + 32 * i;
+        sum += twins.second.train_step(32, {x.data() + 32 * 64 * i}, objective, steps).loss;
+    }
+    EXPECT_TRUE(twins.are_equal());
+    EXPECT_EQ(sum, loss);
+    EXPECT_EQ(steps.steps, 3);
+}
+
+TEST_P(TrainerTest, BackwardAddsUpToTheStep) {
+    Twins twins({LinearSpec{6, 5, true}, LinearSpec{5, 4, true, 0.01, 0.1}}, {6}, 20);
+    const auto wide = samples(20 * 6), wide_grad = samples(20 * 4);
+    const std::vector<float> x(wide.begin(), wide.end()), grad(wide_grad.begin(), wide_grad.end());
+    Optimizer<float> optimizer(twins.options, twins.one->size());
+    // The second half is added to the first, and to what is not to be added to.
+    twins.first.forward(12, {x.data()}, true);
+    twins.first.backward(12, grad.data(), nullptr, false);
+    twins.first.forward(8, {x.data() + 12 * 6}, true);
+    std::vector<float> grad_x(8 * 6), same(20 * 6);
+    twins.first.backward(8, grad.data() + 12 * 4, grad_x.data(), true);
+    twins.second.forward(20, {x.data()}, true);
+    for (int k = 0; k < 2; ++k) twins.second.backward(20, grad.data(), same.data(), false);
+    for (index_t i = 0; i < twins.one->size(); ++i)
+        EXPECT_NEAR(twins.one->accumulated()[i], twins.other->accumulated()[i], 1e-4) << i;
+    EXPECT_TRUE(std::equal(grad_x.begin(), grad_x.end(), same.begin() + 12 * 6));
+    const std::vector<float> before(twins.one->values(), twins.one->values() + twins.one->size());
+    twins.one->accumulated()[3] = NAN;
+    EXPECT_EQ(twins.first.step(optimizer), "0.weight");
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), twins.one->values()));
+    twins.one->accumulated()[3] = 0;
+    EXPECT_EQ(twins.first.step(optimizer), "");
+    EXPECT_FALSE(std::equal(before.begin(), before.end(), twins.one->values()));
+    EXPECT_EQ(twins.one->accumulated()[5], 0);
+    EXPECT_THROW(twins.first.backward(8, grad.data(), nullptr, false), std::invalid_argument);
+}
+
 TEST(Trainer, NamesTheLayerThatDoesNotFit) {
     const std::vector<LayerSpec> layers = {LinearSpec{4, 3, true}, LinearSpec{5, 2, true}};
     try {
