@@ -1,11 +1,13 @@
-// Pooling: planes are shared out; rows of windows inside the image go to the instruction set's kernel,
-// windows over the border are done one by one.
+// Pooling: planes are shared out, and taken one at a time, by rows of windows or window by window, or a
+// vector of planes at a time, as the shape and the memory's layout want it.
 #include "ranvier/pool2d.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "kernel_table.h"
 #include "ranvier/memory.h"
@@ -62,37 +64,161 @@ bool is_2x2(const Pool2dShape& s) {
            s.padding_height == 0 && s.padding_width == 0;
 }
 
+// Images whose planes have contiguous rows without gaps.
+template <class T>
+bool has_packed_planes(const Images<T>& images, index_t width) {
+    return images.strides[3] == 1 && images.strides[2] == width;
+}
+
+// The same pooling, told in the simplest way: the stride of an axis of one element is what it would be
+// without gaps, samples and channels are one axis where memory allows it, and a column is a row.
+template <class T, class U>
+struct Problem {
+    Pool2dShape s;
+    Images<T> x;  // of the size of the pooling's input
+    Images<U> y;  // of the size of its output
+
+    Problem(const Pool2dShape& shape, const Images<T>& in, const Images<U>& out) : s(shape), x(in), y(out) {
+        if (s.in_width == 1 && s.kernel_width == 1 && s.padding_width == 0) {
+            std::swap(s.in_height, s.in_width);
+            std::swap(s.kernel_height, s.kernel_width);
+            std::swap(s.stride_height, s.stride_width);
+            std::swap(s.padding_height, s.padding_width);
+            std::swap(x.strides[2], x.strides[3]);
+            std::swap(y.strides[2], y.strides[3]);
+        }
+        settle(x, s.in_height, s.in_width);
+        settle(y, s.out_height(), s.out_width());
+        if (s.channels == 1) {
+            x.strides[1] = x.strides[0];
+            y.strides[1] = y.strides[0];
+        } else if (s.batch > 1 && !(follows(x) && follows(y))) {
+            return;
+        }
+        s.channels *= s.batch;
+        s.batch = std::min<index_t>(s.batch, 1);
+    }
+
+private:
+    template <class V>
+    void settle(Images<V>& images, index_t height, index_t width) const {
+        if (width == 1) images.strides[3] = 1;
+        if (height == 1) images.strides[2] = width * images.strides[3];
+    }
+    template <class V>
+    bool follows(const Images<V>& images) const {
+        return images.strides[0] == s.channels * images.strides[1];
+    }
+};
+
 template <class T>
 T* plane_of(const Images<T>& images, const Pool2dShape& s, index_t plane) {
     return images.data + plane / s.channels * images.strides[0] + plane % s.channels * images.strides[1];
 }
 
-[[noreturn]] void refuse_index(std::int32_t index, index_t pixels) {
-    throw std::invalid_argument("indices: expected positions from 0 to " + std::to_string(pixels - 1) +
-                                ", got " + std::to_string(index));
+double work_of(const Pool2dShape& s) {
+    return static_cast<double>(s.batch * s.channels) *
+           static_cast<double>(s.out_height() * s.out_width() * s.kernel_height * s.kernel_width +
+                               s.in_height * s.in_width);
 }
 
-// The position of a pixel in its plane. It is read once, for it may lie where another thread writes: what is
-// checked is what is used.
-index_t checked_index(const std::int32_t& at, index_t pixels) {
-    const std::int32_t index = *const_cast<const volatile std::int32_t*>(&at);
-    if (index < 0 || index >= pixels) refuse_index(index, pixels);
-    return index;
-}
+constexpr index_t kPixelsPerTask = 8192;
 
 // body(plane) for each plane of the batch.
 template <class Body>
 void for_each_plane(const Pool2dShape& s, Body&& body) {
     const index_t planes = s.batch * s.channels;
-    const double work = static_cast<double>(planes) * static_cast<double>(s.out_height() * s.out_width()) *
-                        static_cast<double>(s.kernel_height * s.kernel_width);
     const index_t size = std::max<index_t>(1, s.in_height * s.in_width);
-    const index_t grouped = std::max<index_t>(1, 8192 / size);
-    parallel_for(ceil_div(planes, grouped), threads_for(work), [&](index_t task) {
+    const index_t grouped = std::max<index_t>(1, kPixelsPerTask / size);
+    parallel_for(ceil_div(planes, grouped), threads_for(work_of(s)), [&](index_t task) {
         for (index_t plane = task * grouped; plane < std::min(planes, (task + 1) * grouped); ++plane)
             body(plane);
     });
 }
+
+// body(plane, count) for groups of up to `most` planes of a sample that together are the batch.
+template <class Body>
+void for_each_group(const Pool2dShape& s, index_t most, Body&& body) {
+    const index_t of_sample = ceil_div(s.channels, most), groups = s.batch * of_sample;
+    const index_t grouped =
+        std::max<index_t>(1, kPixelsPerTask / std::max<index_t>(1, s.in_height * s.in_width * most));
+    parallel_for(ceil_div(groups, grouped), threads_for(work_of(s)), [&](index_t task) {
+        for (index_t group = task * grouped; group < std::min(groups, (task + 1) * grouped); ++group) {
+            const index_t channel = group % of_sample * most;
+            body(group / of_sample * s.channels + channel, std::min(most, s.channels - channel));
+        }
+    });
+}
+
+// --- planes side by side in a vector's lanes
+
+// Rows first to end - 1 of `count` planes, the first of which begins at `plane`: as they lie, if channels are
+// neighbours, or copied to `room` for (end - first) * width vectors.
+template <class T>
+PlaneLanes<const T> lanes_of(const Images<const T>& images, const T* plane, index_t count, index_t width,
+                             index_t first, index_t end, T* room) {
+    const auto& table = *kernels<T>().plane;
+    const index_t lanes = table.lanes, step = images.strides[3], between = images.strides[1];
+    const T* from = plane + first * images.strides[2];
+    if (between == 1 && step != 1) return {from, count, images.strides[2], step, first};
+    const PlaneLanes<const T> copied = {room, count, width * lanes, lanes, first};
+    if (step == 1 && images.strides[2] == width) {
+        table.gather_lanes(count, (end - first) * width, from, between, room, lanes);
+        return copied;
+    }
+    for (index_t i = first; i < end; ++i, from += images.strides[2])
+        if (step == 1) {
+            table.gather_lanes(count, width, from, between, room, lanes);
+            room += width * lanes;
+        } else {
+            for (index_t j = 0; j < width; ++j, room += lanes) {
+                for (index_t lane = 0; lane < count; ++lane) room[lane] = from[lane * between + j * step];
+                std::fill(room + count, room + lanes, T{});
+            }
+        }
+    return copied;
+}
+
+// The way back, to rows first to end - 1.
+template <class T>
+void put_lanes(const T* from, index_t count, index_t width, index_t first, index_t end,
+               const Images<T>& images, T* plane) {
+    const auto& table = *kernels<T>().plane;
+    const index_t lanes = table.lanes;
+    T* to = plane + first * images.strides[2];
+    if (has_packed_planes(images, width))
+        return table.scatter_sums(count, (end - first) * width, from, lanes, to, images.strides[1], false);
+    for (index_t i = first; i < end; ++i, to += images.strides[2])
+        for (index_t j = 0; j < width; ++j, from += lanes)
+            for (index_t lane = 0; lane < count; ++lane)
+                to[lane * images.strides[1] + j * images.strides[3]] = from[lane];
+}
+
+// The same for positions, which are as large as T in the lanes.
+void put_indices(const float* from, index_t count, index_t pixels, std::int32_t* to, index_t plane_size) {
+    kernels<float>().plane->scatter_sums(count, pixels, from, kernels<float>().plane->lanes,
+                                         reinterpret_cast<float*>(to), plane_size, false);
+}
+void put_indices(const double* from, index_t count, index_t pixels, std::int32_t* to, index_t plane_size) {
+    const index_t lanes = kernels<double>().plane->lanes;
+    for (index_t i = 0; i < pixels; ++i, from += lanes)
+        for (index_t lane = 0; lane < count; ++lane) {
+            std::int64_t index;
+            std::memcpy(&index, from + lane, sizeof index);
+            to[lane * plane_size + i] = static_cast<std::int32_t>(index);
+        }
+}
+
+// body(first, end) for pieces of the output's rows whose windows' pixels fit into the nearest caches.
+template <class Body>
+void for_each_strip(const Pool2dShape& s, index_t vector_bytes, Body&& body) {
+    constexpr index_t kStrip = 96 * 1024;
+    const index_t fit = kStrip / (s.in_width * vector_bytes) - s.kernel_height;
+    const index_t rows = std::max<index_t>(1, fit / s.stride_height + 1), height = s.out_height();
+    for (index_t first = 0; first < height; first += rows) body(first, std::min(height, first + rows));
+}
+
+// --- one plane at a time
 
 // Calls inside(y, x0, count) for runs of windows inside the image and border(y, x) for the others.
 template <class InsideBody, class BorderBody>
@@ -109,120 +235,172 @@ void for_each_window(const Pool2dShape& s, InsideBody&& inside, BorderBody&& bor
     }
 }
 
-// A plane with contiguous rows: the one that is there, or a copy.
-template <class T>
-const T* contiguous_rows(const T* plane, const index_t (&strides)[4], index_t height, index_t width, T* copy,
-                         index_t& row_stride) {
-    row_stride = strides[2];
-    if (strides[3] == 1) return plane;
-    row_stride = width;
-    for (index_t i = 0; i < height; ++i)
-        for (index_t j = 0; j < width; ++j) copy[i * width + j] = plane[i * strides[2] + j * strides[3]];
-    return copy;
+// How the windows of a shape are taken: a vector of neighbouring windows at a time, each window along its
+// rows, or a vector of planes at a time. The estimates are of a processor's cycles for a plane.
+enum class Way { rows, windows, lanes };
+
+Way way_of(const Pool2dShape& s, index_t planes, index_t lanes) {
+    const auto number = [](index_t n) { return static_cast<double>(n); };
+    const index_t height = s.out_height(), width = s.out_width();
+    const double area = number(s.kernel_height * s.kernel_width), windows = number(height * width);
+    const double load = s.stride_width == 1 ? 1 : s.stride_width == 2 ? 2 : number(lanes);
+    // Windows over the border are taken pixel by pixel.
+    const Inside rows(s.in_height, height, s.kernel_height, s.stride_height, s.padding_height);
+    const Inside cols(s.in_width, width, s.kernel_width, s.stride_width, s.padding_width);
+    const index_t inside_rows = rows.end - rows.first, inside_cols = cols.end - cols.first;
+    const double border = windows - number(inside_rows * inside_cols);
+    const double by_rows =
+        30 + number(inside_rows) * (10 + number(ceil_div(inside_cols, lanes)) * (8 + area * (1 + load))) +
+        border * 3 * area;
+    const bool whole_rows = s.kernel_width == s.in_width;
+    const double vectors = whole_rows ? number(ceil_div(s.kernel_height * s.kernel_width, lanes))
+                                      : number(s.kernel_height * ceil_div(s.kernel_width, lanes)) * 1.5;
+    const double by_window = 10 + windows * (15 + 2 * vectors);
+    const double by_lanes =
+        (40 + 6 * number(s.in_height * s.in_width) + windows * (6 + 3 * area)) / number(lanes);
+    // What is chosen against the windows' way does not depend on the number of planes, for that way alone
+    // adds in another order.
+    if (s.padding_height == 0 && s.padding_width == 0 && by_window < by_rows && by_window < by_lanes)
+        return Way::windows;
+    const double there = number(std::min(planes, lanes));
+    return by_rows < by_lanes * number(lanes) / there ? Way::rows : Way::lanes;
 }
 
 template <class T>
-class PlanePooling {
-public:
-    PlanePooling(const Pool2dShape& shape, const Images<const T>& x, const Images<T>& y, index_t plane)
-        : s_(shape),
-          y_(y),
-          copy_(x.strides[3] == 1 ? 0 : shape.in_height * shape.in_width),
-          row_(y.strides[3] == 1 ? 0 : shape.out_width()),
-          out_(plane_of(y, shape, plane)) {
-        in_ = contiguous_rows(plane_of(x, shape, plane), x.strides, shape.in_height, shape.in_width,
-                              copy_.data(), row_stride_);
-    }
-
-    void maxima(std::int32_t* indices) const {
-        const index_t width = s_.out_width();
-        if (is_2x2(s_) && y_.strides[3] == 1 && y_.strides[2] == width &&
-            kernels<T>().pool->max_2x2(s_.out_height(), width, in_, row_stride_,
-                                       static_cast<std::int32_t>(s_.in_width), out_, indices))
-            return;
-        for_each_window(
-            s_,
-            [&](index_t y, index_t x, index_t n) {
-                const index_t top = y * s_.stride_height - s_.padding_height;
-                const index_t left = x * s_.stride_width - s_.padding_width;
-                kernels<T>().pool->max_row(n, in_ + top * row_stride_ + left, row_stride_, s_.kernel_height,
-                                           s_.kernel_width, s_.stride_width,
-                                           static_cast<std::int32_t>(top * s_.in_width + left),
-                                           static_cast<std::int32_t>(s_.in_width), row_of(y, x),
-                                           indices ? indices + y * width + x : nullptr);
-                write(y, x, n);
-            },
-            [&](index_t y, index_t x) {
-                std::int32_t at;
-                out_[y * y_.strides[2] + x * y_.strides[3]] = border_maximum(Window(s_, y, x), at);
-                if (indices) indices[y * width + x] = at;
-            });
-    }
-
-    void averages() const {
-        const T scale = T(1) / static_cast<T>(s_.kernel_height * s_.kernel_width);
-        for_each_window(
-            s_,
-            [&](index_t y, index_t x, index_t n) {
-                const index_t top = y * s_.stride_height - s_.padding_height;
-                const index_t left = x * s_.stride_width - s_.padding_width;
-                kernels<T>().pool->average_row(n, in_ + top * row_stride_ + left, row_stride_,
-                                               s_.kernel_height, s_.kernel_width, s_.stride_width, scale,
-                                               row_of(y, x));
-                write(y, x, n);
-            },
-            [&](index_t y, index_t x) {
-                const Window w(s_, y, x);
-                T sum{};
-                for (index_t i = w.row0; i < w.row1; ++i)
-                    for (index_t j = w.col0; j < w.col1; ++j) sum += in_[i * row_stride_ + j];
-                out_[y * y_.strides[2] + x * y_.strides[3]] = sum * scale;
-            });
-    }
-
-private:
-    // Where the kernels write the row from (y, x) on: the output itself, if its columns are contiguous.
-    T* row_of(index_t y, index_t x) const {
-        return y_.strides[3] == 1 ? out_ + y * y_.strides[2] + x : row_.data();
-    }
-
-    void write(index_t y, index_t x, index_t n) const {
-        if (y_.strides[3] == 1) return;
-        T* to = out_ + y * y_.strides[2] + x * y_.strides[3];
-        for (index_t i = 0; i < n; ++i) to[i * y_.strides[3]] = row_.data()[i];
-    }
-
-    T border_maximum(const Window& w, std::int32_t& at) const {
-        T most = in_[w.row0 * row_stride_ + w.col0];
-        index_t best = w.row0 * s_.in_width + w.col0;
-        for (index_t i = w.row0; i < w.row1; ++i)
-            for (index_t j = w.col0; j < w.col1; ++j) {
-                const T value = in_[i * row_stride_ + j];
-                if (value > most || (value != value && most == most)) {
-                    most = value;
-                    best = i * s_.in_width + j;
-                }
-            }
-        at = static_cast<std::int32_t>(best);
-        return most;
-    }
-
-    const Pool2dShape& s_;
-    const Images<T>& y_;
-    Scratch<T> copy_, row_;
-    T* out_;
-    const T* in_;
-    index_t row_stride_;
-};
+bool is_taken_as_it_lies(const Problem<const T, T>& p) {
+    return p.x.strides[3] == 1 && p.y.strides[3] == 1;
+}
 
 template <class T>
-void clear_plane(const Images<T>& images, const Pool2dShape& s, T* plane) {
-    if (images.strides[3] == 1 && images.strides[2] == s.in_width) {
-        std::fill_n(plane, s.in_height * s.in_width, T{});
+T border_maximum(const Pool2dShape& s, const T* in, index_t row_stride, const Window& w, std::int32_t& at) {
+    T most = in[w.row0 * row_stride + w.col0];
+    index_t best = w.row0 * s.in_width + w.col0;
+    for (index_t i = w.row0; i < w.row1; ++i)
+        for (index_t j = w.col0; j < w.col1; ++j) {
+            const T value = in[i * row_stride + j];
+            if (value > most || (value != value && most == most)) {
+                most = value;
+                best = i * s.in_width + j;
+            }
+        }
+    at = static_cast<std::int32_t>(best);
+    return most;
+}
+
+template <class T>
+void maxima_of_rows(const Problem<const T, T>& p, const T* in, T* out, std::int32_t* indices) {
+    const Pool2dShape& s = p.s;
+    const index_t width = s.out_width(), row_stride = p.x.strides[2];
+    const auto& table = *kernels<T>().pool;
+    if (is_2x2(s) && p.y.strides[2] == width &&
+        table.max_2x2(s.out_height(), width, in, row_stride, static_cast<std::int32_t>(s.in_width), out,
+                      indices))
         return;
+    for_each_window(
+        s,
+        [&](index_t y, index_t x, index_t n) {
+            const index_t top = y * s.stride_height - s.padding_height;
+            const index_t left = x * s.stride_width - s.padding_width;
+            table.max_row(n, in + top * row_stride + left, row_stride, s.kernel_height, s.kernel_width,
+                          s.stride_width, static_cast<std::int32_t>(top * s.in_width + left),
+                          static_cast<std::int32_t>(s.in_width), out + y * p.y.strides[2] + x,
+                          indices ? indices + y * width + x : nullptr);
+        },
+        [&](index_t y, index_t x) {
+            std::int32_t at;
+            out[y * p.y.strides[2] + x] = border_maximum(s, in, row_stride, Window(s, y, x), at);
+            if (indices) indices[y * width + x] = at;
+        });
+}
+
+template <class T>
+void averages_of_rows(const Problem<const T, T>& p, const T* in, T* out, T scale) {
+    const Pool2dShape& s = p.s;
+    const index_t row_stride = p.x.strides[2];
+    for_each_window(
+        s,
+        [&](index_t y, index_t x, index_t n) {
+            const index_t top = y * s.stride_height - s.padding_height;
+            const index_t left = x * s.stride_width - s.padding_width;
+            kernels<T>().pool->average_row(n, in + top * row_stride + left, row_stride, s.kernel_height,
+                                           s.kernel_width, s.stride_width, scale,
+                                           out + y * p.y.strides[2] + x);
+        },
+        [&](index_t y, index_t x) {
+            const Window w(s, y, x);
+            T sum{};
+            for (index_t i = w.row0; i < w.row1; ++i)
+                for (index_t j = w.col0; j < w.col1; ++j) sum += in[i * row_stride + j];
+            out[y * p.y.strides[2] + x] = sum * scale;
+        });
+}
+
+// one(rows, cols, corner's position, output's row and column) for each window of a plane without padding;
+// windows as wide as the image are one row, if the image has no gaps.
+template <class T, class One>
+void for_each_whole_window(const Problem<const T, T>& p, One&& one) {
+    const Pool2dShape& s = p.s;
+    const bool flat = s.kernel_width == s.in_width && p.x.strides[2] == s.in_width;
+    const index_t rows = flat ? 1 : s.kernel_height,
+                  cols = flat ? s.kernel_height * s.in_width : s.kernel_width;
+    const index_t height = s.out_height(), width = s.out_width();
+    for (index_t y = 0; y < height; ++y)
+        for (index_t x = 0; x < width; ++x) one(rows, cols, y * s.stride_height, x * s.stride_width, y, x);
+}
+
+// --- gradients of maxima
+
+[[noreturn]] void refuse_index(std::int32_t index, index_t pixels) {
+    throw std::invalid_argument("indices: expected positions from 0 to " + std::to_string(pixels - 1) +
+                                ", got " + std::to_string(index));
+}
+
+// The position of a pixel in its plane. It is read once, for it may lie where another thread writes: what is
+// checked is what is used.
+std::uint32_t checked_index(const std::int32_t& at, std::uint32_t pixels) {
+    const std::int32_t index = *const_cast<const volatile std::int32_t*>(&at);
+    if (static_cast<std::uint32_t>(index) >= pixels) [[unlikely]]
+        refuse_index(index, pixels);
+    return static_cast<std::uint32_t>(index);
+}
+
+// Adds up the gradients of PLANES planes at once: windows that overlap meet the same pixel again and again,
+// and while one sum waits for itself, the others' go on.
+template <int PLANES, class T>
+void add_at_indices(index_t n, const T* grad, const std::int32_t* indices, T* to, index_t pixels) {
+    std::memset(static_cast<void*>(to), 0, static_cast<std::size_t>(PLANES * pixels) * sizeof(T));
+    for (index_t i = 0; i < n; ++i)
+        for (index_t k = 0; k < PLANES; ++k)
+            to[k * pixels + checked_index(indices[k * n + i], static_cast<std::uint32_t>(pixels))] +=
+                grad[k * n + i];
+}
+
+// `count` planes that follow one another without gaps.
+template <class T>
+void packed_max_backward(const Pool2dShape& s, index_t count, const T* grad, const std::int32_t* indices,
+                         T* to) {
+    constexpr int kAtOnce = 4;
+    const index_t height = s.out_height(), width = s.out_width(), n = height * width;
+    const index_t pixels = s.in_height * s.in_width;
+    if (s.in_height == 2 * height && s.in_width == 2 * width) {
+        // Probably windows of 2 x 2 side by side, whose gradient is written without being cleared first.
+        while (count > 0 &&
+               kernels<T>().pool->max_2x2_backward(height, width, grad, indices,
+                                                   static_cast<std::int32_t>(s.in_width), to, s.in_width)) {
+            grad += n;
+            indices += n;
+            to += pixels;
+            --count;
+        }
     }
-    for (index_t i = 0; i < s.in_height; ++i)
-        for (index_t j = 0; j < s.in_width; ++j) plane[i * images.strides[2] + j * images.strides[3]] = T{};
+    for (; count >= kAtOnce; count -= kAtOnce) {
+        add_at_indices<kAtOnce>(n, grad, indices, to, pixels);
+        grad += kAtOnce * n;
+        indices += kAtOnce * n;
+        to += kAtOnce * pixels;
+    }
+    for (; count > 0; --count, grad += n, indices += n, to += pixels)
+        add_at_indices<1>(n, grad, indices, to, pixels);
 }
 
 }  // namespace
@@ -247,58 +425,145 @@ void check(const Pool2dShape& s) {
 template <class T>
 void max_pool2d(const Pool2dShape& shape, const Images<const T>& x, const Images<T>& y,
                 std::int32_t* indices) {
-    const index_t size = shape.out_height() * shape.out_width();
-    for_each_plane(shape, [&](index_t plane) {
-        PlanePooling<T>(shape, x, y, plane).maxima(indices ? indices + plane * size : nullptr);
+    const Problem<const T, T> p(shape, x, y);
+    const Pool2dShape& s = p.s;
+    const index_t size = s.out_height() * s.out_width(), lanes = kernels<T>().plane->lanes;
+    const auto indices_of = [&](index_t plane) { return indices ? indices + plane * size : nullptr; };
+    const Way way = is_taken_as_it_lies(p) ? way_of(s, s.channels, lanes) : Way::lanes;
+    if (way == Way::rows)
+        return for_each_plane(s, [&](index_t plane) {
+            maxima_of_rows(p, plane_of(p.x, s, plane), plane_of(p.y, s, plane), indices_of(plane));
+        });
+    if (way == Way::windows)
+        return for_each_plane(s, [&](index_t plane) {
+            const T* in = plane_of(p.x, s, plane);
+            T* out = plane_of(p.y, s, plane);
+            std::int32_t* at = indices_of(plane);
+            for_each_whole_window(
+                p, [&](index_t rows, index_t cols, index_t top, index_t left, index_t i, index_t j) {
+                    std::int32_t index;
+                    out[i * p.y.strides[2] + j] = kernels<T>().pool->window_max(
+                        rows, cols, in + top * p.x.strides[2] + left, p.x.strides[2],
+                        static_cast<std::int32_t>(top * s.in_width + left),
+                        static_cast<std::int32_t>(s.in_width), &index);
+                    if (at) at[i * s.out_width() + j] = index;
+                });
+        });
+    for_each_group(s, lanes, [&](index_t plane, index_t count) {
+        for_each_strip(s, lanes * index_t{sizeof(T)}, [&](index_t first, index_t end) {
+            const index_t top = Window(s, first, 0).row0, bottom = Window(s, end - 1, 0).row1;
+            const index_t width = s.out_width(), outputs = (end - first) * width;
+            Scratch<T> memory(((bottom - top) * s.in_width + 2 * outputs) * lanes);
+            T *maxima = memory.data() + (bottom - top) * s.in_width * lanes, *at = maxima + outputs * lanes;
+            kernels<T>().pool->max_lanes(
+                s, first, end,
+                lanes_of(p.x, plane_of(p.x, s, plane), count, s.in_width, top, bottom, memory.data()), maxima,
+                at);
+            put_lanes<T>(maxima, count, width, first, end, p.y, plane_of(p.y, s, plane));
+            if (indices) put_indices(at, count, outputs, indices_of(plane) + first * width, size);
+        });
     });
 }
 
 template <class T>
 void max_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, const std::int32_t* indices,
                          const Images<T>& grad_x) {
-    const index_t height = shape.out_height(), width = shape.out_width();
-    for_each_plane(shape, [&](index_t plane) {
-        T* to = plane_of(grad_x, shape, plane);
-        const T* from = plane_of(grad, shape, plane);
-        const std::int32_t* at = indices + plane * height * width;
-        const bool in_order = grad_x.strides[3] == 1 && grad_x.strides[2] == shape.in_width &&
-                              grad.strides[3] == 1 && grad.strides[2] == width;
-        if (2 * height != shape.in_height || 2 * width != shape.in_width || !is_2x2(shape) || !in_order)
-            clear_plane(grad_x, shape, to);
-        if (is_2x2(shape) && in_order)
-            return kernels<T>().pool->max_2x2_backward(
-                height, width, from, at, static_cast<std::int32_t>(shape.in_width), to, shape.in_width);
-        const index_t pixels = shape.in_height * shape.in_width;
-        for (index_t i = 0; in_order && i < height * width; ++i) to[checked_index(at[i], pixels)] += from[i];
-        for (index_t y = 0; !in_order && y < height; ++y)
-            for (index_t x = 0; x < width; ++x) {
-                const index_t i = checked_index(at[y * width + x], pixels);
-                to[i / shape.in_width * grad_x.strides[2] + i % shape.in_width * grad_x.strides[3]] +=
-                    from[y * grad.strides[2] + x * grad.strides[3]];
-            }
+    const Problem<T, const T> p(shape, grad_x, grad);
+    const Pool2dShape& s = p.s;
+    const index_t height = s.out_height(), width = s.out_width(), n = height * width;
+    const index_t pixels = s.in_height * s.in_width;
+    const bool reads_packed = has_packed_planes(p.y, width) && (s.channels == 1 || p.y.strides[1] == n);
+    const bool writes_packed =
+        has_packed_planes(p.x, s.in_width) && (s.channels == 1 || p.x.strides[1] == pixels);
+    const index_t lanes = kernels<T>().plane->lanes;
+    for_each_group(s, std::max<index_t>(lanes, kPixelsPerTask / pixels), [&](index_t plane, index_t count) {
+        Scratch<T> read(reads_packed ? 0 : (count + lanes) * n), written(writes_packed ? 0 : count * pixels);
+        const T* from = plane_of(p.y, s, plane);
+        for (index_t k = 0; !reads_packed && k < count; k += lanes) {
+            const index_t now = std::min(lanes, count - k);
+            const PlaneLanes<const T> side_by_side =
+                lanes_of(p.y, from + k * p.y.strides[1], now, width, 0, height, read.data());
+            for (index_t i = 0; i < height; ++i)
+                kernels<T>().plane->scatter_sums(now, width, side_by_side.data + i * side_by_side.row_stride,
+                                                 side_by_side.col_stride,
+                                                 read.data() + (lanes + k) * n + i * width, n, false);
+        }
+        T* to = plane_of(p.x, s, plane);
+        packed_max_backward(s, count, reads_packed ? from : read.data() + lanes * n, indices + plane * n,
+                            writes_packed ? to : written.data());
+        for (index_t k = 0; !writes_packed && k < count * pixels; ++k)
+            to[k / pixels * p.x.strides[1] + k % pixels / s.in_width * p.x.strides[2] +
+               k % s.in_width * p.x.strides[3]] = written.data()[k];
     });
 }
 
 template <class T>
 void avg_pool2d(const Pool2dShape& shape, const Images<const T>& x, const Images<T>& y) {
-    for_each_plane(shape, [&](index_t plane) { PlanePooling<T>(shape, x, y, plane).averages(); });
+    const Problem<const T, T> p(shape, x, y);
+    const Pool2dShape& s = p.s;
+    const T scale = T(1) / static_cast<T>(s.kernel_height * s.kernel_width);
+    const index_t lanes = kernels<T>().plane->lanes;
+    const Way way = is_taken_as_it_lies(p) ? way_of(s, s.channels, lanes) : Way::lanes;
+    if (way == Way::rows)
+        return for_each_plane(s, [&](index_t plane) {
+            averages_of_rows(p, plane_of(p.x, s, plane), plane_of(p.y, s, plane), scale);
+        });
+    if (way == Way::windows)
+        return for_each_plane(s, [&](index_t plane) {
+            const T* in = plane_of(p.x, s, plane);
+            T* out = plane_of(p.y, s, plane);
+            for_each_whole_window(
+                p, [&](index_t rows, index_t cols, index_t top, index_t left, index_t i, index_t j) {
+                    out[i * p.y.strides[2] + j] =
+                        scale * kernels<T>().pool->window_sum(rows, cols, in + top * p.x.strides[2] + left,
+                                                              p.x.strides[2]);
+                });
+        });
+    for_each_group(s, lanes, [&](index_t plane, index_t count) {
+        for_each_strip(s, lanes * index_t{sizeof(T)}, [&](index_t first, index_t end) {
+            const index_t top = Window(s, first, 0).row0, bottom = Window(s, end - 1, 0).row1;
+            const index_t width = s.out_width(), outputs = (end - first) * width;
+            Scratch<T> memory(((bottom - top) * s.in_width + outputs) * lanes);
+            T* averages = memory.data() + (bottom - top) * s.in_width * lanes;
+            kernels<T>().pool->average_lanes(
+                s, first, end,
+                lanes_of(p.x, plane_of(p.x, s, plane), count, s.in_width, top, bottom, memory.data()), scale,
+                averages);
+            put_lanes<T>(averages, count, width, first, end, p.y, plane_of(p.y, s, plane));
+        });
+    });
 }
 
 template <class T>
 void avg_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, const Images<T>& grad_x) {
-    const T scale = T(1) / static_cast<T>(shape.kernel_height * shape.kernel_width);
-    for_each_plane(shape, [&](index_t plane) {
-        T* to = plane_of(grad_x, shape, plane);
-        const T* from = plane_of(grad, shape, plane);
-        clear_plane(grad_x, shape, to);
-        for (index_t y = 0; y < shape.out_height(); ++y)
-            for (index_t x = 0; x < shape.out_width(); ++x) {
-                const Window w(shape, y, x);
-                const T share = from[y * grad.strides[2] + x * grad.strides[3]] * scale;
+    const Problem<T, const T> p(shape, grad_x, grad);
+    const Pool2dShape& s = p.s;
+    const T scale = T(1) / static_cast<T>(s.kernel_height * s.kernel_width);
+    const index_t lanes = kernels<T>().plane->lanes, height = s.out_height(), width = s.out_width();
+    const index_t pixels = s.in_height * s.in_width;
+    const bool by_rows =
+        p.x.strides[3] == 1 && p.y.strides[3] == 1 &&
+        (s.channels < lanes / 2 || (s.in_width >= 2 * lanes && s.stride_width == 1) || s.in_width >= 64);
+    if (by_rows)
+        return for_each_plane(s, [&](index_t plane) {
+            T* to = plane_of(p.x, s, plane);
+            const T* from = plane_of(p.y, s, plane);
+            Scratch<T> row(s.in_width);
+            for (index_t i = 0; i < s.in_height; ++i) std::fill_n(to + i * p.x.strides[2], s.in_width, T{});
+            for (index_t y = 0; y < height; ++y) {
+                kernels<T>().pool->average_row_backward(s, from + y * p.y.strides[2], scale, row.data());
+                const Window w(s, y, 0);
                 for (index_t i = w.row0; i < w.row1; ++i)
-                    for (index_t j = w.col0; j < w.col1; ++j)
-                        to[i * grad_x.strides[2] + j * grad_x.strides[3]] += share;
+                    kernels<T>().gemm->add_row(s.in_width, row.data(), to + i * p.x.strides[2]);
             }
+        });
+    for_each_group(s, lanes, [&](index_t plane, index_t count) {
+        Scratch<T> memory((height * width + s.in_width + pixels) * lanes);
+        T *row = memory.data() + height * width * lanes, *spread = row + s.in_width * lanes;
+        kernels<T>().pool->average_lanes_backward(
+            s, lanes_of(p.y, plane_of(p.y, s, plane), count, width, 0, height, memory.data()), scale, row,
+            spread);
+        put_lanes<T>(spread, count, s.in_width, 0, s.in_height, p.x, plane_of(p.x, s, plane));
     });
 }
 

@@ -154,6 +154,22 @@ RANVIER_INLINE bool any_nan(Vec<T> v) {
 #endif
 }
 
+// Whether any lane of a comparison is set.
+template <class T>
+RANVIER_INLINE bool any_set(MaskOf<T> mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX__)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)mask) != 0;
+#else
+    bool any = false;
+    for (int i = 0; i < kLanes<T>; ++i) any |= mask[i] != 0;
+    return any;
+#endif
+}
+
 // a * b + c with one rounding, where the instruction set has it; with two where it has not (v2).
 RANVIER_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
 #if defined(__AVX512F__)
@@ -270,6 +286,12 @@ RANVIER_INLINE Vec<T> load_partial(const T* from, index_t count) {
         if (i < count) v[i] = from[i];
     return v;
 #endif
+}
+
+// The same, where all lanes are usual.
+template <class T>
+RANVIER_INLINE Vec<T> load_some(const T* from, index_t count) {
+    return count == kLanes<T> ? load(from) : load_partial(from, count);
 }
 
 template <class T>

@@ -30,11 +30,6 @@ RANVIER_INLINE double sum_of(index_t n, Term&& term) {
     return total;
 }
 
-template <class T>
-RANVIER_INLINE Vec<T> load_some(const T* from, index_t count) {
-    return count == kLanes<T> ? load(from) : load_partial(from, count);
-}
-
 // v in the first `count` lanes, zero in the others.
 template <class T>
 RANVIER_INLINE Vec<T> only(Vec<T> v, index_t count) {

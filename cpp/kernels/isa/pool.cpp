@@ -1,7 +1,9 @@
-// Pooling kernels of one instruction set: a vector of neighbouring windows at a time.
+// Pooling kernels of one instruction set: a vector of neighbouring windows at a time, or a window along its
+// rows; several planes at once are in pool_lanes.h.
 #include "../../platform/simd_strided.h"
 #include "../../platform/simd_transpose.h"
 #include "isa.h"
+#include "pool_lanes.h"
 
 namespace ranvier::RANVIER_ISA {
 namespace {
@@ -207,30 +209,106 @@ RANVIER_INLINE void store_pairs(T* to, Vec<T> a, Vec<T> b, index_t count) {
 }
 
 template <class T>
-void max_2x2_backward(index_t rows, index_t n, const T* grad, const std::int32_t* indices, std::int32_t width,
+bool max_2x2_backward(index_t rows, index_t n, const T* grad, const std::int32_t* indices, std::int32_t width,
                       T* to, index_t row_stride) {
     using Int = typename LaneInt<T>::type;
-    MaskOf<T> lane = {};
+    MaskOf<T> lane = {}, outside = {};
     for (int i = 0; i < kLanes<T>; ++i) lane[i] = static_cast<Int>(2 * i);
     for (index_t y = 0; y < rows; ++y, grad += n, indices += n, to += 2 * row_stride)
         for (index_t x = 0; x < n; x += kLanes<T>) {
             const index_t count = n - x < kLanes<T> ? n - x : kLanes<T>;
             const Vec<T> g = load_partial(grad + x, count), none = {};
             const MaskOf<T> corner = lane + static_cast<Int>(2 * (y * width + x));
-            const MaskOf<T> place = load_indices<T>(indices + x, count) - corner;
+            MaskOf<T> place = load_indices<T>(indices + x, count) - corner;
+            if (count < kLanes<T>) place = lane < 2 * static_cast<Int>(count) ? place : MaskOf<T>{};
             const auto at = [&](Int wanted) __attribute__((always_inline)) {
                 return select<T>(place == wanted, g, none);
             };
             store_pairs(to + 2 * x, at(0), at(1), 2 * count);
             store_pairs(to + row_stride + 2 * x, at(width), at(width + 1), 2 * count);
+            outside |= ~((place == 0) | (place == 1) | (place == width) | (place == width + 1));
         }
+    return !any_set<T>(outside);
+}
+
+// body(vector, position in the window's first row) for the vectors that cover a row: whole ones, the last of
+// which overlaps the one before it, or a single one with copies of the first pixel in the lanes beyond the
+// end.
+template <class T, class Body>
+RANVIER_INLINE void for_each_overlapping(index_t n, const T* x, Body&& body) {
+    if (n < kLanes<T>) {
+        MaskOf<T> lane = {};
+        for (int i = 0; i < kLanes<T>; ++i) lane[i] = i;
+        const MaskOf<T> there = lane < static_cast<typename LaneInt<T>::type>(n) - MaskOf<T>{};
+        body(select<T>(there, load_partial(x, n), broadcast(*x)), there ? lane : MaskOf<T>{});
+        return;
+    }
+    MaskOf<T> lane = {};
+    for (int i = 0; i < kLanes<T>; ++i) lane[i] = i;
+    for (index_t i = 0;; i += kLanes<T>) {
+        if (i > n - kLanes<T>) i = n - kLanes<T>;
+        body(load(x + i), lane + static_cast<typename LaneInt<T>::type>(i));
+        if (i == n - kLanes<T>) return;
+    }
+}
+
+template <class T>
+T window_max(index_t rows, index_t cols, const T* x, index_t row_stride, std::int32_t first,
+             std::int32_t width, std::int32_t* index) {
+    using Int = typename LaneInt<T>::type;
+    Vec<T> most = broadcast(*x), sum = {};
+    MaskOf<T> best = static_cast<Int>(first) - MaskOf<T>{};
+    const T* row = x;
+    for (index_t k = 0; k < rows; ++k, row += row_stride)
+        for_each_overlapping<T>(
+            cols, row, [&](Vec<T> v, MaskOf<T> at) __attribute__((always_inline)) {
+                const MaskOf<T> better = v > most;
+                most = select<T>(better, v, most);
+                best = better ? at + static_cast<Int>(first + k * width) : best;
+                sum += v;
+            });
+    if (any_nan<T>(sum))
+        for (index_t k = 0; k < rows; ++k)
+            for (index_t j = 0; j < cols; ++j)
+                if (const T value = x[k * row_stride + j]; value != value) {
+                    *index = static_cast<std::int32_t>(first + k * width + j);
+                    return value;
+                }
+    T lanes[kLanes<T>];
+    Int at[kLanes<T>];
+    store(lanes, most);
+    store<Int>(at, best);
+    for (int i = 1; i < kLanes<T>; ++i)
+        if (lanes[i] > lanes[0] || (lanes[i] == lanes[0] && at[i] < at[0])) {
+            lanes[0] = lanes[i];
+            at[0] = at[i];
+        }
+    *index = static_cast<std::int32_t>(at[0]);
+    return lanes[0];
+}
+
+template <class T>
+T window_sum(index_t rows, index_t cols, const T* x, index_t row_stride) {
+    Vec<T> part[4] = {};
+    for (; rows > 0; --rows, x += row_stride) {
+        index_t j = 0;
+        for (; j + 4 * kLanes<T> <= cols; j += 4 * kLanes<T>)
+            for (int k = 0; k < 4; ++k) part[k] += load(x + j + k * kLanes<T>);
+        for (int k = 0; j < cols; j += kLanes<T>, ++k)
+            part[k] += load_some(x + j, cols - j < kLanes<T> ? cols - j : kLanes<T>);
+    }
+    return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
 }
 
 }  // namespace
 
-constinit const PoolKernels<float> pool_float32 = {max_row<float>, max_2x2<float>, max_2x2_backward<float>,
-                                                   average_row<float>};
-constinit const PoolKernels<double> pool_float64 = {max_row<double>, max_2x2<double>,
-                                                    max_2x2_backward<double>, average_row<double>};
+#define RANVIER_POOL_KERNELS(T)                                                                    \
+    {                                                                                              \
+        max_row<T>, max_2x2<T>, max_2x2_backward<T>, average_row<T>, window_max<T>, window_sum<T>, \
+            max_lanes<T>, average_lanes<T>, average_lanes_backward<T>, average_row_backward<T>     \
+    }
+
+constinit const PoolKernels<float> pool_float32 = RANVIER_POOL_KERNELS(float);
+constinit const PoolKernels<double> pool_float64 = RANVIER_POOL_KERNELS(double);
 
 }  // namespace ranvier::RANVIER_ISA
