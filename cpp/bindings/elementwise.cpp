@@ -14,7 +14,7 @@ double work_of(const py::array& array) { return 3 * static_cast<double>(array.si
 
 py::array apply(Activation f, const py::handle& x_object, const py::object& out, double parameter) {
     const py::array x = float_array(x_object, "x");
-    const py::array y = output(out, shape_of(x), x, {x}, true);
+    const py::array y = output_like(out, x, {x});
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
         const Array<const T> from = array_view<const T>(x);
@@ -28,7 +28,7 @@ py::array apply_backward(Activation f, const py::handle& grad_object, const py::
                          const py::object& out, double parameter) {
     const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad");
     require_shape(x, "x", shape_of(grad));
-    const py::array grad_x = output(out, shape_of(x), x, {grad, x}, true);
+    const py::array grad_x = output_like(out, x, {grad, x});
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
         const Array<const T> g = array_view<const T>(grad), from = array_view<const T>(x);
@@ -377,7 +377,7 @@ py::array normalise(bool logarithm, const py::handle& x_object, const py::object
                     const py::handle& axis) {
     const py::array x = float_array(x_object, "x");
     const Slices slices(x, checked_axis(x, axis));
-    const py::array y = output(out, shape_of(x), x, {x}, true);
+    const py::array y = output_like(out, x, {x});
     if (x.size() == 0) return y;
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
@@ -396,7 +396,7 @@ py::array normalise_backward(bool logarithm, const py::handle& grad_object, cons
     const py::array grad = float_array(grad_object, "grad"), y = array_like(y_object, "y", grad, "grad");
     require_shape(y, "y", shape_of(grad));
     const Slices slices(y, checked_axis(y, axis));
-    const py::array grad_x = output(out, shape_of(y), y, {grad, y}, true);
+    const py::array grad_x = output_like(out, y, {grad, y});
     if (y.size() == 0) return grad_x;
     with_element_of(y, [&](auto element) {
         using T = decltype(element);

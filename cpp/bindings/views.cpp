@@ -5,6 +5,8 @@
 #include <array>
 #include <cstdlib>
 #include <memory>
+#include <numeric>
+#include <vector>
 
 #include "ranvier/memory.h"
 
@@ -182,6 +184,32 @@ py::array output(const py::object& out, const Shape& shape, const py::array& lik
     py::array array = array_like(out, "out", like, "the inputs");
     require_fit(array, shape, inputs, in_place);
     return array;
+}
+
+namespace {
+
+// A new array with the shape of x, whose axes follow one another in memory as those of x do.
+py::array new_array_like(const py::array& x) {
+    if (x.flags() & py::array::c_style) return new_array(shape_of(x), x);
+    std::vector<py::ssize_t> order(static_cast<std::size_t>(x.ndim()));
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](py::ssize_t a, py::ssize_t b) {
+        return std::abs(x.strides(a)) > std::abs(x.strides(b));
+    });
+    Shape shape;
+    py::tuple axes(order.size());
+    for (std::size_t d = 0; d < order.size(); ++d) {
+        shape.push_back(x.shape(order[d]));
+        axes[static_cast<std::size_t>(order[d])] = py::int_(d);
+    }
+    return new_array(shape, x).attr("transpose")(axes);
+}
+
+}  // namespace
+
+py::array output_like(const py::object& out, const py::array& x, std::initializer_list<py::array> inputs) {
+    if (out.is_none()) return new_array_like(x);
+    return output(out, shape_of(x), x, inputs, true);
 }
 
 index_t integer_of(const py::handle& object, const char* name) {

@@ -38,6 +38,10 @@ void require_shape(const py::array& array, const char* name, const Shape& shape)
 py::array output(const py::object& out, const Shape& shape, const py::array& like,
                  std::initializer_list<py::array> inputs, bool in_place = false);
 
+// The same for an elementwise function of x: a new array has x's shape and its axes in the same order of
+// memory.
+py::array output_like(const py::object& out, const py::array& x, std::initializer_list<py::array> inputs);
+
 // An uninitialised array in C order, of float, double or std::int32_t.
 template <class T>
 py::array_t<T> new_array(const Shape& shape);

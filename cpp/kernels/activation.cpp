@@ -79,55 +79,99 @@ void activation_backward_kept(Activation f, index_t n, const T* grad, const T* k
     });
 }
 
+namespace {
+
+// Runs of a channel from so many elements on are worked on by themselves; shorter ones have their slopes
+// repeated beside them.
+constexpr index_t kLongRun = 64;
+
+// y = x, or times the slope of its channel where `sign` is not positive, for whole rows of channels * inner.
+template <class T>
+void scale_negatives(index_t outer, index_t channels, index_t inner, const T* x, const T* sign,
+                     const T* slopes, index_t slope_count, T* y) {
+    const auto scale = kernels<T>().elementwise->scale_negative;
+    constexpr index_t kRepeated = 1024;
+    const index_t row = channels * inner;
+    const bool same = slope_count == 1, short_runs = !same && inner < kLongRun;
+    // A piece of `period` elements begins again with the first of its factors.
+    const index_t period = same ? kRepeated : short_runs ? round_up(std::max(row, kRepeated), row) : inner;
+    Scratch<T> factors(short_runs ? period : kRepeated);
+    if (short_runs)
+        for (index_t i = 0; i < period; ++i) factors.data()[i] = slopes[i / inner % channels];
+    if (same) std::fill_n(factors.data(), kRepeated, slopes[0]);
+    for_each_block(outer * row, 1, [&](index_t first, index_t count) {
+        T run_factors[kRepeated];
+        for (index_t i = first; i < first + count;) {
+            const index_t at = i % period;
+            index_t now = std::min(period - at, first + count - i);
+            const T* factor = factors.data() + at;
+            if (!same && !short_runs) {
+                now = std::min(now, kRepeated);
+                factor = run_factors;
+                std::fill_n(run_factors, now, slopes[i / inner % channels]);
+            }
+            scale(now, x + i, sign + i, factor, y + i);
+            i += now;
+        }
+    });
+}
+
+// The gradients to the slopes of channels first to first + n - 1, each summed up in the order of memory.
+template <class T>
+void slope_gradients(index_t outer, index_t channels, index_t inner, const T* grad, const T* x, index_t first,
+                     index_t n, double* sums) {
+    std::fill_n(sums, n, 0.0);
+    const auto term = [&](index_t i) {
+        return x[i] <= T{} ? static_cast<double>(grad[i]) * static_cast<double>(x[i]) : 0.0;
+    };
+    for (index_t o = 0; o < outer; ++o) {
+        const index_t at = (o * channels + first) * inner;
+        for (index_t c = 0; inner == 1 && c < n; ++c) sums[c] += term(at + c);
+        for (index_t c = 0; inner > 1 && c < n; ++c) {
+            double part[4] = {};
+            index_t i = at + c * inner;
+            const index_t end = i + inner;
+            for (; i + 4 <= end; i += 4)
+                for (int k = 0; k < 4; ++k) part[k] += term(i + k);
+            for (; i < end; ++i) part[0] += term(i);
+            sums[c] += (part[0] + part[1]) + (part[2] + part[3]);
+        }
+    }
+}
+
+}  // namespace
+
 template <class T>
 void prelu(index_t outer, index_t channels, index_t inner, const T* x, const T* slopes, index_t slope_count,
            T* y) {
-    const auto& table = *kernels<T>().elementwise;
-    const index_t row = channels * inner;
-    const index_t grouped = std::max<index_t>(1, kElementsPerTask / std::max<index_t>(1, row));
-    const auto leaky = forward_kernel<T>(Activation::leaky_relu);
-    parallel_for(ceil_div(outer, grouped), threads_for(static_cast<double>(outer * row)), [&](index_t task) {
-        for (index_t o = task * grouped; o < std::min(outer, (task + 1) * grouped); ++o) {
-            const T* from = x + o * row;
-            T* to = y + o * row;
-            if (slope_count == 1)
-                leaky(row, from, to, slopes[0]);
-            else if (inner == 1)
-                table.scale_negative(channels, from, from, slopes, to);
-            else
-                for (index_t c = 0; c < channels; ++c)
-                    leaky(inner, from + c * inner, to + c * inner, slopes[c]);
-        }
-    });
+    if (outer * channels * inner == 0) return;
+    scale_negatives(outer, channels, inner, x, x, slopes, slope_count, y);
 }
 
 template <class T>
 void prelu_backward(index_t outer, index_t channels, index_t inner, const T* grad, const T* x,
                     const T* slopes, index_t slope_count, T* grad_x, T* grad_slope) {
-    // A channel is a task of its own, so that its sum has one order.
-    Scratch<double> sums(channels);
-    double* sum_of = sums.data();
-    parallel_for(channels, threads_for(static_cast<double>(outer * channels * inner) * 4), [&](index_t c) {
-        const T slope = slopes[slope_count == 1 ? 0 : c];
-        double sum = 0;
-        for (index_t o = 0; o < outer; ++o) {
-            const index_t first = (o * channels + c) * inner;
-            for (index_t i = first; i < first + inner; ++i) {
-                const bool negative = x[i] <= T{};
-                if (negative) sum += static_cast<double>(grad[i]) * static_cast<double>(x[i]);
-                if (grad_x) grad_x[i] = negative ? slope * grad[i] : grad[i];
-            }
-        }
-        sum_of[c] = sum;
-    });
-    if (!grad_slope) return;
-    if (slope_count == 1) {
+    if (grad_slope) {
+        // Some channels are a task, so that each one's sum has one order.
+        Scratch<double> sums(channels);
+        const index_t each =
+            inner < kLongRun ? std::max<index_t>(8, kLongRun / std::max<index_t>(1, inner)) : 1;
+        parallel_for(ceil_div(channels, each), threads_for(static_cast<double>(outer * channels * inner) * 4),
+                     [&](index_t task) {
+                         const index_t first = task * each;
+                         slope_gradients(outer, channels, inner, grad, x, first,
+                                         std::min(each, channels - first), sums.data() + first);
+                     });
         double total = 0;
-        for (index_t c = 0; c < channels; ++c) total += sum_of[c];
-        grad_slope[0] = static_cast<T>(total);
-    } else {
-        for (index_t c = 0; c < channels; ++c) grad_slope[c] = static_cast<T>(sum_of[c]);
+        for (index_t c = 0; c < channels; ++c) {
+            total += sums.data()[c];
+            if (slope_count > 1 || channels == 1) grad_slope[c] = static_cast<T>(sums.data()[c]);
+        }
+        if (slope_count == 1) grad_slope[0] = static_cast<T>(total);
     }
+    // Last, for grad_x may be grad.
+    if (grad_x && outer * channels * inner > 0)
+        scale_negatives(outer, channels, inner, grad, x, slopes, slope_count, grad_x);
 }
 
 namespace {
@@ -211,38 +255,66 @@ void gaussian_noise(const RandomNoise& noise, index_t n, const T* x, T* y) {
     add(rest, n - 1, x + 1, y + 1);
 }
 
+namespace {
+
+// body(first, count) over groups of output channels of maxout, of all samples.
+template <class Body>
+void for_each_maxout(index_t rows, index_t pieces, index_t inner, Body&& body) {
+    const index_t size = pieces * inner;
+    const index_t grouped = std::max<index_t>(1, kElementsPerTask / std::max<index_t>(1, size));
+    parallel_for(ceil_div(rows, grouped), threads_for(static_cast<double>(rows * size) * 2),
+                 [&](index_t task) {
+                     for (index_t row = task * grouped; row < std::min(rows, (task + 1) * grouped); ++row)
+                         body(row);
+                 });
+}
+
+// Whether a value takes the place of the largest so far; the first NaN stays.
+template <class T>
+bool is_better(T value, T most) {
+    return (value > most) | ((value != value) & (most == most));
+}
+
+}  // namespace
+
 template <class T>
 void maxout(index_t outer, index_t channels, index_t pieces, index_t inner, const T* x, T* y) {
-    parallel_for(outer * channels, threads_for(static_cast<double>(outer * channels * pieces * inner)),
-                 [&](index_t task) {
-                     const T* from = x + task * pieces * inner;
-                     T* to = y + task * inner;
-                     std::copy_n(from, inner, to);
-                     for (index_t k = 1; k < pieces; ++k)
-                         for (index_t i = 0; i < inner; ++i) {
-                             const T value = from[k * inner + i];
-                             if (value > to[i] || value != value) to[i] = value;
-                         }
-                 });
+    for_each_maxout(outer * channels, pieces, inner, [&](index_t row) {
+        const T* from = x + row * pieces * inner;
+        T* to = y + row * inner;
+        for (index_t i = 0; i < inner; ++i) to[i] = from[i];
+        for (index_t k = 1; k < pieces; ++k) {
+            from += inner;
+            for (index_t i = 0; i < inner; ++i) to[i] = is_better(from[i], to[i]) ? from[i] : to[i];
+        }
+    });
 }
 
 template <class T>
 void maxout_backward(index_t outer, index_t channels, index_t pieces, index_t inner, const T* grad,
                      const T* x, T* grad_x) {
-    parallel_for(outer * channels, threads_for(static_cast<double>(outer * channels * pieces * inner) * 2),
-                 [&](index_t task) {
-                     const T* from = x + task * pieces * inner;
-                     T* to = grad_x + task * pieces * inner;
-                     for (index_t i = 0; i < inner; ++i) {
-                         index_t best = 0;
-                         for (index_t k = 1; k < pieces; ++k) {
-                             const T value = from[k * inner + i], most = from[best * inner + i];
-                             if (value > most || (value != value && most == most)) best = k;
-                         }
-                         for (index_t k = 0; k < pieces; ++k)
-                             to[k * inner + i] = k == best ? grad[task * inner + i] : T{};
-                     }
-                 });
+    constexpr index_t kBlock = 256;
+    for_each_maxout(outer * channels, pieces, inner, [&](index_t row) {
+        for (index_t first = 0; first < inner; first += kBlock) {
+            const index_t n = std::min(kBlock, inner - first);
+            const T *from = x + row * pieces * inner + first, *g = grad + row * inner + first;
+            T* to = grad_x + row * pieces * inner + first;
+            T most[kBlock];
+            std::int32_t best[kBlock];
+            for (index_t i = 0; i < n; ++i) {
+                most[i] = from[i];
+                best[i] = 0;
+            }
+            for (index_t k = 1; k < pieces; ++k)
+                for (index_t i = 0; i < n; ++i) {
+                    const bool better = is_better(from[k * inner + i], most[i]);
+                    most[i] = better ? from[k * inner + i] : most[i];
+                    best[i] = better ? static_cast<std::int32_t>(k) : best[i];
+                }
+            for (index_t k = 0; k < pieces; ++k)
+                for (index_t i = 0; i < n; ++i) to[k * inner + i] = best[i] == k ? g[i] : T{};
+        }
+    });
 }
 
 #define RANVIER_INSTANTIATE(T)                                                                              \

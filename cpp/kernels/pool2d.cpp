@@ -369,10 +369,12 @@ std::uint32_t checked_index(const std::int32_t& at, std::uint32_t pixels) {
 template <int PLANES, class T>
 void add_at_indices(index_t n, const T* grad, const std::int32_t* indices, T* to, index_t pixels) {
     std::memset(static_cast<void*>(to), 0, static_cast<std::size_t>(PLANES * pixels) * sizeof(T));
-    for (index_t i = 0; i < n; ++i)
-        for (index_t k = 0; k < PLANES; ++k)
-            to[k * pixels + checked_index(indices[k * n + i], static_cast<std::uint32_t>(pixels))] +=
-                grad[k * n + i];
+    const auto there = static_cast<std::uint32_t>(pixels);
+    for (index_t i = 0; i < n; ++i) {
+        std::uint32_t index[PLANES];
+        for (index_t k = 0; k < PLANES; ++k) index[k] = checked_index(indices[k * n + i], there);
+        for (index_t k = 0; k < PLANES; ++k) to[k * pixels + index[k]] += grad[k * n + i];
+    }
 }
 
 // `count` planes that follow one another without gaps.
@@ -382,7 +384,7 @@ void packed_max_backward(const Pool2dShape& s, index_t count, const T* grad, con
     constexpr int kAtOnce = 4;
     const index_t height = s.out_height(), width = s.out_width(), n = height * width;
     const index_t pixels = s.in_height * s.in_width;
-    if (s.in_height == 2 * height && s.in_width == 2 * width) {
+    if (s.in_height == 2 * height && s.in_width == 2 * width && width >= kernels<T>().plane->lanes) {
         // Probably windows of 2 x 2 side by side, whose gradient is written without being cleared first.
         while (count > 0 &&
                kernels<T>().pool->max_2x2_backward(height, width, grad, indices,
@@ -476,25 +478,27 @@ void max_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
     const bool writes_packed =
         has_packed_planes(p.x, s.in_width) && (s.channels == 1 || p.x.strides[1] == pixels);
     const index_t lanes = kernels<T>().plane->lanes;
-    for_each_group(s, std::max<index_t>(lanes, kPixelsPerTask / pixels), [&](index_t plane, index_t count) {
-        Scratch<T> read(reads_packed ? 0 : (count + lanes) * n), written(writes_packed ? 0 : count * pixels);
-        const T* from = plane_of(p.y, s, plane);
-        for (index_t k = 0; !reads_packed && k < count; k += lanes) {
-            const index_t now = std::min(lanes, count - k);
-            const PlaneLanes<const T> side_by_side =
-                lanes_of(p.y, from + k * p.y.strides[1], now, width, 0, height, read.data());
-            for (index_t i = 0; i < height; ++i)
-                kernels<T>().plane->scatter_sums(now, width, side_by_side.data + i * side_by_side.row_stride,
-                                                 side_by_side.col_stride,
-                                                 read.data() + (lanes + k) * n + i * width, n, false);
-        }
-        T* to = plane_of(p.x, s, plane);
-        packed_max_backward(s, count, reads_packed ? from : read.data() + lanes * n, indices + plane * n,
-                            writes_packed ? to : written.data());
-        for (index_t k = 0; !writes_packed && k < count * pixels; ++k)
-            to[k / pixels * p.x.strides[1] + k % pixels / s.in_width * p.x.strides[2] +
-               k % s.in_width * p.x.strides[3]] = written.data()[k];
-    });
+    for_each_group(
+        s, std::max<index_t>(1, kPixelsPerTask / pixels / lanes) * lanes, [&](index_t plane, index_t count) {
+            Scratch<T> read(reads_packed ? 0 : (count + lanes) * n),
+                written(writes_packed ? 0 : count * pixels);
+            const T* from = plane_of(p.y, s, plane);
+            for (index_t k = 0; !reads_packed && k < count; k += lanes) {
+                const index_t now = std::min(lanes, count - k);
+                const PlaneLanes<const T> side_by_side =
+                    lanes_of(p.y, from + k * p.y.strides[1], now, width, 0, height, read.data());
+                for (index_t i = 0; i < height; ++i)
+                    kernels<T>().plane->scatter_sums(
+                        now, width, side_by_side.data + i * side_by_side.row_stride, side_by_side.col_stride,
+                        read.data() + (lanes + k) * n + i * width, n, false);
+            }
+            T* to = plane_of(p.x, s, plane);
+            packed_max_backward(s, count, reads_packed ? from : read.data() + lanes * n, indices + plane * n,
+                                writes_packed ? to : written.data());
+            for (index_t k = 0; !writes_packed && k < count * pixels; ++k)
+                to[k / pixels * p.x.strides[1] + k % pixels / s.in_width * p.x.strides[2] +
+                   k % s.in_width * p.x.strides[3]] = written.data()[k];
+        });
 }
 
 template <class T>

@@ -55,13 +55,25 @@ struct StridedLoop {
         ndim = last + 1;
     }
 
-    // The offset of each array at the position with that number among all but the last dimension.
-    void offsets(index_t position, index_t (&at)[N]) const {
-        for (int k = 0; k < N; ++k) at[k] = 0;
+    // body(offsets) for the positions first to end - 1 of all dimensions but the last one, in order.
+    template <class Body>
+    void each_row(index_t first, index_t end, Body&& body) const {
+        index_t counter[kMaxDims], at[N] = {}, position = first;
         for (int d = ndim - 2; d >= 0; --d) {
-            const index_t i = position % shape[d];
+            counter[d] = position % shape[d];
             position /= shape[d];
-            for (int k = 0; k < N; ++k) at[k] += i * strides[k][d];
+            for (int k = 0; k < N; ++k) at[k] += counter[d] * strides[k][d];
+        }
+        for (index_t row = first; row < end; ++row) {
+            body(at);
+            for (int d = ndim - 2; d >= 0; --d) {
+                if (++counter[d] < shape[d]) {
+                    for (int k = 0; k < N; ++k) at[k] += strides[k][d];
+                    break;
+                }
+                counter[d] = 0;
+                for (int k = 0; k < N; ++k) at[k] -= (shape[d] - 1) * strides[k][d];
+            }
         }
     }
 };
@@ -72,31 +84,65 @@ inline constexpr index_t kGathered = 512;
 
 namespace detail {
 
-// run(n, in..., out) over n elements of a run with those strides; gathers what is not contiguous.
+// Applies run(n, in, out) to runs of elements with those strides: where they lie, if they are long and
+// contiguous, else in a buffer in which several runs come together.
 template <class T, int N, class Run>
-void strided_run(index_t n, const T* const (&in)[N - 1], T* out, const index_t (&steps)[N], Run&& run) {
-    bool contiguous = true;
-    for (int k = 0; k < N; ++k) contiguous = contiguous && (steps[k] == 1 || n == 1);
-    if (contiguous) return run(n, in, out);
-    T gathered[N][kGathered];
-    for (index_t from = 0; from < n; from += kGathered) {
-        const index_t now = std::min(kGathered, n - from);
-        const T* sources[N - 1];
-        for (int k = 0; k < N - 1; ++k) {
-            for (index_t i = 0; i < now; ++i) gathered[k][i] = in[k][(from + i) * steps[k]];
-            sources[k] = gathered[k];
+class RunsOf {
+public:
+    RunsOf(const index_t (&steps)[N], Run& run) : steps_(steps), run_(run) {}
+
+    void add(index_t n, const T* const (&in)[N - 1], T* out) {
+        constexpr index_t kLong = 64;
+        bool contiguous = n >= kLong;
+        for (int k = 0; k < N; ++k) contiguous = contiguous && steps_[k] == 1;
+        if (contiguous) return run_(n, in, out);
+        for (index_t from = 0; from < n;) {
+            const index_t now = std::min(kGathered - filled_, n - from);
+            for (int k = 0; k < N - 1; ++k) {
+                const T* source = in[k] + from * steps_[k];
+                for (index_t i = 0; i < now; ++i) gathered_[k][filled_ + i] = source[i * steps_[k]];
+            }
+            targets_[runs_++] = {out + from * steps_[N - 1], now};
+            filled_ += now;
+            from += now;
+            if (filled_ == kGathered) finish();
         }
-        run(now, sources, gathered[N - 1]);
-        for (index_t i = 0; i < now; ++i) out[(from + i) * steps[N - 1]] = gathered[N - 1][i];
     }
-}
+
+    void finish() {
+        const T* sources[N - 1];
+        for (int k = 0; k < N - 1; ++k) sources[k] = gathered_[k];
+        T* results = gathered_[N - 1];
+        if (filled_ > 0) run_(filled_, sources, results);
+        for (int r = 0; r < runs_; ++r) {
+            const Target& to = targets_[r];
+            for (index_t i = 0; i < to.n; ++i) to.data[i * steps_[N - 1]] = results[i];
+            results += to.n;
+        }
+        filled_ = 0;
+        runs_ = 0;
+    }
+
+private:
+    struct Target {
+        T* data;
+        index_t n;
+    };
+
+    const index_t (&steps_)[N];
+    Run& run_;
+    T gathered_[N][kGathered];
+    Target targets_[kGathered];
+    index_t filled_ = 0;
+    int runs_ = 0;
+};
 
 }  // namespace detail
 
 // run(n, in, out) on pieces that together cover the arrays, on several threads if there is enough to do.
 // `cost` is the work of one element (see threads_for).
 template <class T, int N, class Run>
-void for_each_run(const Array<const T>* const (&in)[N - 1], const Array<T>& out, double cost, Run&& run) {
+void for_each_run(const Array<const T>* const (&in)[N - 1], const Array<T>& out, double cost, Run run) {
     StridedLoop<N> loop;
     for (int d = 0; d < out.ndim; ++d) {
         if (out.shape[d] == 0) return;
@@ -120,14 +166,13 @@ void for_each_run(const Array<const T>* const (&in)[N - 1], const Array<T>& out,
                      const index_t from = task % pieces * piece, now = std::min(piece, length - from);
                      if (now <= 0) return;
                      const index_t first = task / pieces * grouped;
-                     for (index_t row = first; row < std::min(rows, first + grouped); ++row) {
-                         index_t at[N];
-                         loop.offsets(row, at);
+                     detail::RunsOf<T, N, Run> runs(steps, run);
+                     loop.each_row(first, std::min(rows, first + grouped), [&](const index_t(&at)[N]) {
                          const T* sources[N - 1];
                          for (int k = 0; k < N - 1; ++k) sources[k] = in[k]->data + at[k] + from * steps[k];
-                         detail::strided_run<T, N>(now, sources, out.data + at[N - 1] + from * steps[N - 1],
-                                                   steps, run);
-                     }
+                         runs.add(now, sources, out.data + at[N - 1] + from * steps[N - 1]);
+                     });
+                     runs.finish();
                  });
 }
 

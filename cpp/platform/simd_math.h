@@ -239,24 +239,71 @@ struct ErfcSeries<double> {
         -2.9274204617822454186e-9};
 };
 
-// Coefficients of (Phi(x) - 1/2) / x as a polynomial in x^2, for |x| <= 1.
+// Coefficients of exp(x^2 / 2) Phi(-x) as a polynomial in x / 2 - 1, for x in [0, kNearTail]: minimax,
+// relative error below 4e-9 and 3e-18.
+inline constexpr double kNearTail = 4;
 template <class T>
-struct CentralSeries {
-    static constexpr int kTerms = sizeof(T) == 4 ? 9 : 15;
-    T at[kTerms] = {};
+struct NearTailSeries;
+template <>
+struct NearTailSeries<float> {
+    static constexpr float kTerms[] = {1.4133133e-01f,  -9.12279e-02f,   5.459288e-02f,  -3.0649306e-02f,
+                                       1.6282e-02f,     -8.234392e-03f,  3.9874413e-03f, -1.8743777e-03f,
+                                       8.375091e-04f,   -3.1731237e-04f, 1.60345e-04f,   -1.2045653e-04f,
+                                       -2.8249042e-06f, 1.8731049e-05f,  2.514036e-05f};
+};
+template <>
+struct NearTailSeries<double> {
+    static constexpr double kTerms[] = {
+        0.14133133138057530966,     -0.091227903899988817279,   0.054592903011178622543,
+        -0.030649033514686110248,   0.016281611117817948719,    -0.0082376156939813119337,
+        0.003989727666963314951,    -0.0018574034906530264048,  0.00083398665114690445019,
+        -0.00036218675497763271736, 0.00015250128527615386255,  -0.000062385445411300946089,
+        0.000024839836351215185678, -9.6420006327979152019e-6,  3.6533918941509130771e-6,
+        -1.3526981839564346362e-6,  4.9121844783498641243e-7,   -1.7498455036728460567e-7,
+        5.910906132363073609e-8,    -2.0221889315844994529e-8,  8.8431543540157180897e-9,
+        -1.9242007597557311169e-9,  -4.8824026819422984141e-10, -9.780679542444315366e-10,
+        2.9837457176624063283e-10,  3.0995770847509241129e-10,  1.0113098994831839472e-10};
+};
+
+// The standard normal distribution near its centre: exp(-x^2 / 2) and Phi(-|x|).
+template <class T>
+struct NormalParts {
+    Vec<T> exponential, tail;
+};
+
+// -x^2 / 2 = high + low, so that the rounding error of the square can be made good: x is cut in two so that
+// the square of the upper part is exact (as in fdlibm's erf).
+template <class T>
+struct HalfSquare {
+    Vec<T> high, low;
 };
 template <class T>
-constexpr CentralSeries<T> central_series() {
-    CentralSeries<T> series;
-    double power = 0.39894228040143267794;  // (-1/2)^k / k! / sqrt(2 pi)
-    for (int k = 0; k < series.kTerms; ++k, power *= -0.5 / k) series.at[k] = T(power / (2 * k + 1));
-    return series;
+RANVIER_INLINE HalfSquare<T> minus_half_square(Vec<T> x) {
+    const Vec<T> upper = from_bits<T>(bits<T>(x) & integers<T>(Constants<T>::kHalfFraction));
+    return {upper * upper * T(-0.5), (upper - x) * (upper + x) * T(0.5)};
 }
 
-// x times the standard normal distribution function, (1 + erf(x / sqrt 2)) / 2, accurate in the lower tail
-// too.
+// For |x| <= kNearTail.
 template <class T>
-RANVIER_INLINE Vec<T> times_normal_cdf(Vec<T> factor, Vec<T> x) {
+RANVIER_INLINE NormalParts<T> normal_parts(Vec<T> x) {
+    using C = Constants<T>;
+    constexpr int kLast = static_cast<int>(sizeof(NearTailSeries<T>::kTerms) / sizeof(T)) - 1;
+    const HalfSquare<T> square = minus_half_square<T>(x);
+    const Reduced<T> reduced = reduce<T>(square.high);
+    const Vec<T> r = reduced.r + square.low;
+    // The power of two is one of a normal number here.
+    const Vec<T> fraction = fma(r * r, exp_tail<T>(r), r) + T(1);
+    const Vec<T> e = from_bits<T>(bits<T>(fraction) + (reduced.n << C::kFractionBits));
+    const Vec<T> u = abs<T>(x) * T(0.5) - T(1.25);
+    Vec<T> sum = broadcast(NearTailSeries<T>::kTerms[kLast]);
+#pragma GCC unroll 32
+    for (int i = kLast - 1; i >= 0; --i) sum = fma(sum, u, broadcast(NearTailSeries<T>::kTerms[i]));
+    return {e, e * sum};
+}
+
+// factor Phi(x) for |x| >= kNearTail, accurate in the lower tail too.
+template <class T>
+RANVIER_INLINE Vec<T> times_far_normal_cdf(Vec<T> factor, Vec<T> x) {
     using C = Constants<T>;
     x = clamp<T>(x, T(-39), T(39));  // beyond it exp(-x^2 / 2) is zero, and sums of large x would overflow
     // t = 2 / (z + 2) and what is lost in rounding z, z + 2 and t: an error here would count more than twice.
@@ -270,33 +317,23 @@ RANVIER_INLINE Vec<T> times_normal_cdf(Vec<T> factor, Vec<T> x) {
     Vec<T> sum = broadcast(ErfcSeries<T>::kTerms[kLast]);
 #pragma GCC unroll 32
     for (int i = kLast - 1; i >= 0; --i) sum = fma(sum, u, broadcast(ErfcSeries<T>::kTerms[i]));
-    // exp(-x^2 / 2) with the rounding error of the square made good: x is cut in two so that the square of
-    // the upper part is exact (as in fdlibm's erf).
-    const Vec<T> high = from_bits<T>(bits<T>(x) & integers<T>(Constants<T>::kHalfFraction));
-    const Vec<T> low = (high - x) * (high + x) * T(0.5);
-    const Vec<T> square = clamp<T>(high * high * T(-0.5), C::kExpLeast - T(C::kRaised), T(0));
-    Reduced<T> reduced = reduce<T>(square);
+    const HalfSquare<T> square = minus_half_square<T>(x);
+    Reduced<T> reduced = reduce<T>(clamp<T>(square.high, C::kExpLeast - T(C::kRaised), T(0)));
     // Times 2^kRaised, so that a product that ends below the normal numbers is rounded there once, at the
     // end.
     reduced.n += integers<T>(C::kRaised);
     reduced.whole += T(C::kRaised);
-    const Vec<T> e = exp_of_reduced<T>(reduced, reduced.r + clamp<T>(low, T(-1), T(1)));
+    const Vec<T> e = exp_of_reduced<T>(reduced, reduced.r + clamp<T>(square.low, T(-1), T(1)));
     const Vec<T> lowered = broadcast(T(1) / T(std::int64_t{1} << C::kRaised));
     const Vec<T> half = e * sum * T(0.5), tail = fma(half, t_low, half * t);
-    constexpr auto kCentral = central_series<T>();
-    const Vec<T> x_square = x * x;
-    Vec<T> centre = broadcast(kCentral.at[kCentral.kTerms - 1]);
-#pragma GCC unroll 16
-    for (int i = kCentral.kTerms - 2; i >= 0; --i) centre = fma(centre, x_square, broadcast(kCentral.at[i]));
-    const Vec<T> upper =
-        select<T>(abs<T>(x) < broadcast(T(1)), fma(x, centre, broadcast(T(0.5))), T(1) - tail * lowered);
-    return select<T>(x <= broadcast(T(-1)), factor * tail * lowered, factor * upper);
+    return select<T>(x <= Vec<T>{}, factor * tail * lowered, factor * (T(1) - tail * lowered));
 }
 
 // The standard normal density.
+inline constexpr double kDensityOfZero = 0.39894228040143267794;
 template <class T>
 RANVIER_INLINE Vec<T> normal_density(Vec<T> x) {
-    return exp<T>(x * x * T(-0.5)) * T(0.39894228040143267794);
+    return exp<T>(x * x * T(-0.5)) * T(kDensityOfZero);
 }
 
 }  // namespace ranvier::RANVIER_ISA

@@ -135,17 +135,30 @@ struct Softplus {
     }
 };
 
-// The exact form x Phi(x) (Hendrycks and Gimpel 2016).
+// The exact form x Phi(x) (Hendrycks and Gimpel 2016). Numbers far from zero are rare, and take another way;
+// each lane has the bits of its own way, whatever the others are.
 struct Gelu {
     template <class T>
     RANVIER_INLINE static Vec<T> value(Vec<T> x, Vec<T>) {
-        return times_normal_cdf<T>(at_least(broadcast(T(-39)), x), x);  // no infinity times zero
+        const MaskOf<T> near = abs<T>(x) <= broadcast(T(kNearTail));
+        const Vec<T> tail = normal_parts<T>(x).tail;
+        const Vec<T> result = select<T>(x <= Vec<T>{}, x * tail, fma(-x, tail, x));
+        if (!any_set<T>(~near)) [[likely]]
+            return result;
+        // No infinity times zero.
+        return select<T>(near, result, times_far_normal_cdf<T>(at_least(broadcast(T(-39)), x), x));
     }
     template <class T>
     RANVIER_INLINE static Vec<T> slope(Vec<T> x, Vec<T>) {
+        const MaskOf<T> near = abs<T>(x) <= broadcast(T(kNearTail));
+        const NormalParts<T> parts = normal_parts<T>(x);
+        const Vec<T> cdf = select<T>(x <= Vec<T>{}, parts.tail, T(1) - parts.tail);
+        const Vec<T> result = fma(x * T(kDensityOfZero), parts.exponential, cdf);
+        if (!any_set<T>(~near)) [[likely]]
+            return result;
         const Vec<T> infinity = broadcast(T(__builtin_inf()));
         const Vec<T> density = select<T>(abs<T>(x) == infinity, Vec<T>{}, x * normal_density<T>(x));
-        return times_normal_cdf<T>(broadcast(T(1)), x) + density;
+        return select<T>(near, result, times_far_normal_cdf<T>(broadcast(T(1)), x) + density);
     }
 };
 

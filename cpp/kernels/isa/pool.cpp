@@ -188,7 +188,7 @@ bool max_2x2(index_t rows, index_t n, const T* x, index_t row_stride, std::int32
 template <class T>
 RANVIER_INLINE MaskOf<T> load_indices(const std::int32_t* from, index_t count) {
     if constexpr (sizeof(T) == sizeof(std::int32_t)) {
-        return load_partial<std::int32_t>(from, count);
+        return load_some<std::int32_t>(from, count);
     } else {
         MaskOf<T> indices = {};
         for (index_t lane = 0; lane < count; ++lane) indices[lane] = from[lane];
@@ -215,19 +215,19 @@ bool max_2x2_backward(index_t rows, index_t n, const T* grad, const std::int32_t
     MaskOf<T> lane = {}, outside = {};
     for (int i = 0; i < kLanes<T>; ++i) lane[i] = static_cast<Int>(2 * i);
     for (index_t y = 0; y < rows; ++y, grad += n, indices += n, to += 2 * row_stride)
-        for (index_t x = 0; x < n; x += kLanes<T>) {
-            const index_t count = n - x < kLanes<T> ? n - x : kLanes<T>;
-            const Vec<T> g = load_partial(grad + x, count), none = {};
-            const MaskOf<T> corner = lane + static_cast<Int>(2 * (y * width + x));
-            MaskOf<T> place = load_indices<T>(indices + x, count) - corner;
-            if (count < kLanes<T>) place = lane < 2 * static_cast<Int>(count) ? place : MaskOf<T>{};
-            const auto at = [&](Int wanted) __attribute__((always_inline)) {
-                return select<T>(place == wanted, g, none);
-            };
-            store_pairs(to + 2 * x, at(0), at(1), 2 * count);
-            store_pairs(to + row_stride + 2 * x, at(width), at(width + 1), 2 * count);
-            outside |= ~((place == 0) | (place == 1) | (place == width) | (place == width + 1));
-        }
+        for_each_vector<T>(
+            n, [&](index_t x, index_t count) __attribute__((always_inline)) {
+                const Vec<T> g = load_some(grad + x, count), none = {};
+                const MaskOf<T> corner = lane + static_cast<Int>(2 * (y * width + x));
+                MaskOf<T> place = load_indices<T>(indices + x, count) - corner;
+                if (count < kLanes<T>) place = lane < 2 * static_cast<Int>(count) ? place : MaskOf<T>{};
+                const auto at = [&](Int wanted) __attribute__((always_inline)) {
+                    return select<T>(place == wanted, g, none);
+                };
+                store_pairs(to + 2 * x, at(0), at(1), 2 * count);
+                store_pairs(to + row_stride + 2 * x, at(width), at(width + 1), 2 * count);
+                outside |= ~((place == 0) | (place == 1) | (place == width) | (place == width + 1));
+            });
     return !any_set<T>(outside);
 }
 

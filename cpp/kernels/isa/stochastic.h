@@ -1,6 +1,7 @@
 // Philox words by the vector, and what dropout, noise and the randomized ReLU make of them.
 #pragma once
 
+#include "../../platform/simd_loops.h"
 #include "../../platform/simd_math.h"
 #include "isa.h"
 
@@ -92,7 +93,10 @@ void slopes(index_t n, const std::uint32_t* words, T lower, T width, T* slope) {
 
 template <class T>
 void scale_negative(index_t n, const T* x, const T* sign, const T* factor, T* y) {
-    for (index_t i = 0; i < n; ++i) y[i] = sign[i] <= T{} ? factor[i] * x[i] : x[i];
+    for_each_vector<T>(
+        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            put(y, select<T>(get(sign) <= Vec<T>{}, get(factor) * get(x), get(x)));
+        });
 }
 
 }  // namespace ranvier::RANVIER_ISA
