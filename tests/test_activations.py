@@ -156,6 +156,26 @@ def test_softmax_keeps_its_limits(isa):
     assert np.isnan(y[3]).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gelu_does_not_depend_on_its_neighbours(isa, dtype):
+    """Numbers near zero and far from it take different ways through one vector."""
+    near = np.random.default_rng(8).uniform(-4, 4, 64).astype(dtype)
+    mixed = near.copy()
+    mixed[::3] = [30, -5, np.nan, np.inf, -13, 4.001, -4.001, 1e30, -np.inf, 6, -7] * 2
+    kept = np.arange(64) % 3 != 0
+    ones = np.ones_like(near)
+    np.testing.assert_array_equal(K.gelu(mixed)[kept], K.gelu(near)[kept])
+    np.testing.assert_array_equal(K.gelu_backward(ones, mixed)[kept], K.gelu_backward(ones, near)[kept])
+
+
+@pytest.mark.parametrize("function", [K.relu, K.gelu, K.softmax])
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_new_arrays_have_their_axes_in_the_order_of_the_input(function, axes):
+    x = np.random.default_rng(9).standard_normal((5, 6, 7)).transpose(axes)
+    assert function(x).strides == x.strides
+    assert function(x[::2, :, ::-1]).transpose(np.argsort(axes)).flags.c_contiguous
+
+
 def test_softmax_rows_do_not_depend_on_each_other():
     x = np.random.default_rng(6).standard_normal((70, 13)).astype(np.float32)
     whole = K.softmax(x)

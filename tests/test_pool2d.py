@@ -52,6 +52,14 @@ SHAPES = [
     ((2, 1, 4, 67), (1, 2), (1, 2), (0, 0)),
     ((1, 2, 11, 131), (3, 3), (2, 2), (1, 1)),
     ((0, 2, 4, 4), (2, 2), (2, 2), (0, 0)),
+    ((3, 7, 7, 7), (7, 7), (7, 7), (0, 0)),
+    ((2, 9, 16, 13), (15, 12), (1, 1), (0, 0)),
+    ((2, 5, 1, 100), (1, 100), (1, 1), (0, 0)),
+    ((3, 11, 50, 1), (4, 1), (2, 1), (1, 0)),
+    ((2, 17, 4, 4), (3, 3), (2, 2), (1, 1)),
+    ((2, 6, 21, 34), (3, 4), (5, 6), (0, 1)),
+    ((1, 9, 40, 36), (5, 5), (3, 3), (2, 2)),
+    ((2, 3, 20, 38), (2, 2), (2, 2), (0, 0)),
 ]
 
 
@@ -76,6 +84,50 @@ def test_agree_with_the_reference(isa, dtype, shape, kernel, stride, padding):
     for i, j, rows, cols, _, _ in windows(x, kernel, stride, padding):
         spread[:, :, rows, cols] += grad[:, :, i, j, None, None] / (kernel[0] * kernel[1])
     close(K.avg_pool2d_backward(grad, shape, kernel, **options), spread, dtype, 10)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1), (3, 2, 1, 0), (1, 0, 3, 2)])
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding"), SHAPES)
+def test_take_axes_in_any_order(isa, dtype, axes, shape, kernel, stride, padding):
+    """`axes` are those of the array in memory."""
+    rng = np.random.default_rng(5)
+
+    def ordered(array):
+        return np.ascontiguousarray(array.transpose(axes)).transpose(np.argsort(axes))
+
+    x = np.round(3 * rng.standard_normal(shape)).astype(dtype)
+    options = dict(stride=stride, padding=padding)
+    y, indices = K.max_pool2d(x, kernel, **options)
+    np.testing.assert_array_equal(K.max_pool2d(ordered(x), kernel, **options), (y, indices))
+    average = K.avg_pool2d(x, kernel, **options)
+    close(K.avg_pool2d(ordered(x), kernel, **options), average, dtype, 10)
+    grad = rng.standard_normal(y.shape).astype(dtype)
+    np.testing.assert_array_equal(
+        K.max_pool2d_backward(ordered(grad), indices, shape), K.max_pool2d_backward(grad, indices, shape)
+    )
+    np.testing.assert_array_equal(
+        K.avg_pool2d_backward(ordered(grad), shape, kernel, **options),
+        K.avg_pool2d_backward(grad, shape, kernel, **options),
+    )
+
+
+@pytest.mark.parametrize("planes", [1, 3, 4, 9])
+def test_gradients_go_to_whatever_pixel_the_indices_say(isa, planes):
+    """Also where the sizes are those of windows of 2 x 2 side by side, and the indices are not theirs."""
+    rng = np.random.default_rng(6)
+    shape = (1, planes, 12, 40)
+    grad = rng.standard_normal((1, planes, 6, 20)).astype(np.float32)
+    indices = K.max_pool2d(rng.standard_normal(shape).astype(np.float32), 2)[1]
+    indices[0, planes - 1, 3, 5] = 479
+    expected = np.zeros((planes, 480), np.float32)
+    for plane in range(planes):
+        np.add.at(expected[plane], indices[0, plane].ravel(), grad[0, plane].ravel())
+    np.testing.assert_array_equal(K.max_pool2d_backward(grad, indices, shape).reshape(planes, 480), expected)
+    for bad in (480, -1, 2**31 - 1, -(2**31)):
+        indices[0, planes - 1, 3, 5] = bad
+        with pytest.raises(ValueError, match=rf"indices: expected positions from 0 to 479, got {bad}"):
+            K.max_pool2d_backward(grad, indices, shape)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

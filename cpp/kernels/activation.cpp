@@ -94,17 +94,23 @@ void scale_negatives(index_t outer, index_t channels, index_t inner, const T* x,
     const index_t row = channels * inner;
     const bool same = slope_count == 1, short_runs = !same && inner < kLongRun;
     // A piece of `period` elements begins again with the first of its factors.
-    const index_t period = same ? kRepeated : short_runs ? round_up(std::max(row, kRepeated), row) : inner;
-    Scratch<T> factors(short_runs ? period : kRepeated);
-    if (short_runs)
-        for (index_t i = 0; i < period; ++i) factors.data()[i] = slopes[i / inner % channels];
+    const index_t period = same         ? kRepeated
+                           : short_runs ? round_up(row >= kRepeated ? row : kRepeated, row)
+                                        : inner;
+    const bool as_they_lie = short_runs && inner == 1 && row >= kRepeated;
+    Scratch<T> factors(as_they_lie ? 0 : short_runs ? period : kRepeated);
     if (same) std::fill_n(factors.data(), kRepeated, slopes[0]);
+    if (short_runs && !as_they_lie) {
+        for (index_t c = 0; c < channels; ++c) std::fill_n(factors.data() + c * inner, inner, slopes[c]);
+        for (index_t i = row; i < period; ++i) factors.data()[i] = factors.data()[i - row];
+    }
+    const T* repeated = as_they_lie ? slopes : factors.data();
     for_each_block(outer * row, 1, [&](index_t first, index_t count) {
         T run_factors[kRepeated];
         for (index_t i = first; i < first + count;) {
             const index_t at = i % period;
             index_t now = std::min(period - at, first + count - i);
-            const T* factor = factors.data() + at;
+            const T* factor = repeated + at;
             if (!same && !short_runs) {
                 now = std::min(now, kRepeated);
                 factor = run_factors;
@@ -257,63 +263,58 @@ void gaussian_noise(const RandomNoise& noise, index_t n, const T* x, T* y) {
 
 namespace {
 
-// body(first, count) over groups of output channels of maxout, of all samples.
-template <class Body>
-void for_each_maxout(index_t rows, index_t pieces, index_t inner, Body&& body) {
-    const index_t size = pieces * inner;
-    const index_t grouped = std::max<index_t>(1, kElementsPerTask / std::max<index_t>(1, size));
-    parallel_for(ceil_div(rows, grouped), threads_for(static_cast<double>(rows * size) * 2),
-                 [&](index_t task) {
-                     for (index_t row = task * grouped; row < std::min(rows, (task + 1) * grouped); ++row)
-                         body(row);
-                 });
-}
+// Shorter runs are worked on a vector of outputs at a time, side by side.
+constexpr index_t kShortPiece = 16;
 
-// Whether a value takes the place of the largest so far; the first NaN stays.
-template <class T>
-bool is_better(T value, T most) {
-    return (value > most) | ((value != value) & (most == most));
+// body(first, count) over groups of up to `most` outputs.
+template <class Body>
+void for_each_maxout(index_t outputs, index_t size, index_t most, Body&& body) {
+    const index_t each = round_up(std::max<index_t>(1, kElementsPerTask / std::max<index_t>(1, size)), most);
+    parallel_for(ceil_div(outputs, each), threads_for(static_cast<double>(outputs * size) * 2),
+                 [&](index_t task) {
+                     const index_t end = std::min(outputs, (task + 1) * each);
+                     for (index_t first = task * each; first < end; first += most)
+                         body(first, std::min(most, end - first));
+                 });
 }
 
 }  // namespace
 
 template <class T>
 void maxout(index_t outer, index_t channels, index_t pieces, index_t inner, const T* x, T* y) {
-    for_each_maxout(outer * channels, pieces, inner, [&](index_t row) {
-        const T* from = x + row * pieces * inner;
-        T* to = y + row * inner;
-        for (index_t i = 0; i < inner; ++i) to[i] = from[i];
-        for (index_t k = 1; k < pieces; ++k) {
-            from += inner;
-            for (index_t i = 0; i < inner; ++i) to[i] = is_better(from[i], to[i]) ? from[i] : to[i];
-        }
+    const auto& table = *kernels<T>().elementwise;
+    const auto& plane = *kernels<T>().plane;
+    const index_t size = pieces * inner, lanes = plane.lanes;
+    if (inner >= kShortPiece)
+        return for_each_maxout(outer * channels, size, 1, [&](index_t i, index_t) {
+            table.largest_of(pieces, inner, x + i * size, y + i * inner);
+        });
+    for_each_maxout(outer * channels, size, lanes, [&](index_t first, index_t count) {
+        Scratch<T> memory((size + inner) * lanes);
+        T* largest = memory.data() + size * lanes;
+        plane.gather_lanes(count, size, x + first * size, size, memory.data(), lanes);
+        table.largest_of(pieces, inner * lanes, memory.data(), largest);
+        plane.scatter_sums(count, inner, largest, lanes, y + first * inner, inner, false);
     });
 }
 
 template <class T>
 void maxout_backward(index_t outer, index_t channels, index_t pieces, index_t inner, const T* grad,
                      const T* x, T* grad_x) {
-    constexpr index_t kBlock = 256;
-    for_each_maxout(outer * channels, pieces, inner, [&](index_t row) {
-        for (index_t first = 0; first < inner; first += kBlock) {
-            const index_t n = std::min(kBlock, inner - first);
-            const T *from = x + row * pieces * inner + first, *g = grad + row * inner + first;
-            T* to = grad_x + row * pieces * inner + first;
-            T most[kBlock];
-            std::int32_t best[kBlock];
-            for (index_t i = 0; i < n; ++i) {
-                most[i] = from[i];
-                best[i] = 0;
-            }
-            for (index_t k = 1; k < pieces; ++k)
-                for (index_t i = 0; i < n; ++i) {
-                    const bool better = is_better(from[k * inner + i], most[i]);
-                    most[i] = better ? from[k * inner + i] : most[i];
-                    best[i] = better ? static_cast<std::int32_t>(k) : best[i];
-                }
-            for (index_t k = 0; k < pieces; ++k)
-                for (index_t i = 0; i < n; ++i) to[k * inner + i] = best[i] == k ? g[i] : T{};
-        }
+    const auto& table = *kernels<T>().elementwise;
+    const auto& plane = *kernels<T>().plane;
+    const index_t size = pieces * inner, lanes = plane.lanes;
+    if (inner >= kShortPiece)
+        return for_each_maxout(outer * channels, size, 1, [&](index_t i, index_t) {
+            table.largest_of_backward(pieces, inner, grad + i * inner, x + i * size, grad_x + i * size);
+        });
+    for_each_maxout(outer * channels, size, lanes, [&](index_t first, index_t count) {
+        Scratch<T> memory((2 * size + inner) * lanes);
+        T *g = memory.data() + size * lanes, *result = g + inner * lanes;
+        plane.gather_lanes(count, size, x + first * size, size, memory.data(), lanes);
+        plane.gather_lanes(count, inner, grad + first * inner, inner, g, lanes);
+        table.largest_of_backward(pieces, inner * lanes, g, memory.data(), result);
+        plane.scatter_sums(count, size, result, lanes, grad_x + first * size, size, false);
     });
 }
 

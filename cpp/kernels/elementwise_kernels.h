@@ -41,6 +41,11 @@ struct ElementwiseKernels {
     // y[i] = factor[i] * x[i] where sign[i] <= 0, else factor-free: PReLU, RReLU, and their gradients to x.
     void (*scale_negative)(index_t n, const T* x, const T* sign, const T* factor, T* y);
 
+    // y[i] = the largest x[k * n + i] of k = 0 .. pieces - 1, where NaN is the largest; and the gradient, to
+    // the first of the largest, with zeros for the others.
+    void (*largest_of)(index_t pieces, index_t n, const T* x, T* y);
+    void (*largest_of_backward)(index_t pieces, index_t n, const T* grad, const T* x, T* grad_x);
+
     // y = softmax(x) unless y is nullptr; returns log(sum(exp(x))). n >= 1.
     LogSumExp<T> (*softmax_row)(index_t n, const T* x, T* y);
     // y = (x - shift.most) - shift.log_sum.

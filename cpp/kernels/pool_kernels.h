@@ -40,7 +40,7 @@ struct PoolKernels {
                         index_t kernel_width, index_t step, T scale, T* y);
 
     // A single window, along its rows: the maximum and its position, as in max_row; the sum.
-    T (*window_max)
+    T(*window_max)
     (index_t rows, index_t cols, const T* x, index_t row_stride, std::int32_t first, std::int32_t width,
      std::int32_t* index);
     T (*window_sum)(index_t rows, index_t cols, const T* x, index_t row_stride);

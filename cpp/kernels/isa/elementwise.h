@@ -3,6 +3,7 @@
 
 #include "activations.h"
 #include "isa.h"
+#include "maxout.h"
 #include "softmax.h"
 #include "stochastic.h"
 #include "updates.h"
