@@ -27,8 +27,7 @@ template <class T>
 void max_pool2d(const Pool2dShape& shape, const Images<const T>& x, const Images<T>& y,
                 std::int32_t* indices);
 // grad is added up at the indices, which were made by the forward call; throws std::invalid_argument if one
-// lies outside of its plane (windows of 2 x 2 side by side leave it out instead), with grad_x written in
-// part.
+// lies outside of its plane, with grad_x written in part.
 template <class T>
 void max_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, const std::int32_t* indices,
                          const Images<T>& grad_x);
