@@ -5,6 +5,7 @@
 
 #include "ranvier/activation.h"
 #include "ranvier/elementwise.h"
+#include "ranvier/sizes.h"
 #include "ranvier/threads.h"
 
 namespace ranvier {
@@ -18,7 +19,7 @@ constexpr double kLeastWorkOfGroup = 30e3;
 
 index_t samples_in_cache(const Phase& phase, std::size_t element_size) {
     return std::max<index_t>(
-        1, kCacheBytes / std::max<index_t>(1, phase.touched_size * static_cast<index_t>(element_size)));
+        1, kCacheBytes / static_cast<index_t>(element_size) / std::max<index_t>(1, phase.touched_size));
 }
 
 template <class T>
@@ -59,7 +60,7 @@ private:
         const index_t most =
             phase_.whole ? run_.n : std::min(samples_in_cache(phase_, sizeof(T)), end - begin);
         const index_t parts = ceil_div(end - begin, std::max<index_t>(1, most));
-        Scratch<T> arena(phase_.local_size * most);
+        Scratch<T> arena(checked_product({most, phase_.local_size}, "the outputs of samples"));
         for (index_t k = 0; k < parts; ++k) {
             const index_t first = begin + k * (end - begin) / parts;
             MicroBatch part = part_of(group, first, begin + (k + 1) * (end - begin) / parts - first);

@@ -89,6 +89,10 @@ private:
 }  // namespace
 
 Lowered lower(const std::vector<LayerSpec>& layers, const Shape& sample, bool training) {
+    for (const index_t size : sample)
+        if (size < 0)
+            throw std::invalid_argument("input_shape: expected sizes of at least 0, got " +
+                                        shape_text(sample));
     Lowered result;
     Graph& graph = result.graph;
     graph.inputs = {graph.add_value(sample)};

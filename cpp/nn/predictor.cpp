@@ -8,6 +8,7 @@
 #include "batches.h"
 #include "clock.h"
 #include "executor.h"
+#include "ranvier/sizes.h"
 
 namespace ranvier {
 namespace {
@@ -55,7 +56,7 @@ struct Predictor<T>::State {
     }
 
     void run_chunk(index_t n, const T* x, T* y) const {
-        Scratch<T> memory(program.batch_size * n);
+        Scratch<T> memory(checked_product({n, program.batch_size}, "the outputs of samples"));
         Run<T> run;
         const Rows<T> input = {x, nullptr};
         run.inputs = &input;
@@ -70,7 +71,7 @@ struct Predictor<T>::State {
     void for_each_chunk(index_t n, const Samples<T>& x, const std::function<bool()>& proceed,
                         Body&& body) const {
         std::optional<Ticker> ticker;
-        Scratch<T> memory(x.bytes ? std::min(n, kChunk) * input_size : 0);
+        Scratch<T> memory(x.bytes ? checked_product({std::min(n, kChunk), input_size}, "samples") : 0);
         for (index_t first = 0; first < n; first += kChunk) {
             if (proceed && first > 0) {
                 if (!ticker) ticker.emplace();
@@ -146,7 +147,7 @@ LossSums Predictor<T>::evaluate(index_t n, const Samples<T>& x, const Targets<T>
     FlushDenormals flush;
     LossSums total;
     s.with_threads(n, [&] {
-        Scratch<T> outputs(std::min(n, kChunk) * s.output_size);
+        Scratch<T> outputs(checked_product({std::min(n, kChunk), s.output_size}, "the outputs of samples"));
         s.for_each_chunk(n, x, proceed, [&](index_t first, index_t count, const T* numbers) {
             s.run_chunk(count, numbers, outputs.data());
             const Targets<T> part = {targets.dense ? targets.dense + first * s.output_size : nullptr,

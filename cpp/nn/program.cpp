@@ -7,6 +7,7 @@
 #include "passes/plan_memory.h"
 #include "passes/segments.h"
 #include "ranvier/memory.h"
+#include "ranvier/sizes.h"
 
 namespace ranvier {
 namespace {
@@ -80,7 +81,9 @@ private:
         return p_.options.observed ? segments_[i] - 2 : segment_of_value(node(i).inputs[0].value);
     }
 
+    // All buffers together can be addressed, wherever they are placed.
     int add_item(index_t size) {
+        total_ = checked_sum(total_, round_up(size, kCacheLine<T>), "the layers' outputs");
         items_.push_back({});
         items_.back().size = size;
         return static_cast<int>(items_.size()) - 1;
@@ -448,7 +451,9 @@ private:
             const bool partial = traits(i).weights == WeightGradient::partial_sums;
             if (p_.options.purpose != Purpose::gradients || !partial) continue;
             p_.blocks[i].partial_offset = p_.partial_size;
-            p_.partial_size += kMostGroups * p_.blocks[i].size;
+            p_.partial_size =
+                checked_sum(p_.partial_size, checked_product({kMostGroups, p_.blocks[i].size}, "gradients"),
+                            "gradients");
         }
     }
 
@@ -456,6 +461,7 @@ private:
     const Graph& graph_;
     std::vector<int> segments_;  // of nodes
     std::vector<Item> items_;
+    index_t total_ = 0;  // their size
     std::vector<int> value_items_, saved_items_, gradient_items_;
     std::vector<bool> needs_gradient_;        // of values
     std::vector<bool> trains_before_;         // of values: whether a parameter is among what they come from

@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "executor.h"
 #include "fault_finder.h"
+#include "ranvier/sizes.h"
 #include "sweep.h"
 
 namespace ranvier {
@@ -27,7 +28,7 @@ struct Prepared {
     Prepared(const Graph& graph, Parameters<T>& parameters, const ProgramOptions& options, index_t capacity)
         : program(graph, parameters, options),
           sweep(program, parameters),
-          batch(program.batch_size * capacity),
+          batch(checked_product({capacity, program.batch_size}, "the outputs of a batch")),
           partial_sums(program.partial_size) {}
     Prepared(const Prepared&) = delete;
 };
@@ -72,7 +73,10 @@ struct Trainer<T>::State {
           capacity(checked_capacity(batch_capacity)),
           seed(given_seed),
           lowered(lower(parameters->layers(), sample_shape, true)),
-          gatherer(element_count(sample_shape), output_size(), capacity) {}
+          gatherer(input_size(), output_size(), capacity) {
+        checked_product({capacity, input_size()}, "a batch");
+        checked_product({capacity, output_size()}, "the outputs of a batch");
+    }
 
     const Shape& output_shape() const { return lowered.graph.outputs[0].shape; }
     index_t output_size() const { return element_count(output_shape()); }

@@ -40,4 +40,12 @@ inline index_t checked_product(std::initializer_list<index_t> sizes, const char*
     return checked_product(std::span(sizes.begin(), sizes.size()), name);
 }
 
+// The elements of two arrays, neither of which has more than kMostElements; throws likewise.
+inline index_t checked_sum(index_t a, index_t b, const char* name) {
+    if (a > kMostElements - b)
+        throw std::invalid_argument(std::string(name) + ": expected arrays that memory can hold, got " +
+                                    std::to_string(a) + " + " + std::to_string(b) + " elements");
+    return a + b;
+}
+
 }  // namespace ranvier
