@@ -1,6 +1,7 @@
 """Threads that use one network at once, interruptions, and passes that end in the middle."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -423,3 +424,152 @@ def test_an_error_in_a_pass_leaves_no_trace(direction, error):
     np.testing.assert_array_equal(net.predict(x), twin.predict(x))
     for name, value in twin.loss_gradients(x, y).items():
         np.testing.assert_array_equal(net.loss_gradients(x, y)[name], value)
+
+
+# --- states while the network is trained ------------------------------------------------------------------------
+
+
+def equal_columns():
+    """A network whose parameters are one number at any moment between two batches, and what trains it so."""
+    net = rv.Network([rv.Linear(1, 1 << 17)], seed=0)
+    for value in net.parameters().values():
+        value[...] = 0
+    return net, np.ones((4000, 1), np.float32), np.full((1, 1 << 17), 1e6, np.float32)
+
+
+STATES = {
+    "state_dict": lambda net, path: net.state_dict(),
+    "save": lambda net, path: (net.save(path, training_state=True), rv.load(path).state_dict())[1],
+    "copy": lambda net, path: net.copy().state_dict(),
+    "predictor": lambda net, path: {"0.weight": net.predictor()(np.ones((1, 1), np.float32))},
+    "activations": lambda net, path: net.activations(np.ones((1, 1), np.float32)),
+}
+
+
+def while_training(optimizer, look):
+    """Train equal columns batch by batch, and look in another thread until that returns True."""
+    net, x, y = equal_columns()
+    y = np.broadcast_to(y, (50, y.shape[1])).copy()
+    start = net.engine.parameters.flat_values.copy()
+    options = dict(batch_size=1, loss=rv.QuadraticLoss(), optimizer=optimizer, shuffle=False, progress=False)
+    done, end = threading.Event(), time.monotonic() + 60
+
+    def train():
+        while not done.is_set():
+            net.fit(x[:50], y, **options)
+
+    def watch():
+        changed(net, start)
+        try:
+            while not look(net):
+                assert time.monotonic() < end
+        finally:
+            done.set()
+
+    in_threads([train, watch])
+    return net, lambda twin: twin.fit(x[:1], y[:1], **options)
+
+
+@pytest.mark.parametrize("optimizer", [rv.SGD(1e-4), rv.Adam()], ids=["descent", "adam"])
+@pytest.mark.parametrize("kind", STATES)
+def test_states_are_those_between_two_batches(tmp_path, kind, optimizer):
+    values, seen = [], set()
+
+    def look(net):
+        for value in STATES[kind](net, tmp_path / "net").values():
+            values.append((value.min(), value.max()))
+            seen.add(value.min())
+        return len(values) >= 20 and len(seen) >= 5
+
+    while_training(optimizer, look)
+    assert all(least == largest for least, largest in values)
+
+
+def test_a_training_state_is_of_one_moment(tmp_path):
+    files = []
+
+    def save(net):
+        files.append(tmp_path / str(len(files)))
+        net.save(files[-1], training_state=True)
+        return len(files) >= 6
+
+    _, train = while_training(rv.Adam(), save)
+    saved = {}
+    for file in files:
+        net = rv.load(file)
+        state = net.training_state_dict()
+        weight = net.state_dict()["0.weight"]
+        assert (weight == weight[0, 0]).all()
+        assert state["training_passes"] == state["updates"]
+        saved[state["updates"]] = weight[0, 0], state["first_moment.0.weight"][0, 0]
+    assert len(saved) >= 3
+    twin, *_ = equal_columns()
+    for steps in range(1, max(saved) + 1):
+        train(twin)
+        now = twin.state_dict()["0.weight"][0, 0], twin.training_state_dict()["first_moment.0.weight"][0, 0]
+        assert saved.get(steps, now) == now
+
+
+def test_a_state_is_loaded_between_two_batches():
+    # All columns are one number in both states, so that they stay equal, unless half of a state is trained on.
+    other = {name: np.full_like(value, 7) for name, value in equal_columns()[0].state_dict().items()}
+    values = []
+
+    def load(net):
+        net.load_state_dict(other)
+        values.extend((value.min(), value.max()) for value in net.state_dict().values())
+        return len(values) >= 40
+
+    while_training(rv.SGD(1e-4), load)
+    assert all(least == largest for least, largest in values)
+
+
+def test_in_the_middle_of_a_pass_a_layer_may_read_the_state_and_not_load_one():
+    class Meddling(Halved):
+        def forward(self, x):
+            if len(x) > 1:
+                states.append(net.state_dict())
+                with pytest.raises(RuntimeError, match="in the middle of a pass"):
+                    net.load_state_dict(states[0])
+            return super().forward(x)
+
+    states = []
+    net = rv.Network([rv.Linear(6, 8), Meddling(), rv.Linear(8, 3)], seed=0)
+    x, y = RNG.standard_normal((60, 6)).astype(np.float32), RNG.integers(0, 3, 60)
+    before = net.state_dict()
+    net.fit(x, y, batch_size=60, progress=False)
+    for name, value in before.items():
+        np.testing.assert_array_equal(states[0][name], value)
+    assert not np.array_equal(net.state_dict()["0.weight"], before["0.weight"])
+
+
+def test_ctrl_c_leaves_the_best_weights_of_early_stopping():
+    succeeds(
+        """
+    import _thread
+    import numpy as np
+    import ranvier as rv
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((64, 5)), rng.integers(0, 3, 64)
+    net = rv.Network([rv.Linear(5, 3)], seed=0)
+    states = []
+
+    def interrupt(network, epoch, history):
+        states.append(network.state_dict())
+        if epoch == 2:  # worse than the first by far from now on
+            network.learning_rate_factor = 1e4
+        if epoch == 5:
+            _thread.interrupt_main()
+
+    stop = rv.EarlyStopping("loss", patience=100)
+    try:
+        net.fit(x, y, epochs=50, optimizer=rv.SGD(0.1), callbacks=[stop, interrupt], progress=False)
+        raise SystemExit("no interrupt")
+    except KeyboardInterrupt:
+        pass
+    assert 1 <= stop.best_epoch < 5 <= len(net.history.loss), (stop.best_epoch, net.history)
+    for name, value in net.state_dict().items():
+        assert np.array_equal(value, states[stop.best_epoch - 1][name])
+    """
+    )

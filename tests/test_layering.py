@@ -24,7 +24,7 @@ MODULES = [
     ["data", "serialization"],
     ["datasets", "kernels", "layers", "losses", "optimizers", "history"],
     ["initializers", "schedules"],
-    ["types", "checks", "settings"],
+    ["types", "checks", "files", "settings"],
     ["_core"],
 ]
 LEVEL = {name: level for level, names in enumerate(MODULES) for name in names}

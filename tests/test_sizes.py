@@ -47,7 +47,8 @@ NETWORKS = {
         f"rv.Network([{PADDED}, rv.Parallel([[rv.Sigmoid(), rv.GlobalAvgPool2d()]] * 256)]).predict(ones((1, 1, 4, 4)))"
     ),
     "outputs between segments": (
-        f"rv.Network([{PADDED}, rv.Flatten(), rv.Residual([rv.Tanh()])]).gradients(ones((256, 1, 4, 4)), np.zeros(256, int))"
+        f"rv.Network([{PADDED}, rv.Flatten(), rv.Residual([rv.Tanh()])])"
+        ".loss_gradients(ones((256, 1, 4, 4)), np.zeros(256, int))"
     ),
 }
 KERNELS = {
@@ -110,7 +111,8 @@ def test_without_memory_a_network_stays_usable():
 import resource
 import numpy as np, ranvier as rv
 
-net = rv.Network([rv.Conv2d(1, 64, 3, padding=1), rv.BatchNorm2d(64), rv.ReLU(), rv.GlobalAvgPool2d(), rv.Linear(64, 3)])
+layers = [rv.Conv2d(1, 64, 3, padding=1), rv.BatchNorm2d(64), rv.ReLU(), rv.GlobalAvgPool2d(), rv.Linear(64, 3)]
+net = rv.Network(layers)
 few, many = np.ones((4, 1, 8, 8), np.float32), np.ones((64, 1, 600, 600), np.float32)
 labels = np.zeros(64, int)
 before, state = net.predict(few).copy(), net.state_dict()
@@ -118,7 +120,7 @@ limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for use in (
     lambda: net.fit(many, labels, batch_size=64, progress=False),
-    lambda: net.gradients(many, labels),
+    lambda: net.loss_gradients(many, labels),
     lambda: net.profile(many, labels, batch_size=64),
     lambda: net.predict(np.broadcast_to(np.float32(1), (1, 1, 10**4, 10**4))),
     lambda: net.predict(np.ones((1, 1, 5000, 5000), np.float32)),

@@ -6,10 +6,9 @@
 #include <exception>
 
 #include "../platform/denormals.h"
+#include "gil.h"
 
 namespace ranvier {
-
-namespace py = pybind11;
 
 // False once Python has a signal to handle or the callback raised; the error is then kept.
 class Interruption {
@@ -19,7 +18,7 @@ public:
         const CallersDenormals denormals;
         py::gil_scoped_acquire acquire;
         try {
-            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+            throw_if_interrupted_with_gil();
             callback();
             return true;
         } catch (...) {
@@ -38,11 +37,5 @@ public:
 private:
     std::exception_ptr raised_;
 };
-
-// For who waits without the GIL.
-inline void throw_if_interrupted() {
-    py::gil_scoped_acquire acquire;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-}
 
 }  // namespace ranvier

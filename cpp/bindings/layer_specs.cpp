@@ -3,65 +3,30 @@
 
 #include <pybind11/numpy.h>
 
-#include <map>
 #include <stdexcept>
+#include <utility>
 
 #include "../platform/denormals.h"
 
 namespace ranvier {
 namespace {
 
-// A layer that Python computes: functions from array to array, which check what they give back.
-class PythonLayer final : public CustomLayer {
-public:
-    explicit PythonLayer(const py::dict& fields)
-        : name_(fields["name"].cast<std::string>()),
-          output_shape_(fields["output_shape"].cast<py::function>()),
-          forward_(fields["forward"].cast<py::function>()),
-          backward_(fields["backward"].cast<py::function>()) {}
-    PythonLayer(const PythonLayer&) = delete;
-    ~PythonLayer() override {
-        py::gil_scoped_acquire acquire;
-        output_shape_ = forward_ = backward_ = py::function();
-    }
+// A finalizer may come to a layer whose functions the garbage collector has taken.
+void require(const py::function& function) {
+    if (!function) throw std::runtime_error("this layer is no more: its network is garbage");
+}
 
-    std::string name() const override { return name_; }
-    // Asked once for each input shape: the function tries the layer on zeros.
-    Shape output_shape(const Shape& input) override {
-        py::gil_scoped_acquire acquire;
-        const auto known = output_shapes_.find(input);
-        if (known != output_shapes_.end()) return known->second;
-        return output_shapes_[input] = output_shape_(py::cast(input)).cast<Shape>();
-    }
-    void forward(const Shape& in, const float* x, const Shape& out, float* y) override {
-        call(forward_, in, x, out, y);
-    }
-    void forward(const Shape& in, const double* x, const Shape& out, double* y) override {
-        call(forward_, in, x, out, y);
-    }
-    void backward(const Shape& out, const float* grad, const Shape& in, float* grad_x) override {
-        call(backward_, out, grad, in, grad_x);
-    }
-    void backward(const Shape& out, const double* grad, const Shape& in, double* grad_x) override {
-        call(backward_, out, grad, in, grad_x);
-    }
-
-private:
-    // `to` may be nullptr if only what the function does is wanted. Arrays are copied: Python may keep them.
-    template <class T>
-    static void call(const py::function& function, const Shape& from_shape, const T* from,
-                     const Shape& to_shape, T* to) {
-        const CallersDenormals denormals;
-        py::gil_scoped_acquire acquire;
-        const auto result =
-            function(py::array_t<T>(from_shape, from), py::cast(to_shape)).template cast<py::array_t<T>>();
-        if (to) std::copy_n(result.data(), result.size(), to);
-    }
-
-    std::string name_;
-    std::map<Shape, Shape> output_shapes_;
-    py::function output_shape_, forward_, backward_;
-};
+// `to` may be nullptr if only what the function does is wanted. Arrays are copied: Python may keep them.
+template <class T>
+void call(const py::function& function, const Shape& from_shape, const T* from, const Shape& to_shape,
+          T* to) {
+    const CallersDenormals denormals;
+    py::gil_scoped_acquire acquire;
+    require(function);
+    const auto result = function(py::array_t<T>(from_shape, from), py::cast(to_shape))
+                            .template cast<py::array_t<T>>();
+    if (to) std::copy_n(result.data(), result.size(), to);
+}
 
 template <class T>
 T field(const py::dict& fields, const char* name) {
@@ -90,15 +55,24 @@ Conv2dSpec conv2d_spec(const py::dict& fields) {
     return spec;
 }
 
-std::vector<LayerSpec> specs(const py::dict& fields, const char* name) {
-    return layer_specs(field<py::sequence>(fields, name));
+using Found = std::vector<std::shared_ptr<PythonLayer>>;
+
+std::vector<LayerSpec> layer_specs(const py::sequence& layers, Found& found);
+
+std::vector<LayerSpec> specs(const py::dict& fields, const char* name, Found& found) {
+    return layer_specs(field<py::sequence>(fields, name), found);
 }
 
-ParallelSpec parallel_spec(const py::dict& fields) {
+ParallelSpec parallel_spec(const py::dict& fields, Found& found) {
     ParallelSpec spec;
     for (const py::handle branch : field<py::sequence>(fields, "branches"))
-        spec.branches.push_back(layer_specs(branch.cast<py::sequence>()));
+        spec.branches.push_back(layer_specs(branch.cast<py::sequence>(), found));
     return spec;
+}
+
+CustomSpec python_spec(const py::dict& fields, Found& found) {
+    found.push_back(std::make_shared<PythonLayer>(fields));
+    return CustomSpec{found.back()};
 }
 
 BatchNormSpec batch_norm_spec(const py::dict& fields, int axes) {
@@ -122,7 +96,7 @@ RandomCropSpec random_crop_spec(const py::dict& fields) {
     return spec;
 }
 
-LayerSpec layer_spec(const std::string& kind, const py::dict& fields) {
+LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& found) {
     if (kind == "linear")
         return LinearSpec{field<index_t>(fields, "in_features"), field<index_t>(fields, "out_features"),
                           field<bool>(fields, "bias"), field<double>(fields, "l1"),
@@ -136,9 +110,10 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields) {
     if (kind == "layer_norm")
         return LayerNormSpec{field<Shape>(fields, "normalized_shape"), field<double>(fields, "epsilon"),
                              field<bool>(fields, "affine")};
-    if (kind == "residual") return ResidualSpec{specs(fields, "layers"), specs(fields, "shortcut")};
-    if (kind == "parallel") return parallel_spec(fields);
-    if (kind == "python") return CustomSpec{std::make_shared<PythonLayer>(fields)};
+    if (kind == "residual")
+        return ResidualSpec{specs(fields, "layers", found), specs(fields, "shortcut", found)};
+    if (kind == "parallel") return parallel_spec(fields, found);
+    if (kind == "python") return python_spec(fields, found);
     if (kind == "flatten") return FlattenSpec{};
     if (kind == "dropout") return DropoutSpec{field<double>(fields, "p")};
     if (kind == "gaussian_noise") return GaussianNoiseSpec{field<double>(fields, "std")};
@@ -163,15 +138,86 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields) {
     throw py::value_error("layers: there is no layer of kind '" + kind + "'");
 }
 
-}  // namespace
-
-std::vector<LayerSpec> layer_specs(const py::sequence& layers) {
+std::vector<LayerSpec> layer_specs(const py::sequence& layers, Found& found) {
     std::vector<LayerSpec> specs;
     for (const py::handle layer : layers) {
         const auto [kind, fields] = layer.cast<std::pair<std::string, py::dict>>();
-        specs.push_back(layer_spec(kind, fields));
+        specs.push_back(layer_spec(kind, fields, found));
     }
     return specs;
+}
+
+}  // namespace
+
+PythonLayer::PythonLayer(const py::dict& fields)
+    : name_(fields["name"].cast<std::string>()),
+      output_shape_(fields["output_shape"].cast<py::function>()),
+      forward_(fields["forward"].cast<py::function>()),
+      backward_(fields["backward"].cast<py::function>()) {}
+
+PythonLayer::~PythonLayer() {
+    py::gil_scoped_acquire acquire;
+    clear();
+}
+
+Shape PythonLayer::output_shape(const Shape& input) {
+    py::gil_scoped_acquire acquire;
+    const auto known = output_shapes_.find(input);
+    if (known != output_shapes_.end()) return known->second;
+    require(output_shape_);
+    return output_shapes_[input] = output_shape_(py::cast(input)).cast<Shape>();
+}
+
+void PythonLayer::forward(const Shape& in, const float* x, const Shape& out, float* y) {
+    call(forward_, in, x, out, y);
+}
+void PythonLayer::forward(const Shape& in, const double* x, const Shape& out, double* y) {
+    call(forward_, in, x, out, y);
+}
+void PythonLayer::backward(const Shape& out, const float* grad, const Shape& in, float* grad_x) {
+    call(backward_, out, grad, in, grad_x);
+}
+void PythonLayer::backward(const Shape& out, const double* grad, const Shape& in, double* grad_x) {
+    call(backward_, out, grad, in, grad_x);
+}
+
+int PythonLayer::traverse(visitproc visit, void* arg) const {
+    Py_VISIT(output_shape_.ptr());
+    Py_VISIT(forward_.ptr());
+    Py_VISIT(backward_.ptr());
+    return 0;
+}
+
+void PythonLayer::clear() {
+    // Whatever their ends lead to finds none of them here.
+    const py::function gone[] = {std::move(output_shape_), std::move(forward_), std::move(backward_)};
+}
+
+ReadLayers read_layers(const py::sequence& layers) {
+    Found found;
+    ReadLayers read{layer_specs(layers, found), py::none()};
+    if (!found.empty()) read.python = py::cast(PythonLayers{std::move(found)});
+    return read;
+}
+
+void bind_python_layers(py::module_& m) {
+    py::class_<PythonLayers>(
+        m, "_PythonLayers", py::custom_type_setup([](PyHeapTypeObject* heap_type) {
+            PyTypeObject& type = heap_type->ht_type;
+            type.tp_flags |= Py_TPFLAGS_HAVE_GC;
+            type.tp_traverse = [](PyObject* self, visitproc visit, void* arg) {
+                Py_VISIT(Py_TYPE(self));
+                if (const auto* layers = constructed<PythonLayers>(self))
+                    for (const auto& layer : layers->all)
+                        if (const int result = layer->traverse(visit, arg)) return result;
+                return 0;
+            };
+            type.tp_clear = [](PyObject* self) {
+                if (auto* layers = constructed<PythonLayers>(self))
+                    for (const auto& layer : layers->all) layer->clear();
+                return 0;
+            };
+        }));
 }
 
 }  // namespace ranvier

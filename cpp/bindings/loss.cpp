@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "bindings.h"
+#include "gil.h"
 #include "checked_copy.h"
 #include "targets.h"
 
@@ -186,7 +187,7 @@ std::pair<double, index_t> loss_value(const LossDescription& loss, const py::han
                                       const py::handle& target) {
     return by_dtype(prediction, [&](auto element, const py::array& array) {
         const Comparison<decltype(element)> comparison(loss, array, target);
-        py::gil_scoped_release release;
+        const ReleasedGil release;
         const LossSums sums = comparison.run(nullptr);
         return std::pair{sums.loss / loss_divisor(comparison.loss.kind, sums.weight, comparison.outputs),
                          sums.hits};
@@ -199,7 +200,7 @@ py::array loss_gradient(const LossDescription& loss, const py::handle& predictio
         const Comparison<T> comparison(loss, array, target);
         py::array_t<T> grad(std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
         T* to = grad.mutable_data();
-        py::gil_scoped_release release;
+        const ReleasedGil release;
         comparison.run(to);
         return grad;
     });

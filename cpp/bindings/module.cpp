@@ -2,12 +2,14 @@
 #include <pybind11/pybind11.h>
 
 #include "bindings.h"
+#include "gil.h"
 
 // Kernels share nothing but the worker threads, which serve one caller at a time; passes over a network's
 // parameters have their own lock.
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     m.doc() = "The compiled core of ranvier.";
     m.attr("__version__") = RANVIER_VERSION;
+    ranvier::wait_for_threads_at_exit();
     ranvier::bind_platform(m);
     ranvier::bind_matmul(m);
     ranvier::bind_images(m);

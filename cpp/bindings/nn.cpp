@@ -102,6 +102,38 @@ std::vector<std::string> names(const PyParameters& self, bool trained) {
         self.any);
 }
 
+// The shape of each parameter and running statistic by its name, without memory for one.
+py::dict parameter_shapes(const py::sequence& layers) {
+    py::dict shapes;
+    for (const ParameterEntry& entry : parameter_entries(read_layers(layers).specs))
+        shapes[py::str(entry.name)] = shape_tuple(entry.shape);
+    return shapes;
+}
+
+// A pass that Python makes itself, in a with statement: no other changes the parameters meanwhile.
+class PyPass {
+public:
+    PyPass(std::shared_ptr<PassLock> lock, bool changes) : lock_(std::move(lock)), changes_(changes) {}
+
+    void enter() {
+        const ReleasedGil release;
+        if (changes_)
+            changing_ = std::make_unique<PassLock::Changing>(*lock_, &throw_if_interrupted);
+        else
+            reading_ = std::make_unique<PassLock::Reading>(*lock_, &throw_if_interrupted);
+    }
+    void exit() {
+        changing_.reset();
+        reading_.reset();
+    }
+
+private:
+    std::shared_ptr<PassLock> lock_;
+    bool changes_;
+    std::unique_ptr<PassLock::Changing> changing_;
+    std::unique_ptr<PassLock::Reading> reading_;
+};
+
 UpdateRule rule_named(const std::string& name) {
     if (name == "sgd") return UpdateRule::sgd;
     if (name == "adam") return UpdateRule::adam;
@@ -156,7 +188,8 @@ py::array_t<std::int64_t> permutation(std::uint64_t seed, std::uint64_t stream, 
 }  // namespace
 
 PyParameters::PyParameters(const py::sequence& layers, const std::string& dtype) {
-    const std::vector<LayerSpec> specs = layer_specs(layers);
+    const auto [specs, python] = read_layers(layers);
+    python_layers = python;
     if (dtype == "float32")
         any = std::make_shared<Parameters<float>>(specs);
     else if (dtype == "float64")
@@ -169,7 +202,7 @@ PyParameters PyParameters::frozen_copy() const {
     PyParameters copy = *this;
     copy.lock = std::make_shared<PassLock>();
     copy.frozen = true;
-    py::gil_scoped_release release;
+    const ReleasedGil release;
     const PassLock::Reading pass(*lock, &throw_if_interrupted);
     std::visit([&](const auto& p) { copy.any = p->frozen_copy(); }, any);
     return copy;
@@ -199,9 +232,15 @@ void PyOptimizer::step() {
 }
 
 void bind_nn(py::module_& m) {
+    bind_python_layers(m);
     m.def("random_permutation", &permutation, py::arg("seed"), py::arg("stream"), py::arg("count"));
+    m.def("parameter_shapes", &parameter_shapes, py::arg("layers"));
+    py::class_<PyPass>(m, "_Pass")
+        .def("__enter__", &PyPass::enter)
+        .def("__exit__", [](PyPass& self, const py::args&) { self.exit(); });
     py::class_<PyParameters, std::shared_ptr<PyParameters>>(
-        m, "Parameters", "Values and gradients of a list of layers, each one flat buffer with named views.")
+        m, "Parameters", "Values and gradients of a list of layers, each one flat buffer with named views.",
+        visits<PyParameters, &PyParameters::python_layers>())
         .def(py::init<const py::sequence&, const std::string&>(), py::arg("layers"), py::arg("dtype"))
         .def_property_readonly("names", [](const PyParameters& self) { return names(self, true); })
         .def_property_readonly("statistics", [](const PyParameters& self) { return names(self, false); })
@@ -212,6 +251,8 @@ void bind_nn(py::module_& m) {
         .def("value", &value, py::arg("name"))
         .def("gradient", &gradient, py::arg("name"))
         .def("frozen_copy", &PyParameters::frozen_copy)
+        .def("reading", [](const PyParameters& self) { return PyPass(self.lock, false); })
+        .def("changing", [](const PyParameters& self) { return PyPass(self.lock, true); })
         .def("require_no_pass", [](const PyParameters& self) { self.lock->require_no_pass(); });
     py::class_<PyOptimizer>(m, "Optimizer", "An optimizer's state over one Parameters.")
         .def(py::init([](const PyParameters& parameters, const std::string& rule, const py::dict& settings) {
@@ -233,7 +274,7 @@ void bind_nn(py::module_& m) {
                 std::visit([&](auto& o) { o->steps = steps; }, self.any);
             })
         .def_property_readonly("state", &optimizer_state)
-        .def("step", &PyOptimizer::step, py::call_guard<py::gil_scoped_release>());
+        .def("step", &PyOptimizer::step, py::call_guard<ReleasedGil>());
 }
 
 }  // namespace ranvier

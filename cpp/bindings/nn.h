@@ -27,6 +27,7 @@ using OwnedOptimizer = std::unique_ptr<Optimizer<T>>;
 struct PyParameters {
     Either<SharedParameters> any;
     std::shared_ptr<PassLock> lock = std::make_shared<PassLock>();
+    py::object python_layers;
     bool frozen = false;  // they never change again, and have no gradients
 
     PyParameters(const py::sequence& layers, const std::string& dtype);

@@ -6,6 +6,8 @@
 #include <string>
 
 #include "bindings.h"
+#include "gil.h"
+#include "ranvier/conv2d.h"
 #include "ranvier/cpu.h"
 #include "ranvier/peak.h"
 #include "ranvier/threads.h"
@@ -77,7 +79,7 @@ ValueError
     m.def(
         "peak_flops",
         [](const std::string& dtype) {
-            const py::gil_scoped_release release;
+            const ReleasedGil release;
             return dtype == "float64" ? peak_flops<double>() : peak_flops<float>();
         },
         py::arg("dtype"),

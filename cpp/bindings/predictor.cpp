@@ -8,6 +8,7 @@
 
 #include "bindings.h"
 #include "interruption.h"
+#include "layer_specs.h"
 #include "nn.h"
 #include "targets.h"
 
@@ -20,16 +21,18 @@ using OwnedPredictor = std::unique_ptr<Predictor<T>>;
 struct PyPredictor {
     Either<OwnedPredictor> any;
     std::shared_ptr<PassLock> lock;  // of live parameters; nullptr if they are frozen
+    py::object python_layers;
     bool running = false;            // by the holder of the lock
 
     PyPredictor(const PyParameters& parameters, const Shape& input_shape, bool frozen, int threads) {
         if (threads < 0) throw py::value_error("threads: expected 0 or more, got " + std::to_string(threads));
         if (!frozen) lock = parameters.lock;
+        python_layers = parameters.python_layers;
         std::visit(
             [&](const auto& p) {
                 using T = std::remove_reference_t<decltype(*p->values())>;
                 // A layer of Python's own is tried, in which its network must not be trained.
-                py::gil_scoped_release release;
+                const ReleasedGil release;
                 const PassLock::Reading pass(*parameters.lock, &throw_if_interrupted);
                 const bool copies = frozen && !parameters.frozen;
                 auto predictor =
@@ -55,7 +58,7 @@ struct PyPredictor {
     // body() without the GIL, with the weights of now.
     template <class T, class Body>
     auto with_weights(Predictor<T>& predictor, index_t n, Body&& body) {
-        py::gil_scoped_release release;
+        const ReleasedGil release;
         if (!lock) return body();
         const PassLock::Reading pass(*lock, &throw_if_interrupted);
         const Running scope(*this, predictor, n);
@@ -191,7 +194,8 @@ std::pair<double, index_t> evaluate(PyPredictor& self, const py::handle& x, cons
 }  // namespace
 
 void bind_predictor(py::module_& m) {
-    py::class_<PyPredictor>(m, "Predictor", "What predicts with a network on samples of one shape.")
+    py::class_<PyPredictor>(m, "Predictor", "What predicts with a network on samples of one shape.",
+                            visits<PyPredictor, &PyPredictor::python_layers>())
         .def(py::init<const PyParameters&, const Shape&, bool, int>(), py::arg("parameters"),
              py::arg("input_shape"), py::arg("frozen"), py::arg("threads") = 0)
         .def_property_readonly(

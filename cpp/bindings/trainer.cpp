@@ -13,6 +13,7 @@
 #include "bindings.h"
 #include "checked_copy.h"
 #include "interruption.h"
+#include "layer_specs.h"
 #include "nn.h"
 #include "ranvier/profile.h"
 #include "targets.h"
@@ -26,15 +27,16 @@ using OwnedTrainer = std::unique_ptr<Trainer<T>>;
 struct PyTrainer {
     Either<OwnedTrainer> any;
     std::shared_ptr<PassLock> lock;  // of its parameters
+    py::object python_layers;
 
     PyTrainer(const PyParameters& parameters, const Shape& input_shape, index_t capacity, std::uint64_t seed)
-        : lock(parameters.lock) {
+        : lock(parameters.lock), python_layers(parameters.python_layers) {
         parameters.require_changeable();
         std::visit(
             [&](const auto& p) {
                 using T = std::remove_reference_t<decltype(*p->values())>;
                 // A layer of Python's own is tried, in which its network must not be trained.
-                py::gil_scoped_release release;
+                const ReleasedGil release;
                 const PassLock::Reading pass(*lock, &throw_if_interrupted);
                 any = std::make_unique<Trainer<T>>(p, input_shape, capacity, seed);
             },
@@ -55,7 +57,7 @@ struct PyTrainer {
     // body() without the GIL, in no other pass over the parameters.
     template <class Body>
     auto alone(Body&& body) {
-        py::gil_scoped_release release;
+        const ReleasedGil release;
         const PassLock::Changing pass(*lock, &throw_if_interrupted);
         return body();
     }
@@ -369,7 +371,8 @@ py::tuple profile(PyTrainer& self, const py::handle& x, const py::handle& target
 void bind_trainer(py::module_& m) {
     m.def("_set_disabled_passes", &set_disabled_passes, py::arg("names"));
     py::class_<PyTrainer>(m, "Trainer",
-                          "What trains a network on samples of one shape, in batches up to a capacity.")
+                          "What trains a network on samples of one shape, in batches up to a capacity.",
+                          visits<PyTrainer, &PyTrainer::python_layers>())
         .def(py::init<const PyParameters&, const Shape&, index_t, std::uint64_t>(), py::arg("parameters"),
              py::arg("input_shape"), py::arg("capacity"), py::arg("seed"))
         .def_property_readonly(
@@ -403,7 +406,9 @@ void bind_trainer(py::module_& m) {
         .def("mean_loss", &mean_of_sums, py::arg("loss"), py::arg("sum"), py::arg("weight"))
         .def("profile", &profile, py::arg("x"), py::arg("target"), py::arg("order"), py::arg("batch_size"),
              py::arg("loss"), py::arg("optimizer"), py::arg("seconds"));
-    py::class_<PyTrainStep>(m, "TrainStep", "One update from a batch, for one loss and optimizer.")
+    py::class_<PyTrainStep>(
+        m, "TrainStep", "One update from a batch, for one loss and optimizer.",
+        visits<PyTrainStep, &PyTrainStep::trainer_object, &PyTrainStep::optimizer_object>())
         .def(py::init<const py::object&, const py::object&, const py::object&>(), py::arg("trainer"),
              py::arg("optimizer"), py::arg("loss"))
         .def("__call__", &PyTrainStep::operator(), py::arg("x"), py::arg("target"), py::arg("weights"),

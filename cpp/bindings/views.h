@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "gil.h"
 #include "ranvier/array.h"
 #include "ranvier/layers.h"
 
@@ -85,7 +86,7 @@ auto with_element_of(const py::array& array, Body&& body) {
 template <class Body>
 void run_kernel(double work, Body&& body) {
     if (work < 50e3) return body();
-    py::gil_scoped_release release;
+    const ReleasedGil release;
     body();
 }
 

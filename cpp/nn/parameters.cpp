@@ -123,6 +123,12 @@ private:
 
 }  // namespace
 
+std::vector<ParameterEntry> parameter_entries(const std::vector<LayerSpec>& layers) {
+    std::vector<ParameterEntry> entries;
+    Layout(entries).add_all(layers, "");
+    return entries;
+}
+
 template <class T>
 Parameters<T>::Parameters(const std::vector<LayerSpec>& layers, bool with_gradients) : layers_(layers) {
     Layout layout(entries_);

@@ -1,6 +1,7 @@
 """The compiled core: kernels on NumPy arrays, and networks compiled into plans."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
@@ -130,6 +131,8 @@ def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence
 #     result) -> array})
 #   ("prelu", {"num_parameters": int}), ("rrelu", {"lower": float, "upper": float}), ("maxout", {"pieces": int})
 
+def parameter_shapes(layers: Sequence[LayerSpec]) -> dict[str, tuple[int, ...]]: ...  # statistics included
+
 class Parameters:
     """Values and gradients of a list of layers, each one flat buffer that the named views look into."""
 
@@ -149,6 +152,9 @@ class Parameters:
     def gradient(self, name: str) -> Array: ...
     def frozen_copy(self) -> Parameters: ...  # read-only views, no gradients; one for all predictors that freeze it
     def require_no_pass(self) -> None: ...  # RuntimeError in the middle of a pass of the calling thread
+    # A pass of Python's own, before or behind those of other threads. Changing is refused as by require_no_pass.
+    def reading(self) -> AbstractContextManager[None]: ...
+    def changing(self) -> AbstractContextManager[None]: ...
 
 class Optimizer:
     """An optimizer's state over one Parameters."""

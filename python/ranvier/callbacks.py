@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import math
 import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ranvier.checks import boolean, integer, nonnegative, positive, real
+from ranvier.files import require_replaceable
 from ranvier.history import History
 from ranvier.types import Array
 
@@ -245,17 +244,15 @@ class Checkpoint(Callback):
 
         Raises
         ------
-        FileNotFoundError
-            If there is no folder for the file.
+        OSError
+            If the file could not be written, for example since there is no folder for it.
         ValueError
-            If the history will not have what is to be monitored.
+            If the history will not have what is to be monitored, or something that is no plain file has the name.
         """
         self._forget()
         if self._watch is not None:
             self._watch.check(quantities)
-        folder = Path(self.path).parent
-        if not folder.is_dir():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+        require_replaceable(os.fspath(self.path))
 
     def on_epoch_end(self, network: Any, epoch: int, history: History) -> None:
         """Save the network if it is time."""

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ranvier import serialization
+from ranvier import files, serialization
 from ranvier.initializers import Initializer
-from ranvier.layers import CustomLayer, Layer
-from ranvier.serialization import OPTIMIZER, object_from_json, object_to_json, value_from_json, value_to_json
+from ranvier.layers import CustomLayer, Layer, layers_of_sizes
+from ranvier.serialization import (
+    OPTIMIZER,
+    File,
+    counter_from_json,
+    object_from_json,
+    object_to_json,
+    value_from_json,
+    value_to_json,
+)
 from ranvier.types import Array
 
 __all__ = ["Contents", "from_bytes", "opened", "to_bytes", "write"]
+
+_NOT_FINITE = ("nan", "inf", "-inf")
 
 
 @dataclass
@@ -44,7 +56,7 @@ def to_bytes(contents: Contents, metadata: Mapping[str, str] | None = None) -> b
         "epochs_trained": contents.epochs,
         "layers": serialization.layers_to_json(contents.layers),
         "init": value_to_json(contents.init, "init"),
-        "history": contents.history,
+        "history": _history_to_json(contents.history),
     }
     tensors = dict(contents.values)
     if contents.training is not None:
@@ -62,36 +74,62 @@ def _training_to_json(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     return numbers, moments
 
 
-def _from_parts(metadata: dict[str, str], tensors: dict[str, Array]) -> Contents:
-    config = serialization.configuration(metadata)
-    values, moments = serialization.without_optimizer(tensors)
+def _history_to_json(history: Mapping[str, list[float]] | None) -> dict[str, list[Any]] | None:
+    """Return a history whose numbers that are infinite or NaN are text, since JSON does not know them."""
+    if history is None:
+        return None
+    return {name: [float(x) if math.isfinite(x) else str(float(x)) for x in values] for name, values in history.items()}
+
+
+def _history_from_json(history: Any) -> dict[str, list[float]] | None:
+    if history is None:
+        return None
+    result = {}
+    for name, values in history.items():
+        if not isinstance(values, list) or not all(type(x) in (int, float) or x in _NOT_FINITE for x in values):
+            raise ValueError(f"history: expected lists of numbers, got {values!r} for {name!r}")
+        result[name] = [float(x) for x in values]
+    if len({len(values) for values in result.values() if values}) > 1:
+        raise ValueError("history: expected lists of one length")
+    return result
+
+
+def _from_file(file: File) -> Contents:
+    config = file.configuration()
+    layers, sizes = serialization.layers_from_json(config["layers"]), config["sizes"]
+    if sizes is not None and layers != layers_of_sizes(sizes):
+        raise ValueError(f"sizes: expected those of the layers, got {sizes}")
+    # Before there is memory for a network whose weights the file may not have.
+    values, moments = file.tensors(serialization.parameter_shapes(layers))
     training = config.get("training")
     if training is not None:
         optimizer = training["optimizer"]
         training |= {"optimizer": None if optimizer is None else object_from_json(optimizer), **moments}
+    elif moments:
+        raise ValueError(f"unknown {sorted(moments)}")
     return Contents(
-        sizes=config["sizes"],
-        layers=serialization.layers_from_json(config["layers"]),
-        dtype=config["dtype"],
+        sizes=sizes,
+        layers=layers,
+        dtype=serialization.dtype_from_json(config["dtype"]),
         seed=config["seed"],
         init=value_from_json(config.get("init")),
         input_shape=serialization.shape_from_json(config["input_shape"]),
-        epochs=int(config["epochs_trained"]),
+        epochs=counter_from_json(config["epochs_trained"], "epochs_trained"),
         values=values,
         training=training,
-        history=config.get("history"),
-        metadata=serialization.own_metadata(metadata),
+        history=_history_from_json(config.get("history")),
+        metadata=file.own_metadata,
     )
 
 
 def from_bytes(contents: bytes) -> Contents:
     """Return what `to_bytes` was given."""
-    return _from_parts(*serialization.from_bytes(contents))
+    return _from_file(File(io.BytesIO(contents), len(contents)))
 
 
 def write(path: str | os.PathLike[str], contents: Contents, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a file, which either is complete or is not there."""
-    serialization.write(os.fspath(path), to_bytes(contents, metadata))
+    """Write a file, which either is complete or is what it was before."""
+    files.replace(os.fspath(path), to_bytes(contents, metadata))
 
 
 @contextlib.contextmanager
@@ -105,6 +143,5 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Contents]:
     ValueError
         If it is truncated, of another format, or not of a ranvier network.
     """
-    metadata, tensors = serialization.read(os.fspath(path))
-    with serialization.explaining(os.fspath(path)):
-        yield _from_parts(metadata, tensors)
+    with serialization.opened(os.fspath(path)) as file:
+        yield _from_file(file)

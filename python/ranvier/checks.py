@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["boolean", "integer", "integers", "nonnegative", "positive", "real", "set_fields"]
+__all__ = ["boolean", "integer", "integers", "nonnegative", "positive", "real", "set_fields", "sizes"]
 
 _LARGEST = 2**31 - 1  # of any size or count; products of two still fit 64 bits
 
@@ -56,6 +56,13 @@ def integers(value: object, name: str, least: int) -> int | tuple[int, int]:
     return integer(value[0], name, least), integer(value[1], name, least)
 
 
+def sizes(value: object, name: str) -> tuple[int, ...]:
+    """Return a shape as a tuple of ints, each checked like `integer` to be at least 0."""
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{name}: expected a tuple of ints, got {type(value).__name__}")
+    return tuple(integer(size, name, 0) for size in value)
+
+
 def real(value: object, name: str) -> float:
     """Return value as a float.
 
@@ -68,9 +75,13 @@ def real(value: object, name: str) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {number}")
+    return number
 
 
 def nonnegative(value: object, name: str, below: float = math.inf) -> float:

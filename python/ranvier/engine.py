@@ -82,13 +82,22 @@ class Engine:
         return _core.random_permutation(self.seed, epoch, n)
 
     def values(self) -> Iterator[tuple[str, Array]]:
-        """Yield the name of each parameter and of each running statistic, and a view of it."""
+        """Yield the name of each parameter and of each running statistic, and a view of it.
+
+        Who reads them all does so in ``with parameters.reading()``, and who writes in ``with parameters.changing()``:
+        another thread may be training.
+        """
         for name in [*self.parameters.names, *self.parameters.statistics]:
             yield name, self.parameters.value(name)
 
     def parts(self, flat: Array) -> dict[str, Array]:
         """Return views of the parts of an array like ``parameters.flat_values`` that belong to each parameter."""
         return {name: self.parameters.part(name, flat) for name in self.parameters.names}
+
+    def state(self) -> dict[str, Array]:
+        """Return copies of all parameters and running statistics, as they are between two batches."""
+        with self.parameters.reading():
+            return {name: np.array(value, order="C") for name, value in self.values()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Set all parameters and running statistics, or nothing if something is wrong with the arrays.
@@ -99,6 +108,8 @@ class Engine:
             If an array is not of real numbers.
         ValueError
             If a name is missing or unknown or a shape differs.
+        RuntimeError
+            In the middle of a pass of the same thread.
         """
         own = dict(self.values())
         if missing := own.keys() - state.keys():
@@ -108,8 +119,9 @@ class Engine:
         arrays = {
             name: as_values(state[name], value.shape, value.dtype, f"state: {name}") for name, value in own.items()
         }
-        for name, value in own.items():
-            value[...] = arrays[name]
+        with self.parameters.changing():
+            for name, value in own.items():
+                value[...] = arrays[name]
 
     def copy(self, layers: Sequence[Layer | CustomLayer] | None = None) -> Engine:
         """Return an engine with copies of the parameters and running statistics, and the random layers' position.
@@ -117,21 +129,20 @@ class Engine:
         The layers, which may be copies, must have the same parameters.
         """
         engine = Engine(self.layers if layers is None else layers, self.parameters.flat_values.dtype.name, self.seed)
-        for (_, to), (_, value) in zip(engine.values(), self.values(), strict=True):
-            to[...] = value
-        engine.training_passes = self.training_passes
+        with self.parameters.reading():
+            for (_, to), (_, value) in zip(engine.values(), self.values(), strict=True):
+                to[...] = value
+            engine.training_passes = self.training_passes
         return engine
 
     @contextlib.contextmanager
     def restored(self) -> Iterator[None]:
         """Put parameters, running statistics and the random layers' position back at the end."""
-        before = {name: np.array(value) for name, value in self.values()}
-        passes = self.training_passes
+        before, passes = self.state(), self.training_passes
         try:
             yield
         finally:
-            for name, value in self.values():
-                value[...] = before[name]
+            self.load(before)
             self.training_passes = passes
 
     def output_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ A layer holds no parameters; the network that it is put into does. A layer of yo
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -715,6 +716,22 @@ class LogSoftmax(Layer):
     """Logarithm of `Softmax`."""
 
     kind: ClassVar[str] = "log_softmax"
+
+
+def layers_of_sizes(sizes: Sequence[Any]) -> list[Layer]:
+    """Return the layers of the notes' network.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two sizes, or one is below 1.
+    """
+    if len(sizes) < 2 or any(isinstance(size, bool) or size < 1 for size in sizes):
+        raise ValueError(f"layers: expected at least two sizes, each at least 1, got {list(sizes)}")
+    layers: list[Layer] = []
+    for inputs, outputs in itertools.pairwise(sizes):
+        layers += [Linear(inputs, outputs), Sigmoid()]
+    return layers
 
 
 def require_layers(layers: object, name: str) -> tuple[Layer | CustomLayer, ...]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from ranvier import training
-from ranvier.checks import boolean, integer
+from ranvier.checks import boolean, integer, sizes
 from ranvier.data import Data, as_data, as_samples, held_out, require_apart
 from ranvier.engine import Engine
 from ranvier.history import Evaluation, History
-from ranvier.layers import Conv2d, CustomLayer, Layer, Linear, Sigmoid, checked_initializer, require_layers
+from ranvier.layers import Conv2d, CustomLayer, Layer, Linear, checked_initializer, layers_of_sizes, require_layers
 from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss, checked_loss
 from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer, checked_optimizer
@@ -32,12 +32,6 @@ if TYPE_CHECKING:  # loaded where they are used, so that `import ranvier` stays 
     from ranvier.profiling import Profile
 
 __all__ = ["Network", "load"]
-
-
-def _checked_sizes(sizes: Sequence[Any]) -> list[int]:
-    if len(sizes) < 2 or any(isinstance(size, bool) or size < 1 for size in sizes):
-        raise ValueError(f"layers: expected at least two sizes, each at least 1, got {list(sizes)}")
-    return [int(size) for size in sizes]
 
 
 def _checked_batch_size(batch_size: int | None, samples: int) -> int:
@@ -85,10 +79,17 @@ class Network(LectureNotes):
         dtype: Any = "float32",
         init: Initializer | None = None,
     ) -> None:
+        self._set_up(layers, seed, dtype, init)
+        self._initialise()
+
+    def _set_up(
+        self, layers: Sequence[int] | Sequence[Layer | CustomLayer], seed: int | None, dtype: Any, init: Any
+    ) -> None:
+        """Become such a network, whose parameters are zero."""
         self.init = checked_initializer(init)
         self.dtype = np.dtype(dtype)
-        if self.dtype.name not in ("float32", "float64"):
-            raise ValueError(f"dtype: expected float32 or float64, got {self.dtype.name}")
+        if self.dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype: expected float32 or float64, got {self.dtype}")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
             raise TypeError(f"seed: expected an int, got {type(seed).__name__}")
         if seed is not None and not 0 <= seed < 2**63:
@@ -98,17 +99,14 @@ class Network(LectureNotes):
             raise ValueError("layers: expected at least one layer, got none")
         self.sizes: list[int] | None = None
         if all(isinstance(item, int | np.integer) for item in items):
-            self.sizes = _checked_sizes(items)
-            items = []
-            for inputs, outputs in zip(self.sizes[:-1], self.sizes[1:], strict=True):
-                items += [Linear(inputs, outputs), Sigmoid()]
+            made = layers_of_sizes(items)
+            self.sizes, items = [int(size) for size in items], made
         self.layers = require_layers(items, "layers")
         self.seed = int(np.random.SeedSequence().entropy % 2**63) if seed is None else int(seed)  # type: ignore[operator]
         self.input_shape: tuple[int, ...] | None = None if self.sizes is None else (self.sizes[0],)
         self.metadata: dict[str, str] = {}
         self.engine = Engine(self.layers, self.dtype.name, self.seed)
         self._training = Training(self.engine)
-        self._initialise()
 
     def __repr__(self) -> str:
         """Return the layers or sizes, and the initializer if there is one."""
@@ -151,7 +149,7 @@ class Network(LectureNotes):
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters, and of the running statistics of batch normalization, by name."""
-        return {name: np.array(value, order="C") for name, value in self.engine.values()}
+        return self.engine.state()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set all parameters and running statistics.
@@ -167,6 +165,8 @@ class Network(LectureNotes):
             If an array is not of real numbers. Nothing is changed then.
         ValueError
             If a name is missing or unknown or a shape differs. Nothing is changed then.
+        RuntimeError
+            If a layer or loss of this network calls it in the middle of a pass.
         """
         self.engine.load(state)
 
@@ -594,7 +594,7 @@ class Network(LectureNotes):
         FloatingPointError
             See ``on_nonfinite``.
         KeyboardInterrupt
-            On Ctrl-C, after a whole batch; what was trained stays.
+            On Ctrl-C, after a whole batch; what was trained stays, or what a callback restores at the end.
         RuntimeError
             If a layer or loss of this network calls it in the middle of a pass; or if `backward` has added gradients
             that no `step` has used.
@@ -626,7 +626,12 @@ class Network(LectureNotes):
         training.warn_of_twice(self.engine, loss)
         self.input_shape = data.x.shape[1:]
         self._training.loss = loss
-        history = fitting.fit(self, self._training, plan)
+        try:
+            history = fitting.fit(self, self._training, plan)
+        except KeyboardInterrupt:
+            for callback in plan.callbacks:
+                callback.on_train_end(self)
+            raise
         for callback in plan.callbacks:
             callback.on_train_end(self)
         return history
@@ -692,8 +697,14 @@ class Network(LectureNotes):
     # --- description and files ------------------------------------------------------------------------------
 
     def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Return the shape of a sample after each layer."""
-        return self.engine.predictor(tuple(input_shape)).shapes
+        """Return the shape of a sample after each layer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``input_shape`` is no tuple of ints from 0, or a layer does not fit it.
+        """
+        return self.engine.predictor(sizes(input_shape, "input_shape")).shapes
 
     def summary(self, input_shape: tuple[int, ...] | None = None) -> None:
         """Print each layer with its output's shape and its number of parameters.
@@ -721,7 +732,7 @@ class Network(LectureNotes):
         Parameters
         ----------
         path : path-like
-            Replaced in one step if it exists.
+            Replaced in one step if it exists, with its permissions. A symbolic link stays, and leads to the new file.
         metadata : mapping of str to str, optional
             More entries for the file; `load` gives them back as ``network.metadata``.
         training_state : bool
@@ -731,7 +742,10 @@ class Network(LectureNotes):
         Raises
         ------
         ValueError
-            If a layer, an initializer or, with the training state, a schedule is of your own.
+            If a layer, an initializer or, with the training state, a schedule is of your own; if the path leads to
+            what is no plain file; if an entry of the metadata is named "ranvier" or they are too long.
+        OSError
+            If the file cannot be written; what was there is as it was.
         """
         from ranvier import checkpoint
 
@@ -740,19 +754,20 @@ class Network(LectureNotes):
     def _contents(self, training_state: bool) -> Contents:
         from ranvier.checkpoint import Contents
 
-        history = self.history
-        return Contents(
-            layers=self.layers,
-            sizes=self.sizes,
-            dtype=self.dtype.name,
-            seed=self.seed,
-            init=self.init,
-            input_shape=self.input_shape,
-            epochs=self.epochs_trained,
-            values=dict(self.engine.values()),
-            training=self.training_state_dict() if training_state else None,
-            history=dataclasses.asdict(history) if training_state and history is not None else None,
-        )
+        with self.engine.parameters.reading():  # all of one moment
+            history = self.history
+            return Contents(
+                layers=self.layers,
+                sizes=self.sizes,
+                dtype=self.dtype.name,
+                seed=self.seed,
+                init=self.init,
+                input_shape=self.input_shape,
+                epochs=self.epochs_trained,
+                values=self.engine.state(),
+                training=self.training_state_dict() if training_state else None,
+                history=dataclasses.asdict(history) if training_state and history is not None else None,
+            )
 
     # --- copies ---------------------------------------------------------------------------------------------
 
@@ -768,8 +783,9 @@ class Network(LectureNotes):
         twin = object.__new__(type(self))
         twin.__dict__.update(attributes)
         twin.layers = layers
-        twin.engine = self.engine.copy(layers)
-        twin._training = self._training.copy(twin.engine)
+        with self.engine.parameters.reading():  # both of one moment
+            twin.engine = self.engine.copy(layers)
+            twin._training = self._training.copy(twin.engine)
         return twin
 
     def __copy__(self) -> Network:
@@ -805,19 +821,15 @@ class Network(LectureNotes):
 
     def _take(self, contents: Contents) -> None:
         """Become the network of a file."""
-        Network.__init__(
-            self,
-            contents.sizes or contents.layers,
-            seed=contents.seed,
-            dtype=contents.dtype,
-            init=contents.init,
-        )
+        self._set_up(contents.sizes or contents.layers, contents.seed, contents.dtype, contents.init)
         self.load_state_dict(contents.values)
         self._training.epochs = contents.epochs
         if contents.training is not None:
             self.load_training_state_dict(contents.training)
         if contents.history is not None:
             self._training.history = History(**contents.history)
+        if contents.input_shape is not None:
+            self.shapes(contents.input_shape)  # which the layers must fit
         self.input_shape = contents.input_shape
         self.metadata = contents.metadata
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -9,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ranvier import _core, serialization
+from ranvier import _core, files, serialization
 from ranvier.checks import integer
 from ranvier.data import as_samples, require_apart
 from ranvier.engine import Engine
-from ranvier.layers import CustomLayer, Layer
+from ranvier.layers import CustomLayer, Layer, require_layers
 from ranvier.types import Array
 
 __all__ = ["Predictor", "load_predictor"]
@@ -169,7 +170,7 @@ class Predictor:
         ValueError
             If a layer is of your own.
         """
-        serialization.write(os.fspath(path), self._to_bytes())
+        files.replace(os.fspath(path), self._to_bytes())
 
     def _to_bytes(self) -> bytes:
         names = [*self._parameters.names, *self._parameters.statistics]
@@ -194,17 +195,21 @@ class Predictor:
 
 
 def _unpickled(contents: bytes, threads: int | None) -> Predictor:
-    return _restored(*serialization.from_bytes(contents), threads)
+    return _restored(serialization.File(io.BytesIO(contents), len(contents)), threads)
 
 
-def _restored(metadata: dict[str, str], tensors: dict[str, Array], threads: int | None) -> Predictor:
-    config = serialization.configuration(metadata)
-    layers = serialization.layers_from_json(config["layers"])
-    engine = Engine(layers, config["dtype"], seed=0)
-    engine.load(serialization.without_optimizer(tensors)[0])
+def _restored(file: serialization.File, threads: int | None) -> Predictor:
+    config = file.configuration()
+    layers = require_layers(serialization.layers_from_json(config["layers"]), "layers")
+    values, _ = file.tensors(serialization.parameter_shapes(layers))
+    dtype = serialization.dtype_from_json(config["dtype"])
+    engine = Engine(layers, dtype, seed=0)
+    engine.load(values)
     shapes = [serialization.shape_from_json(shape) for shape in config.get("shapes", [config["input_shape"]])]
+    if len(shapes) > _MOST_SHAPES:
+        raise ValueError(f"shapes: expected at most {_MOST_SHAPES}, got {len(shapes)}")
     known = [shape for shape in shapes if shape is not None]
-    return Predictor(tuple(layers), engine.parameters.frozen_copy(), np.dtype(config["dtype"]), known, threads)
+    return Predictor(layers, engine.parameters.frozen_copy(), np.dtype(dtype), known, threads)
 
 
 def load_predictor(path: str | os.PathLike[str], threads: int | None = None) -> Predictor:
@@ -232,6 +237,5 @@ def load_predictor(path: str | os.PathLike[str], threads: int | None = None) -> 
         If the file is truncated, of another format, or not of a ranvier network.
     """
     threads = None if threads is None else integer(threads, "threads", 1)
-    metadata, tensors = serialization.read(os.fspath(path))
-    with serialization.explaining(os.fspath(path)):
-        return _restored(metadata, tensors, threads)
+    with serialization.opened(os.fspath(path)) as file:
+        return _restored(file, threads)

@@ -26,7 +26,7 @@ def layer_outputs(engine: Engine, x: Array, *, inner: bool) -> Outputs:
         Whether the layers within branches come, too, before the layer that holds them: "3.layers.0" before "3".
     """
     dtype = engine.parameters.flat_values.dtype.name
-    return _outputs(engine.layers, "", x, dict(engine.values()), dtype, inner)
+    return _outputs(engine.layers, "", x, engine.state(), dtype, inner)
 
 
 def _outputs(

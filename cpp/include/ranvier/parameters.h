@@ -28,6 +28,9 @@ struct ParameterEntry {
     double l1 = 0, l2 = 0;         // the penalty l1 * sum(|w|) + l2 / 2 * sum(w^2) that training adds
 };
 
+// What the parameters of such layers are; throws std::invalid_argument if a layer's numbers make no sense.
+std::vector<ParameterEntry> parameter_entries(const std::vector<LayerSpec>& layers);
+
 template <class T>
 class Parameters {
 public:
