@@ -93,7 +93,7 @@ def test_senseless_commands_are_one_line_and_code_2(arguments):
     assert result.stderr.startswith("ranvier")
 
 
-def test_failures_are_one_line_and_code_1(tmp_path):
+def test_failures_are_one_line_and_code_2(tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"12345678")
     rv.Network([4, 2], seed=0).save(tmp_path / "flat.safetensors")
     (tmp_path / "text.png").write_text("no picture")
@@ -112,7 +112,7 @@ def test_failures_are_one_line_and_code_1(tmp_path):
         (["train", "digits", "--save", tmp_path / "no" / "m.safetensors"], "there is no folder"),
     ):
         result = run(*arguments)
-        assert result.returncode == 1
+        assert result.returncode == 2
         assert len(result.stderr.splitlines()) == 1, result.stderr
         assert text in result.stderr
 

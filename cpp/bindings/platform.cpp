@@ -6,7 +6,7 @@
 #include <string>
 
 #include "bindings.h"
-#include "gil.h"
+#include "views.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/cpu.h"
 #include "ranvier/peak.h"
@@ -56,11 +56,8 @@ the affinity mask, the cgroup's quota and the physical cores. 1 in a child of ``
 )");
     m.def(
         "set_num_threads",
-        [](std::int64_t count) {
-            if (count != static_cast<int>(count))
-                throw std::invalid_argument("count: expected a number of threads, got " +
-                                            std::to_string(count));
-            set_num_threads(static_cast<int>(count));
+        [](const py::handle& threads) {
+            set_num_threads(static_cast<int>(integer_of(threads, "count")));
         },
         py::arg("count"),
         R"(Set the number of threads for the whole process.

@@ -1,12 +1,14 @@
 """The command line: ``ranvier train``, ``ranvier predict``, ``ranvier info``.
 
-Exit codes: 0 done; 1 something went wrong on the way; 2 the command made no sense; 130 interrupted by Ctrl-C.
+Exit codes: 0 done; 2 it cannot be done, as one line tells; 130 interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 
 import ranvier
 from ranvier import kernels
+from ranvier.files import require_regular, require_replaceable
 from ranvier.layers import Softmax
 from ranvier.models import DATASETS, MODELS
 from ranvier.network import Network
@@ -33,11 +36,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def _at_least(least: float, kind: type[int] | type[float]) -> Callable[[str], Any]:
+def _number(kind: type[int] | type[float], least: float, most: float = 2**31 - 1) -> Callable[[str], Any]:
     def convert(text: str) -> int | float:
         value = kind(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"expected at least {least}, got {text}")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected a number from {least} to {most}, got {text}")
         return value
 
     convert.__name__ = kind.__name__  # argparse names it in "invalid int value"
@@ -52,12 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a network on a data set")
     train.add_argument("dataset", choices=DATASETS)
     train.add_argument("--model", choices=MODELS, default="mlp")
-    train.add_argument("--epochs", type=_at_least(1, int), help="default: what suits the data set")
-    train.add_argument("--batch-size", type=_at_least(1, int), help="default: what suits the data set")
-    train.add_argument("--lr", type=_at_least(0, float), help="learning rate; default: 0.001 (adam), 0.1 (sgd)")
+    train.add_argument("--epochs", type=_number(int, 1), help="default: what suits the data set")
+    train.add_argument("--batch-size", type=_number(int, 1), help="default: what suits the data set")
+    train.add_argument("--lr", type=_number(float, 0), help="learning rate; default: 0.001 (adam), 0.1 (sgd)")
     train.add_argument("--optimizer", choices=("adam", "sgd"), default="adam")
-    train.add_argument("--seed", type=_at_least(0, int), default=0)
-    train.add_argument("--threads", type=_at_least(1, int), help="default: one for each core")
+    train.add_argument("--seed", type=_number(int, 0, 2**63 - 1), default=0)
+    train.add_argument("--threads", type=_number(int, 1), help="default: one for each core")
     train.add_argument("--data", metavar="DIR", help="folder of the data set's files")
     train.add_argument("--save", metavar="FILE", help="the model; default: DATASET-MODEL.safetensors")
     train.add_argument("--plot", metavar="FILE", help="the learning curves; default: DATASET-MODEL.png")
@@ -78,11 +81,11 @@ def _train(arguments: argparse.Namespace) -> int:
         ranvier.set_num_threads(arguments.threads)
     task = DATASETS[arguments.dataset]
     name = f"{arguments.dataset}-{arguments.model}"
-    model_path = Path(arguments.save or f"{name}.safetensors")
-    plot_path = Path(arguments.plot or f"{name}.png")
-    for path in (model_path, plot_path):
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+    model_path = f"{name}.safetensors" if arguments.save is None else arguments.save
+    plot_path = f"{name}.png" if arguments.plot is None else arguments.plot
+    for path in (model_path, plot_path):  # before any time is spent
+        require_replaceable(path)
+    _require_drawable(plot_path)
     train, test = task.load(arguments.data)
     network = Network(task.mlp if arguments.model == "mlp" else task.cnn, seed=arguments.seed)
     network.summary(train[0].shape[1:])
@@ -118,7 +121,18 @@ def _print_accuracy(network: Network, epoch: int, history: ranvier.History) -> N
     print(f"epoch {epoch}: test accuracy {history.val_accuracy[-1]:.4f}", flush=True)
 
 
-def _plot(network: Network, path: Path, title: str) -> None:
+def _require_drawable(path: str) -> None:
+    """Check that there is a format of pictures for a name."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        return  # which is told when there is something to draw
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if Path(path).suffix.lower().removeprefix(".") not in {"", *formats}:
+        raise ValueError(f"{path}: expected a picture's suffix, one of {', '.join(sorted(formats))}")
+
+
+def _plot(network: Network, path: str, title: str) -> None:
     from ranvier.plot import learning_curves
 
     if network.history is None or not network.history.loss:
@@ -137,27 +151,40 @@ def _predict(arguments: argparse.Namespace) -> int:
     network = ranvier.load(arguments.model)
     if network.input_shape is None:
         raise ValueError(f"{arguments.model}: the network has seen no samples, so it does not know their shape")
+    output_shape = network.shapes(network.input_shape)[-1]
+    if len(output_shape) != 1 or output_shape[0] < 2:
+        raise ValueError(f"{arguments.model}: expected an output for each of several classes, got shape {output_shape}")
+    classes = _classes(network, output_shape[0], arguments.model)
     x = np.stack([_read_image(path, network.input_shape) for path in arguments.images])
     probabilities = network.predict(x)
     if not isinstance(network.layers[-1], Softmax):
         probabilities = kernels.softmax(probabilities)
-    classes = json.loads(network.metadata.get(_CLASSES, "null")) or [str(i) for i in range(probabilities.shape[1])]
     for path, row in zip(arguments.images, probabilities, strict=True):
+        if not np.isfinite(row).all():
+            raise ValueError(f"{path}: the network's outputs are infinite or NaN")
         best = np.argsort(-row, kind="stable")[:3]
         print(f"{path}: " + ", ".join(f"{classes[i]} {row[i]:.4f}" for i in best))
     return 0
 
 
+def _classes(network: Network, count: int, path: str) -> list[str]:
+    """Return the names of the classes, by number if the file has none."""
+    if _CLASSES not in network.metadata:
+        return [str(i) for i in range(count)]
+    try:
+        names = json.loads(network.metadata[_CLASSES])
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path}: expected the metadata entry {_CLASSES!r} to be a list of {count} names, as JSON")
+    return names
+
+
 def _read_image(path: str, shape: tuple[int, ...]) -> Array:
     """Return a picture in a network's input shape, as float32 in [0, 1]."""
     if path.endswith(".npy"):
-        try:
-            array = np.load(path, allow_pickle=False)
-        except EOFError:
-            raise ValueError(f"{path}: an empty file, expected an array") from None
-        if array.size != np.prod(shape):
-            raise ValueError(f"{path}: expected an array of {int(np.prod(shape))} elements, got shape {array.shape}")
-        return np.ascontiguousarray(array.reshape(shape), dtype=np.float32)
+        return _read_array(path, shape)
+    require_regular(path)
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
@@ -170,7 +197,33 @@ def _read_image(path: str, shape: tuple[int, ...]) -> Array:
             pixels = np.asarray(fitted, dtype=np.float32) / np.float32(255)
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not a picture that can be read") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise ValueError(f"{path}: not a picture that can be read ({error})") from None
     return np.ascontiguousarray(pixels.reshape(shape[1], shape[2], shape[0]).transpose(2, 0, 1))
+
+
+def _read_array(path: str, shape: tuple[int, ...]) -> Array:
+    """Return the array of a file in a network's input shape; bytes are pixels."""
+    size = math.prod(shape)
+    require_regular(path)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # NumPy raises many kinds
+        raise ValueError(f"{path}: not an array that can be read ({error})") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        kind = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else "an archive of arrays"
+        raise ValueError(f"{path}: expected an array of real numbers, got {kind}")
+    if array.size != size:
+        raise ValueError(f"{path}: expected an array of {size} elements, got shape {array.shape}")
+    with np.errstate(over="ignore"):
+        numbers = np.array(array, dtype=np.float32).reshape(shape)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{path}: expected finite numbers, got some that are infinite or NaN in float32")
+    return numbers / np.float32(255) if array.dtype == np.uint8 else numbers
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -190,10 +243,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         code: int = parsed.run(parsed)
+        sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except (ImportError, OSError, ValueError) as error:
-        print(f"ranvier {parsed.command}: {error}", file=sys.stderr)
-        return 1
+    except BrokenPipeError:  # who read what this prints is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except MemoryError:
+        return _fail(parsed.command, "there is not enough memory")
+    except (FloatingPointError, ImportError, OSError, ValueError) as error:
+        return _fail(parsed.command, str(error))
+
+
+def _fail(command: str, message: str) -> int:
+    print(f"ranvier {command}: {' '.join(message.split())}", file=sys.stderr)
+    return 2
