@@ -9,7 +9,6 @@
 #include <pthread.h>
 #endif
 
-
 namespace ranvier {
 namespace {
 

@@ -9,8 +9,8 @@ namespace py = pybind11;
 
 // A thread that comes back for the GIL of an interpreter that has ended is ended by Python, in the midst of
 // frames of C++, which aborts the process. Only daemon threads can: Python joins the others first. So the
-// interpreter, before it ends, waits until no other thread is in here; and who comes in, or asks whether to go
-// on, gets a SystemExit, which ends a thread without a word.
+// interpreter, before it ends, waits until no other thread is in here; and who comes in, or asks whether to
+// go on, gets a SystemExit, which ends a thread without a word.
 class ReleasedGil {
 public:
     ReleasedGil() = default;

@@ -23,8 +23,8 @@ void call(const py::function& function, const Shape& from_shape, const T* from, 
     const CallersDenormals denormals;
     py::gil_scoped_acquire acquire;
     require(function);
-    const auto result = function(py::array_t<T>(from_shape, from), py::cast(to_shape))
-                            .template cast<py::array_t<T>>();
+    const auto result =
+        function(py::array_t<T>(from_shape, from), py::cast(to_shape)).template cast<py::array_t<T>>();
     if (to) std::copy_n(result.data(), result.size(), to);
 }
 
@@ -201,23 +201,23 @@ ReadLayers read_layers(const py::sequence& layers) {
 }
 
 void bind_python_layers(py::module_& m) {
-    py::class_<PythonLayers>(
-        m, "_PythonLayers", py::custom_type_setup([](PyHeapTypeObject* heap_type) {
-            PyTypeObject& type = heap_type->ht_type;
-            type.tp_flags |= Py_TPFLAGS_HAVE_GC;
-            type.tp_traverse = [](PyObject* self, visitproc visit, void* arg) {
-                Py_VISIT(Py_TYPE(self));
-                if (const auto* layers = constructed<PythonLayers>(self))
-                    for (const auto& layer : layers->all)
-                        if (const int result = layer->traverse(visit, arg)) return result;
-                return 0;
-            };
-            type.tp_clear = [](PyObject* self) {
-                if (auto* layers = constructed<PythonLayers>(self))
-                    for (const auto& layer : layers->all) layer->clear();
-                return 0;
-            };
-        }));
+    py::class_<PythonLayers>(m, "_PythonLayers", py::custom_type_setup([](PyHeapTypeObject* heap_type) {
+                                 PyTypeObject& type = heap_type->ht_type;
+                                 type.tp_flags |= Py_TPFLAGS_HAVE_GC;
+                                 type.tp_traverse = [](PyObject* self, visitproc visit, void* arg) {
+                                     Py_VISIT(Py_TYPE(self));
+                                     if (const auto* layers = constructed<PythonLayers>(self))
+                                         for (const auto& layer : layers->all)
+                                             if (const int result = layer->traverse(visit, arg))
+                                                 return result;
+                                     return 0;
+                                 };
+                                 type.tp_clear = [](PyObject* self) {
+                                     if (auto* layers = constructed<PythonLayers>(self))
+                                         for (const auto& layer : layers->all) layer->clear();
+                                     return 0;
+                                 };
+                             }));
 }
 
 }  // namespace ranvier

@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "bindings.h"
-#include "gil.h"
 #include "checked_copy.h"
+#include "gil.h"
 #include "targets.h"
 
 namespace ranvier {

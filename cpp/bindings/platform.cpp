@@ -6,11 +6,11 @@
 #include <string>
 
 #include "bindings.h"
-#include "views.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/cpu.h"
 #include "ranvier/peak.h"
 #include "ranvier/threads.h"
+#include "views.h"
 
 namespace py = pybind11;
 
@@ -56,9 +56,7 @@ the affinity mask, the cgroup's quota and the physical cores. 1 in a child of ``
 )");
     m.def(
         "set_num_threads",
-        [](const py::handle& threads) {
-            set_num_threads(static_cast<int>(integer_of(threads, "count")));
-        },
+        [](const py::handle& threads) { set_num_threads(static_cast<int>(integer_of(threads, "count"))); },
         py::arg("count"),
         R"(Set the number of threads for the whole process.
 

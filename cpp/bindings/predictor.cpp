@@ -22,7 +22,7 @@ struct PyPredictor {
     Either<OwnedPredictor> any;
     std::shared_ptr<PassLock> lock;  // of live parameters; nullptr if they are frozen
     py::object python_layers;
-    bool running = false;            // by the holder of the lock
+    bool running = false;  // by the holder of the lock
 
     PyPredictor(const PyParameters& parameters, const Shape& input_shape, bool frozen, int threads) {
         if (threads < 0) throw py::value_error("threads: expected 0 or more, got " + std::to_string(threads));

@@ -451,9 +451,8 @@ private:
             const bool partial = traits(i).weights == WeightGradient::partial_sums;
             if (p_.options.purpose != Purpose::gradients || !partial) continue;
             p_.blocks[i].partial_offset = p_.partial_size;
-            p_.partial_size =
-                checked_sum(p_.partial_size, checked_product({kMostGroups, p_.blocks[i].size}, "gradients"),
-                            "gradients");
+            p_.partial_size = checked_sum(
+                p_.partial_size, checked_product({kMostGroups, p_.blocks[i].size}, "gradients"), "gradients");
         }
     }
 

@@ -14,6 +14,7 @@
 namespace {
 
 using ranvier::checked_product;
+using ranvier::checked_sum;
 using ranvier::index_t;
 using ranvier::kLargestSize;
 using ranvier::kMostElements;
@@ -41,6 +42,14 @@ TEST(Sizes, BeyondTheLimitAreRefused) {
                      "weight: expected sizes of an array that memory can hold, got 1099511627776 x 1 x "
                      "2199023255552 elements");
     }
+}
+
+TEST(Sizes, AddUpToTheLimit) {
+    EXPECT_EQ(checked_sum(3, 4, "x"), 7);
+    EXPECT_EQ(checked_sum(kMostElements, 0, "x"), kMostElements);
+    EXPECT_EQ(checked_sum(kMostElements - 5, 5, "x"), kMostElements);
+    EXPECT_THROW(checked_sum(kMostElements, 1, "x"), std::invalid_argument);
+    EXPECT_THROW(checked_sum(kMostElements, kMostElements, "x"), std::invalid_argument);
 }
 
 TEST(Sizes, OfShapesBeyondTheLimitAreRefused) {
