@@ -6,7 +6,6 @@
 #include <string>
 
 #include "bindings.h"
-#include "ranvier/conv2d.h"
 #include "ranvier/cpu.h"
 #include "ranvier/peak.h"
 #include "ranvier/threads.h"

@@ -66,7 +66,7 @@ class Network(LectureNotes):
 
     Examples
     --------
-    >>> net = Network([Linear(2, 3), Sigmoid(), Linear(3, 2)], seed=0)
+    >>> net = Network([Linear(2, 3), Linear(3, 2)], seed=0)
     >>> net.predict(np.zeros((5, 2))).shape
     (5, 2)
     """
