@@ -258,7 +258,7 @@ COUNTS = {"epochs": 1, "training_passes": 1, "updates": 1, "learning_rate_factor
         {"training": {**COUNTS, "optimizer": {"layer": "ReLU"}}},
         {"training": {**COUNTS, "optimizer": {"optimizer": "SGD", "learning_rate": 0.1}}},
         {"training": {**COUNTS, "optimizer": {"optimizer": "Adam", "learning_rate": 10**400}}},
-        {"training": {**COUNTS, "optimizer": {"optimizer": "Adam"}, "first_moment.0.weight": "text"}},
+        {"training": {**COUNTS, "optimizer": {"optimizer": "Adam"}, "first_moment.9.weight": "text"}},
         {"training": {**COUNTS, "optimizer": {"optimizer": "Optimizer"}}},
         {"training": {**COUNTS, "optimizer": {"optimizer": "Adam"}, "learning_rate_factor": -1}},
         {"history": 3},

@@ -63,7 +63,7 @@ class Callback:
         """React to an epoch of this fit, counted from 1; True ends the training."""
 
     def on_train_end(self, network: Any) -> None:
-        """React to the end of a training, unless an error or Ctrl-C ended it."""
+        """React to the end of a training, also if Ctrl-C ended it, but not if an error did."""
 
 
 # A function is an on_epoch_end().
@@ -156,7 +156,7 @@ class EarlyStopping(Callback):
         An improvement is by more than this.
     restore_best : bool
         Whether the network gets back the parameters and running statistics of its best epoch when the training
-        ends, be it here, at the last epoch or by another callback. The optimizer's state stays the last.
+        ends, be it here, at the last epoch, by another callback or by Ctrl-C. The optimizer's state stays the last.
 
     Attributes
     ----------

@@ -128,7 +128,7 @@ def use_network(net, path):
     assert np.array_equal(again.predict(x), net.predict(x), equal_nan=True)
     target = np.zeros((2, *net.shapes(net.input_shape)[-1]))
     if target.size:
-        settings = net._optimizer[0] if net._optimizer else None
+        settings = net.training_state_dict()["optimizer"]
         try:
             net.fit(x, target, loss=rv.MSELoss(), optimizer=settings, on_nonfinite="ignore", progress=False)
         except ValueError as error:  # of the schedule, say
