@@ -207,6 +207,15 @@ def test_float32_statistics_do_not_lose_digits():
     assert np.abs(output - exact).max() < 2e-4  # 1000 has an ULP of 6e-5
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1e-9])
+def test_a_profile_of_no_time_takes_an_epoch(seconds):
+    net = rv.Network([rv.Linear(6, 5), rv.ReLU(), rv.Linear(5, 3)], seed=0)
+    profile = net.profile(np.ones((20, 6)), np.zeros(20, int), batch_size=5, seconds=seconds)
+    assert profile.samples == 20
+    assert [layer.path for layer in profile.layers] == ["0", "2"]
+    assert profile.total > 0
+
+
 def test_the_profile_tells_of_every_layer_and_changes_nothing():
     net = rv.Network([*LAYERS[:3], rv.Residual([rv.Conv2d(4, 4, 3, padding=1)]), *LAYERS[3:]], seed=0)
     net.fit(PIXELS, LABELS, progress=False)

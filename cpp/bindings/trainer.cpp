@@ -354,8 +354,9 @@ py::tuple profile(PyTrainer& self, const py::handle& x, const py::handle& target
         };
         index_t done = 0;
         self.alone([&] {
-            while (spent() < seconds && !interruption.raised())
+            do  // once at least, however little time there is
                 done += trainer.train_epoch(n, from, objective, sequence.data(), owned, options).samples;
+            while (spent() < seconds && !interruption.raised());
         });
         interruption.rethrow();
         py::list rows;
