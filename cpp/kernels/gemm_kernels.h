@@ -13,6 +13,9 @@ struct GemmKernels {
     // Panels of tile_rows rows: packed[panel][p][row], the last panel padded with zeros.
     void (*pack_a)(index_t rows, index_t depth, const T* a, index_t row_stride, index_t col_stride,
                    T* packed);
+    // The same if column p of A begins at a + a_offsets[p], with unit stride along it.
+    void (*pack_a_columns_apart)(index_t rows, index_t depth, const T* a, const index_t* a_offsets,
+                                 T* packed);
     // Panels of tile_cols columns: packed[panel][p][col], the last panel padded with zeros.
     void (*pack_b)(index_t depth, index_t cols, const T* b, index_t row_stride, index_t col_stride,
                    T* packed);

@@ -205,10 +205,12 @@ public:
 
 private:
     void pack_a(index_t block, index_t k0, index_t depth, T* packed) const {
-        const index_t i = block * block_rows_;
-        gemm_.pack_a(std::min(block_rows_, rows_ - i), depth,
-                     p_.a.data + (i0_ + i) * p_.a.row_stride + k0 * p_.a.col_stride, p_.a.row_stride,
-                     p_.a.col_stride, packed + i * depth);
+        const index_t i = block * block_rows_, rows = std::min(block_rows_, rows_ - i);
+        const T* a = p_.a.data + (i0_ + i) * p_.a.row_stride + k0 * p_.a.col_stride;
+        if (p_.a_column_offsets)
+            gemm_.pack_a_columns_apart(rows, depth, a, p_.a_column_offsets + k0, packed + i * depth);
+        else
+            gemm_.pack_a(rows, depth, a, p_.a.row_stride, p_.a.col_stride, packed + i * depth);
     }
 
     void pack_b(index_t block, index_t k0, index_t depth, T* packed) const {
@@ -273,6 +275,7 @@ void multiply_by_depth(const Product<T>& p, int threads) {
         const index_t k0 = block * length, depth = std::min(length, p.k() - k0);
         Product<T> part = p;
         part.a.data += k0 * p.a.col_stride;
+        if (p.a_column_offsets) part.a_column_offsets += k0;
         part.a.cols = depth;
         part.b.data += k0 * p.b.row_stride;
         part.b.rows = depth;
@@ -295,10 +298,12 @@ void multiply(const Product<T>& p) {
     const index_t blocks = ceil_div(p.k(), depth_block<T>(p.k()));
     if (threads > 1 && ((tiles < 8 * threads && blocks > 2) || (tiles < threads && blocks > 1)))
         return multiply_by_depth(p, threads);
+    if (p.b_panel_stride) {
+        // Nothing is gained by packing a block of rows, but if they lie side by side.
+        const bool few = p.n() <= 2 * gemm.tile_cols || (p.m() <= kBlockRows && p.a.col_stride == 1);
+        return few && !p.a_column_offsets ? multiply_in_place(p) : multiply_packing_both(p);
+    }
     if (p.a_row_offsets || p.a_column_offsets) return multiply_in_place(p);
-    if (p.b_panel_stride)
-        return p.m() <= kBlockRows || p.n() <= 2 * gemm.tile_cols ? multiply_in_place(p)
-                                                                  : multiply_packing_both(p);
     const index_t size = sizeof(T);
     const bool b_rows_contiguous = p.b.col_stride == 1;
     const bool few_rows = p.m() <= 2 * gemm.tile_rows;
@@ -309,6 +314,15 @@ void multiply(const Product<T>& p) {
     // One block of rows: nothing is gained by packing A, and each thread can pack its own columns of B.
     if (small || p.m() <= kBlockRows) return multiply_packing_b(p);
     multiply_packing_both(p);
+}
+
+template <class T>
+Product<T> packed_product(const Matrix<const T>& a, const PackedMatrix<T>& b, const Matrix<T>& c,
+                          const Epilogue<T>& epilogue) {
+    const index_t panel_cols = kernels<T>().gemm->tile_cols;
+    Product<T> p = {a, {b.panels(), b.rows(), b.cols(), panel_cols, 1}, c, epilogue};
+    p.b_panel_stride = b.panel_stride();
+    return p;
 }
 
 // c of any strides, by way of a contiguous one.
@@ -330,10 +344,13 @@ void multiply_scattering(const Product<T>& p) {
 }  // namespace
 
 template <class T>
-PackedMatrix<T>::PackedMatrix(const Matrix<const T>& b)
-    : rows_(b.rows), cols_(b.cols), panel_cols_(kernels<T>().gemm->tile_cols), kernels_(kernels<T>().gemm) {
+void PackedMatrix<T>::pack(const Matrix<const T>& b) {
+    rows_ = b.rows;
+    cols_ = b.cols;
+    panel_cols_ = kernels<T>().gemm->tile_cols;
+    kernels_ = kernels<T>().gemm;
     const index_t panels = ceil_div(cols_, panel_cols_);
-    panels_ = Buffer<T>(panels * panel_stride());
+    if (panels_.size() < panels * panel_stride()) panels_ = Buffer<T>(panels * panel_stride());
     parallel_for(panels, threads_for(static_cast<double>(rows_ * cols_)), [&](index_t panel) {
         const index_t j = panel * panel_cols_;
         kernels<T>().gemm->pack_b(rows_, std::min(panel_cols_, cols_ - j), b.data + j * b.col_stride,
@@ -353,10 +370,7 @@ void matmul(const Matrix<const T>& a, const PackedMatrix<T>& b, const Matrix<T>&
             const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
-    const index_t panel_cols = kernels<T>().gemm->tile_cols;
-    Product<T> p = {a, {b.panels(), b.rows(), b.cols(), panel_cols, 1}, c, epilogue};
-    p.b_panel_stride = b.panel_stride();
-    multiply(p);
+    multiply(packed_product(a, b, c, epilogue));
 }
 
 template <class T>
@@ -393,6 +407,16 @@ void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, cons
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
     Product<T> p = {{a.data, a.cols, a.rows, 1, 0}, b, c, epilogue};
+    p.a_column_offsets = a.offsets;
+    multiply(p);
+}
+
+template <class T>
+void matmul_transposed(const ScatteredRows<T>& a, const PackedMatrix<T>& b, const Matrix<T>& c,
+                       const Epilogue<T>& epilogue) {
+    if (c.rows == 0 || c.cols == 0) return;
+    FlushDenormals flush;
+    Product<T> p = packed_product<T>({a.data, a.cols, a.rows, 1, 0}, b, c, epilogue);
     p.a_column_offsets = a.offsets;
     multiply(p);
 }
@@ -445,6 +469,10 @@ template void matmul(const ScatteredRows<double>&, const Matrix<const double>&, 
 template void matmul_transposed(const ScatteredRows<float>&, const Matrix<const float>&, const Matrix<float>&,
                                 const Epilogue<float>&);
 template void matmul_transposed(const ScatteredRows<double>&, const Matrix<const double>&,
+                                const Matrix<double>&, const Epilogue<double>&);
+template void matmul_transposed(const ScatteredRows<float>&, const PackedMatrix<float>&, const Matrix<float>&,
+                                const Epilogue<float>&);
+template void matmul_transposed(const ScatteredRows<double>&, const PackedMatrix<double>&,
                                 const Matrix<double>&, const Epilogue<double>&);
 template index_t depth_block_length<float>(index_t);
 template index_t depth_block_length<double>(index_t);

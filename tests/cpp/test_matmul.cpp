@@ -226,6 +226,14 @@ void expect_scattered_rows_to_be_rows(index_t m, index_t k, index_t n) {
     ranvier::matmul<T>(ranvier::transposed(gathered), g.view, ranvier::row_major(wanted_t.data(), k, n),
                        adding);
     EXPECT_EQ(got_t, wanted_t) << m << " " << k << " " << n;
+    std::fill(got_t.begin(), got_t.end(), T(1));
+    ranvier::PackedMatrix<T> packed(ranvier::row_major<const T>(rows.data(), 1, k));  // to be replaced
+    packed.pack(g.view);
+    ranvier::matmul_transposed<T>(scattered, packed, ranvier::row_major(got_t.data(), k, n), adding);
+    EXPECT_EQ(got_t, wanted_t) << "packed " << m << " " << k << " " << n;
+    std::fill(got_t.begin(), got_t.end(), T(1));
+    ranvier::matmul<T>(ranvier::transposed(gathered), packed, ranvier::row_major(got_t.data(), k, n), adding);
+    EXPECT_EQ(got_t, wanted_t) << "side by side, packed " << m << " " << k << " " << n;
 }
 
 TEST_P(Matmul, TakesRowsWhereTheyLie) {
@@ -237,6 +245,9 @@ TEST_P(Matmul, TakesRowsWhereTheyLie) {
                     expect_scattered_rows_to_be_rows<float>(m, k, n);
                     expect_scattered_rows_to_be_rows<double>(m, k, n);
                 }
+        expect_scattered_rows_to_be_rows<float>(2100, 13, 17);  // threads share the blocks of the depth
+        expect_scattered_rows_to_be_rows<double>(2100, 13, 17);
+        expect_scattered_rows_to_be_rows<float>(60, 230, 70);
     }
     ranvier::set_num_threads(0);
 }

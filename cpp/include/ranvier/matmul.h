@@ -31,7 +31,10 @@ template <class T>
 class PackedMatrix {
 public:
     PackedMatrix() = default;
-    explicit PackedMatrix(const Matrix<const T>& b);  // of any strides; keeps no reference to b
+    explicit PackedMatrix(const Matrix<const T>& b) { pack(b); }
+    // A matrix of any strides in the place of what was there; its memory serves again. Keeps no reference to
+    // b.
+    void pack(const Matrix<const T>& b);
 
     index_t rows() const { return rows_; }
     index_t cols() const { return cols_; }
@@ -70,6 +73,9 @@ void matmul(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>
             const Epilogue<T>& epilogue = {});
 template <class T>
 void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c,
+                       const Epilogue<T>& epilogue = {});
+template <class T>
+void matmul_transposed(const ScatteredRows<T>& a, const PackedMatrix<T>& b, const Matrix<T>& c,
                        const Epilogue<T>& epilogue = {});
 
 // For a product whose depth is shared out: how long the blocks are that it is cut into (but the last); and c

@@ -359,11 +359,12 @@ void pack_panel_strided(index_t lines, index_t depth, const T* from, index_t lin
             packed[p * LINES + i] = i < lines ? from[i * line_stride + p * depth_stride] : T{};
 }
 
-// All panels if lines lie side by side (line_stride 1): for each p a walk along the memory, a piece for each
-// panel.
-template <class T, int LINES>
-void pack_panels_copied(index_t lines, index_t depth, const T* from, index_t depth_stride, T* packed) {
-    for (index_t p = 0; p < depth; ++p, from += depth_stride, packed += LINES) {
+// All panels if lines lie side by side (line_stride 1): for each p a walk along the memory from begin(p), a
+// piece for each panel.
+template <class T, int LINES, class Begin>
+RANVIER_INLINE void pack_panels_copied(index_t lines, index_t depth, Begin&& begin, T* packed) {
+    for (index_t p = 0; p < depth; ++p, packed += LINES) {
+        const T* from = begin(p);
         T* to = packed;
         for (index_t first = 0; first < lines; first += LINES, to += depth * LINES) {
             for (index_t i = 0; i < LINES; i += kLanes<T>) {
@@ -413,7 +414,9 @@ void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t 
 template <class T, int LINES>
 RANVIER_INLINE void pack_panels(index_t lines, index_t depth, const T* from, index_t line_stride,
                                 index_t depth_stride, T* packed) {
-    if (line_stride == 1) return pack_panels_copied<T, LINES>(lines, depth, from, depth_stride, packed);
+    if (line_stride == 1)
+        return pack_panels_copied<T, LINES>(
+            lines, depth, [&](index_t p) { return from + p * depth_stride; }, packed);
     for (; lines > 0; lines -= LINES, from += LINES * line_stride, packed += LINES * depth) {
         const index_t now = lines < LINES ? lines : LINES;
         if (depth_stride == 1)
@@ -426,6 +429,12 @@ RANVIER_INLINE void pack_panels(index_t lines, index_t depth, const T* from, ind
 template <class T>
 void pack_a(index_t rows, index_t depth, const T* a, index_t row_stride, index_t col_stride, T* packed) {
     pack_panels<T, kTileRows>(rows, depth, a, row_stride, col_stride, packed);
+}
+
+template <class T>
+void pack_a_columns_apart(index_t rows, index_t depth, const T* a, const index_t* a_offsets, T* packed) {
+    pack_panels_copied<T, kTileRows>(
+        rows, depth, [&](index_t p) { return a + a_offsets[p]; }, packed);
 }
 
 template <class T>
@@ -481,11 +490,12 @@ double multiply_adds(index_t steps) {
 
 }  // namespace
 
-#define RANVIER_GEMM_KERNELS(T)                                                                           \
-    {                                                                                                     \
-        kTileRows, kTileCols<T>, pack_a<T>, pack_b<T>, multiply_packed<T>, multiply_packed_b<T>,          \
-            multiply_unpacked<T>, multiply_row<T>, multiply_a_rows_apart<T>, multiply_a_columns_apart<T>, \
-            multiply_b_by_offsets<T>, add_scalar<T>, add_row<T>, sum<T>, dot<T>, multiply_adds<T>         \
+#define RANVIER_GEMM_KERNELS(T)                                                                       \
+    {                                                                                                 \
+        kTileRows, kTileCols<T>, pack_a<T>, pack_a_columns_apart<T>, pack_b<T>, multiply_packed<T>,   \
+            multiply_packed_b<T>, multiply_unpacked<T>, multiply_row<T>, multiply_a_rows_apart<T>,    \
+            multiply_a_columns_apart<T>, multiply_b_by_offsets<T>, add_scalar<T>, add_row<T>, sum<T>, \
+            dot<T>, multiply_adds<T>                                                                  \
     }
 
 constinit const GemmKernels<float> gemm_float32 = RANVIER_GEMM_KERNELS(float);
