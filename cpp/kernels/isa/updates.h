@@ -28,30 +28,53 @@ struct Preparation {
         return decays ? fma(decay, w, g) : g;
     }
     RANVIER_INLINE Vec<T> weight(Vec<T> w) const { return shrinks ? w * shrink : w; }
+    RANVIER_INLINE bool is_needed() const { return scales || clips || decays || shrinks; }
+};
+template <class T>
+struct NoPreparation {
+    RANVIER_INLINE Vec<T> gradient(Vec<T> g, Vec<T>) const { return g; }
+    RANVIER_INLINE Vec<T> weight(Vec<T> w) const { return w; }
 };
 
-template <class T>
-void sgd(const UpdateStep& s, index_t n, T* w, const T* grad, T* velocity) {
+// The loop of a rule: body(load, store, preparation). Without preparations it has no branches, which would
+// take longer than many a rule.
+template <class T, class Body>
+RANVIER_INLINE void for_each_prepared(const UpdateStep& s, index_t n, Body&& body) {
     const Preparation<T> prepare(s);
+    if (prepare.is_needed())
+        for_each_vector<T>(
+            n, [&](auto&& get, auto&& put) __attribute__((always_inline)) { body(get, put, prepare); });
+    else
+        for_each_vector<T>(
+            n, [&](auto&& get, auto&& put)
+                   __attribute__((always_inline)) { body(get, put, NoPreparation<T>{}); });
+}
+
+template <class T>
+void sgd(const UpdateStep& s, index_t n, T* w, const T* grad) {
+    const Vec<T> rate = broadcast(static_cast<T>(-s.options.learning_rate));
+    for_each_prepared<T>(
+        s, n, [&](auto&& get, auto&& put, const auto& prepare) __attribute__((always_inline)) {
+            const Vec<T> before = get(w);
+            put(w, fma(rate, prepare.gradient(get(grad), before), prepare.weight(before)));
+        });
+}
+
+template <class T, bool NESTEROV>
+void sgd_with_momentum(const UpdateStep& s, index_t n, T* w, const T* grad, T* velocity) {
     const Vec<T> rate = broadcast(static_cast<T>(-s.options.learning_rate));
     const Vec<T> momentum = broadcast(static_cast<T>(s.options.momentum));
-    const bool nesterov = s.options.nesterov;
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
-            const Vec<T> before = get(w);
-            Vec<T> step = prepare.gradient(get(grad), before);
-            if (velocity) {
-                const Vec<T> v = fma(momentum, get(velocity), step);
-                put(velocity, v);
-                step = nesterov ? fma(momentum, v, step) : v;
-            }
-            put(w, fma(rate, step, prepare.weight(before)));
+    for_each_prepared<T>(
+        s, n, [&](auto&& get, auto&& put, const auto& prepare) __attribute__((always_inline)) {
+            const Vec<T> before = get(w), g = prepare.gradient(get(grad), before);
+            const Vec<T> v = fma(momentum, get(velocity), g);
+            put(velocity, v);
+            put(w, fma(rate, NESTEROV ? fma(momentum, v, g) : v, prepare.weight(before)));
         });
 }
 
 template <class T>
 void adam(const UpdateStep& s, index_t n, T* w, const T* grad, T* first_moment, T* second_moment) {
-    const Preparation<T> prepare(s);
     const Vec<T> beta1 = broadcast(static_cast<T>(s.options.beta1)),
                  rest1 = broadcast(static_cast<T>(1 - s.options.beta1));
     const Vec<T> beta2 = broadcast(static_cast<T>(s.options.beta2)),
@@ -59,8 +82,8 @@ void adam(const UpdateStep& s, index_t n, T* w, const T* grad, T* first_moment, 
     const Vec<T> rate = broadcast(static_cast<T>(-s.options.learning_rate / s.correction1));
     const Vec<T> root_correction = broadcast(static_cast<T>(1 / __builtin_sqrt(s.correction2)));
     const Vec<T> epsilon = broadcast(static_cast<T>(s.options.epsilon));
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+    for_each_prepared<T>(
+        s, n, [&](auto&& get, auto&& put, const auto& prepare) __attribute__((always_inline)) {
             const Vec<T> before = get(w), g = prepare.gradient(get(grad), before);
             const Vec<T> first = fma(beta1, get(first_moment), rest1 * g);
             const Vec<T> second = fma(beta2, get(second_moment), rest2 * (g * g));
@@ -75,13 +98,12 @@ void adam(const UpdateStep& s, index_t n, T* w, const T* grad, T* first_moment, 
 template <class T>
 void scaled_descent(const UpdateStep& s, double decay, double share, index_t n, T* w, const T* grad,
                     T* velocity, T* second_moment) {
-    const Preparation<T> prepare(s);
     const Vec<T> keep = broadcast(static_cast<T>(decay)), add = broadcast(static_cast<T>(share));
     const Vec<T> rate = broadcast(static_cast<T>(-s.options.learning_rate));
     const Vec<T> momentum = broadcast(static_cast<T>(s.options.momentum));
     const Vec<T> epsilon = broadcast(static_cast<T>(s.options.epsilon));
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+    for_each_prepared<T>(
+        s, n, [&](auto&& get, auto&& put, const auto& prepare) __attribute__((always_inline)) {
             const Vec<T> before = get(w), g = prepare.gradient(get(grad), before);
             const Vec<T> second = fma(keep, get(second_moment), add * (g * g));
             put(second_moment, second);
@@ -99,7 +121,9 @@ void update(const UpdateStep& s, index_t n, T* w, const T* grad, T* velocity, T*
             T* second_moment) {
     switch (s.options.rule) {
         case UpdateRule::sgd:
-            return sgd(s, n, w, grad, velocity);
+            if (!velocity) return sgd(s, n, w, grad);
+            return s.options.nesterov ? sgd_with_momentum<T, true>(s, n, w, grad, velocity)
+                                      : sgd_with_momentum<T, false>(s, n, w, grad, velocity);
         case UpdateRule::adam:
             return adam(s, n, w, grad, first_moment, second_moment);
         case UpdateRule::rmsprop:
