@@ -30,6 +30,9 @@ public:
 
     void operator()() const {
         groups_ = phase_.whole ? 1 : groups_of(phase_, run_.n, sizeof(T));
+        for (const Step& step : phase_.steps)
+            if (!phase_.whole && step.action == Action::backward && step.grad_x[0])
+                p_.ops[step.node]->prepare_backward_data();
         if (groups_ == 1)
             run_group(0);
         else
@@ -143,7 +146,9 @@ private:
                 if (grad_x[i] && step.addend[i])
                     add<T>(part.count * step.grad_x[i].size, grad_x[i], at(step.addend[i], part, arena),
                            grad_x[i]);
-            if (step.makes_weights) op.backward_weights(part, operands, grad, sink_of(step.node, part));
+            if (!step.makes_weights) return;
+            op.prepare_backward_weights(part, grad, T(1));
+            op.backward_weights(part, operands, grad, sink_of(step.node, part));
         });
     }
 
@@ -151,8 +156,8 @@ private:
     Sink<T> sink_of(std::size_t node, const MicroBatch& part) const {
         const ParameterBlock& block = p_.blocks[node];
         Sink<T> sink;
-        sink.block = part.groups == 1 ? run_.gradients + block.offset
-                                      : run_.partial_sums + block.partial_offset + part.group * block.size;
+        sink.to = part.groups == 1 ? run_.gradients + block.offset
+                                   : run_.partial_sums + block.partial_offset + part.group * block.size;
         sink.accumulate = !part.begins_group;
         sink.end = block.size;
         return sink;

@@ -61,14 +61,13 @@ enum class WeightGradient {
     in_reduction,  // from the sums over the batch that reduce() takes
 };
 
-// Where the gradients of an op's parameters go. The parameters of an op lie side by side in the flat buffer:
-// `block` is the beginning of something laid out like them.
+// Where the gradients of an op's parameters go. The parameters of an op are a block of the flat buffer; `to`
+// is where the gradient of its element `begin` belongs.
 template <class T>
 struct Sink {
-    T* block;
-    T scale = 1;                 // of what is written or added
-    bool accumulate = false;     // adds to what is there
+    T* to;
     index_t begin = 0, end = 0;  // elements of the block to make; at_once alone makes less than all
+    bool accumulate = false;     // adds to what is there
 };
 
 // What the schedule must know of an op, as data.
@@ -103,10 +102,15 @@ public:
     // block of parameters go, if they are made in the reduction.
     virtual void reduce(const MicroBatch&, const Rows<T>*, const T* /*grad*/) {}
     virtual void combine(const MicroBatch&, Direction, T* /*gradients*/) {}
+    // Before micro-batches call backward_data, on any number of threads.
+    virtual void prepare_backward_data() {}
     // Writes the gradients to those inputs whose grad_x is not nullptr, from that to the output before the
     // activation. grad_x may not be grad.
     virtual void backward_data(const MicroBatch&, const Operands<T>&, const T* /*grad*/,
                                T* const* /*grad_x*/) const {}
+    // Of an op that makes its gradients at once, before backward_weights is called for ranges of them, on any
+    // number of threads: brings that to the output, times a factor, into the form in which products read it.
+    virtual void prepare_backward_weights(const MicroBatch&, const T* /*grad*/, T /*factor*/) {}
     virtual void backward_weights(const MicroBatch&, const Operands<T>&, const T* /*grad*/,
                                   const Sink<T>&) const {}
     // After a training pass whose values were all finite: takes over what it has observed.

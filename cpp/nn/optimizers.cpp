@@ -25,7 +25,7 @@ void Optimizer<T>::begin_step(double squares) {
 template <class T>
 void Optimizer<T>::update_range(Parameters<T>& parameters, const T* gradients, index_t first, index_t count) {
     const auto from = [&](Buffer<T>& state) { return state.size() ? state.data() + first : nullptr; };
-    ranvier::update<T>(now_, count, parameters.values() + first, gradients + first, from(velocity_),
+    ranvier::update<T>(now_, count, parameters.values() + first, gradients, from(velocity_),
                        from(first_moment_), from(second_moment_));
 }
 

@@ -237,10 +237,9 @@ private:
             step.addend.push_back(addend);
         }
         const WeightGradient weights = traits(i).weights;
-        const bool whole = p_.phases[static_cast<std::size_t>(phase_)].whole;
-        step.makes_weights =
-            weights == WeightGradient::partial_sums || (weights == WeightGradient::at_once && whole);
-        if (weights == WeightGradient::at_once && !whole) deferred_.push_back({i, grad});
+        const bool at_once = weights == WeightGradient::at_once;
+        step.makes_weights = weights == WeightGradient::partial_sums || (at_once && p_.options.observed);
+        if (at_once && !p_.options.observed) deferred_.push_back({i, grad});
         if (weights == WeightGradient::partial_sums) p_.blocks[i].phase = static_cast<std::size_t>(phase_);
         if (writes || step.makes_weights || traits(i).whole_batch) drafts().push_back(std::move(step));
     }
@@ -507,8 +506,10 @@ Program<T>::Program(const Graph& lowered, Parameters<T>& parameters, const Progr
 template <class T>
 bool Program<T>::reads_rows_apart() const {
     const std::vector<int> readers = graph.consumers(graph.inputs[0]);
+    // Large products pack their operands, which takes the place of gathering.
     return !readers.empty() && std::all_of(readers.begin(), readers.end(), [&](int i) {
-        return ops[static_cast<std::size_t>(i)]->traits.reads_rows_apart;
+        const auto node = static_cast<std::size_t>(i);
+        return ops[node]->traits.reads_rows_apart && !is_large_product(graph.nodes[node]);
     });
 }
 

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "ranvier/elementwise.h"
+#include "ranvier/memory.h"
 #include "ranvier/optimizer.h"
 #include "ranvier/threads.h"
 
@@ -15,6 +16,9 @@ namespace {
 
 constexpr index_t kShard = 8 << 10;  // elements at least
 constexpr index_t kMostShards = 16;  // of one node
+
+// The gradients of a fused shard that are made and used at a time: they stay in a thread's caches.
+constexpr index_t kGradientBytes = 64 << 10;
 
 // The work of completing and of updating an element, in units of threads_for().
 constexpr double kCompleteCost = 1.5, kUpdateCost = 2.5;
@@ -26,6 +30,11 @@ MicroBatch whole_batch(const Run<T>& run) {
     part.seed = run.seed;
     part.step = run.step;
     return part;
+}
+
+// A range that begins there; the last one takes with it what is less than a unit.
+index_t end_of_range(index_t begin, index_t length, index_t unit, index_t whole) {
+    return whole - begin - length < unit ? whole : begin + length;
 }
 
 }  // namespace
@@ -47,27 +56,43 @@ void Sweep<T>::add_shards(std::size_t node) {
     if (deferred) work_ += program_.ops[node]->traits.flops / kFlopsPerWork;
     const index_t size = program_.blocks[node].size, unit = program_.ops[node]->traits.range_unit;
     const index_t length = round_up(std::max(kShard, ceil_div(size, kMostShards)), unit);
-    for (index_t begin = 0; begin < size; begin += length)
-        shards_.push_back({node, begin, std::min(size, begin + length), deferred});
+    for (index_t begin = 0; begin < size;) {
+        const index_t end = end_of_range(begin, length, unit, size);
+        shards_.push_back({node, begin, end, deferred});
+        begin = end;
+    }
 }
 
 template <class T>
 template <class Body>
 void Sweep<T>::for_each_shard(double work, Body&& body) const {
-    parallel_for(static_cast<index_t>(shards_.size()), threads_for(work), body);
+    parallel_for(static_cast<index_t>(shards_.size()), threads_for(work),
+                 [&](index_t i) { body(shards_[static_cast<std::size_t>(i)], i); });
 }
 
 template <class T>
 typename Sweep<T>::Findings Sweep<T>::complete(const Run<T>& run, const Wishes& wishes) const {
-    return look(run.gradients, work_ * static_cast<double>(run.n), wishes,
-                [&](const Shard& shard) { complete_shard(shard, run); });
+    prepare_products(run, 1);
+    return complete(run, wishes, false);
+}
+
+// Leaves the shards alone whose gradients are products, if these are to be fused with the update.
+template <class T>
+typename Sweep<T>::Findings Sweep<T>::complete(const Run<T>& run, const Wishes& wishes, bool fused) const {
+    return look(run.gradients, fused ? 0 : work_ * static_cast<double>(run.n), wishes,
+                [&](const Shard& shard) {
+                    if (fused && shard.deferred) return false;
+                    complete_shard(shard, run);
+                    return true;
+                });
 }
 
 template <class T>
 typename Sweep<T>::Findings Sweep<T>::examine(T* gradients, const Wishes& wishes) const {
-    return look(gradients, 0, wishes, [](const Shard&) {});
+    return look(gradients, 0, wishes, [](const Shard&) { return true; });
 }
 
+// At the shards that complete_one() says are there.
 template <class T>
 template <class Completion>
 typename Sweep<T>::Findings Sweep<T>::look(T* gradients, double work, const Wishes& wishes,
@@ -75,14 +100,15 @@ typename Sweep<T>::Findings Sweep<T>::look(T* gradients, double work, const Wish
     std::atomic<bool> finite{true};
     Scratch<double> memory(static_cast<index_t>(shards_.size()));
     double* squares = memory.data();
-    for_each_shard(work + static_cast<double>(parameters_.size()) * kCompleteCost, [&](index_t i) {
-        const Shard& shard = shards_[static_cast<std::size_t>(i)];
-        complete_one(shard);
+    work += static_cast<double>(parameters_.size()) * kCompleteCost;
+    for_each_shard(work, [&](const Shard& shard, index_t i) {
+        squares[i] = 0;
+        if (!complete_one(shard)) return;
         if (wishes.penalties && penalized_) add_penalties(shard, gradients);
         const T* own = gradients + program_.blocks[shard.node].offset + shard.begin;
         if (wishes.check && !all_finite(shard.end - shard.begin, own))
             finite.store(false, std::memory_order_relaxed);
-        squares[i] = wishes.measure ? sum_of_squares(shard.end - shard.begin, own) : 0;
+        if (wishes.measure) squares[i] = sum_of_squares(shard.end - shard.begin, own);
     });
     Findings findings;
     findings.finite = finite.load(std::memory_order_relaxed);
@@ -94,9 +120,16 @@ template <class T>
 void Sweep<T>::complete_shard(const Shard& shard, const Run<T>& run) const {
     const ParameterBlock& block = program_.blocks[shard.node];
     if (shard.deferred)
-        multiply(shard, run, {run.gradients + block.offset, T(1), false, shard.begin, shard.end});
+        multiply(shard, run, {run.gradients + block.offset + shard.begin, shard.begin, shard.end});
     else if (block.partial_offset >= 0)
         sum_groups(shard, run);
+}
+
+template <class T>
+void Sweep<T>::prepare_products(const Run<T>& run, double factor) const {
+    for (const auto& product : program_.deferred)
+        program_.ops[product.node]->prepare_backward_weights(
+            whole_batch(run), rows_at(run, product.grad).data, static_cast<T>(factor));
 }
 
 // The product over the whole batch that makes the gradients of a shard.
@@ -136,57 +169,118 @@ void Sweep<T>::add_penalties(const Shard& shard, T* gradients) const {
 template <class T>
 void Sweep<T>::update(Optimizer<T>& optimizer, const T* gradients, double squares) const {
     optimizer.begin_step(squares);
-    for_each_shard(static_cast<double>(parameters_.size()) * kUpdateCost, [&](index_t i) {
-        const Shard& shard = shards_[static_cast<std::size_t>(i)];
-        optimizer.update_range(parameters_, gradients, program_.blocks[shard.node].offset + shard.begin,
-                               shard.end - shard.begin);
-    });
+    for_each_shard(static_cast<double>(parameters_.size()) * kUpdateCost,
+                   [&](const Shard& shard, index_t) { update_shard(shard, gradients, optimizer); });
 }
 
 template <class T>
-bool Sweep<T>::descends(const UpdateOptions& options) const {
-    return options.rule == UpdateRule::sgd && options.momentum == 0 && options.weight_decay == 0 &&
-           options.clip_norm == 0 && options.clip_value == 0 && !penalized_ && all_deferred_ &&
-           !shards_.empty();
+void Sweep<T>::update_shard(const Shard& shard, const T* gradients, Optimizer<T>& optimizer) const {
+    const index_t first = program_.blocks[shard.node].offset + shard.begin;
+    optimizer.update_range(parameters_, gradients + first, first, shard.end - shard.begin);
 }
 
-// A bound on what descend() adds to any parameter: |sum_i x_i g_i| <= sum_i max|x_i| max|g_i|, over samples
-// i. Not finite if an input or a gradient is not.
+// Part by part, while the part's gradient is in the caches.
 template <class T>
-double Sweep<T>::largest_step(const Run<T>& run) const {
-    double largest = 0;
-    Scratch<double> memory(run.n);
-    double* bounds = memory.data();
-    for (const auto& product : program_.deferred) {
-        const Rows<T> x = rows_at(run, product.x), grad = rows_at(run, product.grad);
-        const index_t in = product.x.size, out = product.grad.size;
-        constexpr index_t kSamples = 16;  // of one task
-        const auto bound = [&](index_t task) {
-            for (index_t i = task * kSamples; i < std::min(run.n, (task + 1) * kSamples); ++i)
-                bounds[i] = (static_cast<double>(largest_magnitude(in, x.row(i, in))) + 1) *
-                            static_cast<double>(largest_magnitude(out, grad.row(i, out)));
-        };
-        parallel_for(ceil_div(run.n, kSamples), threads_for(static_cast<double>(run.n * in)), bound);
-        double sum = 0;
-        for (index_t i = 0; i < run.n; ++i) sum += bounds[i];
-        // A sample of several rows adds each of them.
-        largest = std::max(largest, sum * static_cast<double>(in));
-        if (!std::isfinite(sum)) return sum;
+void Sweep<T>::update_from_product(const Shard& shard, const Run<T>& run, Optimizer<T>& optimizer) const {
+    const index_t unit = program_.ops[shard.node]->traits.range_unit;
+    const index_t length = round_up(kGradientBytes / static_cast<index_t>(sizeof(T)), unit);
+    Scratch<T> gradients(std::min(length + unit, shard.end - shard.begin));
+    for (index_t begin = shard.begin; begin < shard.end;) {
+        const index_t end = end_of_range(begin, length, unit, shard.end);
+        multiply(shard, run, {gradients.data(), begin, end});
+        optimizer.update_range(parameters_, gradients.data(), program_.blocks[shard.node].offset + begin,
+                               end - begin);
+        begin = end;
     }
-    return largest;
 }
 
+// Clipping by the norm needs all gradients first. A penalty's gradient is not in the bound on the products.
 template <class T>
-bool Sweep<T>::descend(const Run<T>& run, double rate) const {
-    constexpr double kMost = static_cast<double>(std::numeric_limits<T>::max()) / 8;
-    if (!(largest_step(run) * std::abs(rate) < kMost)) return false;
-    const double work = work_ * static_cast<double>(run.n) + static_cast<double>(parameters_.size());
-    for_each_shard(work, [&](index_t i) {
-        const Shard& shard = shards_[static_cast<std::size_t>(i)];
-        T* const block = parameters_.values() + program_.blocks[shard.node].offset;
-        multiply(shard, run, {block, static_cast<T>(-rate), true, shard.begin, shard.end});
+bool Sweep<T>::complete_and_update(const Run<T>& run, Optimizer<T>& optimizer, bool check) const {
+    const UpdateOptions& options = optimizer.options;
+    const bool clips = options.clip_norm > 0;
+    const bool fused = !clips && !penalized_ && bound_is_cheap(run) && products_are_finite(run, options);
+    const bool adds = fused && adds_gradients(options);
+    prepare_products(run, adds ? -options.learning_rate : 1);
+    Findings findings;
+    if (!fused || !all_deferred_) findings = complete(run, {true, check, clips}, fused);
+    if (!findings.finite) return false;
+    if (!fused) {
+        update(optimizer, run.gradients, findings.squares);
+        return true;
+    }
+    optimizer.begin_step(0);
+    const double work =
+        work_ * static_cast<double>(run.n) + static_cast<double>(parameters_.size()) * kUpdateCost;
+    for_each_shard(work, [&](const Shard& shard, index_t) {
+        if (!shard.deferred)
+            update_shard(shard, run.gradients, optimizer);
+        else if (adds)
+            multiply(shard, run,
+                     {parameters_.values() + program_.blocks[shard.node].offset + shard.begin, shard.begin,
+                      shard.end, true});
+        else
+            update_from_product(shard, run, optimizer);
     });
     return true;
+}
+
+// To know beforehand that all is finite takes a look at what the products are made of; to do without, one at
+// the gradients in memory, besides writing and reading them.
+template <class T>
+bool Sweep<T>::bound_is_cheap(const Run<T>& run) const {
+    index_t operands = 0, gradients = 0;
+    for (const auto& product : program_.deferred) {
+        operands += run.n * (product.x.size + product.grad.size);
+        gradients += program_.blocks[product.node].size;
+    }
+    return operands < 2 * gradients;
+}
+
+// Whether the rule adds a multiple of the gradient to the parameters: the products that make it can do that.
+template <class T>
+bool Sweep<T>::adds_gradients(const UpdateOptions& options) {
+    return options.rule == UpdateRule::sgd && options.momentum == 0 && options.weight_decay == 0 &&
+           options.clip_value == 0;
+}
+
+// Whether all gradients that are still to be made are sure to be finite, and so are their multiples that
+// plain gradient descent adds: |sum_i x_i g_i| <= n max|x| max|g|, over the rows i of inputs and of gradients
+// to the output.
+template <class T>
+bool Sweep<T>::products_are_finite(const Run<T>& run, const UpdateOptions& options) const {
+    constexpr double kMost = static_cast<double>(std::numeric_limits<T>::max()) / 8;
+    const auto operands = static_cast<index_t>(2 * program_.deferred.size());
+    double elements = 0;
+    for (const auto& product : program_.deferred)
+        elements += static_cast<double>(run.n * (product.x.size + product.grad.size));
+    Scratch<T> memory(operands);
+    T* largest = memory.data();
+    parallel_for(operands, threads_for(elements), [&](index_t i) {
+        const auto& product = program_.deferred[static_cast<std::size_t>(i / 2)];
+        largest[i] = largest_of_rows(run, i % 2 ? product.grad : product.x);
+    });
+    const double most_factor = std::max(1.0, std::abs(options.learning_rate));
+    bool finite = true;
+    for (std::size_t i = 0; i < program_.deferred.size(); ++i) {
+        const double x = static_cast<double>(largest[2 * i]), grad = static_cast<double>(largest[2 * i + 1]);
+        const auto rows = static_cast<double>(run.n * program_.deferred[i].x.size);  // or fewer
+        finite &= rows * (x + 1) * grad * most_factor < kMost;  // the 1 is the bias's input
+    }
+    return finite;
+}
+
+template <class T>
+T Sweep<T>::largest_of_rows(const Run<T>& run, const Place& place) const {
+    const Rows<T> rows = rows_at(run, place);
+    if (!rows.offsets) return largest_magnitude(run.n * place.size, rows.data);
+    T largest = 0;
+    for (index_t i = 0; i < run.n; ++i) {
+        const T magnitude = largest_magnitude(place.size, rows.row(i, place.size));
+        if (!(magnitude <= largest)) largest = magnitude;
+        if (!std::isfinite(largest)) break;
+    }
+    return largest;
 }
 
 template class Sweep<float>;

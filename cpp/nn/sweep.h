@@ -34,11 +34,9 @@ public:
     // One update of all parameters, from gradients with that sum of squares.
     void update(Optimizer<T>& optimizer, const T* gradients, double squares) const;
 
-    // Whether plain gradient descent can do without gradients in memory: the products that would make them
-    // add to the parameters instead.
-    bool descends(const UpdateOptions& options) const;
-    // Such a step; false, with nothing changed, if something that is not finite may come of it.
-    bool descend(const Run<T>& run, double rate) const;
+    // Both, with penalties. False, with nothing changed, if a gradient is not finite and `check` asks for
+    // that. Gradients that can be used where they are made never get to memory.
+    bool complete_and_update(const Run<T>& run, Optimizer<T>& optimizer, bool check) const;
 
 private:
     // A range of a node's parameters. Threads get the same shards in each batch, so that what they read and
@@ -49,13 +47,20 @@ private:
         const typename Program<T>::Deferred* deferred;
     };
     void add_shards(std::size_t node);
+    Findings complete(const Run<T>& run, const Wishes& wishes, bool fused) const;
     void complete_shard(const Shard& shard, const Run<T>& run) const;
+    void prepare_products(const Run<T>& run, double factor) const;
     void multiply(const Shard& shard, const Run<T>& run, const Sink<T>& sink) const;
     void sum_groups(const Shard& shard, const Run<T>& run) const;
     template <class Completion>
     Findings look(T* gradients, double work, const Wishes& wishes, Completion&& complete_one) const;
     void add_penalties(const Shard& shard, T* gradients) const;
-    double largest_step(const Run<T>& run) const;
+    bool products_are_finite(const Run<T>& run, const UpdateOptions& options) const;
+    bool bound_is_cheap(const Run<T>& run) const;
+    static bool adds_gradients(const UpdateOptions& options);
+    T largest_of_rows(const Run<T>& run, const Place& place) const;
+    void update_shard(const Shard& shard, const T* gradients, Optimizer<T>& optimizer) const;
+    void update_from_product(const Shard& shard, const Run<T>& run, Optimizer<T>& optimizer) const;
     template <class Body>
     void for_each_shard(double work, Body&& body) const;
 

@@ -182,16 +182,8 @@ struct Trainer<T>::State {
         const Stopwatch watch(options.times ? &options.times->update : nullptr);
         const bool matters = options.on_nonfinite != OnNonFinite::ignore;
         if (matters && !std::isfinite(sums.loss)) return false;
-        const double rate = optimizer.options.learning_rate;
-        if (rate != 0 && prepared.sweep.descends(optimizer.options) && prepared.sweep.descend(run, rate)) {
-            update_statistics(prepared);
-            ++optimizer.steps;
-            return true;
-        }
-        const auto findings = prepared.sweep.complete(run, {true, matters, optimizer.options.clip_norm > 0});
-        if (!findings.finite) return false;
+        if (!prepared.sweep.complete_and_update(run, optimizer, matters)) return false;
         update_statistics(prepared);
-        prepared.sweep.update(optimizer, run.gradients, findings.squares);
         return true;
     }
 

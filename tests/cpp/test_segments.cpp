@@ -49,6 +49,15 @@ Case branch_behind_convolutions() {
             {1, 20, 20},
             37};
 }
+// Large weights, which take the whole batch; leading dimensions that are the width or more; and a block of
+// parameters that ends with few.
+Case wide() {
+    return {{LinearSpec{61, 700, true}, ActivationSpec{Activation::tanh}, LinearSpec{700, 190, true},
+             ActivationSpec{Activation::relu}, LinearSpec{190, 17, false}, ActivationSpec{Activation::tanh},
+             LinearSpec{17, 1, true}, ActivationSpec{Activation::tanh}, LinearSpec{1, 5, true}},
+            {61},
+            180};
+}
 Case perceptron() {
     return {
         {LinearSpec{784, 36, true}, ActivationSpec{Activation::relu}, LinearSpec{36, 5, true}}, {784}, 100};
@@ -93,7 +102,10 @@ struct Training {
     EpochSums descend(double rate, Observer<float>* observer = nullptr) {
         UpdateOptions sgd;
         sgd.learning_rate = rate;
-        Optimizer<float> optimizer(sgd, parameters->size());
+        return epoch(sgd, observer);
+    }
+    EpochSums epoch(const UpdateOptions& rule, Observer<float>* observer = nullptr) {
+        Optimizer<float> optimizer(rule, parameters->size());
         EpochOptions<float> options;
         options.batch_size = given.batch;
         options.observer = observer;
@@ -115,7 +127,7 @@ using Segments = EachIsa;
 RANVIER_EACH_ISA(Segments);
 
 TEST_P(Segments, GradientsAreThoseOfTheWholeBatch) {
-    for (const Case& given : {convolutions(), branch_behind_convolutions(), perceptron()}) {
+    for (const Case& given : {convolutions(), branch_behind_convolutions(), perceptron(), wide()}) {
         Training observed(given);
         const std::vector<float> wanted = observed.observed_gradients();
         std::vector<float> serial;
@@ -130,6 +142,63 @@ TEST_P(Segments, GradientsAreThoseOfTheWholeBatch) {
         }
         set_num_threads(0);
     }
+}
+
+std::vector<UpdateOptions> rules() {
+    std::vector<UpdateOptions> all(7);
+    all[0].momentum = 0.9;
+    all[1].momentum = 0.9;
+    all[1].nesterov = true;
+    all[2].weight_decay = 0.1;
+    all[3].rule = all[4].rule = UpdateRule::adam;
+    all[4].weight_decay = 0.1;
+    all[4].decoupled_decay = true;
+    all[4].clip_value = 1e-3;
+    all[5].rule = UpdateRule::rmsprop;
+    all[5].clip_norm = 1e-2;
+    all[6].rule = UpdateRule::adagrad;
+    return all;
+}
+
+// Whether an update takes gradients from memory or where they are made changes no bit.
+TEST_P(Segments, UpdatesAreThoseOfTheGradients) {
+    for (const Case& given : {perceptron(), wide(), convolutions()})
+        for (const UpdateOptions& rule : rules()) {
+            Training wanted(given);
+            std::sort(wanted.order.begin(), wanted.order.end());
+            wanted.gradients();
+            Optimizer<float> optimizer(rule, wanted.parameters->size());
+            optimizer.step(*wanted.parameters);
+            for (int threads : {1, 2, 5}) {
+                set_num_threads(threads);
+                Training training(given);
+                std::sort(training.order.begin(), training.order.end());
+                EXPECT_TRUE(training.epoch(rule).fault.empty());
+                // The norm's sum depends on where it is cut.
+                if (rule.clip_norm > 0)
+                    expect_near(training.values(), wanted.values());
+                else
+                    EXPECT_EQ(training.values(), wanted.values()) << threads;
+            }
+        }
+    set_num_threads(0);
+}
+
+TEST_P(Segments, NoRuleTakesWhatIsNotFinite) {
+    for (const Case& given : {perceptron(), wide()})
+        for (const UpdateOptions& rule : rules()) {
+            Training training(given);
+            // Weights below zero send an infinity to where ReLU hides it from the loss.
+            const ParameterEntry& weight = training.parameters->entries()[0];
+            for (index_t i = 0; i < weight.extent; ++i)
+                training.parameters->value(weight)[i] =
+                    -std::abs(training.parameters->value(weight)[i]) - 0.01f;
+            training.x[static_cast<std::size_t>(57 * given.sample[0] + 5)] =
+                std::numeric_limits<float>::infinity();
+            const std::vector<float> before = training.values();
+            EXPECT_FALSE(training.epoch(rule).fault.empty());
+            EXPECT_EQ(training.values(), before);
+        }
 }
 
 TEST_P(Segments, DescentIsThatOfTheGradients) {

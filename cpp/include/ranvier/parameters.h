@@ -84,7 +84,7 @@ public:
     // One update of the values from the gradients that are there.
     void step(Parameters<T>& parameters);
     // The same in parts: its beginning, for gradients of that sum of squares, and then ranges of the flat
-    // buffers, which threads may share out; `gradients` are those of all parameters.
+    // buffers, which threads may share out; `gradients` are those of the range.
     void begin_step(double squares);
     void update_range(Parameters<T>& parameters, const T* gradients, index_t first, index_t count);
     // The buffers that a resumed training needs, by name.

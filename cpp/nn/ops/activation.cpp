@@ -65,9 +65,9 @@ public:
     void backward_weights(const MicroBatch& part, const Operands<T>& at, const T* grad,
                           const Sink<T>& sink) const override {
         Scratch<T> memory(count_);
-        T* to = sink.accumulate ? memory.data() : sink.block;
+        T* to = sink.accumulate ? memory.data() : sink.to;
         prelu_backward<T>(part.count, channels_, inner_, grad, at.x[0].data, slopes_, count_, nullptr, to);
-        if (sink.accumulate) add<T>(count_, to, sink.block);
+        if (sink.accumulate) add<T>(count_, to, sink.to);
     }
 
 private:

@@ -49,9 +49,8 @@ public:
 
     void backward_weights(const MicroBatch& part, const Operands<T>& at, const T* grad,
                           const Sink<T>& sink) const override {
-        conv2d_backward_weights<T>(shape_of_part(part), output(grad), input(at.x[0].data),
-                                   weights(sink.block), bias_ ? sink.block + bias_offset_ : nullptr,
-                                   sink.accumulate);
+        conv2d_backward_weights<T>(shape_of_part(part), output(grad), input(at.x[0].data), weights(sink.to),
+                                   bias_ ? sink.to + bias_offset_ : nullptr, sink.accumulate);
     }
 
 private:

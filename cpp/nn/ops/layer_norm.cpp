@@ -37,11 +37,11 @@ public:
     }
     void backward_weights(const MicroBatch& part, const Operands<T>& at, const T* grad,
                           const Sink<T>& sink) const override {
-        T* const to_beta = sink.block + beta_offset_;
-        if (!sink.accumulate) return backward(part, at, grad, nullptr, sink.block, to_beta);
+        T* const to_beta = sink.to + beta_offset_;
+        if (!sink.accumulate) return backward(part, at, grad, nullptr, sink.to, to_beta);
         Scratch<T> own(2 * size_);
         backward(part, at, grad, nullptr, own.data(), own.data() + size_);
-        add<T>(size_, own.data(), sink.block);
+        add<T>(size_, own.data(), sink.to);
         add<T>(size_, own.data() + size_, to_beta);
     }
 

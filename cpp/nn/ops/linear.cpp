@@ -51,26 +51,40 @@ public:
             matmul<T>(row_major(x.data, part.count * rows_, in_), weights(), y, epilogue());
     }
 
+    // Each micro-batch would have to turn the weights.
+    void prepare_backward_data() override { packed_transposed_.pack(transposed(weights())); }
+
     void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
                        T* const* grad_x) const override {
+        if (!grad_x[0]) return;
         const index_t rows = part.count * rows_;
-        if (grad_x[0])
-            matmul<T>(row_major<const T>(grad, rows, out_), transposed(weights()),
-                      row_major(grad_x[0], rows, in_));
+        const Matrix<const T> gradient = row_major(grad, rows, out_);
+        const Matrix<T> result = row_major(grad_x[0], rows, in_);
+        if (packed_transposed_.empty())
+            matmul<T>(gradient, transposed(weights()), result);
+        else
+            matmul<T>(gradient, packed_transposed_, result);
     }
 
-    // Some rows of the weight as it lies in memory, and with the last ones the bias.
-    void backward_weights(const MicroBatch& part, const Operands<T>& at, const T* grad,
+    void prepare_backward_weights(const MicroBatch& part, const T* grad, T factor) override {
+        gradient_ = row_major(grad, part.count * rows_, out_);
+        const bool packs = packs_gradient();
+        if (factor != T(1) || (leading_ != out_ && !packs)) gradient_ = scaled_gradient(factor);
+        if (packs) packed_gradient_.pack(gradient_);
+    }
+
+    // Some rows of the weight as it lies in memory, and with the last ones the bias. What lies between
+    // parameters gets zeros. The gradient is the one that prepare_backward_weights was given.
+    void backward_weights(const MicroBatch&, const Operands<T>& at, const T*,
                           const Sink<T>& sink) const override {
-        const index_t rows = part.count * rows_;
-        Scratch<T> memory(sink.scale != T(1) || leading_ != out_ ? rows * leading_ : 0);
-        const Matrix<const T> g = scaled_gradient(rows, grad, sink.scale, memory.data());
         const index_t first = sink.begin / leading_, end = std::min(in_, sink.end / leading_);
-        if (first < end) multiply_by_input(at.x[0], rows, g, first, end - first, sink);
-        if (!bias_ || sink.end < bias_offset_ + out_) return;
-        const Matrix<const T> all = {g.data, rows, out_, g.row_stride, 1};
-        T* to = sink.block + bias_offset_;
-        sink.accumulate ? add_column_sums<T>(all, to) : column_sums<T>(all, to);
+        if (first < end) multiply_by_input(at.x[0], first, end - first, sink);
+        if (end < in_) return;
+        T* const behind = sink.to + in_ * leading_ - sink.begin;
+        if (!sink.accumulate) std::fill(behind, sink.to + sink.end - sink.begin, T{});
+        if (bias_)
+            add_column_sums<T>({gradient_.data, gradient_.rows, out_, gradient_.row_stride, 1},
+                               behind + bias_offset_ - in_ * leading_);
     }
 
 private:
@@ -79,12 +93,14 @@ private:
     }
     static Traits traits_of(const LinearSpec& spec, const OpSite<T>& site) {
         constexpr index_t kTileRows = 12;  // a multiple of every register tile's
+        const index_t leading = leading_dimension(site), rows = kTileRows * leading;
         Traits traits;
         traits.reads_output = false;
         traits.reads_rows_apart = site.input().size() == 1;
         traits.trains = true;
         traits.weights = WeightGradient::at_once;
-        traits.range_unit = kTileRows * leading_dimension(site);
+        // Larger than all that lies behind the weight, which is not to be cut.
+        traits.range_unit = round_up(leading + 2 * kCacheLine<float>, rows);
         traits.flops = 2.0 * static_cast<double>(element_count(site.input()) * spec.out_features);
         return traits;
     }
@@ -97,29 +113,38 @@ private:
         return all;
     }
 
-    // The gradient times a factor, in rows as far apart as the weight's, so that whole vectors are
-    // multiplied.
-    Matrix<const T> scaled_gradient(index_t rows, const T* grad, T factor, T* memory) const {
-        if (factor == T(1) && leading_ == out_) return row_major(grad, rows, out_);
-        for (index_t i = 0; i < rows; ++i) {
-            T* row = memory + i * leading_;
-            for (index_t j = 0; j < out_; ++j) row[j] = factor * grad[i * out_ + j];
-            std::fill(row + out_, row + leading_, T{});
-        }
-        return {memory, rows, filled_columns(), leading_, 1};
+    // Packing pays if the gradient would be read from afar, or rows that lie badly, for many rows of the
+    // product.
+    bool packs_gradient() const {
+        constexpr index_t kFewRows = 64, kNearBytes = 128 << 10;
+        return in_ >= kFewRows && gradient_.rows * out_ * static_cast<index_t>(sizeof(T)) >= kNearBytes;
     }
 
-    // `count` rows of x' g from `first` on.
-    void multiply_by_input(const Rows<T>& x, index_t rows, const Matrix<const T>& g, index_t first,
-                           index_t count, const Sink<T>& sink) const {
-        const Matrix<T> product = {sink.block + first * leading_, count, g.cols, leading_, 1};
+    // In rows as far apart as the weight's, so that whole vectors are multiplied.
+    Matrix<const T> scaled_gradient(T factor) {
+        const index_t rows = gradient_.rows;
+        if (scaled_gradient_.size() < rows * leading_) scaled_gradient_ = Buffer<T>(rows * leading_);
+        for (index_t i = 0; i < rows; ++i)
+            for (index_t j = 0; j < out_; ++j)
+                scaled_gradient_[i * leading_ + j] = factor * gradient_.data[i * out_ + j];
+        return {scaled_gradient_.data(), rows, filled_columns(), leading_, 1};
+    }
+
+    // `count` rows of x' times the gradient from `first` on.
+    void multiply_by_input(const Rows<T>& x, index_t first, index_t count, const Sink<T>& sink) const {
+        const ScatteredRows<T> apart = {x.data + first, x.offsets, gradient_.rows, count};
+        const Matrix<const T> columns = {x.data + first, count, gradient_.rows, 1, in_};
+        const Matrix<T> product = {sink.to, count, gradient_.cols, leading_, 1};
         Epilogue<T> adding;
         adding.accumulate = sink.accumulate;
-        if (x.offsets)
-            matmul_transposed<T>(ScatteredRows<T>{x.data + first, x.offsets, rows, count}, g, product,
-                                 adding);
-        else
-            matmul<T>({x.data + first, count, rows, 1, in_}, g, product, adding);
+        const auto multiply_by = [&](const auto& gradient) {
+            x.offsets ? matmul_transposed<T>(apart, gradient, product, adding)
+                      : matmul<T>(columns, gradient, product, adding);
+        };
+        packs_gradient() ? multiply_by(packed_gradient_) : multiply_by(gradient_);
+        if (!sink.accumulate)
+            for (index_t i = 0; product.cols < leading_ && i < count; ++i)
+                std::fill(product.data + i * leading_ + product.cols, product.data + (i + 1) * leading_, T{});
     }
 
     // Columns of the weight's gradient: whole vectors, but for half a one that is narrower, as wide ones are
@@ -140,8 +165,12 @@ private:
     index_t bias_offset_;
     BatchNormFold<T> fold_;
     ActivationSpec activation_;
-    PackedMatrix<T> packed_;
+    PackedMatrix<T> packed_, packed_transposed_;
     Buffer<T> folded_bias_;
+    // The gradient to the output, as products of the whole batch read it.
+    Matrix<const T> gradient_ = {};
+    Buffer<T> scaled_gradient_;
+    PackedMatrix<T> packed_gradient_;
 };
 
 }  // namespace
