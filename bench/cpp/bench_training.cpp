@@ -40,6 +40,18 @@ void mlp_epoch(benchmark::State& state) {
           {784}, 2000, state.range(1), sgd);
 }
 
+// Large weights, updated by a rule with state. Hidden units, batch.
+void wide_epoch(benchmark::State& state) {
+    const index_t hidden = state.range(0), batch = state.range(1);
+    const ActivationSpec relu = {Activation::relu};
+    UpdateOptions adam;
+    adam.rule = UpdateRule::adam;
+    epoch(state,
+          {LinearSpec{784, hidden, true}, relu, LinearSpec{hidden, hidden, true}, relu,
+           LinearSpec{hidden, 10, true}},
+          {784}, 10 * batch, batch, adam);
+}
+
 // The notes' network.
 void cnn_epoch(benchmark::State& state) {
     UpdateOptions adam;
@@ -54,6 +66,7 @@ void cnn_epoch(benchmark::State& state) {
 }
 
 BENCHMARK(mlp_epoch)->Args({30, 10})->Args({100, 128})->UseRealTime();
+BENCHMARK(wide_epoch)->Args({128, 32})->Args({1024, 128})->Args({512, 512})->UseRealTime();
 BENCHMARK(cnn_epoch)->Arg(50)->UseRealTime();
 
 }  // namespace
