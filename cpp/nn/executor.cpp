@@ -32,7 +32,7 @@ public:
         groups_ = phase_.whole ? 1 : groups_of(phase_, run_.n, sizeof(T));
         for (const Step& step : phase_.steps)
             if (!phase_.whole && step.action == Action::backward && step.grad_x[0])
-                p_.ops[step.node]->prepare_backward_data();
+                p_.ops[step.node]->prepare({Use::backward_data});
         if (groups_ == 1)
             run_group(0);
         else
@@ -147,7 +147,7 @@ private:
                     add<T>(part.count * step.grad_x[i].size, grad_x[i], at(step.addend[i], part, arena),
                            grad_x[i]);
             if (!step.makes_weights) return;
-            op.prepare_backward_weights(part, grad, T(1));
+            if (op.traits.weights == WeightGradient::at_once) op.prepare({Use::weight_ranges, &part, grad});
             op.backward_weights(part, operands, grad, sink_of(step.node, part));
         });
     }

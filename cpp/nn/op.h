@@ -84,8 +84,24 @@ struct Traits {
     index_t saved = 0;       // elements that forward saves for backward, of a sample
 };
 
-// How often the weights of now are going to be used.
-enum class Preparation { once, batch, frozen };
+// What micro-batches are going to ask of an op, on any number of threads at once.
+enum class Use {
+    one_pass,        // a pass of few samples, by the weights of now
+    batch,           // a pass of many samples, by the weights of now
+    frozen_outputs,  // outputs, by weights that never change
+    backward_data,   // the gradient to the inputs, micro-batch by micro-batch
+    weight_ranges,   // the gradient of the parameters, range by range
+};
+template <class T>
+struct Preparation {
+    Use use;
+    // Of weight_ranges: the batch, and the gradient to its output, which is multiplied by the factor.
+    const MicroBatch* whole = nullptr;
+    const T* grad = nullptr;
+    T factor = 1;
+
+    bool begins_pass() const { return use <= Use::frozen_outputs; }
+};
 
 template <class T>
 class Op {
@@ -93,8 +109,8 @@ public:
     explicit Op(const Traits& given) : traits(given) {}
     virtual ~Op() = default;
 
-    // Brings weights into the form in which kernels read them, before micro-batches run at once.
-    virtual void prepare(Preparation) {}
+    // Brings weights, or the gradient to the output, into the form in which kernels read them.
+    virtual void prepare(const Preparation<T>&) {}
     // y = f(x), with post-ops. `saved` is nullptr if no backward pass follows.
     virtual void forward(const MicroBatch& part, const Operands<T>& at) const = 0;
     // Of an op that reduces: this micro-batch's share of the sums over the batch, which combine() then adds
@@ -102,15 +118,10 @@ public:
     // block of parameters go, if they are made in the reduction.
     virtual void reduce(const MicroBatch&, const Rows<T>*, const T* /*grad*/) {}
     virtual void combine(const MicroBatch&, Direction, T* /*gradients*/) {}
-    // Before micro-batches call backward_data, on any number of threads.
-    virtual void prepare_backward_data() {}
     // Writes the gradients to those inputs whose grad_x is not nullptr, from that to the output before the
     // activation. grad_x may not be grad.
     virtual void backward_data(const MicroBatch&, const Operands<T>&, const T* /*grad*/,
                                T* const* /*grad_x*/) const {}
-    // Of an op that makes its gradients at once, before backward_weights is called for ranges of them, on any
-    // number of threads: brings that to the output, times a factor, into the form in which products read it.
-    virtual void prepare_backward_weights(const MicroBatch&, const T* /*grad*/, T /*factor*/) {}
     virtual void backward_weights(const MicroBatch&, const Operands<T>&, const T* /*grad*/,
                                   const Sink<T>&) const {}
     // After a training pass whose values were all finite: takes over what it has observed.

@@ -123,10 +123,10 @@ double Predictor<T>::work_of_sample() const {
 }
 template <class T>
 void Predictor<T>::prepare(index_t n) {
-    const Preparation preparation = state_->weights == Weights::frozen ? Preparation::frozen
-                                    : n >= kBatchWorthPreparing        ? Preparation::batch
-                                                                       : Preparation::once;
-    for (const auto& op : state_->program.ops) op->prepare(preparation);
+    const Use use = state_->weights == Weights::frozen ? Use::frozen_outputs
+                    : n >= kBatchWorthPreparing        ? Use::batch
+                                                       : Use::one_pass;
+    for (const auto& op : state_->program.ops) op->prepare({use});
 }
 
 template <class T>

@@ -127,9 +127,10 @@ void Sweep<T>::complete_shard(const Shard& shard, const Run<T>& run) const {
 
 template <class T>
 void Sweep<T>::prepare_products(const Run<T>& run, double factor) const {
+    const MicroBatch whole = whole_batch(run);
     for (const auto& product : program_.deferred)
-        program_.ops[product.node]->prepare_backward_weights(
-            whole_batch(run), rows_at(run, product.grad).data, static_cast<T>(factor));
+        program_.ops[product.node]->prepare(
+            {Use::weight_ranges, &whole, rows_at(run, product.grad).data, static_cast<T>(factor)});
 }
 
 // The product over the whole batch that makes the gradients of a shard.

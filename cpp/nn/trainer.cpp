@@ -112,7 +112,7 @@ struct Trainer<T>::State {
         run.seed = seed;
         run.step = step;
         for (const auto& op : prepared.program.ops)
-            op->prepare(n >= kBatchWorthPreparing ? Preparation::batch : Preparation::once);
+            op->prepare({n >= kBatchWorthPreparing ? Use::batch : Use::one_pass});
         return run;
     }
     // Weights are transformed once for so many samples.

@@ -97,7 +97,7 @@ TEST_P(Executor, RunsGraphsOfTwoInputsAndTwoOutputs) {
     options.training = false;
     const Program<double> program(two_by_two(layers), *parameters, options);
     EXPECT_EQ(program.graph.nodes.size(), 5u) << "the sum takes ReLU";
-    for (const auto& op : program.ops) op->prepare(Preparation::once);
+    for (const auto& op : program.ops) op->prepare({Use::one_pass});
     for (index_t n : kBatches) {
         const auto x = waves<double>(3 * n, 0.7), z = waves<double>(2 * n, 1.1);
         std::vector<double> y(static_cast<std::size_t>(2 * n)), both(static_cast<std::size_t>(7 * n));

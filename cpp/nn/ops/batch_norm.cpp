@@ -52,8 +52,8 @@ public:
         if (this->traits.reduces) sums_ = GroupSums(spec.num_features, kMostGroups);
     }
 
-    void prepare(Preparation) override {
-        if (training_) return;
+    void prepare(const Preparation<T>& next) override {
+        if (training_ || !next.begins_pass()) return;
         for (index_t c = 0; c < channels(); ++c) {
             scale()[c] = running_.scale(c);
             shift()[c] = running_.shift(c);

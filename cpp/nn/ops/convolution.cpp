@@ -26,8 +26,9 @@ public:
           fold_(site),
           activation_(site.node.activation) {}
 
-    void prepare(Preparation preparation) override {
-        ready_ = preparation != Preparation::once;
+    void prepare(const Preparation<T>& next) override {
+        if (!next.begins_pass()) return;
+        ready_ = next.use != Use::one_pass;
         if (fold_.folds()) fold();
         if (!ready_) return;
         prepare_forward<T>(shape_, weights<const T>(weight()), forward_weights_, format());

@@ -26,18 +26,11 @@ public:
           fold_(site),
           activation_(site.node.activation) {}
 
-    void prepare(Preparation preparation) override {
-        if (preparation != Preparation::frozen) return;
-        if (!fold_.folds()) {
-            packed_ = PackedMatrix<T>(weights());
-            return;
-        }
-        Buffer<T> scaled(in_ * out_);
-        for (index_t i = 0; i < in_; ++i)
-            for (index_t j = 0; j < out_; ++j)
-                scaled[i * out_ + j] = weight_[i * leading_ + j] * fold_.scale(j);
-        packed_ = PackedMatrix<T>(row_major<const T>(scaled.data(), in_, out_));
-        folded_bias_ = fold_.bias(out_, bias_);
+    void prepare(const Preparation<T>& next) override {
+        if (next.use == Use::frozen_outputs) freeze();
+        // Each micro-batch would have to turn the weights.
+        if (next.use == Use::backward_data) packed_transposed_.pack(transposed(weights()));
+        if (next.use == Use::weight_ranges) take_gradient(next);
     }
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
@@ -51,9 +44,6 @@ public:
             matmul<T>(row_major(x.data, part.count * rows_, in_), weights(), y, epilogue());
     }
 
-    // Each micro-batch would have to turn the weights.
-    void prepare_backward_data() override { packed_transposed_.pack(transposed(weights())); }
-
     void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
                        T* const* grad_x) const override {
         if (!grad_x[0]) return;
@@ -66,15 +56,8 @@ public:
             matmul<T>(gradient, packed_transposed_, result);
     }
 
-    void prepare_backward_weights(const MicroBatch& part, const T* grad, T factor) override {
-        gradient_ = row_major(grad, part.count * rows_, out_);
-        const bool packs = packs_gradient();
-        if (factor != T(1) || (leading_ != out_ && !packs)) gradient_ = scaled_gradient(factor);
-        if (packs) packed_gradient_.pack(gradient_);
-    }
-
     // Some rows of the weight as it lies in memory, and with the last ones the bias. What lies between
-    // parameters gets zeros. The gradient is the one that prepare_backward_weights was given.
+    // parameters gets zeros. The gradient is the one that prepare() was given.
     void backward_weights(const MicroBatch&, const Operands<T>& at, const T*,
                           const Sink<T>& sink) const override {
         const index_t first = sink.begin / leading_, end = std::min(in_, sink.end / leading_);
@@ -103,6 +86,27 @@ private:
         traits.range_unit = round_up(leading + 2 * kCacheLine<float>, rows);
         traits.flops = 2.0 * static_cast<double>(element_count(site.input()) * spec.out_features);
         return traits;
+    }
+
+    void freeze() {
+        if (!fold_.folds()) {
+            packed_ = PackedMatrix<T>(weights());
+            return;
+        }
+        Buffer<T> scaled(in_ * out_);
+        for (index_t i = 0; i < in_; ++i)
+            for (index_t j = 0; j < out_; ++j)
+                scaled[i * out_ + j] = weight_[i * leading_ + j] * fold_.scale(j);
+        packed_ = PackedMatrix<T>(row_major<const T>(scaled.data(), in_, out_));
+        folded_bias_ = fold_.bias(out_, bias_);
+    }
+
+    // The gradient to the output of the whole batch, for the products that make ranges of the parameters'.
+    void take_gradient(const Preparation<T>& next) {
+        gradient_ = row_major(next.grad, next.whole->count * rows_, out_);
+        const bool packs = packs_gradient();
+        if (next.factor != T(1) || (leading_ != out_ && !packs)) gradient_ = scaled_gradient(next.factor);
+        if (packs) packed_gradient_.pack(gradient_);
     }
 
     Epilogue<T> epilogue() const {
