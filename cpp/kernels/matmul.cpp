@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "../platform/denormals.h"
+#include "inner_products.h"
 #include "kernel_table.h"
 #include "ranvier/cpu.h"
 #include "ranvier/memory.h"
@@ -283,6 +284,36 @@ void multiply_by_depth(const Product<T>& p, int threads) {
     add_blocks(p, blocks, sums.data(), size);
 }
 
+// c' = b' a': the same sums, for x * y is y * x to the bit.
+template <class T>
+Product<T> transposed(const Product<T>& p) {
+    Product<T> t = {transposed(p.b), transposed(p.a), transposed(p.c), p.epilogue};
+    std::swap(t.epilogue.row_bias, t.epilogue.col_bias);
+    return t;
+}
+
+// Few rows or columns of c where both operands are contiguous along the depth (docs/architecture.md says what
+// the order of additions is then). False if p is no such product.
+template <class T>
+bool multiply_as_inner_products(const Product<T>& p) {
+    if (p.b_panel_stride || p.a_column_offsets) return false;
+    const bool columns_contiguous = p.b.row_stride == 1 && (p.b.col_stride != 1 || p.n() == 1);
+    if (p.a_row_offsets ? p.n() > 1 : !columns_contiguous) return false;
+    const bool few_cols = p.n() <= kFewRows && (p.a_row_offsets || p.a.col_stride == 1);
+    if (few_cols && p.n() <= p.m())
+        inner_products(transposed(p.b), {p.a.data, p.m(), p.a.row_stride, p.a_row_offsets}, transposed(p.c),
+                       p.epilogue.accumulate);
+    else if (p.m() <= kFewRows)
+        inner_products(p.a, {p.b.data, p.n(), p.b.col_stride}, p.c, p.epilogue.accumulate);
+    else
+        return false;
+    if (p.n() == 1 && p.c.row_stride == 1)
+        finish(transposed(p), index_t{0}, index_t{0}, index_t{1}, p.m());
+    else
+        finish(p, index_t{0}, index_t{0}, p.m(), p.n());
+    return true;
+}
+
 template <class T>
 void multiply(const Product<T>& p) {
     const auto& gemm = *kernels<T>().gemm;
@@ -290,6 +321,7 @@ void multiply(const Product<T>& p) {
         if (!p.epilogue.accumulate) clear(p);
         return finish(p, index_t{0}, index_t{0}, p.m(), p.n());
     }
+    if (multiply_as_inner_products(p)) return;
     const int threads = threads_for(work_of(p.m(), p.n(), p.k()));
     const index_t tiles = ceil_div(p.m(), gemm.tile_rows) * ceil_div(p.n(), gemm.tile_cols);
     const index_t blocks = ceil_div(p.k(), depth_block<T>(p.k()));
@@ -311,6 +343,46 @@ void multiply(const Product<T>& p) {
     multiply_packing_both(p);
 }
 
+// A vector of n elements without gaps: its own memory, or a copy.
+template <class T>
+class ContiguousVector {
+public:
+    ContiguousVector(const T* data, index_t n, index_t stride)
+        : copy_(stride == 1 || n <= 1 ? 0 : n), data_(stride == 1 || n <= 1 ? data : copy_.data()) {
+        if (data_ == copy_.data())
+            for (index_t i = 0; i < n; ++i) copy_.data()[i] = data[i * stride];
+    }
+    const T* data() const { return data_; }
+
+private:
+    Scratch<T> copy_;
+    const T* data_;
+};
+
+// One row by a matrix or a column; c is contiguous.
+template <class T>
+void multiply_row(Product<T> p) {
+    const ContiguousVector<T> a(p.a.data, p.k(), p.a.col_stride);
+    p.a = row_major(a.data(), 1, p.k());
+    if (p.n() > 1) return multiply(p);
+    const ContiguousVector<T> b(p.b.data, p.k(), p.b.row_stride);
+    p.b = {b.data(), p.k(), 1, 1, 1};
+    multiply(p);
+}
+
+template <class T>
+void multiply_scattering(const Product<T>& p);
+
+// c of any strides. A column is computed as a row.
+template <class T>
+void multiply_any(const Product<T>& p) {
+    if (p.n() == 1 && p.m() > 1) return multiply_any(transposed(p));
+    if (p.m() == 1 && (p.n() == 1 || p.c.col_stride == 1)) return multiply_row(p);
+    if (p.m() > 1 && p.c.col_stride == 1) return multiply(p);
+    if (p.m() > 1 && p.c.row_stride == 1) return multiply(transposed(p));
+    multiply_scattering(p);
+}
+
 // c of any strides, by way of a contiguous one.
 template <class T>
 void multiply_scattering(const Product<T>& p) {
@@ -323,7 +395,7 @@ void multiply_scattering(const Product<T>& p) {
                 copy(p.c.data[i * p.c.row_stride + j * p.c.col_stride], memory.data()[i * p.n() + j]);
     };
     if (p.epilogue.accumulate) each([](T& c, T& copy) { copy = c; });
-    multiply(whole);
+    multiply_any(whole);
     each([](T& c, T& copy) { c = copy; });
 }
 
@@ -331,9 +403,16 @@ void multiply_scattering(const Product<T>& p) {
 
 template <class T>
 PackedMatrix<T>::PackedMatrix(const Matrix<const T>& b)
-    : rows_(b.rows), cols_(b.cols), panel_cols_(kernels<T>().gemm->tile_cols), kernels_(kernels<T>().gemm) {
+    : rows_(b.rows),
+      cols_(b.cols),
+      panel_cols_(cols_ == 1 ? 1 : kernels<T>().gemm->tile_cols),
+      kernels_(kernels<T>().gemm) {
     const index_t panels = ceil_div(cols_, panel_cols_);
     panels_ = Buffer<T>(panels * panel_stride());
+    if (cols_ == 1) {
+        for (index_t i = 0; i < rows_; ++i) panels_[i] = b.data[i * b.row_stride];
+        return;
+    }
     parallel_for(panels, threads_for(static_cast<double>(rows_ * cols_)), [&](index_t panel) {
         const index_t j = panel * panel_cols_;
         kernels<T>().gemm->pack_b(rows_, std::min(panel_cols_, cols_ - j), b.data + j * b.col_stride,
@@ -353,6 +432,7 @@ void matmul(const Matrix<const T>& a, const PackedMatrix<T>& b, const Matrix<T>&
             const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
+    if (b.cols() == 1) return multiply_any(Product<T>{a, {b.panels(), b.rows(), 1, 1, 1}, c, epilogue});
     const index_t panel_cols = kernels<T>().gemm->tile_cols;
     Product<T> p = {a, {b.panels(), b.rows(), b.cols(), panel_cols, 1}, c, epilogue};
     p.b_panel_stride = b.panel_stride();
@@ -364,17 +444,7 @@ void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>&
             const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
-    Product<T> p = {a, b, c, epilogue};
-    if (p.c.cols == 1) p.c.col_stride = p.b.col_stride = 1;
-    if (p.c.col_stride == 1) return multiply(p);
-    if (p.c.row_stride == 1 || p.c.rows == 1) {
-        // c' = b' a': the same sums, for x * y is y * x to the bit.
-        Product<T> t = {transposed(p.b), transposed(p.a), transposed(p.c), epilogue};
-        std::swap(t.epilogue.row_bias, t.epilogue.col_bias);
-        if (t.c.cols == 1) t.c.col_stride = t.b.col_stride = 1;
-        return multiply(t);
-    }
-    multiply_scattering(p);
+    multiply_any(Product<T>{a, b, c, epilogue});
 }
 
 template <class T>
@@ -392,21 +462,14 @@ void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, cons
                        const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
+    if (a.cols == 1 && b.cols == 1) {  // two vectors, as if they were side by side
+        Scratch<T> column(a.rows);
+        for (index_t i = 0; i < a.rows; ++i) column.data()[i] = a.data[a.offsets[i]];
+        return multiply_any(Product<T>{row_major<const T>(column.data(), 1, a.rows), b, c, epilogue});
+    }
     Product<T> p = {{a.data, a.cols, a.rows, 1, 0}, b, c, epilogue};
     p.a_column_offsets = a.offsets;
     multiply(p);
-}
-
-template <class T>
-index_t depth_block_length(index_t depth) {
-    return depth_block<T>(depth);
-}
-
-template <class T>
-void sum_blocks(index_t blocks, const T* products, index_t size, const Matrix<T>& c,
-                const Epilogue<T>& epilogue) {
-    FlushDenormals flush;
-    add_blocks(Product<T>{{}, {}, c, epilogue}, blocks, products, size);
 }
 
 template <class T>
@@ -446,10 +509,6 @@ template void matmul_transposed(const ScatteredRows<float>&, const Matrix<const 
                                 const Epilogue<float>&);
 template void matmul_transposed(const ScatteredRows<double>&, const Matrix<const double>&,
                                 const Matrix<double>&, const Epilogue<double>&);
-template index_t depth_block_length<float>(index_t);
-template index_t depth_block_length<double>(index_t);
-template void sum_blocks(index_t, const float*, index_t, const Matrix<float>&, const Epilogue<float>&);
-template void sum_blocks(index_t, const double*, index_t, const Matrix<double>&, const Epilogue<double>&);
 template void add_column_sums(const Matrix<const float>&, float*);
 template void add_column_sums(const Matrix<const double>&, double*);
 template void column_sums(const Matrix<const float>&, float*);

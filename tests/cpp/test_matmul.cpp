@@ -241,28 +241,6 @@ TEST_P(Matmul, TakesRowsWhereTheyLie) {
     ranvier::set_num_threads(0);
 }
 
-TEST_P(Matmul, BlocksOfTheDepthMakeTheWhole) {
-    for (index_t k : {5, 512, 513, 784, 1100}) {
-        const index_t m = 9, n = 30, length = ranvier::depth_block_length<float>(k);
-        Stored<float> a(m, k, Layout::rows, 1), b(k, n, Layout::rows, 2);
-        std::vector<float> whole(m * n), sum(m * n), bias(n, 0.25f);
-        ranvier::Epilogue<float> epilogue;
-        epilogue.col_bias = bias.data();
-        epilogue.activation = ranvier::Activation::relu;
-        ranvier::matmul<float>(a.view, b.view, ranvier::row_major(whole.data(), m, n), epilogue);
-        const index_t blocks = (k + length - 1) / length, gap = 7;
-        std::vector<float> products(blocks * (m * n + gap));
-        for (index_t block = 0; block < blocks; ++block) {
-            const index_t begin = block * length, depth = std::min(length, k - begin);
-            ranvier::matmul<float>({&a.at(0, begin), m, depth, k, 1}, {&b.at(begin, 0), depth, n, n, 1},
-                                   ranvier::row_major(products.data() + block * (m * n + gap), m, n));
-        }
-        ranvier::sum_blocks(blocks, products.data(), m * n + gap, ranvier::row_major(sum.data(), m, n),
-                            epilogue);
-        EXPECT_EQ(sum, whole) << k;
-    }
-}
-
 // Products by a packed B, with each part of the epilogue, against those by B as it is.
 template <class T>
 void expect_packed_to_be_plain(index_t m, index_t n, index_t k, Layout la, Layout lb) {

@@ -37,8 +37,8 @@ public:
     index_t cols() const { return cols_; }
     bool empty() const { return rows_ == 0 || cols_ == 0; }
 
-    // Panels of panel_cols() columns: panels()[panel][row][column], the last panel filled up with zeros.
-    // Throws std::logic_error if another instruction set is in use.
+    // Panels as wide as the kernels' tile: panels()[panel][row][column], the last one filled up with zeros. A
+    // single column is a panel by itself. Throws std::logic_error if another instruction set is in use.
     const T* panels() const;
     index_t panel_stride() const { return rows_ * panel_cols_; }
 
@@ -71,15 +71,6 @@ void matmul(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>
 template <class T>
 void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, const Matrix<T>& c,
                        const Epilogue<T>& epilogue = {});
-
-// For a product whose depth is shared out: how long the blocks are that it is cut into (but the last); and c
-// from the blocks' own products, (rows, columns of c) without gaps, `size` apart: to the bit what matmul
-// gives.
-template <class T>
-index_t depth_block_length(index_t depth);
-template <class T>
-void sum_blocks(index_t blocks, const T* products, index_t size, const Matrix<T>& c,
-                const Epilogue<T>& epilogue = {});
 
 // sums[j] = sum over i of a[i, j], added in an order that depends on the number of rows alone.
 template <class T>

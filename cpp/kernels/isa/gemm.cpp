@@ -5,21 +5,13 @@
 // Geijn 2008). The same tile serves packed operands and operands where they lie; only strides differ.
 #include "../../platform/simd_half.h"
 #include "../../platform/simd_loops.h"
+#include "../../platform/simd_registers.h"
 #include "../../platform/simd_transpose.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
 namespace {
 
-// Accumulators that fit beside a vector of B and a broadcast of A: 32, 16 and (without
-// three-operand instructions) 16 registers.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kAccumulators = 24;
-#elif defined(__AVX__)
-constexpr int kAccumulators = 12;
-#else
-constexpr int kAccumulators = 8;
-#endif
 constexpr int kTileVecs = 2;
 constexpr int kTileRows = kAccumulators / kTileVecs;
 template <class T>
