@@ -9,8 +9,8 @@
 namespace ranvier {
 namespace {
 
-// Of the depth: few rows of x stay in the first-level cache.
-constexpr index_t kBlockBytes = 8 << 10;
+// Of the depth. Long runs of y are read, and x stays in the second-level cache.
+constexpr index_t kBlockBytes = 64 << 10;
 // Rows of y that are worth a task.
 constexpr index_t kLeastRows = 16;
 
@@ -21,15 +21,14 @@ public:
         : x_(x), y_(y), c_(c), accumulate_(accumulate) {}
 
     void run() const {
-        // A vector's worth of multiplications is one unit of work, but all of y comes from memory.
+        // A vector's worth of multiplications is one unit of work.
         const double depth = static_cast<double>(x_.cols);
         const int threads = threads_for(static_cast<double>(x_.rows * y_.rows) * depth / 6);
         if (threads == 1) return multiply(0, y_.rows);
         const index_t piece = std::max(kLeastRows, ceil_div(y_.rows, 2 * threads));
         if (y_.rows <= piece && x_.cols > kBlock) return share_depth(threads);
-        parallel_for(ceil_div(y_.rows, piece), threads, [&](index_t task) {
-            multiply(task * piece, std::min(piece, y_.rows - task * piece));
-        });
+        parallel_for(ceil_div(y_.rows, piece), threads,
+                     [&](index_t task) { multiply(task * piece, std::min(piece, y_.rows - task * piece)); });
     }
 
 private:

@@ -14,10 +14,10 @@ struct ContiguousRows {
     const index_t* offsets = nullptr;
 };
 
-// c[i, j] = x[i] · y[j], added to what c holds if accumulate, for x of up to kFewRows rows and any strides, and c
-// of any strides; the depth is that of x, and not 0. The order of the additions depends on the depth alone: it
-// is cut into blocks, a block is summed in vectors whose lanes are added as a tree, and the blocks' sums are
-// added in order.
+// c[i, j] = x[i] · y[j], added to what c holds if accumulate, for x of up to kFewRows rows and any strides,
+// and c of any strides; the depth is that of x, and not 0. The order of the additions depends on the depth
+// alone: it is cut into blocks, a block is summed in vectors whose lanes are added as a tree, and the blocks'
+// sums are added in order.
 template <class T>
 void inner_products(const Matrix<const T>& x, const ContiguousRows<T>& y, const Matrix<T>& c,
                     bool accumulate);

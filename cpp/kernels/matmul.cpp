@@ -28,6 +28,10 @@ constexpr index_t kPackedCols = 4096;
 // An operand up to this many bytes is read fast enough where it lies.
 constexpr index_t kUnpackedBytes = 512 << 10;
 
+// Of such an operand, few rows at a time are read along memory; their sums take so many bytes.
+constexpr index_t kStrip = 8;
+constexpr index_t kStripBytes = 64 << 10;
+
 // What threads_for() counts as elementary operations: a vector's worth of multiplications.
 double work_of(index_t m, index_t n, index_t k) {
     return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / 6;
@@ -77,10 +81,51 @@ void clear(const Product<T>& product) {
         std::fill_n(product.c.data + i * product.c.row_stride, product.n(), T{});
 }
 
+// Whether few rows of c meet a B that is too large for the cache, or, in one row, whose columns are more than
+// registers have sums for.
+template <class T>
+bool is_for_strips(const Product<T>& p, index_t rows, index_t cols) {
+    const auto& gemm = *kernels<T>().gemm;
+    if (p.b_panel_stride || p.a_row_offsets || p.a_column_offsets || rows > 2 * gemm.tile_rows) return false;
+    const index_t bytes = p.k() * cols * static_cast<index_t>(sizeof(T));
+    return cols > 8 * gemm.tile_cols && bytes > (rows == 1 ? kStripBytes : kUnpackedBytes);
+}
+
+// These: some rows of B at a time, from one end to the other, so that memory is read as it lies. The sums
+// wait in a cache.
+template <class T>
+void block_in_strips(const Product<T>& p, index_t i0, index_t j0, index_t rows, index_t cols) {
+    const auto& gemm = *kernels<T>().gemm;
+    const index_t length = depth_block<T>(p.k());
+    const index_t most =
+        round_up(ceil_div(kStripBytes / static_cast<index_t>(sizeof(T)), rows), gemm.tile_cols);
+    const index_t width = std::min(cols, most);
+    Scratch<T> memory(p.k() > length || p.epilogue.accumulate ? rows * width : 0);
+    for (index_t j = j0; j < j0 + cols; j += width) {
+        const index_t now = std::min(width, j0 + cols - j);
+        T* c = p.c.data + i0 * p.c.row_stride + j;
+        for (index_t k0 = 0; k0 < p.k(); k0 += length) {
+            const index_t depth = std::min(length, p.k() - k0);
+            const bool direct = k0 == 0 && !p.epilogue.accumulate;
+            T* sums = direct ? c : memory.data();
+            const index_t stride = direct ? p.c.row_stride : width;
+            for (index_t k = k0; k < k0 + depth; k += kStrip)
+                gemm.multiply_strip(rows, now, std::min(kStrip, k0 + depth - k),
+                                    p.a.data + i0 * p.a.row_stride + k * p.a.col_stride, p.a.row_stride,
+                                    p.a.col_stride, p.b_at(k, j), p.b.row_stride, sums, stride, k > k0);
+            if (!direct)
+                for (index_t i = 0; i < rows; ++i)
+                    gemm.add_row(now, sums + i * stride, c + i * p.c.row_stride);
+        }
+    }
+    finish(p, i0, j0, rows, cols);
+}
+
 // One block of c straight from the operands where they lie, B as it is or packed before.
 template <class T>
 void block_unpacked(const Product<T>& p, index_t i0, index_t j0, index_t rows, index_t cols) {
     const auto& gemm = *kernels<T>().gemm;
+    if (is_for_strips(p, rows, cols)) return block_in_strips(p, i0, j0, rows, cols);
     const index_t length = depth_block<T>(p.k());
     T* c = p.c.data + i0 * p.c.row_stride + j0;
     if (rows == 1 && p.k() > length && p.a.col_stride == 1 && !p.a_row_offsets && !p.a_column_offsets) {
