@@ -5,12 +5,12 @@
 
 namespace ranvier {
 
-// Rows of this type that are multiplied at once with each of many others.
-inline constexpr index_t kFewRows = 6;
+// Rows of one operand that are multiplied at once with each of many others.
+inline constexpr index_t kRowsAtOnce = 6;
 
 template <class T>
 struct InnerProductKernels {
-    // c[i, j] = x[i] · y[j] (added to what c holds, if accumulate) for up to kFewRows rows of x and any
+    // c[i, j] = x[i] · y[j] (added to what c holds, if accumulate) for up to kRowsAtOnce rows of x and any
     // number of rows of y, both contiguous. c has any strides. Unless y_offsets is nullptr, row j of y begins
     // at y + y_offsets[j], whatever its stride. Each element is summed by itself, whatever other rows there
     // are.

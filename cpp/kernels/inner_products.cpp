@@ -11,6 +11,8 @@ namespace {
 
 // Of the depth. Long runs of y are read, and x stays in the second-level cache.
 constexpr index_t kBlockBytes = 64 << 10;
+// Of y, for several groups of rows of x.
+constexpr index_t kCachedBytes = 128 << 10;
 // Rows of y that are worth a task.
 constexpr index_t kLeastRows = 16;
 
@@ -36,17 +38,25 @@ private:
 
     void multiply_block(index_t k0, index_t first, index_t rows, T* to, index_t few_stride,
                         index_t many_stride, bool accumulate) const {
-        kernels<T>().inner_product->multiply(
-            x_.rows, rows, std::min(kBlock, x_.cols - k0), x_.data + k0, x_.row_stride,
-            y_.data + k0 + (y_.offsets ? 0 : first * y_.stride), y_.stride,
-            y_.offsets ? y_.offsets + first : nullptr, to, few_stride, many_stride, accumulate);
+        const index_t even = ceil_div(x_.rows, ceil_div(x_.rows, kRowsAtOnce));
+        for (index_t i = 0; i < x_.rows; i += even)
+            kernels<T>().inner_product->multiply(std::min(even, x_.rows - i), rows,
+                                                 std::min(kBlock, x_.cols - k0),
+                                                 x_.data + i * x_.row_stride + k0, x_.row_stride,
+                                                 y_.data + k0 + (y_.offsets ? 0 : first * y_.stride),
+                                                 y_.stride, y_.offsets ? y_.offsets + first : nullptr,
+                                                 to + i * few_stride, few_stride, many_stride, accumulate);
     }
 
-    // Some rows of y.
+    // Some rows of y; of more rows than the kernel takes at once, so many that they wait in a cache for the
+    // rest of x.
     void multiply(index_t first, index_t rows) const {
+        const index_t row_bytes = std::min(kBlock, x_.cols) * static_cast<index_t>(sizeof(T));
+        const index_t most = x_.rows <= kRowsAtOnce ? rows : std::max(kLeastRows, kCachedBytes / row_bytes);
         for (index_t k0 = 0; k0 < x_.cols; k0 += kBlock)
-            multiply_block(k0, first, rows, c_.data + first * c_.col_stride, c_.row_stride, c_.col_stride,
-                           k0 > 0 || accumulate_);
+            for (index_t j = first; j < first + rows; j += most)
+                multiply_block(k0, j, std::min(most, first + rows - j), c_.data + j * c_.col_stride,
+                               c_.row_stride, c_.col_stride, k0 > 0 || accumulate_);
     }
 
     // Few rows of great depth: each task takes some blocks, and the sums are added in order.

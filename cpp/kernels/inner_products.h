@@ -6,6 +6,9 @@
 
 namespace ranvier {
 
+// From here on rows are many: operands are packed instead.
+inline constexpr index_t kFewRows = 2 * kRowsAtOnce;
+
 // Rows that are contiguous: row j begins at data + offsets[j], or, without offsets, at data + j * stride.
 template <class T>
 struct ContiguousRows {

@@ -25,6 +25,8 @@ constexpr index_t kBlockCols = 128;
 // Bounds on what is packed at once, for the third-level cache.
 constexpr index_t kPackedRows = 4096;
 constexpr index_t kPackedCols = 4096;
+// From this depth on inner products of several rows with several columns are worth the sums of their lanes.
+constexpr index_t kLeastDepth = 64;
 // An operand up to this many bytes is read fast enough where it lies.
 constexpr index_t kUnpackedBytes = 512 << 10;
 
@@ -292,6 +294,18 @@ void multiply_packing_both(const Product<T>& p) {
                 .run();
 }
 
+// Few columns of B packed once, for all rows.
+template <class T>
+void multiply_packing_few_columns(const Product<T>& p) {
+    const auto& gemm = *kernels<T>().gemm;
+    Scratch<T> packed(p.k() * round_up(p.n(), gemm.tile_cols));
+    gemm.pack_b(p.k(), p.n(), p.b.data, p.b.row_stride, p.b.col_stride, packed.data());
+    Product<T> by_packed = p;
+    by_packed.b = {packed.data(), p.k(), p.n(), gemm.tile_cols, 1};
+    by_packed.b_panel_stride = p.k() * gemm.tile_cols;
+    multiply_in_place(by_packed);
+}
+
 template <class T>
 void multiply(const Product<T>& p);
 
@@ -344,6 +358,7 @@ bool multiply_as_inner_products(const Product<T>& p) {
     if (p.b_panel_stride || p.a_column_offsets) return false;
     const bool columns_contiguous = p.b.row_stride == 1 && (p.b.col_stride != 1 || p.n() == 1);
     if (p.a_row_offsets ? p.n() > 1 : !columns_contiguous) return false;
+    if (p.m() > 1 && p.n() > 1 && p.k() < kLeastDepth) return false;
     const bool few_cols = p.n() <= kFewRows && (p.a_row_offsets || p.a.col_stride == 1);
     if (few_cols && p.n() <= p.m())
         inner_products(transposed(p.b), {p.a.data, p.m(), p.a.row_stride, p.a_row_offsets}, transposed(p.c),
@@ -383,6 +398,7 @@ void multiply(const Product<T>& p) {
     const bool small = small_b && p.m() * p.k() * size <= kUnpackedBytes;
     const bool few_cols = small_b && p.n() <= 2 * gemm.tile_cols;  // so A is read once or twice only
     if (b_rows_contiguous && (small || few_rows || few_cols)) return multiply_in_place(p);
+    if (few_cols && p.m() > kBlockRows) return multiply_packing_few_columns(p);
     // One block of rows: nothing is gained by packing A, and each thread can pack its own columns of B.
     if (small || p.m() <= kBlockRows) return multiply_packing_b(p);
     multiply_packing_both(p);
@@ -423,6 +439,10 @@ template <class T>
 void multiply_any(const Product<T>& p) {
     if (p.n() == 1 && p.m() > 1) return multiply_any(transposed(p));
     if (p.m() == 1 && (p.n() == 1 || p.c.col_stride == 1)) return multiply_row(p);
+    // Columns that fill a small part of a vector: as rows they fill it, if those of A are contiguous.
+    const bool narrow = 4 * p.n() <= kernels<T>().gemm->tile_cols && p.m() >= 4 * kFewRows && p.k() >= 16;
+    if (narrow && p.a.row_stride == 1 && p.a.col_stride != 1 && p.c.row_stride != 1)
+        return multiply_scattering(transposed(p));
     if (p.m() > 1 && p.c.col_stride == 1) return multiply(p);
     if (p.m() > 1 && p.c.row_stride == 1) return multiply(transposed(p));
     multiply_scattering(p);

@@ -267,7 +267,7 @@ void row_strip(const Operands<T>& o, index_t cols) {
 template <class T, std::size_t... I>
 RANVIER_INLINE void row_strips(Operands<T> o, index_t cols, std::index_sequence<I...>) {
     constexpr int kSteps = sizeof...(I);
-    constexpr void (*kBySteps[kSteps])(const Operands<T>&, index_t) = {row_strip<T, I + 1>...};
+    static constexpr void (*kBySteps[kSteps])(const Operands<T>&, index_t) = {row_strip<T, I + 1>...};
     for (index_t left = o.depth; left > 0; left -= kSteps) {
         kBySteps[(left < kSteps ? left : kSteps) - 1](o, cols);
         o.a += kSteps * o.a_col_stride;
@@ -409,6 +409,16 @@ void pack_panel_strided(index_t lines, index_t depth, const T* from, index_t lin
             packed[p * LINES + i] = i < lines ? from[i * line_stride + p * depth_stride] : T{};
 }
 
+// Puts `wanted` elements of v into a panel. Where others follow that are written later, a whole vector is
+// stored, since a masked store takes many times as long on some processors.
+template <class T>
+RANVIER_INLINE void put_in_panel(T* to, Vec<T> v, index_t wanted, bool others_follow) {
+    if (wanted == kLanes<T> || others_follow)
+        store(to, v);
+    else
+        store_partial(to, v, wanted);
+}
+
 // All panels if lines lie side by side (line_stride 1): for each p a walk along the memory, a piece for each
 // panel.
 template <class T, int LINES>
@@ -421,11 +431,8 @@ void pack_panels_copied(index_t lines, index_t depth, const T* from, index_t dep
                 const index_t left = lines - first - i;
                 const index_t there = left < 0 ? 0 : left < wanted ? left : wanted;
                 const T* line = from + first + i;
-                const Vec<T> v = there == kLanes<T> ? load(line) : load_partial(line, there);
-                if (wanted == kLanes<T>)
-                    store(to + i, v);
-                else
-                    store_partial(to + i, v, wanted);
+                const Vec<T> v = left >= kLanes<T> ? load(line) : load_partial(line, there);
+                put_in_panel(to + i, v, wanted, p + 1 < depth);
             }
         }
     }
@@ -436,7 +443,8 @@ template <class T, int LINES>
 void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t line_stride, T* packed) {
     for (index_t p = 0; p < depth; p += kLanes<T>) {
         const index_t steps = depth - p < kLanes<T> ? depth - p : kLanes<T>;
-        for (index_t i = 0; i < LINES; i += kLanes<T>) {
+        // The last lines first: what they store beyond their own place is written again.
+        for (index_t i = (LINES - 1) / kLanes<T> * kLanes<T>; i >= 0; i -= kLanes<T>) {
             const index_t wanted = LINES - i < kLanes<T> ? LINES - i : kLanes<T>;
             Vec<T> square[kLanes<T>];
 #pragma GCC unroll 16
@@ -450,11 +458,7 @@ void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t 
 #pragma GCC unroll 16
             for (int k = 0; k < kLanes<T>; ++k) {
                 if (k >= steps) break;
-                T* to = packed + (p + k) * LINES + i;
-                if (wanted == kLanes<T>)
-                    store(to, square[k]);
-                else
-                    store_partial(to, square[k], wanted);
+                put_in_panel(packed + (p + k) * LINES + i, square[k], wanted, p + k + 1 < depth);
             }
         }
     }

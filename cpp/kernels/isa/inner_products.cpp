@@ -10,7 +10,7 @@
 namespace ranvier::RANVIER_ISA {
 namespace {
 
-// Each element has the partial sums of so many vectors: those at even and those at odd places.
+// Each element has two vectors of partial sums: of the vectors at even and at odd places.
 constexpr int kChains = 2;
 
 // Rows of y in a block: four at most, so that few streams are read at once.
@@ -36,8 +36,10 @@ struct RowProducts {
 template <class T, int FEW, int MANY>
 RANVIER_INLINE void add_products(index_t depth, const T* x, index_t x_stride, const T* const* y,
                                  Vec<T>* sum) {
-    Vec<T> part[kChains][FEW * MANY] = {};
-    const auto step = [&](int chain, auto&& get) __attribute__((always_inline)) {
+    Vec<T> even[FEW * MANY], odd[FEW * MANY];
+#pragma GCC unroll 32
+    for (int e = 0; e < FEW * MANY; ++e) even[e] = odd[e] = Vec<T>{};
+    const auto step = [&](Vec<T>(&part)[FEW * MANY], auto&& get) __attribute__((always_inline)) {
         Vec<T> few[FEW];
 #pragma GCC unroll 16
         for (int i = 0; i < FEW; ++i) few[i] = get(x + i * x_stride);
@@ -45,30 +47,24 @@ RANVIER_INLINE void add_products(index_t depth, const T* x, index_t x_stride, co
         for (int j = 0; j < MANY; ++j) {
             const Vec<T> row = get(y[j]);
 #pragma GCC unroll 16
-            for (int i = 0; i < FEW; ++i)
-                part[chain][i * MANY + j] = fma(few[i], row, part[chain][i * MANY + j]);
+            for (int i = 0; i < FEW; ++i) part[i * MANY + j] = fma(few[i], row, part[i * MANY + j]);
         }
     };
+    constexpr index_t kLength = kLanes<T>;
     index_t p = 0;
-    for (; p + kChains * kLanes<T> <= depth; p += kChains * kLanes<T>)
-#pragma GCC unroll 16
-        for (int chain = 0; chain < kChains; ++chain)
-            step(chain, [&](const T* row) { return load(row + p + chain * kLanes<T>); });
-#pragma GCC unroll 16
-    for (int chain = 0; chain < kChains; ++chain, p += kLanes<T>)
-        if (p < depth) {
-            const index_t left = depth - p;
-            if (left >= kLanes<T>)
-                step(chain, [&](const T* row) { return load(row + p); });
-            else
-                step(chain, [&](const T* row) { return load_partial(row + p, left); });
-        }
-#pragma GCC unroll 32
-    for (int e = 0; e < FEW * MANY; ++e) {
-        sum[e] = part[0][e];
-#pragma GCC unroll 16
-        for (int chain = 1; chain < kChains; ++chain) sum[e] += part[chain][e];
+    for (; p + 2 * kLength <= depth; p += 2 * kLength) {
+        step(even, [&](const T* row) { return load(row + p); });
+        step(odd, [&](const T* row) { return load(row + p + kLength); });
     }
+    if (p + kLength <= depth) {
+        step(even, [&](const T* row) { return load(row + p); });
+        p += kLength;
+        if (p < depth) step(odd, [&](const T* row) { return load_partial(row + p, depth - p); });
+    } else if (p < depth) {
+        step(even, [&](const T* row) { return load_partial(row + p, depth - p); });
+    }
+#pragma GCC unroll 32
+    for (int e = 0; e < FEW * MANY; ++e) sum[e] = even[e] + odd[e];
 }
 
 // FEW rows of x by MANY of y.
@@ -106,7 +102,7 @@ template <class T>
 void multiply(index_t few, index_t many, index_t depth, const T* x, index_t x_stride, const T* y,
               index_t y_stride, const index_t* y_offsets, T* c, index_t c_few_stride, index_t c_many_stride,
               bool accumulate) {
-    constexpr void (*kByFew[kFewRows])(const RowProducts<T>&, index_t) = {
+    static constexpr void (*kByFew[kRowsAtOnce])(const RowProducts<T>&, index_t) = {
         multiply_few<T, 1>, multiply_few<T, 2>, multiply_few<T, 3>,
         multiply_few<T, 4>, multiply_few<T, 5>, multiply_few<T, 6>};
     kByFew[few - 1]({depth, x, x_stride, y, y_stride, y_offsets, c, c_few_stride, c_many_stride, accumulate},
