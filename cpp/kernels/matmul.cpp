@@ -1,10 +1,11 @@
 // Matrix products: which way each one goes, and how it is shared among threads.
 //
-// Every way adds in one order (docs/architecture.md): the depth is cut by depth_block(), a block is summed
-// from zero in sequence, and the blocks' sums are added to c in order.
+// Every way but that of inner_products.h adds in one order (docs/architecture.md): the depth is cut by
+// depth_block(), a block is summed from zero in sequence, and the blocks' sums are added to c in order.
 #include "ranvier/matmul.h"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -397,37 +398,31 @@ void multiply(const Product<T>& p) {
     const bool small_b = p.k() * p.n() * size <= kUnpackedBytes;
     const bool small = small_b && p.m() * p.k() * size <= kUnpackedBytes;
     const bool few_cols = small_b && p.n() <= 2 * gemm.tile_cols;  // so A is read once or twice only
-    if (b_rows_contiguous && (small || few_rows || few_cols)) return multiply_in_place(p);
+    // Columns of A, which each tile of c's columns would read across a line of the cache for each element.
+    const bool a_apart = p.a.col_stride != 1 && p.k() >= 2 * kLeastDepth && p.n() > 4 * gemm.tile_cols;
+    if (b_rows_contiguous && ((small && !a_apart) || few_rows || few_cols)) return multiply_in_place(p);
+    if (small && a_apart && !few_rows) return multiply_packing_both(p);
     if (few_cols && p.m() > kBlockRows) return multiply_packing_few_columns(p);
     // One block of rows: nothing is gained by packing A, and each thread can pack its own columns of B.
     if (small || p.m() <= kBlockRows) return multiply_packing_b(p);
     multiply_packing_both(p);
 }
 
-// A vector of n elements without gaps: its own memory, or a copy.
+// n elements without gaps: those that lie so, or a copy in `memory`.
 template <class T>
-class ContiguousVector {
-public:
-    ContiguousVector(const T* data, index_t n, index_t stride)
-        : copy_(stride == 1 || n <= 1 ? 0 : n), data_(stride == 1 || n <= 1 ? data : copy_.data()) {
-        if (data_ == copy_.data())
-            for (index_t i = 0; i < n; ++i) copy_.data()[i] = data[i * stride];
-    }
-    const T* data() const { return data_; }
-
-private:
-    Scratch<T> copy_;
-    const T* data_;
-};
+const T* contiguous(const T* data, index_t n, index_t stride, std::optional<Scratch<T>>& memory) {
+    if (stride == 1 || n <= 1) return data;
+    T* copy = memory.emplace(n).data();
+    for (index_t i = 0; i < n; ++i) copy[i] = data[i * stride];
+    return copy;
+}
 
 // One row by a matrix or a column; c is contiguous.
 template <class T>
 void multiply_row(Product<T> p) {
-    const ContiguousVector<T> a(p.a.data, p.k(), p.a.col_stride);
-    p.a = row_major(a.data(), 1, p.k());
-    if (p.n() > 1) return multiply(p);
-    const ContiguousVector<T> b(p.b.data, p.k(), p.b.row_stride);
-    p.b = {b.data(), p.k(), 1, 1, 1};
+    std::optional<Scratch<T>> row, column;
+    p.a = row_major(contiguous(p.a.data, p.k(), p.a.col_stride, row), 1, p.k());
+    if (p.n() == 1) p.b = {contiguous(p.b.data, p.k(), p.b.row_stride, column), p.k(), 1, 1, 1};
     multiply(p);
 }
 
