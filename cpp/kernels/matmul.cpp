@@ -167,7 +167,8 @@ void multiply_in_place(const Product<T>& p) {
     if (threads == 1) return block_unpacked(p, 0, 0, p.m(), p.n());
     const bool by_rows = p.m() >= p.n();
     const index_t whole = by_rows ? p.m() : p.n();
-    const index_t even = ceil_div(whole, 2 * threads);
+    // Strips want long rows, so each thread has one piece of them.
+    const index_t even = ceil_div(whole, is_for_strips(p, p.m(), p.n()) ? threads : 2 * threads);
     const index_t piece = by_rows ? even : round_up(even, gemm.tile_cols);
     parallel_for(ceil_div(whole, piece), threads, [&](index_t task) {
         const index_t from = task * piece, size = std::min(piece, whole - from);
@@ -386,7 +387,10 @@ void multiply(const Product<T>& p) {
     const int threads = threads_for(work_of(p.m(), p.n(), p.k()));
     const index_t tiles = ceil_div(p.m(), gemm.tile_rows) * ceil_div(p.n(), gemm.tile_cols);
     const index_t blocks = ceil_div(p.k(), depth_block<T>(p.k()));
-    if (threads > 1 && ((tiles < 8 * threads && blocks > 2) || (tiles < threads && blocks > 1)))
+    // A single row in strips is read in whole rows of B if the blocks of the depth are shared out evenly.
+    const bool strips =
+        p.m() == 1 && blocks % threads == 0 && p.b.col_stride == 1 && is_for_strips(p, 1, p.n());
+    if (threads > 1 && (strips || (tiles < 8 * threads && blocks > 2) || (tiles < threads && blocks > 1)))
         return multiply_by_depth(p, threads);
     if (p.a_row_offsets || p.a_column_offsets) return multiply_in_place(p);
     if (p.b_panel_stride)
