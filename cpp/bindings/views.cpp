@@ -160,7 +160,15 @@ py::array_t<T> new_array(const Shape& shape) {
     for (const index_t size : shape)
         if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(size), &bytes))
             return py::array_t<T>(shape);  // NumPy says what is wrong
-    if (bytes < kLarge) return py::array_t<T>(shape);
+    if (bytes < kLarge) {
+        // By NumPy's own function: py::array_t first writes shapes and strides into vectors.
+        static auto& numpy = py::detail::npy_api::get();
+        PyObject* array = numpy.PyArray_NewFromDescr_(
+            numpy.PyArray_Type_, py::dtype::of<T>().release().ptr(), static_cast<int>(shape.size()),
+            const_cast<Py_intptr_t*>(shape.data()), nullptr, nullptr, 0, nullptr);
+        if (!array) throw py::error_already_set();
+        return py::reinterpret_steal<py::array_t<T>>(array);
+    }
     auto block = std::make_unique<Recycled>(Recycled{recycled_allocate(bytes), bytes});
     void* memory = block->memory;
     const py::capsule owner(block.release(), [](void* pointer) {

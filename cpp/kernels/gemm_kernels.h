@@ -32,8 +32,13 @@ struct GemmKernels {
     void (*multiply_unpacked)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                               index_t a_col_stride, const T* b, index_t b_row_stride, T* c,
                               index_t c_row_stride, bool accumulate);
-    // The same for one row, contiguous, with a depth of more than one block of that length. B is packed, or
-    // its panel stride is tile_cols.
+    // The same for a part of a block of the depth: the sums go on from what c holds, if resume, and else from
+    // zero.
+    void (*multiply_strip)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
+                           index_t a_col_stride, const T* b, index_t b_row_stride, T* c, index_t c_row_stride,
+                           bool resume);
+    // The same as multiply_unpacked for one row, contiguous, with a depth of more than one block of that
+    // length. B is packed, or its panel stride is tile_cols.
     void (*multiply_row)(index_t cols, index_t depth, index_t block, const T* a, const T* b,
                          index_t b_row_stride, index_t b_panel_stride, T* c, bool accumulate);
     // The same as multiply_unpacked where row i of A begins at a + a_offsets[i], or column p of A at a +

@@ -6,6 +6,7 @@
 #include "depthwise_kernels.h"
 #include "elementwise_kernels.h"
 #include "gemm_kernels.h"
+#include "inner_product_kernels.h"
 #include "loss_kernels.h"
 #include "normalization_kernels.h"
 #include "plane_kernels.h"
@@ -24,6 +25,7 @@ struct Kernels {
     const NormalizationKernels<T>* normalization;
     const LossKernels<T>* loss;
     const DepthwiseKernels<T>* depthwise;
+    const InnerProductKernels<T>* inner_product;
 };
 
 struct KernelTable {

@@ -1,14 +1,16 @@
 // Matrix products: which way each one goes, and how it is shared among threads.
 //
-// Every way adds in one order (docs/architecture.md): the depth is cut by depth_block(), a block is summed
-// from zero in sequence, and the blocks' sums are added to c in order.
+// Every way but that of inner_products.h adds in one order (docs/architecture.md): the depth is cut by
+// depth_block(), a block is summed from zero in sequence, and the blocks' sums are added to c in order.
 #include "ranvier/matmul.h"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
 #include "../platform/denormals.h"
+#include "inner_products.h"
 #include "kernel_table.h"
 #include "ranvier/cpu.h"
 #include "ranvier/memory.h"
@@ -24,8 +26,14 @@ constexpr index_t kBlockCols = 128;
 // Bounds on what is packed at once, for the third-level cache.
 constexpr index_t kPackedRows = 4096;
 constexpr index_t kPackedCols = 4096;
+// From this depth on inner products of several rows with several columns are worth the sums of their lanes.
+constexpr index_t kLeastDepth = 64;
 // An operand up to this many bytes is read fast enough where it lies.
 constexpr index_t kUnpackedBytes = 512 << 10;
+
+// Of such an operand, few rows at a time are read along memory; their sums take so many bytes.
+constexpr index_t kStrip = 8;
+constexpr index_t kStripBytes = 64 << 10;
 
 // What threads_for() counts as elementary operations: a vector's worth of multiplications.
 double work_of(index_t m, index_t n, index_t k) {
@@ -76,10 +84,51 @@ void clear(const Product<T>& product) {
         std::fill_n(product.c.data + i * product.c.row_stride, product.n(), T{});
 }
 
+// Whether few rows of c meet a B that is too large for the cache, or, in one row, whose columns are more than
+// registers have sums for.
+template <class T>
+bool is_for_strips(const Product<T>& p, index_t rows, index_t cols) {
+    const auto& gemm = *kernels<T>().gemm;
+    if (p.b_panel_stride || p.a_row_offsets || p.a_column_offsets || rows > 2 * gemm.tile_rows) return false;
+    const index_t bytes = p.k() * cols * static_cast<index_t>(sizeof(T));
+    return cols > 8 * gemm.tile_cols && bytes > (rows == 1 ? kStripBytes : kUnpackedBytes);
+}
+
+// These: some rows of B at a time, from one end to the other, so that memory is read as it lies. The sums
+// wait in a cache.
+template <class T>
+void block_in_strips(const Product<T>& p, index_t i0, index_t j0, index_t rows, index_t cols) {
+    const auto& gemm = *kernels<T>().gemm;
+    const index_t length = depth_block<T>(p.k());
+    const index_t most =
+        round_up(ceil_div(kStripBytes / static_cast<index_t>(sizeof(T)), rows), gemm.tile_cols);
+    const index_t width = std::min(cols, most);
+    Scratch<T> memory(p.k() > length || p.epilogue.accumulate ? rows * width : 0);
+    for (index_t j = j0; j < j0 + cols; j += width) {
+        const index_t now = std::min(width, j0 + cols - j);
+        T* c = p.c.data + i0 * p.c.row_stride + j;
+        for (index_t k0 = 0; k0 < p.k(); k0 += length) {
+            const index_t depth = std::min(length, p.k() - k0);
+            const bool direct = k0 == 0 && !p.epilogue.accumulate;
+            T* sums = direct ? c : memory.data();
+            const index_t stride = direct ? p.c.row_stride : width;
+            for (index_t k = k0; k < k0 + depth; k += kStrip)
+                gemm.multiply_strip(rows, now, std::min(kStrip, k0 + depth - k),
+                                    p.a.data + i0 * p.a.row_stride + k * p.a.col_stride, p.a.row_stride,
+                                    p.a.col_stride, p.b_at(k, j), p.b.row_stride, sums, stride, k > k0);
+            if (!direct)
+                for (index_t i = 0; i < rows; ++i)
+                    gemm.add_row(now, sums + i * stride, c + i * p.c.row_stride);
+        }
+    }
+    finish(p, i0, j0, rows, cols);
+}
+
 // One block of c straight from the operands where they lie, B as it is or packed before.
 template <class T>
 void block_unpacked(const Product<T>& p, index_t i0, index_t j0, index_t rows, index_t cols) {
     const auto& gemm = *kernels<T>().gemm;
+    if (is_for_strips(p, rows, cols)) return block_in_strips(p, i0, j0, rows, cols);
     const index_t length = depth_block<T>(p.k());
     T* c = p.c.data + i0 * p.c.row_stride + j0;
     if (rows == 1 && p.k() > length && p.a.col_stride == 1 && !p.a_row_offsets && !p.a_column_offsets) {
@@ -118,7 +167,8 @@ void multiply_in_place(const Product<T>& p) {
     if (threads == 1) return block_unpacked(p, 0, 0, p.m(), p.n());
     const bool by_rows = p.m() >= p.n();
     const index_t whole = by_rows ? p.m() : p.n();
-    const index_t even = ceil_div(whole, 2 * threads);
+    // Strips want long rows, so each thread has one piece of them.
+    const index_t even = ceil_div(whole, is_for_strips(p, p.m(), p.n()) ? threads : 2 * threads);
     const index_t piece = by_rows ? even : round_up(even, gemm.tile_cols);
     parallel_for(ceil_div(whole, piece), threads, [&](index_t task) {
         const index_t from = task * piece, size = std::min(piece, whole - from);
@@ -248,6 +298,18 @@ void multiply_packing_both(const Product<T>& p) {
                 .run();
 }
 
+// Few columns of B packed once, for all rows.
+template <class T>
+void multiply_packing_few_columns(const Product<T>& p) {
+    const auto& gemm = *kernels<T>().gemm;
+    Scratch<T> packed(p.k() * round_up(p.n(), gemm.tile_cols));
+    gemm.pack_b(p.k(), p.n(), p.b.data, p.b.row_stride, p.b.col_stride, packed.data());
+    Product<T> by_packed = p;
+    by_packed.b = {packed.data(), p.k(), p.n(), gemm.tile_cols, 1};
+    by_packed.b_panel_stride = p.k() * gemm.tile_cols;
+    multiply_in_place(by_packed);
+}
+
 template <class T>
 void multiply(const Product<T>& p);
 
@@ -286,6 +348,37 @@ void multiply_by_depth(const Product<T>& p, int threads) {
     add_blocks(p, blocks, sums.data(), size);
 }
 
+// c' = b' a': the same sums, for x * y is y * x to the bit.
+template <class T>
+Product<T> transposed(const Product<T>& p) {
+    Product<T> t = {transposed(p.b), transposed(p.a), transposed(p.c), p.epilogue};
+    std::swap(t.epilogue.row_bias, t.epilogue.col_bias);
+    return t;
+}
+
+// Few rows or columns of c where both operands are contiguous along the depth (docs/architecture.md says what
+// the order of additions is then). False if p is no such product.
+template <class T>
+bool multiply_as_inner_products(const Product<T>& p) {
+    if (p.b_panel_stride || p.a_column_offsets) return false;
+    const bool columns_contiguous = p.b.row_stride == 1 && (p.b.col_stride != 1 || p.n() == 1);
+    if (p.a_row_offsets ? p.n() > 1 : !columns_contiguous) return false;
+    if (p.m() > 1 && p.n() > 1 && p.k() < kLeastDepth) return false;
+    const bool few_cols = p.n() <= kFewRows && (p.a_row_offsets || p.a.col_stride == 1);
+    if (few_cols && p.n() <= p.m())
+        inner_products(transposed(p.b), {p.a.data, p.m(), p.a.row_stride, p.a_row_offsets}, transposed(p.c),
+                       p.epilogue.accumulate);
+    else if (p.m() <= kFewRows)
+        inner_products(p.a, {p.b.data, p.n(), p.b.col_stride}, p.c, p.epilogue.accumulate);
+    else
+        return false;
+    if (p.n() == 1 && p.c.row_stride == 1)
+        finish(transposed(p), index_t{0}, index_t{0}, index_t{1}, p.m());
+    else
+        finish(p, index_t{0}, index_t{0}, p.m(), p.n());
+    return true;
+}
+
 template <class T>
 void multiply(const Product<T>& p) {
     const auto& gemm = *kernels<T>().gemm;
@@ -293,10 +386,14 @@ void multiply(const Product<T>& p) {
         if (!p.epilogue.accumulate) clear(p);
         return finish(p, index_t{0}, index_t{0}, p.m(), p.n());
     }
+    if (multiply_as_inner_products(p)) return;
     const int threads = threads_for(work_of(p.m(), p.n(), p.k()));
     const index_t tiles = ceil_div(p.m(), gemm.tile_rows) * ceil_div(p.n(), gemm.tile_cols);
     const index_t blocks = ceil_div(p.k(), depth_block<T>(p.k()));
-    if (threads > 1 && ((tiles < 8 * threads && blocks > 2) || (tiles < threads && blocks > 1)))
+    // A single row in strips is read in whole rows of B if the blocks of the depth are shared out evenly.
+    const bool strips =
+        p.m() == 1 && blocks % threads == 0 && p.b.col_stride == 1 && is_for_strips(p, 1, p.n());
+    if (threads > 1 && (strips || (tiles < 8 * threads && blocks > 2) || (tiles < threads && blocks > 1)))
         return multiply_by_depth(p, threads);
     if (p.b_panel_stride) {
         // Nothing is gained by packing a block of rows, but if they lie side by side.
@@ -310,7 +407,11 @@ void multiply(const Product<T>& p) {
     const bool small_b = p.k() * p.n() * size <= kUnpackedBytes;
     const bool small = small_b && p.m() * p.k() * size <= kUnpackedBytes;
     const bool few_cols = small_b && p.n() <= 2 * gemm.tile_cols;  // so A is read once or twice only
-    if (b_rows_contiguous && (small || few_rows || few_cols)) return multiply_in_place(p);
+    // Columns of A, which each tile of c's columns would read across a line of the cache for each element.
+    const bool a_apart = p.a.col_stride != 1 && p.k() >= 2 * kLeastDepth && p.n() > 4 * gemm.tile_cols;
+    if (b_rows_contiguous && ((small && !a_apart) || few_rows || few_cols)) return multiply_in_place(p);
+    if (small && a_apart && !few_rows) return multiply_packing_both(p);
+    if (few_cols && p.m() > kBlockRows) return multiply_packing_few_columns(p);
     // One block of rows: nothing is gained by packing A, and each thread can pack its own columns of B.
     if (small || p.m() <= kBlockRows) return multiply_packing_b(p);
     multiply_packing_both(p);
@@ -319,10 +420,44 @@ void multiply(const Product<T>& p) {
 template <class T>
 Product<T> packed_product(const Matrix<const T>& a, const PackedMatrix<T>& b, const Matrix<T>& c,
                           const Epilogue<T>& epilogue) {
-    const index_t panel_cols = kernels<T>().gemm->tile_cols;
-    Product<T> p = {a, {b.panels(), b.rows(), b.cols(), panel_cols, 1}, c, epilogue};
-    p.b_panel_stride = b.panel_stride();
+    Product<T> p = {a, {b.panels(), b.rows(), b.cols(), b.panel_cols(), 1}, c, epilogue};
+    if (b.cols() > 1) p.b_panel_stride = b.panel_stride();
     return p;
+}
+
+// n elements without gaps: those that lie so, or a copy in `memory`.
+template <class T>
+const T* contiguous(const T* data, index_t n, index_t stride, std::optional<Scratch<T>>& memory) {
+    if (stride == 1 || n <= 1) return data;
+    T* copy = memory.emplace(n).data();
+    for (index_t i = 0; i < n; ++i) copy[i] = data[i * stride];
+    return copy;
+}
+
+// One row by a matrix or a column; c is contiguous.
+template <class T>
+void multiply_row(Product<T> p) {
+    std::optional<Scratch<T>> row, column;
+    p.a = row_major(contiguous(p.a.data, p.k(), p.a.col_stride, row), 1, p.k());
+    if (p.n() == 1) p.b = {contiguous(p.b.data, p.k(), p.b.row_stride, column), p.k(), 1, 1, 1};
+    multiply(p);
+}
+
+template <class T>
+void multiply_scattering(const Product<T>& p);
+
+// c of any strides. A column is computed as a row.
+template <class T>
+void multiply_any(const Product<T>& p) {
+    if (p.n() == 1 && p.m() > 1) return multiply_any(transposed(p));
+    if (p.m() == 1 && (p.n() == 1 || p.c.col_stride == 1)) return multiply_row(p);
+    // Columns that fill a small part of a vector: as rows they fill it, if those of A are contiguous.
+    const bool narrow = 4 * p.n() <= kernels<T>().gemm->tile_cols && p.m() >= 4 * kFewRows && p.k() >= 16;
+    if (narrow && p.a.row_stride == 1 && p.a.col_stride != 1 && p.c.row_stride != 1)
+        return multiply_scattering(transposed(p));
+    if (p.m() > 1 && p.c.col_stride == 1) return multiply(p);
+    if (p.m() > 1 && p.c.row_stride == 1) return multiply(transposed(p));
+    multiply_scattering(p);
 }
 
 // c of any strides, by way of a contiguous one.
@@ -337,7 +472,7 @@ void multiply_scattering(const Product<T>& p) {
                 copy(p.c.data[i * p.c.row_stride + j * p.c.col_stride], memory.data()[i * p.n() + j]);
     };
     if (p.epilogue.accumulate) each([](T& c, T& copy) { copy = c; });
-    multiply(whole);
+    multiply_any(whole);
     each([](T& c, T& copy) { c = copy; });
 }
 
@@ -347,10 +482,14 @@ template <class T>
 void PackedMatrix<T>::pack(const Matrix<const T>& b) {
     rows_ = b.rows;
     cols_ = b.cols;
-    panel_cols_ = kernels<T>().gemm->tile_cols;
+    panel_cols_ = cols_ == 1 ? 1 : kernels<T>().gemm->tile_cols;
     kernels_ = kernels<T>().gemm;
     const index_t panels = ceil_div(cols_, panel_cols_);
     if (panels_.size() < panels * panel_stride()) panels_ = Buffer<T>(panels * panel_stride());
+    if (cols_ == 1) {
+        for (index_t i = 0; i < rows_; ++i) panels_[i] = b.data[i * b.row_stride];
+        return;
+    }
     parallel_for(panels, threads_for(static_cast<double>(rows_ * cols_)), [&](index_t panel) {
         const index_t j = panel * panel_cols_;
         kernels<T>().gemm->pack_b(rows_, std::min(panel_cols_, cols_ - j), b.data + j * b.col_stride,
@@ -370,7 +509,8 @@ void matmul(const Matrix<const T>& a, const PackedMatrix<T>& b, const Matrix<T>&
             const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
-    multiply(packed_product(a, b, c, epilogue));
+    const Product<T> p = packed_product(a, b, c, epilogue);
+    b.cols() == 1 ? multiply_any(p) : multiply(p);
 }
 
 template <class T>
@@ -378,17 +518,7 @@ void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>&
             const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
-    Product<T> p = {a, b, c, epilogue};
-    if (p.c.cols == 1) p.c.col_stride = p.b.col_stride = 1;
-    if (p.c.col_stride == 1) return multiply(p);
-    if (p.c.row_stride == 1 || p.c.rows == 1) {
-        // c' = b' a': the same sums, for x * y is y * x to the bit.
-        Product<T> t = {transposed(p.b), transposed(p.a), transposed(p.c), epilogue};
-        std::swap(t.epilogue.row_bias, t.epilogue.col_bias);
-        if (t.c.cols == 1) t.c.col_stride = t.b.col_stride = 1;
-        return multiply(t);
-    }
-    multiply_scattering(p);
+    multiply_any(Product<T>{a, b, c, epilogue});
 }
 
 template <class T>
@@ -406,6 +536,11 @@ void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, cons
                        const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
+    if (a.cols == 1 && b.cols == 1) {  // two vectors, as if they were side by side
+        Scratch<T> column(a.rows);
+        for (index_t i = 0; i < a.rows; ++i) column.data()[i] = a.data[a.offsets[i]];
+        return multiply_any(Product<T>{row_major<const T>(column.data(), 1, a.rows), b, c, epilogue});
+    }
     Product<T> p = {{a.data, a.cols, a.rows, 1, 0}, b, c, epilogue};
     p.a_column_offsets = a.offsets;
     multiply(p);
@@ -415,22 +550,11 @@ template <class T>
 void matmul_transposed(const ScatteredRows<T>& a, const PackedMatrix<T>& b, const Matrix<T>& c,
                        const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
+    if (b.cols() == 1) return matmul_transposed(a, {b.panels(), b.rows(), 1, 1, 1}, c, epilogue);
     FlushDenormals flush;
     Product<T> p = packed_product<T>({a.data, a.cols, a.rows, 1, 0}, b, c, epilogue);
     p.a_column_offsets = a.offsets;
     multiply(p);
-}
-
-template <class T>
-index_t depth_block_length(index_t depth) {
-    return depth_block<T>(depth);
-}
-
-template <class T>
-void sum_blocks(index_t blocks, const T* products, index_t size, const Matrix<T>& c,
-                const Epilogue<T>& epilogue) {
-    FlushDenormals flush;
-    add_blocks(Product<T>{{}, {}, c, epilogue}, blocks, products, size);
 }
 
 template <class T>
@@ -474,10 +598,6 @@ template void matmul_transposed(const ScatteredRows<float>&, const PackedMatrix<
                                 const Epilogue<float>&);
 template void matmul_transposed(const ScatteredRows<double>&, const PackedMatrix<double>&,
                                 const Matrix<double>&, const Epilogue<double>&);
-template index_t depth_block_length<float>(index_t);
-template index_t depth_block_length<double>(index_t);
-template void sum_blocks(index_t, const float*, index_t, const Matrix<float>&, const Epilogue<float>&);
-template void sum_blocks(index_t, const double*, index_t, const Matrix<double>&, const Epilogue<double>&);
 template void add_column_sums(const Matrix<const float>&, float*);
 template void add_column_sums(const Matrix<const double>&, double*);
 template void column_sums(const Matrix<const float>&, float*);

@@ -117,6 +117,41 @@ TEST_P(Matmul, AgreesBeyondEveryBlock) {
     expect_product<float>(5, 4100, 40, Layout::rows, Layout::rows, Layout::rows, false);
 }
 
+TEST_P(Matmul, AgreesOnVectorsAndFewRowsInEveryLayout) {
+    for (Layout la : kLayouts)
+        for (Layout lb : kLayouts)
+            for (Layout lc : {Layout::rows, Layout::columns, Layout::every_second})
+                for (bool accumulate : {false, true}) {
+                    for (auto [m, n, k] : {std::array<index_t, 3>{1, 150, 530}, {150, 1, 530}, {1, 1, 37}}) {
+                        expect_product<float>(m, n, k, la, lb, lc, accumulate);
+                        expect_product<double>(m, n, k, la, lb, lc, accumulate);
+                    }
+                    for (index_t few : {2, 3, 4, 5, 6, 7}) {
+                        expect_product<float>(few, 23, 45, la, lb, lc, accumulate);
+                        expect_product<double>(23, few, 45, la, lb, lc, accumulate);
+                    }
+                }
+}
+
+// Beyond the blocks of inner products and the strips of a large B.
+TEST_P(Matmul, AgreesOnLargeProductsOfFewRows) {
+    for (Layout la : {Layout::rows, Layout::columns})
+        for (Layout lb : {Layout::rows, Layout::columns})
+            for (bool accumulate : {false, true})
+                for (auto [m, n, k] : {std::array<index_t, 3>{1, 1, 40001},
+                                       {1, 3, 17000},
+                                       {2, 5, 16385},
+                                       {1, 20000, 37},
+                                       {1, 1003, 1050},
+                                       {3, 9001, 30},
+                                       {7, 1500, 530},
+                                       {12, 2500, 70},
+                                       {700, 1, 600}}) {
+                    expect_product<float>(m, n, k, la, lb, Layout::rows, accumulate);
+                    expect_product<double>(m, n, k, la, lb, Layout::rows, accumulate);
+                }
+}
+
 TEST_P(Matmul, AgreesOnRandomShapes) {
     std::mt19937 generator(7);
     std::uniform_int_distribution<int> size(1, 150), layout(0, 4);
@@ -161,6 +196,73 @@ TEST_P(Matmul, GivesTheSameBitsInEveryLayoutBatchAndThreadCount) {
     }
 }
 
+// A matrix by a vector whose depth is contiguous, in blocks of a product of many rows or by itself.
+TEST_P(Matmul, OneColumnHasTheBitsOfARowByItself) {
+    for (index_t k : {1, 5, 16, 37, 784, 20000}) {
+        const index_t m = 13;
+        Stored<float> a(m, k, Layout::rows, 1), b(k, 1, Layout::rows, 2);
+        Stored<float> gaps(k, 1, Layout::gaps, 3);
+        for (index_t p = 0; p < k; ++p) gaps.at(p, 0) = b.at(p, 0);
+        const auto all = product(a, b);
+        EXPECT_EQ(all, product(a, gaps)) << k;
+        const ranvier::PackedMatrix<float> packed(gaps.view);
+        std::vector<float> by_packed(m), strided(2 * m);
+        ranvier::matmul<float>(a.view, packed, ranvier::row_major(by_packed.data(), m, index_t{1}));
+        EXPECT_EQ(all, by_packed) << k;
+        ranvier::matmul<float>(a.view, b.view, {strided.data(), m, 1, 2, 1});
+        for (index_t i = 0; i < m; ++i) {
+            Stored<float> row = a;
+            row.view = {&row.at(i, 0), 1, k, k, 1};
+            EXPECT_EQ(all[i], product(row, b)[0]) << k << ", row " << i;
+            EXPECT_EQ(all[i], strided[2 * i]) << k << ", row " << i;
+        }
+    }
+}
+
+TEST_P(Matmul, InnerProductsOfARowAreTheSameInAnyCompany) {
+    for (index_t k : {64, 101, 530, 17000}) {
+        const index_t n = 21;
+        Stored<double> a(6, k, Layout::rows, 1), b(k, n, Layout::columns, 2);
+        for (index_t m = 1; m <= 6; ++m) {
+            Stored<double> rows = a, column = b;
+            rows.view.rows = m;
+            const auto all = product(rows, b);
+            for (index_t i = 0; i < m; ++i) {
+                Stored<double> row = a;
+                row.view = {&row.at(i, 0), 1, k, k, 1};
+                const auto one = product(row, b);
+                EXPECT_TRUE(std::equal(one.begin(), one.end(), all.begin() + i * n)) << k << " " << m;
+            }
+            column.view = {&column.at(0, 20), k, 1, 1, k};
+            const auto last = product(rows, column);
+            for (index_t i = 0; i < m; ++i) EXPECT_EQ(last[i], all[i * n + 20]) << k << " " << m;
+        }
+    }
+}
+
+TEST_P(Matmul, ProductsOfVectorsHaveTheSameBitsAtAnyThreadCount) {
+    for (auto [m, n, k] : {std::array<index_t, 3>{1, 1, 900000},
+                           {1, 2, 300000},
+                           {3, 5, 100000},
+                           {1, 1000, 700},
+                           {1000, 1, 700},
+                           {1, 100000, 9},
+                           {5, 3000, 300},
+                           {2000, 4, 300},
+                           {4, 64, 17000}})
+        for (Layout la : {Layout::rows, Layout::columns})
+            for (Layout lb : {Layout::rows, Layout::columns}) {
+                Stored<float> a(m, k, la, 1), b(k, n, lb, 2);
+                ranvier::set_num_threads(1);
+                const auto alone = product(a, b);
+                for (int threads : {2, 3, 4}) {
+                    ranvier::set_num_threads(threads);
+                    EXPECT_EQ(alone, product(a, b)) << threads << " threads, " << m << "x" << n << "x" << k;
+                }
+            }
+    ranvier::set_num_threads(0);
+}
+
 TEST_P(Matmul, PropagatesNanAndInfinity) {
     Stored<float> a(20, 40, Layout::rows, 1), b(40, 50, Layout::rows, 2);
     a.at(3, 7) = NAN;
@@ -169,6 +271,12 @@ TEST_P(Matmul, PropagatesNanAndInfinity) {
     for (index_t j = 0; j < 50; ++j) EXPECT_TRUE(std::isnan(c[3 * 50 + j]));
     for (index_t i = 0; i < 20; ++i) EXPECT_FALSE(std::isfinite(c[i * 50 + 11]));
     EXPECT_TRUE(std::isfinite(c[0]));
+    Stored<float> row(1, 40, Layout::rows, 3), columns(40, 50, Layout::columns, 4);
+    columns.at(39, 11) = NAN;
+    columns.at(0, 49) = -INFINITY;
+    const auto few = product(row, columns);
+    for (index_t j = 0; j < 50; ++j) EXPECT_EQ(std::isfinite(few[j]), j != 11 && j != 49) << j;
+    EXPECT_TRUE(std::isnan(few[11]));
 }
 
 TEST_P(Matmul, AddsBiasesOfRowsAndColumns) {
@@ -252,32 +360,13 @@ TEST_P(Matmul, TakesRowsWhereTheyLie) {
     ranvier::set_num_threads(0);
 }
 
-TEST_P(Matmul, BlocksOfTheDepthMakeTheWhole) {
-    for (index_t k : {5, 512, 513, 784, 1100}) {
-        const index_t m = 9, n = 30, length = ranvier::depth_block_length<float>(k);
-        Stored<float> a(m, k, Layout::rows, 1), b(k, n, Layout::rows, 2);
-        std::vector<float> whole(m * n), sum(m * n), bias(n, 0.25f);
-        ranvier::Epilogue<float> epilogue;
-        epilogue.col_bias = bias.data();
-        epilogue.activation = ranvier::Activation::relu;
-        ranvier::matmul<float>(a.view, b.view, ranvier::row_major(whole.data(), m, n), epilogue);
-        const index_t blocks = (k + length - 1) / length, gap = 7;
-        std::vector<float> products(blocks * (m * n + gap));
-        for (index_t block = 0; block < blocks; ++block) {
-            const index_t begin = block * length, depth = std::min(length, k - begin);
-            ranvier::matmul<float>({&a.at(0, begin), m, depth, k, 1}, {&b.at(begin, 0), depth, n, n, 1},
-                                   ranvier::row_major(products.data() + block * (m * n + gap), m, n));
-        }
-        ranvier::sum_blocks(blocks, products.data(), m * n + gap, ranvier::row_major(sum.data(), m, n),
-                            epilogue);
-        EXPECT_EQ(sum, whole) << k;
-    }
-}
-
-// Products by a packed B, with each part of the epilogue, against those by B as it is.
+// Products by a packed B, with each part of the epilogue, against those by the same B in rows.
 template <class T>
 void expect_packed_to_be_plain(index_t m, index_t n, index_t k, Layout la, Layout lb) {
-    Stored<T> a(m, k, la, 1), b(k, n, lb, 2), plain(m, n, Layout::gaps, 3), c = plain;
+    Stored<T> a(m, k, la, 1), b(k, n, lb, 2), rows(k, n, Layout::rows, 2), plain(m, n, Layout::gaps, 3),
+        c = plain;
+    for (index_t i = 0; i < k; ++i)
+        for (index_t j = 0; j < n; ++j) rows.at(i, j) = b.at(i, j);
     c.view.data = c.memory.data() + 1;
     std::vector<T> of_row(m, T(0.5)), of_col(n, T(-0.25));
     ranvier::Epilogue<T> epilogue;
@@ -286,7 +375,7 @@ void expect_packed_to_be_plain(index_t m, index_t n, index_t k, Layout la, Layou
     EXPECT_EQ(packed.cols(), n);
     EXPECT_EQ(packed.empty(), k * n == 0);
     for (int step = 0; step < 3; ++step) {
-        ranvier::matmul<T>(a.view, b.view, plain.view, epilogue);
+        ranvier::matmul<T>(a.view, rows.view, plain.view, epilogue);
         ranvier::matmul<T>(a.view, packed, c.view, epilogue);
         ASSERT_EQ(c.memory, plain.memory) << m << "x" << n << "x" << k << " layouts " << int(la) << int(lb)
                                           << ", threads " << ranvier::num_threads() << ", step " << step;
@@ -351,7 +440,7 @@ TEST(PackedMatrix, RefusesAnotherInstructionSet) {
 
 TEST_P(Matmul, OneRowHasTheBitsOfManyAtAnyDepth) {
     for (index_t k : {1, 256, 257, 512, 513, 784, 1025, 1537})
-        for (index_t n : {1, 16, 30, 65, 130}) {
+        for (index_t n : {1, 16, 30, 65, 130, 1100}) {
             Stored<float> a(13, k, Layout::rows, 1), b(k, n, Layout::rows, 2);
             std::vector<float> all(13 * n, 1.0f), one(n, 1.0f);
             ranvier::Epilogue<float> adding;

@@ -19,8 +19,9 @@ struct Epilogue {
 };
 
 // c = a b for a of (m, k), b of (k, n), c of (m, n), each with any strides; c must not overlap a or b.
-// Every element of c is summed in an order that depends on k alone (docs/architecture.md). k = 0
-// gives zeros, to which the epilogue still applies.
+// Every element of c is summed in an order that depends on k alone; it is another one for vectors and few rows or
+// columns where a's rows and b's columns are contiguous (docs/architecture.md). k = 0 gives zeros, to which the
+// epilogue still applies.
 template <class T>
 void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
             const Epilogue<T>& epilogue = {});
@@ -40,9 +41,10 @@ public:
     index_t cols() const { return cols_; }
     bool empty() const { return rows_ == 0 || cols_ == 0; }
 
-    // Panels of panel_cols() columns: panels()[panel][row][column], the last panel filled up with zeros.
-    // Throws std::logic_error if another instruction set is in use.
+    // Panels as wide as the kernels' tile: panels()[panel][row][column], the last one filled up with zeros. A
+    // single column is a panel by itself. Throws std::logic_error if another instruction set is in use.
     const T* panels() const;
+    index_t panel_cols() const { return panel_cols_; }
     index_t panel_stride() const { return rows_ * panel_cols_; }
 
 private:
@@ -51,7 +53,7 @@ private:
     Buffer<T> panels_;
 };
 
-// c = a b, to the bit what it is for the same b not packed. c has unit column stride.
+// c = a b, to the bit what it is for the same b whose rows are contiguous. c has unit column stride.
 template <class T>
 void matmul(const Matrix<const T>& a, const PackedMatrix<T>& b, const Matrix<T>& c,
             const Epilogue<T>& epilogue = {});
@@ -77,15 +79,6 @@ void matmul_transposed(const ScatteredRows<T>& a, const Matrix<const T>& b, cons
 template <class T>
 void matmul_transposed(const ScatteredRows<T>& a, const PackedMatrix<T>& b, const Matrix<T>& c,
                        const Epilogue<T>& epilogue = {});
-
-// For a product whose depth is shared out: how long the blocks are that it is cut into (but the last); and c
-// from the blocks' own products, (rows, columns of c) without gaps, `size` apart: to the bit what matmul
-// gives.
-template <class T>
-index_t depth_block_length(index_t depth);
-template <class T>
-void sum_blocks(index_t blocks, const T* products, index_t size, const Matrix<T>& c,
-                const Epilogue<T>& epilogue = {});
 
 // sums[j] = sum over i of a[i, j], added in an order that depends on the number of rows alone.
 template <class T>

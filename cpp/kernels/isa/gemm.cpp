@@ -5,21 +5,13 @@
 // Geijn 2008). The same tile serves packed operands and operands where they lie; only strides differ.
 #include "../../platform/simd_half.h"
 #include "../../platform/simd_loops.h"
+#include "../../platform/simd_registers.h"
 #include "../../platform/simd_transpose.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
 namespace {
 
-// Accumulators that fit beside a vector of B and a broadcast of A: 32, 16 and (without
-// three-operand instructions) 16 registers.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kAccumulators = 24;
-#elif defined(__AVX__)
-constexpr int kAccumulators = 12;
-#else
-constexpr int kAccumulators = 8;
-#endif
 constexpr int kTileVecs = 2;
 constexpr int kTileRows = kAccumulators / kTileVecs;
 template <class T>
@@ -41,6 +33,7 @@ struct Operands {
     const T* row_bias = nullptr;  // if rows of B are at offsets
     // From one panel of B to the next; a panel's width, if B is not packed.
     index_t b_panel_stride = kTileCols<T>;
+    bool resume = false;  // the sums begin with what c holds, not with zero (strides only)
 };
 
 // Where the operands lie: A in panels; both with strides; or the rows or columns of A, or the rows of B, at
@@ -130,6 +123,11 @@ void tile(const Operands<typename V::Element>& o) {
             __builtin_prefetch(o.c + i * o.c_row_stride + VECS * V::kLanes - 1);
         }
     Sums<V, ROWS, VECS> sum = {};
+    if (SCHEME == Scheme::strides && o.resume)
+        for_each_stored<V, ROWS, VECS, SCHEME>(
+            o, [&](int i, int v, T* c, bool masked) __attribute__((always_inline)) {
+                sum[i][v] = MASKED && masked ? V::load_partial(c, o.last_cols) : V::load(c);
+            });
     add_products<V, ROWS, VECS, MASKED, SCHEME>(o, sum);
     // All of c is read before any of it is written: a masked store holds up loads of what it leaves alone.
     if (o.accumulate)
@@ -235,6 +233,58 @@ void multiply_unpacked(index_t rows, index_t cols, index_t depth, const T* a, in
     multiply_rows<T, Scheme::strides>(
         {depth, a, a_row_stride, a_col_stride, b, b_row_stride, c, c_row_stride, nullptr, 0, 0, accumulate},
         rows, cols);
+}
+
+// One row times STEPS rows of B, all columns. Each row of B is read by an instruction of its own: so the
+// processor sees as many runs through memory, and fetches ahead.
+template <class T, int STEPS>
+void row_strip(const Operands<T>& o, index_t cols) {
+    Vec<T> a[STEPS];
+    const T* b[STEPS];
+#pragma GCC unroll 16
+    for (int p = 0; p < STEPS; ++p) {
+        a[p] = broadcast(o.a[p * o.a_col_stride]);
+        b[p] = o.b + p * o.b_row_stride;
+    }
+    T* const c = o.c;
+    const bool resume = o.resume;
+    const auto columns = [&](index_t j, auto&& get, auto&& put) __attribute__((always_inline)) {
+        Vec<T> sum = resume ? get(c + j) : Vec<T>{};
+#pragma GCC unroll 16
+        for (int p = 0; p < STEPS; ++p) sum = fma(a[p], get(b[p] + j), sum);
+        put(c + j, sum);
+    };
+    index_t j = 0;
+    for (; j + kLanes<T> <= cols; j += kLanes<T>)
+        columns(
+            j, [](const T* from) { return load(from); }, [](T* to, Vec<T> v) { store(to, v); });
+    if (const index_t left = cols - j; left > 0)
+        columns(
+            j, [&](const T* from) { return load_partial(from, left); },
+            [&](T* to, Vec<T> v) { store_partial(to, v, left); });
+}
+
+template <class T, std::size_t... I>
+RANVIER_INLINE void row_strips(Operands<T> o, index_t cols, std::index_sequence<I...>) {
+    constexpr int kSteps = sizeof...(I);
+    static constexpr void (*kBySteps[kSteps])(const Operands<T>&, index_t) = {row_strip<T, I + 1>...};
+    for (index_t left = o.depth; left > 0; left -= kSteps) {
+        kBySteps[(left < kSteps ? left : kSteps) - 1](o, cols);
+        o.a += kSteps * o.a_col_stride;
+        o.b += kSteps * o.b_row_stride;
+        o.resume = true;
+    }
+}
+
+template <class T>
+void multiply_strip(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
+                    index_t a_col_stride, const T* b, index_t b_row_stride, T* c, index_t c_row_stride,
+                    bool resume) {
+    const Operands<T> o = {
+        depth, a,     a_row_stride, a_col_stride, b,     b_row_stride, c, c_row_stride, nullptr, 0,
+        0,     false, nullptr,      kTileCols<T>, resume};
+    if (rows == 1) return row_strips<T>(o, cols, std::make_index_sequence<8>{});
+    multiply_rows<T, Scheme::strides>(o, rows, cols);
 }
 
 // One row times two blocks of the depth at once: with so few sums, each step would wait for the one before.
@@ -359,6 +409,16 @@ void pack_panel_strided(index_t lines, index_t depth, const T* from, index_t lin
             packed[p * LINES + i] = i < lines ? from[i * line_stride + p * depth_stride] : T{};
 }
 
+// Puts `wanted` elements of v into a panel. Where others follow that are written later, a whole vector is
+// stored, since a masked store takes many times as long on some processors.
+template <class T>
+RANVIER_INLINE void put_in_panel(T* to, Vec<T> v, index_t wanted, bool others_follow) {
+    if (wanted == kLanes<T> || others_follow)
+        store(to, v);
+    else
+        store_partial(to, v, wanted);
+}
+
 // All panels if lines lie side by side (line_stride 1): for each p a walk along the memory from begin(p), a
 // piece for each panel.
 template <class T, int LINES, class Begin>
@@ -372,11 +432,8 @@ RANVIER_INLINE void pack_panels_copied(index_t lines, index_t depth, Begin&& beg
                 const index_t left = lines - first - i;
                 const index_t there = left < 0 ? 0 : left < wanted ? left : wanted;
                 const T* line = from + first + i;
-                const Vec<T> v = there == kLanes<T> ? load(line) : load_partial(line, there);
-                if (wanted == kLanes<T>)
-                    store(to + i, v);
-                else
-                    store_partial(to + i, v, wanted);
+                const Vec<T> v = left >= kLanes<T> ? load(line) : load_partial(line, there);
+                put_in_panel(to + i, v, wanted, p + 1 < depth);
             }
         }
     }
@@ -387,7 +444,8 @@ template <class T, int LINES>
 void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t line_stride, T* packed) {
     for (index_t p = 0; p < depth; p += kLanes<T>) {
         const index_t steps = depth - p < kLanes<T> ? depth - p : kLanes<T>;
-        for (index_t i = 0; i < LINES; i += kLanes<T>) {
+        // The last lines first: what they store beyond their own place is written again.
+        for (index_t i = (LINES - 1) / kLanes<T> * kLanes<T>; i >= 0; i -= kLanes<T>) {
             const index_t wanted = LINES - i < kLanes<T> ? LINES - i : kLanes<T>;
             Vec<T> square[kLanes<T>];
 #pragma GCC unroll 16
@@ -401,11 +459,7 @@ void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t 
 #pragma GCC unroll 16
             for (int k = 0; k < kLanes<T>; ++k) {
                 if (k >= steps) break;
-                T* to = packed + (p + k) * LINES + i;
-                if (wanted == kLanes<T>)
-                    store(to, square[k]);
-                else
-                    store_partial(to, square[k], wanted);
+                put_in_panel(packed + (p + k) * LINES + i, square[k], wanted, p + k + 1 < depth);
             }
         }
     }
@@ -490,12 +544,12 @@ double multiply_adds(index_t steps) {
 
 }  // namespace
 
-#define RANVIER_GEMM_KERNELS(T)                                                                       \
-    {                                                                                                 \
-        kTileRows, kTileCols<T>, pack_a<T>, pack_a_columns_apart<T>, pack_b<T>, multiply_packed<T>,   \
-            multiply_packed_b<T>, multiply_unpacked<T>, multiply_row<T>, multiply_a_rows_apart<T>,    \
-            multiply_a_columns_apart<T>, multiply_b_by_offsets<T>, add_scalar<T>, add_row<T>, sum<T>, \
-            dot<T>, multiply_adds<T>                                                                  \
+#define RANVIER_GEMM_KERNELS(T)                                                                             \
+    {                                                                                                       \
+        kTileRows, kTileCols<T>, pack_a<T>, pack_a_columns_apart<T>, pack_b<T>, multiply_packed<T>,         \
+            multiply_packed_b<T>, multiply_unpacked<T>, multiply_strip<T>, multiply_row<T>,                 \
+            multiply_a_rows_apart<T>, multiply_a_columns_apart<T>, multiply_b_by_offsets<T>, add_scalar<T>, \
+            add_row<T>, sum<T>, dot<T>, multiply_adds<T>                                                    \
     }
 
 constinit const GemmKernels<float> gemm_float32 = RANVIER_GEMM_KERNELS(float);

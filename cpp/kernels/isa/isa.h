@@ -27,6 +27,8 @@ extern const LossKernels<float> loss_float32;
 extern const LossKernels<double> loss_float64;
 extern const DepthwiseKernels<float> depthwise_float32;
 extern const DepthwiseKernels<double> depthwise_float64;
+extern const InnerProductKernels<float> inner_product_float32;
+extern const InnerProductKernels<double> inner_product_float64;
 
 extern const KernelTable table;
 
