@@ -36,7 +36,7 @@ public:
     }
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
-        conv2d<T>(shape_of_part(part), input(at.x[0].data), weights(weight()),
+        conv2d<T>(for_batch(shape_, part.count), input(at.x[0].data), weights(weight()),
                   folded_bias_.size() ? folded_bias_.data() : bias_, output(at.y), activation_.kind,
                   static_cast<T>(activation_.parameter), ready_ ? &forward_weights_ : nullptr);
     }
@@ -44,14 +44,15 @@ public:
     void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
                        T* const* grad_x) const override {
         if (grad_x[0])
-            conv2d_backward_input<T>(shape_of_part(part), output(grad), weights(weight_), input(grad_x[0]),
-                                     ready_ ? &backward_weights_ : nullptr);
+            conv2d_backward_input<T>(for_batch(shape_, part.count), output(grad), weights(weight_),
+                                     input(grad_x[0]), ready_ ? &backward_weights_ : nullptr);
     }
 
     void backward_weights(const MicroBatch& part, const Operands<T>& at, const T* grad,
                           const Sink<T>& sink) const override {
-        conv2d_backward_weights<T>(shape_of_part(part), output(grad), input(at.x[0].data), weights(sink.to),
-                                   bias_ ? sink.to + bias_offset_ : nullptr, sink.accumulate);
+        conv2d_backward_weights<T>(for_batch(shape_, part.count), output(grad), input(at.x[0].data),
+                                   weights(sink.to), bias_ ? sink.to + bias_offset_ : nullptr,
+                                   sink.accumulate);
     }
 
 private:
@@ -81,11 +82,6 @@ private:
     const T* weight() const { return folded_.size() ? folded_.data() : weight_; }
     index_t group_channels() const { return shape_.in_channels / shape_.groups; }
 
-    Conv2dShape shape_of_part(const MicroBatch& part) const {
-        Conv2dShape shape = shape_;
-        shape.batch = part.count;
-        return shape;
-    }
     template <class U>
     Images<U> input(U* data) const {
         return packed_images(data, shape_.in_channels, shape_.in_height, shape_.in_width, input_format_);

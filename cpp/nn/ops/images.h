@@ -18,6 +18,13 @@ Images<T> packed_images(T* data, index_t channels, index_t height, index_t width
     return {data, {channels * height * width, height * width, width, 1}};
 }
 
+// The shape of a convolution or a pooling, for so many images.
+template <class ImageShape>
+ImageShape for_batch(ImageShape shape, index_t count) {
+    shape.batch = count;
+    return shape;
+}
+
 inline void require_images(const Shape& input) {
     if (input.size() != 3)
         throw std::invalid_argument("expected samples of shape (channels, height, width), got " +

@@ -32,11 +32,6 @@ public:
         : Op<T>(traits), shape_(shape_of(spec, site.input())) {}
 
 protected:
-    Pool2dShape shape_of_part(const MicroBatch& part) const {
-        Pool2dShape shape = shape_;
-        shape.batch = part.count;
-        return shape;
-    }
     template <class U>
     Images<U> input(U* data) const {
         return packed_images(data, shape_.channels, shape_.in_height, shape_.in_width);
@@ -59,7 +54,7 @@ public:
           activation_(site.node.activation) {}
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
-        max_pool2d<T>(this->shape_of_part(part), this->input(at.x[0].data), this->output(at.y),
+        max_pool2d<T>(for_batch(this->shape_, part.count), this->input(at.x[0].data), this->output(at.y),
                       indices(at.saved));
         if (activation_.kind != Activation::identity)
             activation<T>(activation_.kind, part.count * outputs_, at.y, at.y,
@@ -68,7 +63,7 @@ public:
     void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
                        T* const* grad_x) const override {
         if (grad_x[0])
-            max_pool2d_backward<T>(this->shape_of_part(part), this->output(grad), indices(at.saved),
+            max_pool2d_backward<T>(for_batch(this->shape_, part.count), this->output(grad), indices(at.saved),
                                    this->input(grad_x[0]));
     }
 
@@ -92,12 +87,13 @@ public:
     AvgPoolOp(const Pool2dSpec& spec, const OpSite<T>& site) : PoolingOp<T>(spec, site, {false, false}) {}
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
-        avg_pool2d<T>(this->shape_of_part(part), this->input(at.x[0].data), this->output(at.y));
+        avg_pool2d<T>(for_batch(this->shape_, part.count), this->input(at.x[0].data), this->output(at.y));
     }
     void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
                        T* const* grad_x) const override {
         if (grad_x[0])
-            avg_pool2d_backward<T>(this->shape_of_part(part), this->output(grad), this->input(grad_x[0]));
+            avg_pool2d_backward<T>(for_batch(this->shape_, part.count), this->output(grad),
+                                   this->input(grad_x[0]));
     }
 };
 
