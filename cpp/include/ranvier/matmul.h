@@ -19,9 +19,9 @@ struct Epilogue {
 };
 
 // c = a b for a of (m, k), b of (k, n), c of (m, n), each with any strides; c must not overlap a or b.
-// Every element of c is summed in an order that depends on k alone; it is another one for vectors and few rows or
-// columns where a's rows and b's columns are contiguous (docs/architecture.md). k = 0 gives zeros, to which the
-// epilogue still applies.
+// Every element of c is summed in an order that depends on k alone; it is another one for vectors and few
+// rows or columns where a's rows and b's columns are contiguous (docs/architecture.md). k = 0 gives zeros, to
+// which the epilogue still applies.
 template <class T>
 void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>& c,
             const Epilogue<T>& epilogue = {});
