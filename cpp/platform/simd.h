@@ -10,6 +10,8 @@
 
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "ranvier/array.h"
@@ -177,9 +179,7 @@ RANVIER_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
 #elif defined(__FMA__)
     return (Vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif defined(__aarch64__)
-    Vec<float> r;
-    for (int i = 0; i < kLanes<float>; ++i) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
-    return r;
+    return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     return a * b + c;
 #endif
@@ -190,9 +190,7 @@ RANVIER_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 #elif defined(__FMA__)
     return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
 #elif defined(__aarch64__)
-    Vec<double> r;
-    for (int i = 0; i < kLanes<double>; ++i) r[i] = __builtin_fma(a[i], b[i], c[i]);
-    return r;
+    return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 #else
     return a * b + c;
 #endif
@@ -220,6 +218,8 @@ RANVIER_INLINE Vec<float> sqrt(Vec<float> v) {
     return (Vec<float>)_mm256_sqrt_ps((__m256)v);
 #elif defined(__SSE2__)
     return (Vec<float>)_mm_sqrt_ps((__m128)v);
+#elif defined(__aarch64__)
+    return (Vec<float>)vsqrtq_f32((float32x4_t)v);
 #else
     Vec<float> r;
     for (int i = 0; i < kLanes<float>; ++i) r[i] = __builtin_sqrtf(v[i]);
@@ -233,6 +233,8 @@ RANVIER_INLINE Vec<double> sqrt(Vec<double> v) {
     return (Vec<double>)_mm256_sqrt_pd((__m256d)v);
 #elif defined(__SSE2__)
     return (Vec<double>)_mm_sqrt_pd((__m128d)v);
+#elif defined(__aarch64__)
+    return (Vec<double>)vsqrtq_f64((float64x2_t)v);
 #else
     Vec<double> r;
     for (int i = 0; i < kLanes<double>; ++i) r[i] = __builtin_sqrt(v[i]);

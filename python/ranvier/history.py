@@ -21,7 +21,7 @@ class Evaluation(NamedTuple):
 
 @dataclass
 class History:
-    """What each epoch of a network came to, through all its `fit` calls.
+    """What each epoch of a network came to, through all calls of its `Network.fit`.
 
     Each list has an entry for each epoch, or is empty if no epoch had the quantity. Where only some had it, the others'
     entries are NaN.
