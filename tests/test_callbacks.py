@@ -282,6 +282,6 @@ def test_bad_settings_are_named(make, error, message):
 
 def test_callbacks_show_their_settings():
     assert repr(rv.EarlyStopping(patience=3)) == (
-        "EarlyStopping(monitor='val_loss', patience=3, min_delta=0.0, restore_best=True)"
+        "EarlyStopping(monitor='val_loss', patience=3, min_delta=0.0, restore_best=True, mode=None)"
     )
     assert repr(rv.StopAtTolerance(0.5)) == "StopAtTolerance(tolerance=0.5)"

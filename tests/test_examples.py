@@ -26,3 +26,7 @@ def test_notes_digits(tmp_path):
 
 def test_own_layer(tmp_path):
     assert float(run("own_layer.py", tmp_path).split()[-1]) > 0.93
+
+
+def test_stream(tmp_path):
+    assert float(run("stream.py", tmp_path).split()[-1]) > 0.8

@@ -171,8 +171,9 @@ py::object predict_few(PyPredictor& self, const py::handle& x, const py::object&
     });
 }
 
-std::pair<double, index_t> evaluate(PyPredictor& self, const py::handle& x, const py::handle& target,
-                                    const LossDescription& description, const py::handle& weights) {
+py::tuple evaluate(PyPredictor& self, const py::handle& x, const py::handle& target,
+                   const LossDescription& description, const py::handle& weights,
+                   const py::object& predictions, const py::object& errors) {
     return self.visit([&](auto& predictor, auto element) {
         using T = decltype(element);
         index_t n;
@@ -181,13 +182,16 @@ std::pair<double, index_t> evaluate(PyPredictor& self, const py::handle& x, cons
         const LossSpec loss = loss_spec(description);
         CheckedTargets<T> checked = targets_for<T>(target, "target", n, output, loss);
         checked.targets.weights = weights_for(weights, n);
+        const OutputRecord<T> record = record_to<T>(predictions, errors, n, output, checked.targets.dense);
         Interruption interruption;
         LossSums sums;
         self.with_weights(predictor, n, [&] {
-            sums = predictor.evaluate(n, from, checked.targets, loss, [&] { return interruption.proceed(); });
+            sums = predictor.evaluate(
+                n, from, checked.targets, loss, [&] { return interruption.proceed(); }, record);
         });
         interruption.rethrow();
-        return std::pair{sums.loss / loss_divisor(loss.kind, sums.weight, element_count(output)), sums.hits};
+        const double divisor = loss_divisor(loss.kind, sums.weight, element_count(output));
+        return py::make_tuple(sums.loss / divisor, sums.hits, sums.loss, sums.weight);
     });
 }
 
@@ -219,7 +223,8 @@ void bind_predictor(py::module_& m) {
         .def("predict", &predict, py::arg("x"), py::arg("out"))
         .def("predict_few", &predict_few, py::arg("x"), py::arg("out"))
         .def("evaluate", &evaluate, py::arg("x"), py::arg("target"), py::arg("loss"),
-             py::arg("weights") = py::none());
+             py::arg("weights") = py::none(), py::arg("predictions") = py::none(),
+             py::arg("errors") = py::none());
 }
 
 }  // namespace ranvier

@@ -99,6 +99,28 @@ CheckedTargets<T> targets_for(const py::handle& object, const char* name, index_
 // n float64 weights of samples; nullptr for None.
 const double* weights_for(const py::handle& object, index_t n, const std::string& name = "weights");
 
+// Where n outputs and the sums of their errors go: arrays that are written to, or None.
+template <class T>
+OutputRecord<T> record_to(const py::object& predictions, const py::object& errors, index_t n,
+                          const Shape& output, bool dense) {
+    OutputRecord<T> record;
+    index_t rows;
+    if (!predictions.is_none()) {
+        samples<T>(predictions, "predictions", output, rows);
+        if (rows != n)
+            throw py::value_error("predictions: expected " + std::to_string(n) + " rows, got " +
+                                  std::to_string(rows));
+        record.predictions = py::reinterpret_borrow<py::array_t<T>>(predictions).mutable_data();
+    }
+    if (!errors.is_none()) {
+        if (!dense) throw py::value_error("errors: expected rows of targets with them");
+        samples<double>(errors, "errors", {element_count(output)}, rows);
+        if (rows != 5) throw py::value_error("errors: expected 5 rows, got " + std::to_string(rows));
+        record.errors = py::reinterpret_borrow<py::array_t<double>>(errors).mutable_data();
+    }
+    return record;
+}
+
 // A loss as Python describes it: its kind and its settings.
 using LossDescription = std::pair<std::string, py::dict>;
 LossSpec loss_spec(const LossDescription& description);

@@ -274,7 +274,8 @@ struct PyTrainStep {
 py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& target, const py::handle& order,
                       index_t batch_size, const py::object& loss, PyOptimizer& optimizer,
                       const py::object& learning_rates, const std::string& on_nonfinite,
-                      const py::object& report, const py::handle& weights, const py::object& losses) {
+                      const py::object& report, const py::handle& weights, const py::object& losses,
+                      const py::object& predictions, const py::object& errors) {
     return self.visit([&](auto& trainer, auto element) {
         using T = decltype(element);
         index_t samples_there, n;
@@ -299,6 +300,8 @@ py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& ta
             of_each_batch(losses, "losses");
             options.losses = py::reinterpret_borrow<py::array_t<double>>(losses).mutable_data();
         }
+        options.record =
+            record_to<T>(predictions, errors, n, trainer.output_shape(), objective.targets.dense);
         Interruption interruption;
         options.report = [&](const EpochSums& now) {
             return interruption.proceed([&] {
@@ -403,7 +406,8 @@ void bind_trainer(py::module_& m) {
         .def("train_epoch", &train_epoch, py::arg("x"), py::arg("target"), py::arg("order"),
              py::arg("batch_size"), py::arg("loss"), py::arg("optimizer"), py::arg("learning_rates"),
              py::arg("on_nonfinite"), py::arg("report"), py::arg("weights") = py::none(),
-             py::arg("losses") = py::none())
+             py::arg("losses") = py::none(), py::arg("predictions") = py::none(),
+             py::arg("errors") = py::none())
         .def("mean_loss", &mean_of_sums, py::arg("loss"), py::arg("sum"), py::arg("weight"))
         .def("profile", &profile, py::arg("x"), py::arg("target"), py::arg("order"), py::arg("batch_size"),
              py::arg("loss"), py::arg("optimizer"), py::arg("seconds"));

@@ -19,6 +19,7 @@ struct Batch {
     Rows<T> x;
     Targets<T> targets;
     const std::int64_t* samples = nullptr;  // their numbers among all
+    T* predictions = nullptr;               // receives the outputs, unless nullptr
 };
 
 // Owns the memory into which batches are gathered.

@@ -7,6 +7,7 @@
 #include "../platform/denormals.h"
 #include "batches.h"
 #include "clock.h"
+#include "errors.h"
 #include "executor.h"
 #include "ranvier/sizes.h"
 
@@ -142,7 +143,8 @@ void Predictor<T>::predict(index_t n, const Samples<T>& x, T* y, const std::func
 
 template <class T>
 LossSums Predictor<T>::evaluate(index_t n, const Samples<T>& x, const Targets<T>& targets,
-                                const LossSpec& loss, const std::function<bool()>& proceed) const {
+                                const LossSpec& loss, const std::function<bool()>& proceed,
+                                const OutputRecord<T>& record) const {
     const State& s = *state_;
     FlushDenormals flush;
     LossSums total;
@@ -154,6 +156,10 @@ LossSums Predictor<T>::evaluate(index_t n, const Samples<T>& x, const Targets<T>
                                      targets.labels ? targets.labels + first : nullptr,
                                      targets.weights ? targets.weights + first : nullptr};
             const LossSums sums = loss_of_batch<T>(loss, count, s.output_size, outputs.data(), part, nullptr);
+            if (record.predictions)
+                std::copy_n(outputs.data(), count * s.output_size,
+                            record.predictions + first * s.output_size);
+            if (record.errors) add_errors(count, s.output_size, outputs.data(), part.dense, record.errors);
             total.loss += sums.loss;
             total.hits += sums.hits;
             total.weight += sums.weight;

@@ -3,6 +3,7 @@
 #include "ranvier/trainer.h"
 
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "../platform/denormals.h"
 #include "batches.h"
 #include "clock.h"
+#include "errors.h"
 #include "executor.h"
 #include "fault_finder.h"
 #include "ranvier/sizes.h"
@@ -65,6 +67,7 @@ struct Trainer<T>::State {
     Rows<T> input;
     Buffer<T> last_x;
     std::vector<std::int64_t> straight;  // 0, 1, 2, ...
+    Buffer<T> predictions;
 
     State(std::shared_ptr<Parameters<T>> given, const Shape& sample_shape, index_t batch_capacity,
           std::uint64_t given_seed)
@@ -136,6 +139,8 @@ struct Trainer<T>::State {
         SampleLoss* losses = memory.data();
         auto loss_of_part = [&](index_t first, index_t count, const T* prediction, T* grad) {
             const Stopwatch watch(seconds);
+            if (batch.predictions)
+                std::copy_n(prediction, count * outputs, batch.predictions + first * outputs);
             const Targets<T>& all = batch.targets;
             const Targets<T> targets = {all.dense ? all.dense + first * outputs : nullptr,
                                         all.labels ? all.labels + first : nullptr,
@@ -152,6 +157,7 @@ struct Trainer<T>::State {
         LossSums sums;
         auto loss_of_part = [&](index_t, index_t count, const T* prediction, T* grad) {
             const Stopwatch watch(seconds);
+            if (batch.predictions) std::copy_n(prediction, count * output_size(), batch.predictions);
             sums = objective.custom(count, prediction, batch.samples, grad);
         };
         const LossOfSamples<T> of_samples(loss_of_part);
@@ -230,6 +236,21 @@ struct Trainer<T>::State {
         for (const ParameterEntry& entry : parameters->entries())
             if (entry.trained && !all_finite(entry.extent, gradients + entry.offset)) return entry.name;
         return "";
+    }
+
+    // Where the outputs of a batch go that begins with sample `first` of the order.
+    T* place_of_predictions(const OutputRecord<T>& record, index_t first) {
+        if (record.predictions) return record.predictions + first * output_size();
+        if (!record.errors) return nullptr;
+        if (!predictions.size()) predictions = Buffer<T>(capacity * output_size());
+        return predictions.data();
+    }
+    // Outputs of a batch that made no update are NaN, and do not count.
+    void record_outputs(const Batch<T>& batch, const OutputRecord<T>& record, bool updated) {
+        if (!updated && record.predictions)
+            std::fill_n(batch.predictions, batch.n * output_size(), std::numeric_limits<T>::quiet_NaN());
+        if (updated && record.errors)
+            add_errors(batch.n, output_size(), batch.predictions, batch.targets.dense, record.errors);
     }
 
     const std::int64_t* numbers_to(index_t n) {
@@ -381,6 +402,8 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
     if (options.batch_size < 1 || options.batch_size > s.capacity)
         throw std::invalid_argument("batch_size: expected 1 to " + std::to_string(s.capacity) + ", got " +
                                     std::to_string(options.batch_size));
+    if (options.record.errors && !objective.targets.dense)
+        throw std::invalid_argument("errors: expected rows of targets");
     FlushDenormals flush;
     Ticker ticker;
     EpochSums total;
@@ -397,7 +420,9 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
                 batch = s.gatherer.gather(now, x, objective.targets, order + total.samples, apart);
             }
             LossSums sums;
-            if (!s.train_batch(batch, objective, optimizer, options, sums)) {
+            batch.predictions = s.place_of_predictions(options.record, total.samples);
+            const bool updated = s.train_batch(batch, objective, optimizer, options, sums);
+            if (!updated) {
                 if (total.fault.empty())
                     total.fault =
                         "batch " + std::to_string(number + 1) + ": " + s.find_fault(batch, objective);
@@ -405,6 +430,7 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
                 total.skipped += now;
                 sums = {};
             }
+            s.record_outputs(batch, options.record, updated);
             if (options.losses)
                 options.losses[number] =
                     sums.loss / loss_divisor(objective.loss.kind, sums.weight, s.output_size());

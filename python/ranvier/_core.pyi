@@ -215,13 +215,18 @@ class Trainer:
         report: Callable[[float, int, int, int], object] | None,
         weights: Weights | None = None,
         losses: NDArray[np.float64] | None = None,
+        predictions: Array | None = None,
+        errors: NDArray[np.float64] | None = None,
     ) -> tuple[float, int, int, int, str, float, float]:
         """One pass over the samples in that order.
 
         ``loss`` is a specification, and gets the target and the weights; or a function of predictions and the numbers
         of their samples that returns the sum of losses, the hits and the gradient: then the target is not looked at,
         and there may be no weights.
-        ``learning_rates``, if given, has one for each batch; ``losses`` receives the mean of each. ``on_nonfinite``
+        ``learning_rates``, if given, has one for each batch; ``losses`` receives the mean of each. ``predictions``
+        receives the outputs, batch after batch, NaN in batches left out. ``errors``, of shape (5, outputs), has a
+        reference near the targets in its first row; added to the others are squared and absolute errors, targets less
+        the reference, and the squares of these. ``on_nonfinite``
         is "raise" (end), "warn" (leave the batch out) or "ignore". ``report(mean loss, hits, samples used, samples
         done)`` is called about every 100 ms. Whatever it raises, and KeyboardInterrupt at a signal, ends the pass
         after a whole batch and is raised from here. Returns the mean loss, the hits, the samples done, those of them
@@ -283,5 +288,11 @@ class Predictor:
     def predict(self, x: Samples, out: Array | None) -> Array: ...
     def predict_few(self, x: Any, out: Any) -> Array | None: ...  # None: take the usual way
     def evaluate(
-        self, x: Samples, target: Array | Labels, loss: LossSpec, weights: Weights | None = None
-    ) -> tuple[float, int]: ...  # the mean loss and the hits
+        self,
+        x: Samples,
+        target: Array | Labels,
+        loss: LossSpec,
+        weights: Weights | None = None,
+        predictions: Array | None = None,
+        errors: NDArray[np.float64] | None = None,
+    ) -> tuple[float, int, float, float]: ...  # the mean loss, the hits, the sum of losses and of weights

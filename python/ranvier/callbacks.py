@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ranvier.checks import boolean, integer, nonnegative, positive, real
+from ranvier.epoch_metrics import KNOWN, rises
 from ranvier.files import require_replaceable
 from ranvier.history import History
 from ranvier.types import Array
@@ -25,8 +26,6 @@ __all__ = [
     "StopAtTolerance",
     "checked_callbacks",
 ]
-
-_QUANTITIES = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
 class Callback:
@@ -53,7 +52,7 @@ class Callback:
         ----------
         network : Network
         quantities : collection of str
-            What the history will have: of "loss", "accuracy", "val_loss" and "val_accuracy".
+            What the history will have: "loss", "accuracy" or metrics by their names, and "val_loss" and so on.
         """
 
     def on_batch_end(self, network: Any, batch: int, loss: float) -> bool | None:
@@ -110,19 +109,26 @@ def hears_batches(callback: Callback) -> bool:
     return type(callback).on_batch_end is not Callback.on_batch_end
 
 
-def _quantity(monitor: Any) -> str:
-    if monitor not in _QUANTITIES:
-        raise ValueError(f"monitor: expected one of {', '.join(map(repr, _QUANTITIES))}, got {monitor!r}")
-    return str(monitor)
+def _monitored(monitor: Any, mode: Any) -> tuple[str, str | None]:
+    """Return what is to be monitored, and whether it is to be small or large unless its name says so."""
+    if mode not in (None, "min", "max"):
+        raise ValueError(f"mode: expected 'min' or 'max', got {mode!r}")
+    if not isinstance(monitor, str) or (mode is None and rises(monitor) is None):
+        known = ", ".join(map(repr, KNOWN))
+        raise ValueError(
+            f"monitor: expected one of {known}, one of these with 'val_', or a metric of your own with mode='min' or "
+            f"'max', got {monitor!r}"
+        )
+    return monitor, mode
 
 
 class _Watch:
     """Tells whether a quantity of the history is better than ever, and for how long it has not been."""
 
-    def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
+    def __init__(self, monitor: str, mode: str | None, min_delta: float = 0.0) -> None:
         self._monitor = monitor
         self._min_delta = min_delta
-        self._sign = -1.0 if monitor.endswith("accuracy") else 1.0
+        self._sign = -1.0 if mode == "max" or (mode is None and rises(monitor)) else 1.0
         self._least = math.inf
         self.waited = 0
 
@@ -131,7 +137,12 @@ class _Watch:
             return
         if self._monitor.startswith("val_") and "val_loss" not in quantities:
             raise ValueError(f"monitor: expected validation data for {self._monitor!r}, got none")
-        raise ValueError(f"monitor: expected targets that are classes for {self._monitor!r}, got numbers")
+        if self._monitor.removeprefix("val_") == "accuracy":
+            raise ValueError(f"monitor: expected targets that are classes for {self._monitor!r}, got numbers")
+        raise ValueError(
+            f"monitor: expected one of {', '.join(map(repr, quantities))}, got {self._monitor!r}; "
+            f"fit(metrics=...) adds to them"
+        )
 
     def improved(self, history: History) -> bool:
         value = self._sign * getattr(history, self._monitor)[-1]
@@ -148,8 +159,8 @@ class EarlyStopping(Callback):
 
     Parameters
     ----------
-    monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}
-        Losses are to fall, accuracies to rise.
+    monitor : str
+        A quantity of the history: "loss", "accuracy" or another metric of `Network.fit`, or "val_" and such a name.
     patience : int
         The epochs in succession without improvement that end the training, at least 1.
     min_delta : float
@@ -157,6 +168,8 @@ class EarlyStopping(Callback):
     restore_best : bool
         Whether the network gets back the parameters and running statistics of its best epoch when the training
         ends, be it here, at the last epoch, by another callback or by Ctrl-C. The optimizer's state stays the last.
+    mode : {"min", "max"}, optional
+        Whether the quantity is to be small or large. The metrics of the library know it themselves.
 
     Attributes
     ----------
@@ -168,17 +181,18 @@ class EarlyStopping(Callback):
     patience: int = 10
     min_delta: float = 0.0
     restore_best: bool = True
+    mode: str | None = None
     best_epoch: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.monitor = _quantity(self.monitor)
+        self.monitor, self.mode = _monitored(self.monitor, self.mode)
         self.patience = integer(self.patience, "patience", 1)
         self.min_delta = nonnegative(self.min_delta, "min_delta")
         self.restore_best = boolean(self.restore_best, "restore_best")
         self._forget()
 
     def _forget(self) -> None:
-        self._watch = _Watch(self.monitor, self.min_delta)
+        self._watch = _Watch(self.monitor, self.mode, self.min_delta)
         self._best: dict[str, Array] | None = None
         self.best_epoch = 0
 
@@ -220,24 +234,27 @@ class Checkpoint(Callback):
         Each file replaces the one before, in one step.
     every : int
         Save each time that so many epochs are done.
-    monitor : {"loss", "accuracy", "val_loss", "val_accuracy"}, optional
-        Save only if this quantity is better than in all files of this training, and so keep the best.
+    monitor : str, optional
+        Save only if this quantity of the history is better than in all files of this training, and so keep the best.
+    mode : {"min", "max"}, optional
+        Whether it is to be small or large. The metrics of the library know it themselves.
     """
 
     path: str | os.PathLike[str]
     every: int = 1
     monitor: str | None = None
+    mode: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str | os.PathLike):
             raise TypeError(f"path: expected a path, got {type(self.path).__name__}")
         self.every = integer(self.every, "every", 1)
         if self.monitor is not None:
-            self.monitor = _quantity(self.monitor)
+            self.monitor, self.mode = _monitored(self.monitor, self.mode)
         self._forget()
 
     def _forget(self) -> None:
-        self._watch = None if self.monitor is None else _Watch(self.monitor)
+        self._watch = None if self.monitor is None else _Watch(self.monitor, self.mode)
 
     def on_train_begin(self, network: Any, quantities: Collection[str]) -> None:
         """Forget an earlier training.
@@ -269,8 +286,8 @@ class ReduceOnPlateau(Callback):
 
     Parameters
     ----------
-    monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}
-        Losses are to fall, accuracies to rise.
+    monitor : str
+        A quantity of the history: "loss", "accuracy" or another metric of `Network.fit`, or "val_" and such a name.
     factor : float
         Above 0 and below 1.
     patience : int
@@ -279,6 +296,8 @@ class ReduceOnPlateau(Callback):
         An improvement is by more than this.
     min_factor : float
         The least that all reductions together multiply the learning rate by.
+    mode : {"min", "max"}, optional
+        Whether the quantity is to be small or large. The metrics of the library know it themselves.
     """
 
     monitor: str = "val_loss"
@@ -286,16 +305,17 @@ class ReduceOnPlateau(Callback):
     patience: int = 10
     min_delta: float = 0.0
     min_factor: float = 0.0
+    mode: str | None = None
 
     def __post_init__(self) -> None:
-        self.monitor = _quantity(self.monitor)
+        self.monitor, self.mode = _monitored(self.monitor, self.mode)
         self.factor = real(self.factor, "factor")
         if not 0 < self.factor < 1:
             raise ValueError(f"factor: expected a number above 0 and below 1, got {self.factor}")
         self.patience = integer(self.patience, "patience", 1)
         self.min_delta = nonnegative(self.min_delta, "min_delta")
         self.min_factor = nonnegative(self.min_factor, "min_factor", below=1)
-        self._watch = _Watch(self.monitor, self.min_delta)
+        self._watch = _Watch(self.monitor, self.mode, self.min_delta)
 
     def on_train_begin(self, network: Any, quantities: Collection[str]) -> None:
         """Forget an earlier training.
@@ -305,7 +325,7 @@ class ReduceOnPlateau(Callback):
         ValueError
             If the history will not have what is to be monitored.
         """
-        self._watch = _Watch(self.monitor, self.min_delta)
+        self._watch = _Watch(self.monitor, self.mode, self.min_delta)
         self._watch.check(quantities)
 
     def on_epoch_end(self, network: Any, epoch: int, history: History) -> None:

@@ -1,9 +1,14 @@
-"""Samples and targets from what users hand over: checked, and converted at most once."""
+"""Samples and targets from what users hand over: checked, and converted at most once.
+
+Arrays in memory are taken as a whole. What lies elsewhere, in a mapped file or behind an object that gives rows, is
+read and converted when its rows are wanted, if the caller can do with that.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import mmap
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +30,8 @@ from ranvier.types import Array, Labels, Weights
 
 __all__ = [
     "Data",
+    "Rows",
+    "as_batch",
     "as_data",
     "as_labels",
     "as_samples",
@@ -33,6 +40,7 @@ __all__ = [
     "as_weights",
     "has_classes",
     "held_out",
+    "is_stream",
     "pairs_to_arrays",
     "require_apart",
 ]
@@ -42,12 +50,117 @@ _CLASSIFYING = (CrossEntropyLoss, BCELoss, BCEWithLogitsLoss, HingeLoss)
 _SQUARED = (MSELoss, QuadraticLoss, SumSquaredResidualsLoss)
 
 
+# Bytes that are read at a time where all rows are looked at.
+_BLOCK = 4 << 20
+
+
+class Rows:
+    """Rows of an array that stays where it is, such as a file: read and converted when they are asked for.
+
+    Parameters
+    ----------
+    array : object
+        With ``shape``, ``dtype`` and ``array[rows]`` for a slice and for an increasing array of row numbers.
+    convert : function
+        Of some rows as NumPy has them; returns them as the core takes them.
+    first, end : int
+        The rows of the array that these are.
+    """
+
+    def __init__(self, array: Any, convert: Callable[[Any], Any], first: int = 0, end: int | None = None) -> None:
+        self._array, self._convert = array, convert
+        self._first, self._end = first, array.shape[0] if end is None else end
+        self.shape: tuple[int, ...] = (self._end - first, *array.shape[1:])
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.shape[0]
+
+    @property
+    def bytes_of_row(self) -> int:
+        """What a row takes where it lies."""
+        return int(self._array.dtype.itemsize) * math.prod(self.shape[1:])
+
+    def __getitem__(self, part: slice) -> Rows:
+        """Return some of the rows in succession, still unread."""
+        start, stop, _ = part.indices(len(self))
+        return Rows(self._array, self._convert, self._first + start, self._first + stop)
+
+    def read(self, numbers: Labels | slice) -> Any:
+        """Return the rows of these numbers, in their order; none comes twice."""
+        if isinstance(numbers, slice):
+            start, stop, _ = numbers.indices(len(self))
+            return self._convert(np.asarray(self._array[self._first + start : self._first + stop]))
+        if isinstance(self._array, np.ndarray):
+            return self._convert(self._array[numbers + self._first])
+        places = np.argsort(numbers)
+        rows = np.asarray(self._array[numbers[places] + self._first])
+        read = np.empty_like(rows)
+        read[places] = rows
+        return self._convert(read)
+
+    def blocks(self) -> Iterator[Any]:
+        """Yield all rows in succession, some at a time."""
+        count = max(1, _BLOCK // max(1, self.bytes_of_row))
+        for first in range(0, len(self), count):
+            yield self.read(slice(first, first + count))
+
+
+def _lies_elsewhere(x: Any) -> bool:
+    """Return whether to read x by its rows: in a mapped file, or an object like the data sets of h5py and zarr.
+
+    What can hand over its memory, or has rows by name as a data frame, is an array in memory.
+    """
+    if isinstance(x, np.ndarray):
+        while isinstance(x, np.ndarray):
+            x = x.base
+        return isinstance(x, mmap.mmap)
+    shape = getattr(x, "shape", None)
+    return (
+        isinstance(getattr(x, "dtype", None), np.dtype)
+        and isinstance(shape, tuple)
+        and len(shape) > 0
+        and hasattr(x, "__getitem__")
+        and not any(hasattr(x, name) for name in ("__dlpack__", "iloc"))
+    )
+
+
+def _is_read_by_rows(x: Any, usable: tuple[Any, ...], name: str) -> bool:
+    """Return whether x lies elsewhere, and cannot be used there as an array of one of these dtypes."""
+    if not _lies_elsewhere(x):
+        return False
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected an array of real numbers, got dtype {x.dtype}")
+    return not (isinstance(x, np.ndarray) and x.dtype in usable and x.flags.c_contiguous and x.flags.aligned)
+
+
+def is_stream(x: Any) -> bool:
+    """Return whether x, which came without targets, is to be iterated over for batches: it is no array or frame.
+
+    A list of two things that are no tuples is a pair (x, y).
+    """
+    if isinstance(x, tuple | dict | str | bytes) or hasattr(x, "shape") or hasattr(x, "__array__"):
+        return False
+    if isinstance(x, list):
+        return len(x) > 0 and all(isinstance(item, tuple) for item in x)
+    return hasattr(x, "__iter__")
+
+
 class Data(NamedTuple):
     """Samples with what they are compared with, checked."""
 
-    x: Any  # C-contiguous: of the network's dtype, or bytes
-    y: Any  # labels of shape (n,) as int64, or rows of the output's shape
+    x: Any  # C-contiguous: of the network's dtype, or bytes; or `Rows` of such
+    y: Any  # labels of shape (n,) as int64, or rows of the output's shape; or `Rows` of such
     weights: Weights | None
+
+    def is_read_by_rows(self) -> bool:
+        """Return whether some of it is to be read when it is wanted."""
+        return isinstance(self.x, Rows) or isinstance(self.y, Rows)
+
+    def read(self, numbers: Labels | slice) -> Data:
+        """Return the samples of these numbers, in memory."""
+        x, y = (part.read(numbers) if isinstance(part, Rows) else part[numbers] for part in (self.x, self.y))
+        return Data(x, y, None if self.weights is None else self.weights[numbers])
 
     def split(self, count: int) -> tuple[Data, Data]:
         """Return the samples but for the last ``count``, and these without their weights."""
@@ -64,6 +177,7 @@ def as_data(
     dtype: np.dtype[Any],
     output_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
     of: str = "",
+    by_rows: bool = False,
 ) -> Data:
     """Return samples and targets for a network of that dtype, checked against the loss and the outputs.
 
@@ -77,22 +191,60 @@ def as_data(
         Of the shape of a sample; raises a ValueError if a layer does not fit it.
     of : str
         What x and y belong to, for errors.
+    by_rows : bool
+        Whether what lies elsewhere may stay there, as `Rows`. Its targets are looked at in any case, block by block.
     """
     names = (f"{of} x", f"{of} y") if of else ("x", "y")
-    samples = as_samples(x, dtype, names[0])
+    samples = as_samples(x, dtype, names[0], by_rows)
     shape = output_shape(samples.shape[1:])
     if len(samples) == 0:
         raise ValueError(f"{names[0]}: expected at least one sample, got none")
-    targets = as_targets(y, len(samples), dtype, loss, math.prod(shape), names[1])
-    if isinstance(loss, Loss):
-        if targets.dtype != np.int64 and targets.shape[1:] != shape:
-            raise ValueError(
-                f"{names[1]}: expected targets of shape {shape} or integer labels, got {targets.shape[1:]}"
-            )
-        _core.check_targets(loss.spec(), targets, shape, names[1])
-    elif sample_weight is not None:
+
+    def checked(part: Any, n: int) -> Any:
+        targets = as_targets(part, n, dtype, loss, math.prod(shape), names[1])
+        if isinstance(loss, Loss):
+            if targets.dtype != np.int64 and targets.shape[1:] != shape:
+                raise ValueError(
+                    f"{names[1]}: expected targets of shape {shape} or integer labels, got {targets.shape[1:]}"
+                )
+            _core.check_targets(loss.spec(), targets, shape, names[1])
+        return targets
+
+    if sample_weight is not None:
+        _require_weighable(loss)
+    weights = None if sample_weight is None else as_weights(sample_weight, len(samples))
+    usable = (np.int64, dtype) if len(getattr(y, "shape", ())) == 1 else (dtype,)
+    if not by_rows or not _is_read_by_rows(y, usable, names[1]):
+        return Data(samples, checked(y, len(samples)), weights)
+    if y.shape[0] != len(samples):
+        raise ValueError(f"{names[1]}: expected one target for each of {len(samples)} samples, got shape {y.shape}")
+    targets = Rows(y, lambda part: checked(part, len(part)))
+    for _ in targets.blocks():  # so that what is wrong shows before anything happens
+        pass
+    return Data(samples, targets, weights)
+
+
+def as_batch(
+    batch: Any,
+    loss: Loss | CustomLoss,
+    dtype: np.dtype[Any],
+    output_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
+    of: str,
+) -> Data:
+    """Return a batch of a stream, a tuple (x, y) or (x, y, sample_weight), checked like `as_data`."""
+    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+        got = f"{len(batch)} items" if isinstance(batch, tuple | list) else type(batch).__name__
+        raise TypeError(f"{of}: expected a tuple (x, y) or (x, y, sample_weight), got {got}")
+    data = as_data(batch[0], batch[1], None, loss, dtype, output_shape, f"{of}:")
+    if len(batch) == 2 or batch[2] is None:
+        return data
+    _require_weighable(loss)
+    return data._replace(weights=as_weights(batch[2], len(data.x), f"{of}: sample_weight", of_batch=True))
+
+
+def _require_weighable(loss: Loss | CustomLoss) -> None:
+    if not isinstance(loss, Loss):
         raise TypeError(f"sample_weight: expected a loss of the library with it, got {loss!r}")
-    return Data(samples, targets, None if sample_weight is None else as_weights(sample_weight, len(samples)))
 
 
 def has_classes(loss: Loss | CustomLoss, targets: Any) -> bool:
@@ -101,7 +253,11 @@ def has_classes(loss: Loss | CustomLoss, targets: Any) -> bool:
     Labels are classes, and so are targets that a loss of classification takes. Others are if all are one-hot rows, or 0
     and 1 for a single output.
     """
-    if isinstance(loss, _CLASSIFYING) or targets.dtype == np.int64:
+    if isinstance(loss, _CLASSIFYING):
+        return True
+    if isinstance(targets, Rows):
+        return all(has_classes(loss, block) for block in targets.blocks())
+    if targets.dtype == np.int64:
         return True
     rows = targets.reshape(len(targets), -1)
     if rows.shape[1] == 0 or not _are_one_hot(rows[:100]):  # most numbers show themselves at once
@@ -115,8 +271,10 @@ def _are_one_hot(rows: Array) -> bool:
     return binary and (rows.shape[1] == 1 or bool((ones.sum(axis=1) == 1).all()))
 
 
-def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Any:
+def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x", by_rows: bool = False) -> Any:
     """Return x as a C-contiguous array of that dtype, or of uint8 if it is: those are pixels.
+
+    With ``by_rows``, what lies elsewhere and cannot be used there comes as `Rows` of such.
 
     Raises
     ------
@@ -125,6 +283,8 @@ def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x") -> Any:
     ValueError
         If x has no axis for the samples.
     """
+    if by_rows and _is_read_by_rows(x, (dtype, np.uint8), name):
+        return Rows(x, lambda part: as_samples(part, dtype, name))
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
@@ -179,8 +339,8 @@ def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int,
     return _ready(array, dtype)
 
 
-def as_weights(sample_weight: Any, n: int, name: str = "sample_weight") -> Weights:
-    """Return the weights of n samples as float64.
+def as_weights(sample_weight: Any, n: int, name: str = "sample_weight", of_batch: bool = False) -> Weights:
+    """Return the weights of n samples as float64; all of a batch's may be 0.
 
     Raises
     ------
@@ -200,7 +360,7 @@ def as_weights(sample_weight: Any, n: int, name: str = "sample_weight") -> Weigh
         raise ValueError(f"{name}: expected finite numbers of at least 0, got {weights[~right][0]}")
     with np.errstate(over="ignore"):
         total = weights.sum()
-    if not 0 < total < np.inf:
+    if not 0 < total < np.inf and not (of_batch and total == 0):
         raise ValueError(f"{name}: expected a finite sum above 0, got {total}")
     return weights
 

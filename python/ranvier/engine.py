@@ -33,6 +33,8 @@ class Engine:
     Attributes
     ----------
     layers : tuple of Layer or CustomLayer
+    dtype : numpy.dtype
+        Of the parameters.
     parameters : _core.Parameters
     predict_few : function
         The latest predictor's, kept at hand because to look it up would take as long as a small product.
@@ -42,6 +44,7 @@ class Engine:
     def __init__(self, layers: Sequence[Layer | CustomLayer], dtype: str, seed: int) -> None:
         self.layers = tuple(layers)
         self.seed = seed
+        self.dtype = np.dtype(dtype)
         self.parameters = _core.Parameters([layer_spec(layer) for layer in layers], dtype)
         self.predict_few: Callable[[Any, Any], Array | None] = _no_predictor
         self.latest_trainer: _core.Trainer | None = None

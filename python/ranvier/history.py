@@ -3,20 +3,57 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["Evaluation", "History"]
 
 
-class Evaluation(NamedTuple):
-    """The mean loss of some samples, and the fraction whose largest output is the target's.
-
-    ``accuracy`` is None if the targets are numbers and not classes.
-    """
-
+class _LossAndAccuracy(NamedTuple):
     loss: float
     accuracy: float | None
+
+
+class Evaluation(_LossAndAccuracy):
+    """The mean loss of some samples, and the fraction whose largest output is the target's.
+
+    It unpacks into these two. ``accuracy`` is None if the targets are numbers and not classes. Further metrics are
+    attributes by their names, such as ``r2``.
+
+    Attributes
+    ----------
+    loss : float
+    accuracy : float or None
+    metrics : dict of str to float
+        The further metrics.
+    """
+
+    metrics: dict[str, float]
+
+    def __new__(cls, loss: float, accuracy: float | None, metrics: Mapping[str, float] | None = None) -> Evaluation:
+        """Return one with these numbers."""
+        self = super().__new__(cls, loss, accuracy)
+        self.metrics = dict(metrics or {})
+        return self
+
+    def __getattr__(self, name: str) -> float:
+        """Return a further metric."""
+        value: float = _further(self, name)
+        return value
+
+    def __repr__(self) -> str:
+        """Return all numbers."""
+        numbers = {"loss": self.loss, "accuracy": self.accuracy, **self.metrics}
+        return f"Evaluation({', '.join(f'{name}={value!r}' for name, value in numbers.items())})"
+
+
+def _further(of: Any, name: str) -> Any:
+    metrics = of.__dict__.get("metrics", {})
+    if name not in metrics:
+        known = f"; its further metrics are {sorted(metrics)}" if metrics else ""
+        raise AttributeError(f"{type(of).__name__} has no {name!r}{known}")
+    return metrics[name]
 
 
 @dataclass
@@ -38,6 +75,9 @@ class History:
         Of the epoch's last update.
     seconds : list of float
         The time of the epoch.
+    metrics : dict of str to list of float
+        Further metrics, which are attributes by their names, too: ``r2`` and ``mae`` if the targets are numbers, and
+        those that `fit` was asked for; of the validation data ``val_r2`` and so on.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -46,15 +86,37 @@ class History:
     val_accuracy: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
 
     def append(self, **quantities: float | None) -> None:
         """Add an epoch; what is None, or not given, is NaN, unless no epoch had it."""
         epochs = len(self)
-        for name in (item.name for item in fields(self)):
-            value, values = quantities.get(name), getattr(self, name)
+        own = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "metrics"}
+        for name in quantities:
+            if name not in own:
+                self.metrics.setdefault(name, [])
+        for name, values in {**own, **self.metrics}.items():
+            value = quantities.get(name)
             if value is not None or values:
                 values += [math.nan] * (epochs - len(values))
                 values.append(math.nan if value is None else value)
+
+    def as_dict(self) -> dict[str, list[float]]:
+        """Return all lists by name, those of further metrics among them."""
+        own = {item.name: list(getattr(self, item.name)) for item in fields(self) if item.name != "metrics"}
+        return own | {name: list(values) for name, values in self.metrics.items()}
+
+    @classmethod
+    def from_dict(cls, lists: Mapping[str, list[float]]) -> History:
+        """Return what `as_dict` describes."""
+        own = {item.name for item in fields(cls)} - {"metrics"}
+        further = {name: list(values) for name, values in lists.items() if name not in own}
+        return cls(**{name: list(lists[name]) for name in lists if name in own}, metrics=further)
+
+    def __getattr__(self, name: str) -> list[float]:
+        """Return the values of a further metric."""
+        values: list[float] = _further(self, name)
+        return values
 
     def __len__(self) -> int:
         """Return the number of epochs done."""

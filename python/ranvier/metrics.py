@@ -28,6 +28,11 @@ def _sklearn_metrics() -> ModuleType:
     return metrics  # type: ignore[no-any-return]
 
 
+def require_sklearn() -> None:
+    """Raise an ImportError that says what to install unless scikit-learn is there."""
+    _sklearn_metrics()
+
+
 def _both_labels(y_true: Any, y_pred: Any) -> tuple[Labels, Labels, int]:
     """Return the labels of both, and the number of classes: of the widest rows, or of the largest label."""
     true, pred = as_labels(y_true, "y_true"), as_labels(y_pred, "y_pred")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import itertools
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -12,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from ranvier import training
+from ranvier.batches import ArrayBatches, Batches, StreamBatches, batches_of
 from ranvier.checks import boolean, integer, sizes
-from ranvier.data import Data, as_data, as_samples, held_out, require_apart
+from ranvier.data import Data, Rows, as_batch, as_data, as_samples, has_classes, held_out, is_stream, require_apart
 from ranvier.engine import Engine
+from ranvier.epoch_metrics import AnyMetric, Metrics, listed
 from ranvier.history import Evaluation, History
 from ranvier.layers import Conv2d, CustomLayer, Layer, Linear, checked_initializer, layers_of_sizes, require_layers
 from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss, checked_loss
@@ -34,8 +38,26 @@ if TYPE_CHECKING:  # loaded where they are used, so that `import ranvier` stays 
 __all__ = ["Network", "load"]
 
 
+_BATCH_SIZE = 32  # of `fit` unless given
+
+
 def _checked_batch_size(batch_size: int | None, samples: int) -> int:
     return samples if batch_size is None else min(integer(batch_size, "batch_size", 1), samples)
+
+
+def _require_weights_in_batches(sample_weight: Any) -> None:
+    if sample_weight is not None:
+        raise TypeError("sample_weight: expected None with a stream, whose batches have it: (x, y, sample_weight)")
+
+
+def _require_stream(x: Any, batch_size: int | None, sample_weight: Any, validation_split: float | None) -> None:
+    if not is_stream(x):
+        raise TypeError(f"y: expected targets, or x as an iterable of batches (x, y), got {type(x).__name__}")
+    if batch_size != _BATCH_SIZE:
+        raise TypeError("batch_size: expected none with a stream, whose batches have sizes of their own")
+    if validation_split is not None:
+        raise TypeError("validation_split: expected None with a stream; give validation_data")
+    _require_weights_in_batches(sample_weight)
 
 
 class Network(LectureNotes):
@@ -198,11 +220,27 @@ class Network(LectureNotes):
         outputs = self.engine.predict_few(x, out)
         if outputs is not None:
             return outputs
-        samples = self._samples(x, "x")
-        require_apart(out, samples)
-        outputs = self.engine.predict(samples, out)
+        samples = as_samples(x, self.dtype, by_rows=True)
+        self.engine.output_shape(samples.shape[1:])  # a misfit is told before anything happens
+        if isinstance(samples, Rows):
+            outputs = self._predict_rows(samples, out)
+        else:
+            require_apart(out, samples)
+            outputs = self.engine.predict(samples, out)
         self.input_shape = samples.shape[1:]
         return outputs
+
+    def _predict_rows(self, samples: Rows, out: Array | None) -> Array:
+        """Return the outputs of samples that are read block by block."""
+        if out is None:
+            out = np.empty((len(samples), *self.engine.output_shape(samples.shape[1:])), self.dtype)
+        elif len(out) != len(samples):
+            raise ValueError(f"out: expected {len(samples)} rows, got {len(out)}")
+        done = 0
+        for block in samples.blocks():
+            self.engine.predict(block, out[done : done + len(block)])
+            done += len(block)
+        return out
 
     def predictor(self, threads: int | None = None) -> Predictor:
         """Return what predicts with the weights as they are now, whatever becomes of the network.
@@ -267,8 +305,33 @@ class Network(LectureNotes):
         self.engine.output_shape(samples.shape[1:])  # a misfit is told before anything happens
         return samples
 
-    def _data(self, x: Any, y: Any, loss: Loss | CustomLoss, of: str = "", sample_weight: Any = None) -> Data:
-        return as_data(x, y, sample_weight, loss, self.dtype, self.engine.output_shape, of)
+    def _data(
+        self,
+        x: Any,
+        y: Any,
+        loss: Loss | CustomLoss,
+        of: str = "",
+        sample_weight: Any = None,
+        by_rows: bool = False,
+    ) -> Data:
+        return as_data(x, y, sample_weight, loss, self.dtype, self.engine.output_shape, of, by_rows)
+
+    def _stream(
+        self, stream: Any, loss: Loss | CustomLoss, name: str, passes: int = 1, steps: int | None = None
+    ) -> StreamBatches:
+        def check(batch: Any, of: str, output_shape: Any) -> Data:
+            return as_batch(batch, loss, self.dtype, output_shape, of)
+
+        return StreamBatches(stream, passes, steps, check, self.engine.output_shape, name)
+
+    def _metrics(
+        self, wanted: Iterable[AnyMetric], batches: Batches, data: Data | None, loss: Any, classes: bool | None = None
+    ) -> Metrics:
+        """Return the metrics of batches, whose data, if they are arrays, are looked at as a whole."""
+        if classes is None and data is not None:
+            classes = has_classes(loss, data.y)
+        outputs = math.prod(self.engine.output_shape(batches.first.x.shape[1:]))
+        return Metrics(listed(wanted), batches.first, loss, outputs, classes)
 
     @property
     def loss(self) -> Loss | CustomLoss:
@@ -284,35 +347,57 @@ class Network(LectureNotes):
 
     @overload
     def evaluate(
-        self, x: Any, y: None = None, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
+        self,
+        x: Any,
+        y: None = None,
+        *,
+        loss: Loss | CustomLoss | None = None,
+        sample_weight: Any = None,
+        metrics: Iterable[AnyMetric] = (),
     ) -> Any: ...
     @overload
     def evaluate(
-        self, x: Any, y: Any, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
+        self,
+        x: Any,
+        y: Any,
+        *,
+        loss: Loss | CustomLoss | None = None,
+        sample_weight: Any = None,
+        metrics: Iterable[AnyMetric] = (),
     ) -> Evaluation: ...
     def evaluate(
-        self, x: Any, y: Any = None, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        loss: Loss | CustomLoss | None = None,
+        sample_weight: Any = None,
+        metrics: Iterable[AnyMetric] = (),
     ) -> Any:
-        """Return loss and accuracy; or, as in the notes, the number of hits of ``evaluate(test_data)``.
+        """Return loss and metrics; or, as in the notes, the number of hits of ``evaluate(test_data)``.
 
         Parameters
         ----------
         x : array_like, shape (n, ...), or test data
-            With y, the samples. Alone, a pair (x, y) or the notes' list of pairs.
+            With y, the samples. Alone, a pair (x, y), an iterable of batches as in `fit`, or the notes' list of pairs.
         y : array_like, optional
             Integer labels or rows of targets.
         loss : optional
             The network's `loss`, that of the last `fit`, unless given.
         sample_weight : array_like, shape (n,), optional
             As in `fit`.
+        metrics : iterable of str or functions, optional
+            As in `fit`.
 
         Returns
         -------
         Evaluation or int
             ``Evaluation(loss, accuracy)`` for x and y, whose accuracy is None if the targets are numbers and not
-            classes; the count of hits if a network of sizes was given test data.
+            classes, with further metrics; the count of hits if a network of sizes was given test data.
         """
         if y is None:
+            if is_stream(x) and (self.sizes is None or not isinstance(x, list)):
+                return self._evaluate_stream(x, loss, sample_weight, metrics)
             if self.sizes is not None:
                 if sample_weight is not None:
                     raise TypeError("sample_weight: expected x and y with it, got test data, whose hits are counted")
@@ -321,9 +406,17 @@ class Network(LectureNotes):
                 raise TypeError("y: expected targets, or x as a pair (x, y)")
             x, y = x
         loss = self.loss if loss is None else checked_loss(loss)
-        data = self._data(x, y, loss, sample_weight=sample_weight)
+        data = self._data(x, y, loss, sample_weight=sample_weight, by_rows=True)
         self.input_shape = data.x.shape[1:]
-        return training.evaluate(self.engine, data, loss)
+        with batches_of(data) as batches:
+            return training.evaluate(self.engine, batches, loss, self._metrics(metrics, batches, data, loss))
+
+    def _evaluate_stream(self, stream: Any, loss: Any, sample_weight: Any, metrics: Iterable[AnyMetric]) -> Evaluation:
+        _require_weights_in_batches(sample_weight)
+        loss = self.loss if loss is None else checked_loss(loss)
+        with self._stream(stream, loss, "x") as batches:
+            self.input_shape = batches.first.x.shape[1:]
+            return training.evaluate(self.engine, batches, loss, self._metrics(metrics, batches, None, loss))
 
     def loss_gradients(
         self, x: Any, y: Any, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
@@ -529,15 +622,17 @@ class Network(LectureNotes):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         epochs: int = 1,
-        batch_size: int | None = 32,
+        batch_size: int | None = _BATCH_SIZE,
+        steps_per_epoch: int | None = None,
         loss: Loss | CustomLoss | None = None,
         sample_weight: Any = None,
         optimizer: Optimizer | None = None,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: Any = None,
         validation_split: float | None = None,
+        metrics: Iterable[AnyMetric] = (),
         callbacks: Iterable[AnyCallback] = (),
         shuffle: bool = True,
         on_nonfinite: str = "raise",
@@ -547,14 +642,19 @@ class Network(LectureNotes):
 
         Parameters
         ----------
-        x : array_like, shape (n, ...)
+        x : array_like, shape (n, ...), or iterable of batches
             Samples of real numbers; converted to the network's dtype once, if need be. Bytes (uint8) are pixels:
-            they count as fractions of 255, and are converted batch by batch.
-        y : array_like
+            they count as fractions of 255, and are converted batch by batch. Arrays in mapped files, and objects with
+            ``shape``, ``dtype`` and rows as those of h5py and zarr, are read batch by batch. Without y, an iterable of
+            batches ``(x, y)`` or ``(x, y, sample_weight)``, which a thread runs a little ahead.
+        y : array_like, optional
             Integer labels of shape (n,), or rows of targets of the output's shape.
         epochs : int
         batch_size : int or None
-            None takes all samples in one batch: gradient descent.
+            None takes all samples in one batch: gradient descent. A stream's batches have sizes of their own.
+        steps_per_epoch : int, optional
+            Only with a stream: the batches of an epoch. The next epoch goes on where this one stopped, and begins anew
+            where the iterable ends. Unless given, an epoch is one iteration.
         loss : optional
             `CrossEntropyLoss` (the notes' `QuadraticLoss` for a network of sizes) unless given.
         sample_weight : array_like, shape (n,), optional
@@ -565,16 +665,22 @@ class Network(LectureNotes):
         optimizer : optional
             ``Adam()`` unless given. A further call with an equal optimizer, or one that differs only in a learning rate
             that is a number, goes on with its state, which includes the position in a schedule of learning rates.
-        validation_data : pair (x, y), optional
+        validation_data : pair (x, y) or iterable of batches, optional
             Evaluated after each epoch.
         validation_split : float, optional
             In place of validation_data: the fraction of the samples to evaluate, and not to train on. They are the
             last ones as given, as in Keras, so shuffle data that are in an order.
+        metrics : iterable of str or functions, optional
+            What the history and the callbacks have beside the loss, and ``val_`` of the same: "precision", "recall" and
+            "f1" (means over the classes), "r2", "mae", "rmse" and "mse"; a function is called as ``f(y_true, y_pred)``
+            with all targets of an epoch as the network takes them and its outputs, and named by its ``__name__``.
+            Classes have their accuracy in any case, and numbers "r2" and "mae". Those of training are taken while the
+            parameters move, in training mode, as the loss is.
         callbacks : iterable of Callback or functions
             A function is called as ``callback(network, epoch, history)`` after each epoch of this call, counted from 1;
             training ends when one returns True. A `ranvier.callbacks.Callback` hears of more, such as each batch.
         shuffle : bool
-            Whether each epoch takes the samples in a new random order.
+            Whether each epoch takes the samples in a new random order. The order of a stream is its own.
         on_nonfinite : {"raise", "warn", "ignore"}
             What to do with a batch whose loss or gradients are infinite or NaN: raise an error that says where the
             values went bad, with the parameters as they were before the batch; warn and leave the batch out; or
@@ -606,54 +712,79 @@ class Network(LectureNotes):
         self._training.require_no_gradients()
         loss = self._default_loss if loss is None else checked_loss(loss)
         settings = Adam() if optimizer is None else checked_optimizer(optimizer)
-        data, validation = self._split(x, y, loss, sample_weight, validation_data, validation_split)
         if on_nonfinite not in ("raise", "warn", "ignore"):
             raise ValueError(f"on_nonfinite: expected 'raise', 'warn' or 'ignore', got {on_nonfinite!r}")
-        plan = fitting.Plan(
-            data=data,
-            validation=validation,
-            loss=loss,
-            optimizer=settings,
-            epochs=integer(epochs, "epochs", 0),
-            batch_size=_checked_batch_size(batch_size, len(data.x)),
-            callbacks=checked_callbacks(callbacks),
-            shuffle=boolean(shuffle, "shuffle"),
-            on_nonfinite=on_nonfinite,
-            progress=boolean(progress, "progress"),
-        )
-        for callback in plan.callbacks:
-            callback.on_train_begin(self, plan.quantities())
-        training.warn_of_twice(self.engine, loss)
-        self.input_shape = data.x.shape[1:]
-        self._training.loss = loss
-        try:
-            history = fitting.fit(self, self._training, plan)
-        except KeyboardInterrupt:
+        epochs, wanted, checked = integer(epochs, "epochs", 0), listed(metrics), checked_callbacks(callbacks)
+        shuffle, progress = boolean(shuffle, "shuffle"), boolean(progress, "progress")
+        held = None
+        with contextlib.ExitStack() as reading:  # which ends with the training
+            if y is None:
+                _require_stream(x, batch_size, sample_weight, validation_split)
+                batches: Batches = self._training_stream(x, epochs, steps_per_epoch, loss, settings)
+                of_training = self._metrics(wanted, batches, None, loss)
+            else:
+                if steps_per_epoch is not None:
+                    raise TypeError("steps_per_epoch: expected None with arrays, whose epochs are all samples")
+                data = self._data(x, y, loss, sample_weight=sample_weight, by_rows=True)
+                if validation_split is not None:
+                    if validation_data is not None:
+                        raise ValueError("validation_split: expected None with validation_data, got both")
+                    data, held = data.split(held_out(validation_split, len(data.x)))
+                batches = ArrayBatches(data, _checked_batch_size(batch_size, len(data.x)))
+                of_training = self._metrics(wanted, batches, data, loss)
+            reading.enter_context(batches)
+            validation = None
+            if held is not None or validation_data is not None:
+                others = self._validation(validation_data, loss, epochs) if held is None else batches_of(held)
+                reading.enter_context(others)
+                validation = others, self._metrics(wanted, others, None, loss, of_training.has_classes)
+            plan = fitting.Plan(
+                batches=batches,
+                metrics=of_training,
+                validation=validation,
+                loss=loss,
+                optimizer=settings,
+                epochs=epochs,
+                callbacks=checked,
+                shuffle=shuffle,
+                on_nonfinite=on_nonfinite,
+                progress=progress,
+            )
+            for callback in plan.callbacks:
+                callback.on_train_begin(self, plan.quantities())
+            training.warn_of_twice(self.engine, loss)
+            self.input_shape = batches.first.x.shape[1:]
+            self._training.loss = loss
+            try:
+                history = fitting.fit(self, self._training, plan)
+            except KeyboardInterrupt:
+                for callback in plan.callbacks:
+                    callback.on_train_end(self)
+                raise
             for callback in plan.callbacks:
                 callback.on_train_end(self)
-            raise
-        for callback in plan.callbacks:
-            callback.on_train_end(self)
-        return history
+            return history
 
-    def _split(
-        self, x: Any, y: Any, loss: Loss | CustomLoss, sample_weight: Any, validation_data: Any, fraction: float | None
-    ) -> tuple[Data, Data | None]:
-        """Return what to train on, and what to validate with."""
-        data = self._data(x, y, loss, sample_weight=sample_weight)
-        if fraction is None:
-            return data, self._validation(validation_data, loss)
-        if validation_data is not None:
-            raise ValueError("validation_split: expected None with validation_data, got both")
-        return data.split(held_out(fraction, len(data.x)))
+    def _training_stream(
+        self, stream: Any, epochs: int, steps: int | None, loss: Loss | CustomLoss, optimizer: Optimizer
+    ) -> StreamBatches:
+        steps = None if steps is None else integer(steps, "steps_per_epoch", 1)
+        rate = optimizer.learning_rate
+        is_known = steps is not None or hasattr(stream, "__len__")
+        if not is_known and not isinstance(rate, float) and rate.updates_per_epoch is None:
+            raise TypeError(
+                f"steps_per_epoch: expected the batches of an epoch, since {rate!r} needs to know and the stream has "
+                f"no len(); or give the schedule updates_per_epoch"
+            )
+        return self._stream(stream, loss, "x", epochs, steps)
 
-    def _validation(self, data: Any, loss: Loss | CustomLoss) -> Data | None:
-        if data is None:
-            return None
-        if not isinstance(data, tuple | list) or len(data) != 2:
-            raise TypeError("validation_data: expected a pair (x, y)")
-        x, y = data
-        return self._data(x, y, loss, "validation_data")
+    def _validation(self, data: Any, loss: Loss | CustomLoss, epochs: int) -> ArrayBatches | StreamBatches:
+        if isinstance(data, tuple | list) and len(data) == 2 and not is_stream(data):
+            x, y = data
+            return batches_of(self._data(x, y, loss, "validation_data", by_rows=True))
+        if not is_stream(data):
+            raise TypeError("validation_data: expected a pair (x, y) or an iterable of batches")
+        return self._stream(data, loss, "validation_data", epochs)
 
     def profile(
         self,
@@ -766,7 +897,7 @@ class Network(LectureNotes):
                 epochs=self.epochs_trained,
                 values=self.engine.state(),
                 training=self.training_state_dict() if training_state else None,
-                history=dataclasses.asdict(history) if training_state and history is not None else None,
+                history=history.as_dict() if training_state and history is not None else None,
             )
 
     # --- copies ---------------------------------------------------------------------------------------------
@@ -827,7 +958,7 @@ class Network(LectureNotes):
         if contents.training is not None:
             self.load_training_state_dict(contents.training)
         if contents.history is not None:
-            self._training.history = History(**contents.history)
+            self._training.history = History.from_dict(contents.history)
         if contents.input_shape is not None:
             self.shapes(contents.input_shape)  # which the layers must fit
         self.input_shape = contents.input_shape

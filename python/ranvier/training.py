@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,12 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ranvier import _core
+from ranvier.batches import Batches
 from ranvier.checks import integer, nonnegative
 from ranvier.data import Data, as_values, has_classes
 from ranvier.engine import Engine
+from ranvier.epoch_metrics import Metrics, Tally
 from ranvier.history import Evaluation, History
 from ranvier.layers import Sigmoid, Softmax
-from ranvier.losses import BCEWithLogitsLoss, CrossEntropyLoss, CustomLoss, Loss
+from ranvier.losses import BCEWithLogitsLoss, CrossEntropyLoss, CustomLoss, Loss, SumSquaredResidualsLoss
 from ranvier.optimizers import Optimizer, checked_optimizer
 from ranvier.types import Array, Labels
 
@@ -83,19 +86,53 @@ def run_batches(
     on_nonfinite: str = "raise",
     report: Report | None = None,
     losses: Array | None = None,
+    tally: Tally | None = None,
 ) -> Sums:
     """Train on the samples in that order, with a learning rate for each batch or the optimizer's own.
 
-    ``losses``, if given, receives the mean loss of each batch.
+    ``losses``, if given, receives the mean loss of each batch, and ``tally`` what its metrics need.
     """
     batch_size = min(batch_size, len(data.x))
     trainer = engine.trainer(data.x.shape[1:], batch_size)
-    objective = _in_core(loss, data.y)
-    rates = learning_rates
-    sums = trainer.train_epoch(
-        data.x, data.y, order, batch_size, objective, optimizer, rates, on_nonfinite, report, data.weights, losses
+    record = _Record(tally, loss, (len(order), *trainer.output_shape), engine.dtype)
+    sums = Sums(
+        *trainer.train_epoch(
+            data.x,
+            data.y,
+            order,
+            batch_size,
+            _in_core(loss, data.y),
+            optimizer,
+            learning_rates,
+            on_nonfinite,
+            report,
+            data.weights,
+            losses,
+            record.predictions,
+            record.errors,
+        )
     )
-    return Sums(*sums)
+    record.finish(sums.samples, sums.samples - sums.skipped, lambda: data.y[order[: sums.samples]])
+    return sums
+
+
+class _Record:
+    """What the core writes down of outputs, for a tally."""
+
+    def __init__(
+        self, tally: Tally | None, loss: Loss | CustomLoss, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self._tally, self._loss = tally, loss
+        self.predictions = None if tally is None or not tally.wants_predictions(loss) else np.empty(shape, dtype)
+        self.errors = tally.errors if tally is not None and isinstance(loss, Loss) else None
+
+    def finish(self, samples: int, used: int, targets: Callable[[], Array]) -> None:
+        """Add up what samples came to, of which so many were used."""
+        if self._tally is None:
+            return
+        self._tally.add(used)
+        if self.predictions is not None:
+            self._tally.add_predictions(targets(), self.predictions[:samples], self._loss)
 
 
 def added(engine: Engine, data: Data, loss: Loss | CustomLoss, one: Sums, other: Sums) -> Sums:
@@ -118,16 +155,44 @@ def loss_gradients(engine: Engine, data: Data, loss: Loss | CustomLoss) -> dict[
     return {name: np.array(value, order="C") for name, value in engine.parts(engine.parameters.flat_gradients).items()}
 
 
-def evaluate(engine: Engine, data: Data, loss: Loss | CustomLoss) -> Evaluation:
-    """Return the mean loss of some samples in evaluation mode, and their accuracy if they have classes."""
+def evaluate(engine: Engine, batches: Batches, loss: Loss | CustomLoss, metrics: Metrics) -> Evaluation:
+    """Return the mean loss of all samples in evaluation mode, their accuracy if they have classes, and metrics."""
+    tally = metrics.tally()
+    parts = [_evaluate(engine, part.data, loss, metrics, tally) for part in batches.parts()]
+    means, hits, weights, samples = (list(column) for column in zip(*parts, strict=True))
+    accuracy = sum(hits) / sum(samples) if metrics.has_classes else None
+    return Evaluation(_mean(means, weights, loss), accuracy, tally.results())
+
+
+def _evaluate(
+    engine: Engine, data: Data, loss: Loss | CustomLoss, metrics: Metrics, tally: Tally
+) -> tuple[float, int, float, int]:
+    """Return the mean loss of samples, their hits, their weight and their number."""
+    samples = len(data.x)
     if isinstance(loss, Loss):
-        mean, hits = engine.predictor(data.x.shape[1:]).evaluate(data.x, data.y, loss.spec(), data.weights)
-    else:
-        prediction = engine.predict(data.x)
-        mean, hits = float(loss(prediction, data.y)), 0
-        if has_classes(loss, data.y):
-            hits = count_hits(prediction, data.y)
-    return Evaluation(mean, hits / len(data.x) if has_classes(loss, data.y) else None)
+        predictor = engine.predictor(data.x.shape[1:])
+        record = _Record(tally, loss, (samples, *predictor.output_shape), engine.dtype)
+        mean, hits, _, weight = predictor.evaluate(
+            data.x, data.y, loss.spec(), data.weights, record.predictions, record.errors
+        )
+        record.finish(samples, samples, lambda: data.y)
+        return mean, hits, weight, samples
+    prediction = engine.predict(data.x)
+    tally.add(samples)
+    if tally.wants_predictions(loss):
+        tally.add_predictions(data.y, prediction, loss)
+    hits = count_hits(prediction, data.y) if metrics.has_classes else 0
+    return float(loss(prediction, data.y)), hits, float(samples), samples
+
+
+def _mean(means: list[float], weights: list[float], loss: Loss | CustomLoss) -> float:
+    """Return what the mean losses of parts are as a whole."""
+    if len(means) == 1:
+        return means[0]
+    if isinstance(loss, SumSquaredResidualsLoss):
+        return sum(means)
+    parts = [(mean * weight, weight) for mean, weight in zip(means, weights, strict=True) if weight]
+    return sum(total for total, _ in parts) / sum(weight for _, weight in parts) if parts else math.nan
 
 
 def warn_of_twice(engine: Engine, loss: Loss | CustomLoss) -> None:

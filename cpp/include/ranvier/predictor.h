@@ -41,9 +41,9 @@ public:
     // empty) is asked from time to time; if it returns false the rest is left undone.
     void predict(index_t n, const Samples<T>& x, T* y, const std::function<bool()>& proceed = {}) const;
 
-    // The loss and hits of any number of samples.
+    // The loss and hits of any number of samples, with their outputs and errors if `record` wants them.
     LossSums evaluate(index_t n, const Samples<T>& x, const Targets<T>& targets, const LossSpec& loss,
-                      const std::function<bool()>& proceed = {}) const;
+                      const std::function<bool()>& proceed = {}, const OutputRecord<T>& record = {}) const;
 
 private:
     struct State;

@@ -23,6 +23,16 @@ struct Samples {
     const std::uint8_t* bytes = nullptr;
 };
 
+// Where outputs go, and sums of their errors; nullptr: nowhere. The sums are five rows of a number for each
+// output: a reference near the targets, which is the caller's and keeps the digits of their spread; and the
+// sums, which are added to, of squared errors, of absolute errors, of the targets less the reference, and of
+// the squares of these. They need rows of targets.
+template <class T>
+struct OutputRecord {
+    T* predictions = nullptr;
+    double* errors = nullptr;
+};
+
 // What training makes small: a loss of the library and its targets; or, if `custom` is not empty, one that
 // the program around the library computes, for the samples of those numbers.
 template <class T>
@@ -54,6 +64,9 @@ struct EpochOptions {
     index_t batch_size = 1;
     const double* learning_rates = nullptr;  // of each batch; nullptr: the optimizer's own
     double* losses = nullptr;                // receives the mean loss of each batch, unless nullptr
+    // Of the outputs in training mode, batch after batch. Those of a batch that makes no update are NaN, and
+    // its errors do not count.
+    OutputRecord<T> record;
     OnNonFinite on_nonfinite = OnNonFinite::stop;
     // Gets the sums so far about every 100 ms, unless empty; if it returns false the pass ends there.
     std::function<bool(const EpochSums&)> report;
