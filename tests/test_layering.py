@@ -26,7 +26,7 @@ MODULES = [
     ["data", "serialization"],
     ["datasets", "kernels", "layers", "losses", "optimizers", "history"],
     ["initializers", "schedules"],
-    ["types", "checks", "files", "settings", "prefetching"],
+    ["types", "checks", "files", "patterns", "settings", "prefetching"],
     ["_core"],
 ]
 LEVEL = {name: level for level, names in enumerate(MODULES) for name in names}

@@ -140,7 +140,7 @@ def test_training_takes_the_rates_batch_by_batch(optimizer):
         by_hand.epochs_trained += 1
         order = by_hand.shuffled(60)
         for start in (0, 25, 50):
-            state.learning_rate = next(rates)
+            state.set_learning_rates(next(rates))
             batch = order[start : start + 25]
             trainer.train_epoch(x, y, batch, 25, ("softmax_cross_entropy", {}), state, None, "raise", None)
     assert_same(net, by_hand)

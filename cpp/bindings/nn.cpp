@@ -3,6 +3,8 @@
 
 #include <pybind11/stl.h>
 
+#include <map>
+
 #include "bindings.h"
 #include "interruption.h"
 #include "layer_specs.h"
@@ -91,13 +93,24 @@ py::array part(const py::object& self, const std::string& name, const py::array&
     });
 }
 
-std::vector<std::string> names(const PyParameters& self, bool trained) {
+template <class Wanted>
+std::vector<std::string> names(const PyParameters& self, Wanted&& wanted) {
     return std::visit(
         [&](const auto& parameters) {
             std::vector<std::string> all;
             for (const ParameterEntry& entry : parameters->entries())
-                if (entry.trained == trained) all.push_back(entry.name);
+                if (wanted(entry)) all.push_back(entry.name);
             return all;
+        },
+        self.any);
+}
+
+// For names that are all there.
+void freeze(PyParameters& self, const std::vector<std::string>& names, bool frozen) {
+    self.require_changeable();
+    std::visit(
+        [&](auto& parameters) {
+            for (const std::string& name : names) parameters->freeze(name, frozen);
         },
         self.any);
 }
@@ -167,6 +180,34 @@ UpdateOptions update_options(const std::string& rule, const py::dict& settings) 
     return options;
 }
 
+template <class T>
+std::size_t position_of(const Parameters<T>& parameters, const std::string& name) {
+    return static_cast<std::size_t>(&parameters.entry(name) - parameters.entries().data());
+}
+
+// How many updates each parameter missed because it was frozen, by name, but for those that missed none.
+py::dict missed_updates(const PyOptimizer& self) {
+    py::dict missed;
+    const auto& entries = std::visit(
+        [](const auto& p) -> const auto& { return p->entries(); }, self.parameters);
+    const auto& counts = std::visit(
+        [](const auto& o) -> const auto& { return o->missed; }, self.any);
+    for (std::size_t e = 0; e < counts.size(); ++e)
+        if (counts[e] > 0) missed[py::str(entries[e].name)] = counts[e];
+    return missed;
+}
+
+void set_missed_updates(PyOptimizer& self, const std::map<std::string, std::int64_t>& missed) {
+    std::visit(
+        [&](auto& p) {
+            using T = std::remove_reference_t<decltype(*p->values())>;
+            auto& counts = std::get<OwnedOptimizer<T>>(self.any)->missed;
+            counts.assign(missed.empty() ? 0 : p->entries().size(), 0);
+            for (const auto& [name, count] : missed) counts[position_of(*p, name)] = count;
+        },
+        self.parameters);
+}
+
 py::dict optimizer_state(const py::object& self) {
     return std::visit(
         [&](auto& optimizer) {
@@ -212,14 +253,35 @@ void PyParameters::require_changeable() const {
     if (frozen) throw py::value_error("parameters: expected some that may change, got frozen ones");
 }
 
-PyOptimizer::PyOptimizer(const PyParameters& of, const UpdateOptions& options) : parameters(of.any) {
+PyOptimizer::PyOptimizer(const PyParameters& of, const UpdateOptions& options,
+                         const std::vector<Group>& groups)
+    : parameters(of.any) {
     of.require_changeable();
     std::visit(
         [&](auto& p) {
             using T = std::remove_reference_t<decltype(*p->values())>;
-            any = std::make_unique<Optimizer<T>>(options, p->size());
+            auto made = std::make_unique<Optimizer<T>>(options, p->size());
+            for (const auto& [names, learning_rate, weight_decay] : groups) {
+                made->groups.push_back({learning_rate, weight_decay, {}});
+                for (const std::string& name : names)
+                    made->groups.back().entries.push_back(position_of(*p, name));
+            }
+            any = std::move(made);
         },
         parameters);
+}
+
+std::vector<double> PyOptimizer::learning_rates_of(const py::handle& rates) const {
+    std::vector<double> all;
+    if (PyFloat_Check(rates.ptr()))
+        all.push_back(PyFloat_AS_DOUBLE(rates.ptr()));
+    else
+        all = rates.cast<std::vector<double>>();
+    const std::size_t expected = std::visit([](const auto& o) { return o->rates(); }, any);
+    if (all.size() != expected)
+        throw py::value_error("learning_rates: expected " + std::to_string(expected) + ", got " +
+                              std::to_string(all.size()));
+    return all;
 }
 
 void PyOptimizer::step() {
@@ -242,8 +304,19 @@ void bind_nn(py::module_& m) {
         m, "Parameters", "Values and gradients of a list of layers, each one flat buffer with named views.",
         visits<PyParameters, &PyParameters::python_layers>())
         .def(py::init<const py::sequence&, const std::string&>(), py::arg("layers"), py::arg("dtype"))
-        .def_property_readonly("names", [](const PyParameters& self) { return names(self, true); })
-        .def_property_readonly("statistics", [](const PyParameters& self) { return names(self, false); })
+        .def_property_readonly("names",
+                               [](const PyParameters& self) {
+                                   return names(self, [](const auto& entry) { return entry.trained; });
+                               })
+        .def_property_readonly("statistics",
+                               [](const PyParameters& self) {
+                                   return names(self, [](const auto& entry) { return !entry.trained; });
+                               })
+        .def_property_readonly("frozen",
+                               [](const PyParameters& self) {
+                                   return names(self, [](const auto& entry) { return entry.frozen; });
+                               })
+        .def("freeze", &freeze, py::arg("names"), py::arg("frozen"))
         .def_property_readonly("flat_values", &flat_values)
         .def_property_readonly("flat_gradients", &flat_gradients)
         .def_property_readonly("flat_accumulated", &flat_accumulated)
@@ -255,18 +328,25 @@ void bind_nn(py::module_& m) {
         .def("changing", [](const PyParameters& self) { return PyPass(self.lock, true); })
         .def("require_no_pass", [](const PyParameters& self) { self.lock->require_no_pass(); });
     py::class_<PyOptimizer>(m, "Optimizer", "An optimizer's state over one Parameters.")
-        .def(py::init([](const PyParameters& parameters, const std::string& rule, const py::dict& settings) {
-                 return PyOptimizer(parameters, update_options(rule, settings));
+        .def(py::init([](const PyParameters& parameters, const std::string& rule, const py::dict& settings,
+                         const std::vector<PyOptimizer::Group>& groups) {
+                 return PyOptimizer(parameters, update_options(rule, settings), groups);
              }),
-             py::arg("parameters"), py::arg("rule"), py::arg("settings"))
-        .def_property(
-            "learning_rate",
-            [](const PyOptimizer& self) {
-                return std::visit([](auto& o) { return o->options.learning_rate; }, self.any);
+             py::arg("parameters"), py::arg("rule"), py::arg("settings"),
+             py::arg("groups") = std::vector<PyOptimizer::Group>{})
+        .def_property_readonly("learning_rate",
+                               [](const PyOptimizer& self) {
+                                   return std::visit([](auto& o) { return o->options.learning_rate; },
+                                                     self.any);
+                               })
+        .def(
+            "set_learning_rates",
+            [](PyOptimizer& self, const py::handle& rates) {
+                const std::vector<double> all = self.learning_rates_of(rates);
+                std::visit([&](auto& o) { o->set_learning_rates(all.data()); }, self.any);
             },
-            [](PyOptimizer& self, double rate) {
-                std::visit([&](auto& o) { o->options.learning_rate = rate; }, self.any);
-            })
+            py::arg("rates"))
+        .def_property("missed_updates", &missed_updates, &set_missed_updates)
         .def_property(
             "steps",
             [](const PyOptimizer& self) { return std::visit([](auto& o) { return o->steps; }, self.any); },

@@ -6,8 +6,10 @@
 
 #include <memory>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <variant>
+#include <vector>
 
 #include "pass_lock.h"
 #include "ranvier/parameters.h"
@@ -41,8 +43,13 @@ struct PyOptimizer {
     Either<SharedParameters> parameters;
     Either<OwnedOptimizer> any;
 
-    PyOptimizer(const PyParameters& of, const UpdateOptions& options);
+    // Names of parameters with a learning rate and a weight decay of their own.
+    using Group = std::tuple<std::vector<std::string>, double, double>;
+
+    PyOptimizer(const PyParameters& of, const UpdateOptions& options, const std::vector<Group>& groups);
     void step();
+    // From a number, or with groups a sequence: the learning rate of all others, then the groups'.
+    std::vector<double> learning_rates_of(const py::handle& rates) const;
 };
 
 inline Shape batch_shape(index_t n, const Shape& sample) {

@@ -234,7 +234,7 @@ struct PyTrainStep {
     // The mean loss; None if the arrays cannot be used where they lie, are too large, or another thread is in
     // the middle of this.
     py::object operator()(const py::handle& x, const py::handle& target, const py::handle& weights,
-                          double rate) {
+                          const py::handle& rates) {
         return trainer.visit([&](auto& own, auto element) -> py::object {
             using T = decltype(element);
             index_t n = 0, count = 0;
@@ -255,8 +255,9 @@ struct PyTrainStep {
             aim.compare_with(target, weights, n, own.output_shape(), "y", "sample_weight");
             const Samples<T> from = samples_of<T>(x, own.input_shape(), n);
             Optimizer<T>& update = *std::get<OwnedOptimizer<T>>(optimizer.any);
+            const std::vector<double> learning_rates = optimizer.learning_rates_of(rates);
             const EpochSums sums = trainer.alone([&] {
-                update.options.learning_rate = rate;
+                update.set_learning_rates(learning_rates.data());
                 return own.train_step(n, from, aim, update);
             });
             if (!sums.fault.empty()) {
@@ -286,18 +287,19 @@ py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& ta
         EpochOptions<T> options;
         options.batch_size = batch_size;
         options.on_nonfinite = on_nonfinite_named(on_nonfinite);
-        const auto of_each_batch = [&](const py::object& array, const char* name) {
-            index_t numbers;
-            const double* data = samples<double>(array, name, {}, numbers);
-            if (numbers * batch_size < n)
+        const auto of_each_batch = [&](const py::object& array, const char* name, const Shape& shape) {
+            index_t batches;
+            const double* data = samples<double>(array, name, shape, batches);
+            if (batches * batch_size < n)
                 throw py::value_error(std::string(name) + ": expected one for each batch, got " +
-                                      std::to_string(numbers) + " for " + std::to_string(n) + " samples");
+                                      std::to_string(batches) + " for " + std::to_string(n) + " samples");
             return data;
         };
         if (!learning_rates.is_none())
-            options.learning_rates = of_each_batch(learning_rates, "learning_rates");
+            options.learning_rates =
+                of_each_batch(learning_rates, "learning_rates", {static_cast<index_t>(owned.rates())});
         if (!losses.is_none()) {
-            of_each_batch(losses, "losses");
+            of_each_batch(losses, "losses", {});
             options.losses = py::reinterpret_borrow<py::array_t<double>>(losses).mutable_data();
         }
         options.record =
@@ -417,7 +419,7 @@ void bind_trainer(py::module_& m) {
         .def(py::init<const py::object&, const py::object&, const py::object&>(), py::arg("trainer"),
              py::arg("optimizer"), py::arg("loss"))
         .def("__call__", &PyTrainStep::operator(), py::arg("x"), py::arg("target"), py::arg("weights"),
-             py::arg("learning_rate"));
+             py::arg("learning_rates"));
 }
 
 }  // namespace ranvier

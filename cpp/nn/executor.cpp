@@ -40,12 +40,16 @@ public:
                          [&](index_t group) { run_group(group); });
         MicroBatch whole = part_of(0, 0, run_.n);
         for (const auto& [node, direction] : phase_.combined)
-            p_.ops[node]->combine(
-                whole, direction,
-                direction == Direction::backward ? run_.gradients + p_.blocks[node].offset : nullptr);
+            p_.ops[node]->combine(whole, direction, gradients_of(node, direction));
     }
 
 private:
+    T* gradients_of(std::size_t node, Direction direction) const {
+        const ParameterBlock& block = p_.blocks[node];
+        const bool made = direction == Direction::backward && !block.trained.empty();
+        return made ? run_.gradients + block.offset : nullptr;
+    }
+
     MicroBatch part_of(index_t group, index_t first, index_t count) const {
         MicroBatch part;
         part.batch = run_.n;

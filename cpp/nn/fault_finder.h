@@ -38,6 +38,7 @@ private:
             if (entry.name.compare(0, prefix.size(), prefix) != 0 ||
                 entry.name.find('.', prefix.size()) != std::string::npos)
                 continue;
+            if (gradients && entry.frozen) continue;
             const T* numbers = gradients ? parameters_.gradient(entry) : parameters_.value(entry);
             if (numbers && !all_finite(entry.extent, numbers)) return entry.name.substr(prefix.size());
         }

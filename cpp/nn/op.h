@@ -115,7 +115,7 @@ public:
     virtual void forward(const MicroBatch& part, const Operands<T>& at) const = 0;
     // Of an op that reduces: this micro-batch's share of the sums over the batch, which combine() then adds
     // up, for the forward pass (grad is nullptr) or the backward pass. `gradients` is where those of the op's
-    // block of parameters go, if they are made in the reduction.
+    // block of parameters go, if they are made in the reduction; nullptr: nobody needs them.
     virtual void reduce(const MicroBatch&, const Rows<T>*, const T* /*grad*/) {}
     virtual void combine(const MicroBatch&, Direction, T* /*gradients*/) {}
     // Writes the gradients to those inputs whose grad_x is not nullptr, from that to the output before the

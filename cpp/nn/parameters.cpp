@@ -157,6 +157,11 @@ const ParameterEntry& Parameters<T>::entry(const std::string& name) const {
 }
 
 template <class T>
+void Parameters<T>::freeze(const std::string& name, bool frozen) {
+    entries_[static_cast<std::size_t>(&entry(name) - entries_.data())].frozen = frozen;
+}
+
+template <class T>
 const ParameterEntry* Parameters<T>::find(const std::string& path, const char* name) const {
     const std::string full = path + "." + name;
     for (const ParameterEntry& entry : entries_)

@@ -58,6 +58,13 @@ public:
 private:
     const Op<T>& op(std::size_t node) const { return *p_.ops[node]; }
     const Traits& traits(std::size_t node) const { return op(node).traits; }
+    // Those of a node whose parameters are frozen are not made.
+    WeightGradient weights(std::size_t node) const {
+        return p_.blocks[node].trained.empty() ? WeightGradient::none : traits(node).weights;
+    }
+    bool trains(std::size_t node) const {
+        return traits(node).trains && weights(node) == traits(node).weights;
+    }
     const Node& node(std::size_t i) const { return graph_.nodes[i]; }
     bool has_activation(std::size_t i) const { return node(i).activation.kind != Activation::identity; }
 
@@ -179,9 +186,9 @@ private:
         }
     }
     bool needs_gradient(int value) const { return needs_gradient_[static_cast<std::size_t>(value)]; }
-    bool goes_back(std::size_t i) const { return traits(i).trains || reads_one_of(i, needs_gradient_); }
+    bool goes_back(std::size_t i) const { return trains(i) || reads_one_of(i, needs_gradient_); }
     bool goes_back_for_parameters(std::size_t i) const {
-        return traits(i).trains || reads_one_of(i, trains_before_);
+        return trains(i) || reads_one_of(i, trains_before_);
     }
     bool reads_one_of(std::size_t i, const std::vector<bool>& values) const {
         const auto& inputs = node(i).inputs;
@@ -236,11 +243,11 @@ private:
             step.grad_x.push_back(to);
             step.addend.push_back(addend);
         }
-        const WeightGradient weights = traits(i).weights;
-        const bool at_once = weights == WeightGradient::at_once;
-        step.makes_weights = weights == WeightGradient::partial_sums || (at_once && p_.options.observed);
+        const bool at_once = weights(i) == WeightGradient::at_once;
+        const bool partial = weights(i) == WeightGradient::partial_sums;
+        step.makes_weights = partial || (at_once && p_.options.observed);
         if (at_once && !p_.options.observed) deferred_.push_back({i, grad});
-        if (weights == WeightGradient::partial_sums) p_.blocks[i].phase = static_cast<std::size_t>(phase_);
+        if (partial) p_.blocks[i].phase = static_cast<std::size_t>(phase_);
         if (writes || step.makes_weights || traits(i).whole_batch) drafts().push_back(std::move(step));
     }
 
@@ -447,7 +454,7 @@ private:
             p_.outputs.push_back(place(value_items_[static_cast<std::size_t>(output.value)]));
         p_.output_gradient = place(output_gradient_);
         for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
-            const bool partial = traits(i).weights == WeightGradient::partial_sums;
+            const bool partial = weights(i) == WeightGradient::partial_sums;
             if (p_.options.purpose != Purpose::gradients || !partial) continue;
             p_.blocks[i].partial_offset = p_.partial_size;
             p_.partial_size = checked_sum(
@@ -481,9 +488,22 @@ ParameterBlock block_of(const Node& node, const Parameters<T>& parameters) {
             entry.name.find('.', prefix.size()) != std::string::npos)
             continue;
         if (block.size == 0) block.offset = entry.offset;
-        block.size = round_up(entry.offset + entry.extent, kCacheLine<float>) - block.offset;
+        const index_t begin = entry.offset - block.offset;
+        block.size = round_up(begin + entry.extent, kCacheLine<float>);
+        if (entry.frozen) continue;
+        if (!block.trained.empty() && block.trained.back().second == begin)
+            block.trained.back().second = block.size;
+        else
+            block.trained.emplace_back(begin, block.size);
     }
     return block;
+}
+
+// Frozen statistics: they stay, and a batch is normalized by them.
+template <class T>
+bool keeps_statistics(const Node& node, const Parameters<T>& parameters) {
+    const ParameterEntry* mean = parameters.find(node.path, "running_mean");
+    return mean && mean->frozen;
 }
 
 }  // namespace
@@ -494,8 +514,9 @@ Program<T>::Program(const Graph& lowered, Parameters<T>& parameters, const Progr
     optimize(graph, options.purpose);
     for (const Node& node : graph.nodes) {
         const Shape& output = graph.values[static_cast<std::size_t>(node.output)];
-        ops.push_back(make_op<T>(
-            OpSite<T>{node, output, parameters, options.training, options.purpose == Purpose::gradients}));
+        const bool training = options.training && !keeps_statistics(node, parameters);
+        ops.push_back(
+            make_op<T>(OpSite<T>{node, output, parameters, training, options.purpose == Purpose::gradients}));
         infos.push_back({node.path, node.name, ops.back()->traits.flops});
         blocks.push_back(ops.back()->traits.weights == WeightGradient::none ? ParameterBlock{}
                                                                             : block_of(node, parameters));

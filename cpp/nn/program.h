@@ -72,6 +72,7 @@ struct Phase {
 // The parameters of a node in the flat buffer, and the partial sums of their gradients.
 struct ParameterBlock {
     index_t offset = 0, size = 0;
+    std::vector<std::pair<index_t, index_t>> trained;  // ranges of it that are not frozen
     index_t partial_offset = -1;  // in memory for partial sums, kMostGroups of `size`; -1: none
     std::size_t phase = 0;        // that makes the partial sums
 };

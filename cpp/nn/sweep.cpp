@@ -43,8 +43,9 @@ template <class T>
 Sweep<T>::Sweep(const Program<T>& program, Parameters<T>& parameters)
     : program_(program), parameters_(parameters) {
     for (std::size_t node = 0; node < program.ops.size(); ++node)
-        if (program.blocks[node].size > 0) add_shards(node);
-    for (const ParameterEntry& entry : parameters.entries()) penalized_ |= entry.l1 != 0 || entry.l2 != 0;
+        if (!program.blocks[node].trained.empty()) add_shards(node);
+    for (const ParameterEntry& entry : parameters.entries())
+        penalized_ |= !entry.frozen && (entry.l1 != 0 || entry.l2 != 0);
 }
 
 template <class T>
@@ -54,11 +55,16 @@ void Sweep<T>::add_shards(std::size_t node) {
         if (product.node == node) deferred = &product;
     all_deferred_ &= deferred != nullptr;
     if (deferred) work_ += program_.ops[node]->traits.flops / kFlopsPerWork;
-    const index_t size = program_.blocks[node].size, unit = program_.ops[node]->traits.range_unit;
+    for (const auto& [begin, end] : program_.blocks[node].trained) cut_shards({node, begin, end, deferred});
+}
+
+template <class T>
+void Sweep<T>::cut_shards(const Shard& range) {
+    const index_t size = range.end - range.begin, unit = program_.ops[range.node]->traits.range_unit;
     const index_t length = round_up(std::max(kShard, ceil_div(size, kMostShards)), unit);
-    for (index_t begin = 0; begin < size;) {
-        const index_t end = end_of_range(begin, length, unit, size);
-        shards_.push_back({node, begin, end, deferred});
+    for (index_t begin = range.begin; begin < range.end;) {
+        const index_t end = end_of_range(begin, length, unit, range.end);
+        shards_.push_back({range.node, begin, end, range.deferred});
         begin = end;
     }
 }
@@ -169,7 +175,7 @@ void Sweep<T>::add_penalties(const Shard& shard, T* gradients) const {
 
 template <class T>
 void Sweep<T>::update(Optimizer<T>& optimizer, const T* gradients, double squares) const {
-    optimizer.begin_step(squares);
+    optimizer.begin_step(parameters_, squares);
     for_each_shard(static_cast<double>(parameters_.size()) * kUpdateCost,
                    [&](const Shard& shard, index_t) { update_shard(shard, gradients, optimizer); });
 }
@@ -201,7 +207,7 @@ bool Sweep<T>::complete_and_update(const Run<T>& run, Optimizer<T>& optimizer, b
     const UpdateOptions& options = optimizer.options;
     const bool clips = options.clip_norm > 0;
     const bool fused = !clips && !penalized_ && bound_is_cheap(run) && products_are_finite(run, options);
-    const bool adds = fused && adds_gradients(options);
+    const bool adds = fused && adds_gradients(optimizer);
     prepare_products(run, adds ? -options.learning_rate : 1);
     Findings findings;
     if (!fused || !all_deferred_) findings = complete(run, {true, check, clips}, fused);
@@ -210,7 +216,7 @@ bool Sweep<T>::complete_and_update(const Run<T>& run, Optimizer<T>& optimizer, b
         update(optimizer, run.gradients, findings.squares);
         return true;
     }
-    optimizer.begin_step(0);
+    optimizer.begin_step(parameters_, 0);
     const double work =
         work_ * static_cast<double>(run.n) + static_cast<double>(parameters_.size()) * kUpdateCost;
     for_each_shard(work, [&](const Shard& shard, index_t) {
@@ -238,11 +244,13 @@ bool Sweep<T>::bound_is_cheap(const Run<T>& run) const {
     return operands < 2 * gradients;
 }
 
-// Whether the rule adds a multiple of the gradient to the parameters: the products that make it can do that.
+// Whether the rule adds a multiple of the gradient to the parameters, the same one to all: the products that
+// make it can do that.
 template <class T>
-bool Sweep<T>::adds_gradients(const UpdateOptions& options) {
-    return options.rule == UpdateRule::sgd && options.momentum == 0 && options.weight_decay == 0 &&
-           options.clip_value == 0;
+bool Sweep<T>::adds_gradients(const Optimizer<T>& optimizer) {
+    const UpdateOptions& options = optimizer.options;
+    return optimizer.groups.empty() && options.rule == UpdateRule::sgd && options.momentum == 0 &&
+           options.weight_decay == 0 && options.clip_value == 0;
 }
 
 // Whether all gradients that are still to be made are sure to be finite, and so are their multiples that

@@ -39,14 +39,15 @@ public:
     bool complete_and_update(const Run<T>& run, Optimizer<T>& optimizer, bool check) const;
 
 private:
-    // A range of a node's parameters. Threads get the same shards in each batch, so that what they read and
-    // update stays in their caches.
+    // A range of a node's parameters that are not frozen. Threads get the same shards in each batch, so that
+    // what they read and update stays in their caches.
     struct Shard {
         std::size_t node;
         index_t begin, end;  // in the node's block
         const typename Program<T>::Deferred* deferred;
     };
     void add_shards(std::size_t node);
+    void cut_shards(const Shard& range);
     Findings complete(const Run<T>& run, const Wishes& wishes, bool fused) const;
     void complete_shard(const Shard& shard, const Run<T>& run) const;
     void prepare_products(const Run<T>& run, double factor) const;
@@ -57,7 +58,7 @@ private:
     void add_penalties(const Shard& shard, T* gradients) const;
     bool products_are_finite(const Run<T>& run, const UpdateOptions& options) const;
     bool bound_is_cheap(const Run<T>& run) const;
-    static bool adds_gradients(const UpdateOptions& options);
+    static bool adds_gradients(const Optimizer<T>& optimizer);
     T largest_of_rows(const Run<T>& run, const Place& place) const;
     void update_shard(const Shard& shard, const T* gradients, Optimizer<T>& optimizer) const;
     void update_from_product(const Shard& shard, const Run<T>& run, Optimizer<T>& optimizer) const;

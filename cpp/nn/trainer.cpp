@@ -234,7 +234,8 @@ struct Trainer<T>::State {
     }
     std::string not_finite(const T* gradients) const {
         for (const ParameterEntry& entry : parameters->entries())
-            if (entry.trained && !all_finite(entry.extent, gradients + entry.offset)) return entry.name;
+            if (entry.trained && !entry.frozen && !all_finite(entry.extent, gradients + entry.offset))
+                return entry.name;
         return "";
     }
 
@@ -412,7 +413,9 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
     const auto epoch = [&] {
         for (index_t number = 0; total.samples < n; ++number) {
             if (number > 0 && options.between_batches) options.between_batches();
-            if (options.learning_rates) optimizer.options.learning_rate = options.learning_rates[number];
+            if (options.learning_rates)
+                optimizer.set_learning_rates(options.learning_rates +
+                                             number * static_cast<index_t>(optimizer.rates()));
             const index_t now = std::min(options.batch_size, n - total.samples);
             Batch<T> batch;
             {

@@ -52,7 +52,7 @@ from ranvier.losses import (
     SumSquaredResidualsLoss,
 )
 from ranvier.network import Network, load
-from ranvier.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from ranvier.optimizers import SGD, Adagrad, Adam, AdamW, ParameterGroup, RMSprop
 
 if TYPE_CHECKING:
     from ranvier import callbacks as callbacks
@@ -103,6 +103,7 @@ __all__ = [
     "OneCycleSchedule",
     "PReLU",
     "Parallel",
+    "ParameterGroup",
     "Predictor",
     "QuadraticLoss",
     "RMSprop",

@@ -140,6 +140,9 @@ class Parameters:
     @property
     def names(self) -> list[str]: ...
     @property
+    def frozen(self) -> list[str]: ...  # of both kinds, what training leaves as it is
+    def freeze(self, names: Sequence[str], frozen: bool) -> None: ...  # a trainer sees what is so when it is made
+    @property
     def statistics(self) -> list[str]: ...  # running means and variances: observed, not trained
     @property
     def flat_values(self) -> Array: ...
@@ -161,8 +164,18 @@ class Optimizer:
 
     # rule: "sgd", "adam", "rmsprop", "adagrad"; settings: learning_rate, momentum, nesterov, beta1, beta2, epsilon,
     # weight_decay, decoupled_decay, clip_norm, clip_value
-    def __init__(self, parameters: Parameters, rule: str, settings: dict[str, Any]) -> None: ...
-    learning_rate: float
+    # groups: names of parameters, and the learning rate and weight decay that they have to themselves
+    def __init__(
+        self,
+        parameters: Parameters,
+        rule: str,
+        settings: dict[str, Any],
+        groups: Sequence[tuple[Sequence[str], float, float]] = [],
+    ) -> None: ...
+    @property
+    def learning_rate(self) -> float: ...
+    def set_learning_rates(self, rates: float | Sequence[float]) -> None: ...  # with groups the rest's, then theirs
+    missed_updates: dict[str, int]  # of each parameter that has missed some, while it was frozen
     @property
     def state(self) -> dict[str, Array]: ...  # named flat buffers, as views
     steps: int  # updates done so far
@@ -223,15 +236,14 @@ class Trainer:
         ``loss`` is a specification, and gets the target and the weights; or a function of predictions and the numbers
         of their samples that returns the sum of losses, the hits and the gradient: then the target is not looked at,
         and there may be no weights.
-        ``learning_rates``, if given, has one for each batch; ``losses`` receives the mean of each. ``predictions``
-        receives the outputs, batch after batch, NaN in batches left out. ``errors``, of shape (5, outputs), has a
-        reference near the targets in its first row; added to the others are squared and absolute errors, targets less
-        the reference, and the squares of these. ``on_nonfinite``
-        is "raise" (end), "warn" (leave the batch out) or "ignore". ``report(mean loss, hits, samples used, samples
-        done)`` is called about every 100 ms. Whatever it raises, and KeyboardInterrupt at a signal, ends the pass
-        after a whole batch and is raised from here. Returns the mean loss, the hits, the samples done, those of them
-        in batches left out, where the first such batch went bad, or "", and the sum of losses and of weights that
-        the mean is of.
+        ``learning_rates``, if given, has for each batch those that `set_learning_rates` takes; ``losses`` receives the
+        mean of each. ``predictions`` receives the outputs, batch after batch, NaN in batches left out. ``errors``, of
+        shape (5, outputs), has a reference near the targets in its first row; added to the others are squared and
+        absolute errors, targets less the reference, and the squares of these. ``on_nonfinite`` is "raise" (end), "warn"
+        (leave the batch out) or "ignore". ``report(mean loss, hits, samples used, samples done)`` is called about every
+        100 ms. Whatever it raises, and KeyboardInterrupt at a signal, ends the pass after a whole batch and is raised
+        from here. Returns the mean loss, the hits, the samples done, those of them in batches left out, where the first
+        such batch went bad, or "", and the sum of losses and of weights that the mean is of.
         """
 
     def mean_loss(
@@ -262,7 +274,7 @@ class TrainStep:
         optimizer: Optimizer,
         loss: LossSpec | Callable[[Array, Labels], tuple[float, int, Array]],
     ) -> None: ...
-    def __call__(self, x: Any, target: Any, weights: Any, learning_rate: float) -> float | None:
+    def __call__(self, x: Any, target: Any, weights: Any, learning_rates: float | Sequence[float]) -> float | None:
         """Return the mean loss; None if the arrays must first be converted, or another thread runs this.
 
         Raises FloatingPointError, with nothing changed, if the loss or a gradient is not finite.

@@ -586,7 +586,8 @@ def learning_rate_range_test(
     rates = np.geomspace(low, high, steps)
     with net.engine.restored():
         state = settings.create(net.engine.parameters)
-        losses = _until_explosion(_moving_averages(_losses(net, data, rates, size, loss, state)))
+        all_rates = settings.beside_groups(rates, 0, None)
+        losses = _until_explosion(_moving_averages(_losses(net, data, all_rates, size, loss, state)))
     rates = rates[: len(losses)]
     return LearningRateTest(tuple(rates.tolist()), tuple(losses), _suggestion(rates, np.array(losses)))
 

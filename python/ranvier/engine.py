@@ -80,6 +80,25 @@ class Engine:
         if self.latest_trainer is not None:
             self.latest_trainer.training_passes = passes
 
+    @property
+    def trained(self) -> list[str]:
+        """The names of the parameters that are not frozen."""
+        frozen = set(self.parameters.frozen)
+        return [name for name in self.parameters.names if name not in frozen]
+
+    def freeze(self, names: Sequence[str], frozen: bool) -> None:
+        """Set whether training leaves these parameters and running statistics as they are.
+
+        Raises
+        ------
+        RuntimeError
+            In the middle of a pass of the same thread.
+        """
+        with self.parameters.changing():
+            self.parameters.freeze(names, frozen)
+        self._passes = self.training_passes
+        self.latest_trainer = None  # what it goes back through depends on them
+
     def order(self, epoch: int, n: int) -> Labels:
         """Return the order of n samples for the epoch of that number: a function of it and the seed alone."""
         return _core.random_permutation(self.seed, epoch, n)
@@ -136,6 +155,7 @@ class Engine:
             for (_, to), (_, value) in zip(engine.values(), self.values(), strict=True):
                 to[...] = value
             engine.training_passes = self.training_passes
+            engine.parameters.freeze(self.parameters.frozen, True)
         return engine
 
     @contextlib.contextmanager

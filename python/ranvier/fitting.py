@@ -85,6 +85,7 @@ def fit(network: Any, training: Training, plan: Plan) -> History:
     history = training.history = training.history or History()
     for epoch in range(1, plan.epochs + 1):
         training.epochs += 1
+        training.require_trained(plan.optimizer)  # a callback may have frozen all
         order = None
         if batches.samples is not None and plan.shuffle:
             order = engine.order(training.epochs, batches.samples)
@@ -152,7 +153,7 @@ class _Epoch:
         plan, training = self._plan, self._training
         state = training.use(plan.optimizer)
         updates = math.ceil(len(order) / part.batch_size)
-        rates = plan.optimizer.learning_rates(self._first_update + self._done, updates, plan.batches.updates)
+        rates = plan.optimizer.all_rates(self._first_update + self._done, updates, plan.batches.updates)
         is_whole = self._done == 0 and len(order) == plan.batches.samples
         sums = run_batches(
             training.engine,

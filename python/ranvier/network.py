@@ -24,6 +24,7 @@ from ranvier.layers import Conv2d, CustomLayer, Layer, Linear, checked_initializ
 from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss, checked_loss
 from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer, checked_optimizer
+from ranvier.patterns import all_matched
 from ranvier.tracing import layer_outputs
 from ranvier.training import Training
 from ranvier.types import Array, Labels
@@ -191,6 +192,45 @@ class Network(LectureNotes):
             If a layer or loss of this network calls it in the middle of a pass.
         """
         self.engine.load(state)
+
+    def freeze(self, *patterns: str) -> None:
+        """Leave some parameters as they are, whatever trains; no gradient is computed for them alone.
+
+        Parameters
+        ----------
+        *patterns : str
+            Of names in the `state_dict`, with the wildcards of the shell: ``"0.*"`` is all of the first layer. A batch
+            normalization whose running statistics are frozen normalizes by them in training, too.
+
+        Raises
+        ------
+        ValueError
+            If a pattern matches no name, or one of ``running_mean`` and ``running_var`` without the other.
+        RuntimeError
+            If `backward` has added gradients that no `step` has used.
+        """
+        self._set_frozen(patterns, True)
+
+    def unfreeze(self, *patterns: str) -> None:
+        """Train some parameters again, as `freeze` names them; ``"*"`` is all.
+
+        An optimizer goes on with the state from before, and counts the updates of each parameter by itself.
+        """
+        self._set_frozen(patterns, False)
+
+    @property
+    def frozen(self) -> list[str]:
+        """The names of the parameters and running statistics that training leaves as they are."""
+        return self.engine.parameters.frozen
+
+    def _set_frozen(self, patterns: Sequence[str], frozen: bool) -> None:
+        names = all_matched(patterns, [name for name, _ in self.engine.values()], "patterns")
+        for name in set(names) & set(self.engine.parameters.statistics):
+            path = name.rpartition(".")[0]
+            if not {f"{path}.running_mean", f"{path}.running_var"} <= set(names):
+                raise ValueError(f"patterns: expected both running statistics of layer {path}, got {name} alone")
+        self._training.require_no_gradients()
+        self.engine.freeze(names, frozen)
 
     # --- use ------------------------------------------------------------------------------------------------
 
@@ -421,7 +461,7 @@ class Network(LectureNotes):
     def loss_gradients(
         self, x: Any, y: Any, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
     ) -> dict[str, Array]:
-        """Return the gradients of a batch's loss in training mode, by parameter name.
+        """Return the gradients of a batch's loss in training mode, by parameter name, but for frozen ones.
 
         The network stays as it is, `gradients` and running statistics included; but random layers draw masks.
 
@@ -482,7 +522,7 @@ class Network(LectureNotes):
         Raises
         ------
         RuntimeError
-            If there was no forward pass.
+            If there was no forward pass; or if all parameters are frozen and no ``input_gradient`` is asked for.
         ValueError
             If the shape is not that of the last forward pass's outputs, or something has trained since then.
         """
@@ -493,7 +533,7 @@ class Network(LectureNotes):
         return self._training.backward(grad, boolean(input_gradient, "input_gradient"))
 
     def gradients(self) -> dict[str, Array]:
-        """Return writeable views of the gradients that `backward` has added up, by parameter name.
+        """Return writeable views of the gradients that `backward` has added up, by parameter name, but for frozen ones.
 
         `step` and `zero_grad` make them zero. Penalties of layers and the clipping come with the step. Ask for them
         anew after a step before you write to them.
@@ -515,7 +555,7 @@ class Network(LectureNotes):
         Raises
         ------
         RuntimeError
-            If there are no gradients since the last step.
+            If there are no gradients since the last step, or all parameters are frozen.
         FloatingPointError
             If a gradient is infinite or NaN. Nothing has changed then.
         """
@@ -549,7 +589,7 @@ class Network(LectureNotes):
         FloatingPointError
             If the loss or a gradient is infinite or NaN; it says where that began. Nothing has changed then.
         RuntimeError
-            If `backward` has added gradients that no `step` has used.
+            If `backward` has added gradients that no `step` has used, or all parameters are frozen.
         """
         value = self._training.ready_step(x, y, loss, optimizer, sample_weight)
         if value is not None:
@@ -558,6 +598,7 @@ class Network(LectureNotes):
         self.engine.parameters.require_no_pass()
         loss = self._default_loss if loss is None else checked_loss(loss)
         settings = Adam() if optimizer is None else checked_optimizer(optimizer)
+        self._training.require_trained(settings)
         data = self._data(x, y, loss, sample_weight=sample_weight)
         if loss is not self._training.loss and loss != self._training.loss:
             training.warn_of_twice(self.engine, loss)
@@ -572,7 +613,8 @@ class Network(LectureNotes):
         dict
             ``"optimizer"``, its settings, or None; ``"updates"``, how many it has made; for each parameter what the
             optimizer keeps of it, as ``"first_moment.0.weight"``; ``"learning_rate_factor"``; ``"epochs"``, which
-            number the orders of the samples, and ``"training_passes"``, which number the masks of random layers.
+            number the orders of the samples, and ``"training_passes"``, which number the masks of random layers;
+            ``"frozen"``, as `frozen`, and ``"missed_updates"``, how many each parameter missed while it was.
         """
         return self._training.state_dict()
 
@@ -702,8 +744,8 @@ class Network(LectureNotes):
         KeyboardInterrupt
             On Ctrl-C, after a whole batch; what was trained stays, or what a callback restores at the end.
         RuntimeError
-            If a layer or loss of this network calls it in the middle of a pass; or if `backward` has added gradients
-            that no `step` has used.
+            If a layer or loss of this network calls it in the middle of a pass; if `backward` has added gradients
+            that no `step` has used; or if all parameters are frozen.
         """
         from ranvier import fitting  # here, like the profile: not every program trains so
         from ranvier.callbacks import checked_callbacks
@@ -712,6 +754,7 @@ class Network(LectureNotes):
         self._training.require_no_gradients()
         loss = self._default_loss if loss is None else checked_loss(loss)
         settings = Adam() if optimizer is None else checked_optimizer(optimizer)
+        self._training.require_trained(settings)
         if on_nonfinite not in ("raise", "warn", "ignore"):
             raise ValueError(f"on_nonfinite: expected 'raise', 'warn' or 'ignore', got {on_nonfinite!r}")
         epochs, wanted, checked = integer(epochs, "epochs", 0), listed(metrics), checked_callbacks(callbacks)
@@ -938,7 +981,7 @@ class Network(LectureNotes):
         """Return what pickle keeps: the contents of a file, and attributes of your own."""
         from ranvier import checkpoint
 
-        with_training = self._training.state is not None or self.history is not None
+        with_training = self._training.state is not None or self.history is not None or bool(self.frozen)
         own = {name: value for name, value in self.__dict__.items() if name not in _IN_FILE}
         return own | {"file": checkpoint.to_bytes(self._contents(with_training), self.metadata)}
 

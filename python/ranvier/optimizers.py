@@ -1,6 +1,7 @@
 """Optimizers: how parameters follow their gradients. The values are settings; a network keeps the state.
 
-The learning rate is a number, or a schedule of ``ranvier.schedules``.
+The learning rate is a number, or a schedule of ``ranvier.schedules``. ``groups`` are parameters with a learning rate or
+a weight decay of their own.
 
 Each may clip gradients: ``clip_norm`` scales those of all parameters together to that Euclidean norm if theirs is
 larger (Pascanu, Mikolov and Bengio 2013), then ``clip_value`` cuts each to plus or minus that value.
@@ -9,6 +10,7 @@ larger (Pascanu, Mikolov and Bengio 2013), then ``clip_value`` cuts each to plus
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,13 +18,14 @@ import numpy as np
 
 from ranvier import _core
 from ranvier.checks import boolean, nonnegative, positive, set_fields
+from ranvier.patterns import matched
 from ranvier.settings import Settings
 from ranvier.types import Array
 
 if TYPE_CHECKING:
     from ranvier.schedules import Schedule
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "checked_optimizer"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "ParameterGroup", "RMSprop", "checked_optimizer"]
 
 
 def checked_optimizer(optimizer: Any) -> Optimizer:
@@ -41,15 +44,61 @@ def checked_optimizer(optimizer: Any) -> Optimizer:
 
 
 @dataclass(repr=False, eq=False)
+class ParameterGroup(Settings):
+    """Parameters that an optimizer treats in their own way.
+
+    Parameters
+    ----------
+    pattern : str
+        Matches their names, as "0.weight", with the wildcards of the shell: "0.*" are those of the first layer,
+        "*.bias" all biases.
+    learning_rate : float or Schedule, optional
+        Theirs; that of the optimizer unless given. ``Network.learning_rate_factor`` multiplies it, too.
+    weight_decay : float, optional
+        Likewise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If neither is given, or one is out of range.
+    """
+
+    pattern: str
+    learning_rate: float | Schedule | None = None
+    weight_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields, and make them plain values."""
+        if not isinstance(self.pattern, str):
+            raise TypeError(f"pattern: expected a str, as '0.*', got {type(self.pattern).__name__}")
+        rate, decay = self.learning_rate, self.weight_decay
+        if rate is None and decay is None:
+            raise ValueError(
+                "learning_rate: expected one, or a weight_decay, got neither; Network.freeze() is for none"
+            )
+        set_fields(
+            self,
+            learning_rate=None if rate is None else _rate_or_schedule(rate),
+            weight_decay=None if decay is None else nonnegative(decay, "weight_decay"),
+        )
+
+
+@dataclass(repr=False, eq=False)
 class Optimizer(Settings):
     """An update rule."""
 
     learning_rate: float | Schedule
     rule: ClassVar[str]
 
+    @property
+    def groups(self) -> Sequence[ParameterGroup]:
+        """The parameters with settings of their own."""
+        return ()
+
     def settings(self) -> dict[str, Any]:
         """Return the settings as the compiled core names them."""
         fields = self.config()
+        del fields["groups"]
         for name in ("clip_norm", "clip_value"):
             fields[name] = fields[name] or 0.0
         fields["learning_rate"] = float(self.learning_rates(0, 1, 1)[0])
@@ -70,20 +119,60 @@ class Optimizer(Settings):
         -------
         ndarray of float64, shape (updates,)
         """
-        if isinstance(self.learning_rate, float):
-            return np.full(updates, self.learning_rate)
-        return self.learning_rate.rates(first_update, updates, updates_per_epoch)
+        return _rates(self.learning_rate, first_update, updates, updates_per_epoch)
+
+    def all_rates(self, first_update: int, updates: int, updates_per_epoch: int | None) -> Array:
+        """Return the `learning_rates` and those of the groups beside them, of shape (updates, 1 + groups)."""
+        rates = self.learning_rates(first_update, updates, updates_per_epoch)
+        return self.beside_groups(rates, first_update, updates_per_epoch)
+
+    def beside_groups(self, rates: Array, first_update: int, updates_per_epoch: int | None) -> Array:
+        """Return these learning rates, and beside them those of the groups, which are theirs or the same."""
+        columns = [rates]
+        for group in self.groups:
+            own = group.learning_rate
+            columns.append(rates if own is None else _rates(own, first_update, len(rates), updates_per_epoch))
+        return np.stack(columns, axis=1)
 
     def differs_in_rate(self, other: Optimizer) -> bool:
-        """Return whether other differs in nothing but the learning rate, which is a number in both."""
-        rates = self.learning_rate, other.learning_rate
-        if type(self) is not type(other) or not all(isinstance(rate, float) for rate in rates):
-            return False
-        return rates[0] != rates[1] and self.config() | {"learning_rate": 0} == other.config() | {"learning_rate": 0}
+        """Return whether other differs in nothing but learning rates that are numbers in both."""
+        return type(self) is type(other) and self != other and self._without_rates() == other._without_rates()
+
+    def _without_rates(self) -> dict[str, Any]:
+        groups = [group.config() | _blank(group.learning_rate) for group in self.groups]
+        return self.config() | _blank(self.learning_rate) | {"groups": groups}
 
     def create(self, parameters: _core.Parameters) -> _core.Optimizer:
         """Make the state for these parameters."""
-        return _core.Optimizer(parameters, self.rule, self.settings())
+        settings = self.settings()
+        rates = self.all_rates(0, 1, 1)[0].tolist()
+        groups = [
+            (names, rate, settings["weight_decay"] if group.weight_decay is None else group.weight_decay)
+            for (group, names), rate in zip(self.grouped(parameters.names), rates[1:], strict=True)
+        ]
+        return _core.Optimizer(parameters, self.rule, settings, groups)
+
+    def grouped(self, names: Sequence[str]) -> list[tuple[ParameterGroup, list[str]]]:
+        """Return each group with those of the names that belong to it.
+
+        Raises
+        ------
+        ValueError
+            If a group has none, or a name belongs to two.
+        """
+        taken: dict[str, str] = {}
+        result = []
+        for group in self.groups:
+            own = matched(group.pattern, names, "groups")
+            for name in own:
+                if name in taken:
+                    raise ValueError(
+                        f"groups: expected each parameter in one group, got {name} in {taken[name]!r} and "
+                        f"{group.pattern!r}"
+                    )
+                taken[name] = group.pattern
+            result.append((group, own))
+        return result
 
     def _check(self) -> None:
         fields = self.config()
@@ -93,6 +182,8 @@ class Optimizer(Settings):
                 checked[name] = None if value is None else positive(value, name)
             elif name == "learning_rate":
                 checked[name] = _rate_or_schedule(value)
+            elif name == "groups":
+                checked[name] = _groups(value)
             elif name == "nesterov":
                 checked[name] = boolean(value, name)
             elif name == "betas":
@@ -102,6 +193,25 @@ class Optimizer(Settings):
             else:
                 checked[name] = nonnegative(value, name, below=1 if name in ("momentum", "alpha") else math.inf)
         set_fields(self, **checked)
+
+
+def _rates(rate: float | Schedule, first_update: int, updates: int, updates_per_epoch: int | None) -> Array:
+    if isinstance(rate, float):
+        return np.full(updates, rate)
+    return rate.rates(first_update, updates, updates_per_epoch)
+
+
+def _blank(rate: float | Schedule | None) -> dict[str, Any]:
+    return {"learning_rate": 0.0} if isinstance(rate, float) else {}
+
+
+def _groups(value: Any) -> tuple[ParameterGroup, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(f"groups: expected a sequence of ParameterGroup, got {type(value).__name__}")
+    for group in value:
+        if not isinstance(group, ParameterGroup):
+            raise TypeError(f"groups: expected ParameterGroup('0.*', ...), got {group!r}")
+    return tuple(value)
 
 
 def _rate_or_schedule(value: Any) -> float | Schedule:
@@ -134,6 +244,7 @@ class SGD(Optimizer):
     nesterov: bool = False
     clip_norm: float | None = None
     clip_value: float | None = None
+    groups: Sequence[ParameterGroup] = ()
     rule: ClassVar[str] = "sgd"
 
     def __post_init__(self) -> None:
@@ -152,6 +263,7 @@ class Adam(Optimizer):
     weight_decay: float = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None
+    groups: Sequence[ParameterGroup] = ()
     rule: ClassVar[str] = "adam"
 
     def __post_init__(self) -> None:
@@ -190,6 +302,7 @@ class RMSprop(Optimizer):
     weight_decay: float = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None
+    groups: Sequence[ParameterGroup] = ()
     rule: ClassVar[str] = "rmsprop"
 
     def __post_init__(self) -> None:
@@ -214,6 +327,7 @@ class Adagrad(Optimizer):
     weight_decay: float = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None
+    groups: Sequence[ParameterGroup] = ()
     rule: ClassVar[str] = "adagrad"
 
     def __post_init__(self) -> None:

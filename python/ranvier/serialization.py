@@ -25,7 +25,7 @@ from ranvier.checks import sizes
 from ranvier.files import require_regular
 from ranvier.initializers import Initializer
 from ranvier.layers import CustomLayer, Layer, layer_spec
-from ranvier.optimizers import Optimizer
+from ranvier.optimizers import Optimizer, ParameterGroup
 from ranvier.schedules import Schedule
 from ranvier.types import Array
 
@@ -62,9 +62,10 @@ _KINDS: dict[str, tuple[ModuleType, type]] = {
     "layer": (layer_module, Layer),
     "initializer": (initializer_module, Initializer),
     "optimizer": (optimizer_module, Optimizer),
+    "group": (optimizer_module, ParameterGroup),
     "schedule": (schedule_module, Schedule),
 }
-_BASES = {base for _, base in _KINDS.values()}
+_BASES = {Layer, Initializer, Optimizer, Schedule}
 
 
 def _class_of(key: str, name: Any) -> type:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,7 +152,8 @@ def added(engine: Engine, data: Data, loss: Loss | CustomLoss, one: Sums, other:
 def loss_gradients(engine: Engine, data: Data, loss: Loss | CustomLoss) -> dict[str, Array]:
     """Return the gradients of one batch's loss with the layers' penalties, by parameter name."""
     engine.trainer(data.x.shape[1:], len(data.x)).gradients(data.x, data.y, _in_core(loss, data.y), data.weights)
-    return {name: np.array(value, order="C") for name, value in engine.parts(engine.parameters.flat_gradients).items()}
+    parts = engine.parts(engine.parameters.flat_gradients)
+    return {name: np.array(parts[name], order="C") for name in engine.trained}
 
 
 def evaluate(engine: Engine, batches: Batches, loss: Loss | CustomLoss, metrics: Metrics) -> Evaluation:
@@ -253,7 +254,7 @@ class Training:
         self._added = False  # whether a backward pass has added gradients that no step has used
         self._shown = False  # whether the user may have written to the gradients
         self._ready: _ReadyStep | None = None
-        self._ahead: tuple[int, list[float]] = 0, []  # learning rates from that update on
+        self._ahead: tuple[int, list[list[float]]] = 0, []  # learning rates from that update on
 
     @property
     def factor(self) -> float:
@@ -270,27 +271,35 @@ class Training:
         if self.state is not None and optimizer is self.optimizer:
             return self.state
         checked, last = checked_optimizer(optimizer), self.optimizer
+        self.require_trained(checked)
         differs = last is None or last != checked
         if self.state is None or last is None or (differs and not last.differs_in_rate(checked)):
             self.state = checked.create(self.engine.parameters)
         if differs:
-            self.factor = 1.0
+            self.factor = 1.0  # and no rates ahead
         self.optimizer = checked
         self._ready = None
         return self.state
 
-    def learning_rate(self) -> float:
-        """Return the learning rate of the next update, in a loop that has no epochs."""
+    def require_trained(self, optimizer: Optimizer) -> None:
+        """Raise unless the optimizer fits the parameters, of which one at least is not frozen."""
+        names = self.engine.parameters.names
+        optimizer.grouped(names)
+        if names and not self.engine.trained:
+            raise RuntimeError("training: expected parameters to train, but all are frozen; unfreeze() some")
+
+    def learning_rates(self) -> float | list[float]:
+        """Return the learning rates of the next update, in a loop that has no epochs: a number if it is one."""
         optimizer, state = self.optimizer, self.state
         assert optimizer is not None
         assert state is not None
         rate = optimizer.learning_rate
-        if isinstance(rate, float):
+        if isinstance(rate, float) and not optimizer.groups:
             return self._factor * rate
         update = state.steps
         first, rates = self._ahead
         if not first <= update < first + len(rates):
-            rates = (self._factor * optimizer.learning_rates(update, _RATES_AHEAD, None)).tolist()
+            rates = (self._factor * optimizer.all_rates(update, _RATES_AHEAD, None)).tolist()
             first = update
             self._ahead = first, rates
         return rates[update - first]
@@ -306,6 +315,11 @@ class Training:
         trainer = self.engine.latest_trainer
         if trainer is None:
             raise RuntimeError("backward: expected a forward pass before it, got none")
+        if not input_gradient and self.engine.parameters.names and not self.engine.trained:
+            raise RuntimeError(
+                "backward: expected parameters to train, but all are frozen; unfreeze() some, or ask for the "
+                "input_gradient"
+            )
         grad_x = trainer.backward(grad, input_gradient, self._added or self._shown)
         self._added = True
         return grad_x
@@ -313,7 +327,8 @@ class Training:
     def gradients(self) -> dict[str, Array]:
         """Return views of what backward passes have added up."""
         self._shown = True
-        return self.engine.parts(self.engine.parameters.flat_accumulated)
+        parts = self.engine.parts(self.engine.parameters.flat_accumulated)
+        return {name: parts[name] for name in self.engine.trained}
 
     def zero_gradients(self) -> None:
         """Forget what backward passes have added up."""
@@ -335,7 +350,7 @@ class Training:
         if trainer is None or not (self._added or self._shown):
             raise RuntimeError("step: expected gradients, got none since the last step; call backward() before it")
         state = self.use(optimizer)
-        state.learning_rate = self.learning_rate()
+        state.set_learning_rates(self.learning_rates())
         if name := trainer.step(state):
             raise FloatingPointError(f"gradients: {name} has numbers that are infinite or NaN; nothing has changed")
         self._added = self._shown = False
@@ -345,7 +360,7 @@ class Training:
         ready = self._ready
         if ready is None or self._added or not ready.is_for(loss, optimizer, self.engine.latest_trainer):
             return None
-        return ready.run(x, y, sample_weight, self.learning_rate())
+        return ready.run(x, y, sample_weight, self.learning_rates())
 
     def train_step(
         self, data: Data, loss: Loss | CustomLoss, optimizer: Optimizer, given: tuple[object, object]
@@ -353,14 +368,14 @@ class Training:
         """Train on a batch, and return its loss; ``given`` are loss and optimizer as a caller will give them again."""
         self.require_no_gradients()
         state = self.use(optimizer)
-        rate = self.learning_rate()
+        rates = self.learning_rates()
         trainer = self.engine.trainer(data.x.shape[1:], len(data.x))
         ready, value = self._ready, None
         if ready is not None and ready.is_for(*given, trainer):
-            value = ready.run(data.x, data.y, data.weights, rate)
+            value = ready.run(data.x, data.y, data.weights, rates)
         if value is None:
             ready = _ReadyStep(*given, trainer, _core.TrainStep(trainer, state, _in_core(loss, data.y)))
-            value = ready.run(data.x, data.y, data.weights, rate)
+            value = ready.run(data.x, data.y, data.weights, rates)
             self._ready = ready if isinstance(loss, Loss) else None
         assert value is not None
         self.loss = loss
@@ -376,6 +391,8 @@ class Training:
             "optimizer": self.optimizer,
             "updates": 0 if self.state is None else self.state.steps,
             "learning_rate_factor": self.factor,
+            "frozen": self.engine.parameters.frozen,
+            "missed_updates": {} if self.state is None else self.state.missed_updates,
         }
         return state | {name: np.array(value, order="C") for name, value in self._moments(self.state).items()}
 
@@ -393,6 +410,8 @@ class Training:
         if optimizer is not None:
             state = checked_optimizer(optimizer).create(self.engine.parameters)
             state.steps = integer(numbers["updates"], "state: updates", 0)
+            state.missed_updates = _missed_updates(numbers["missed_updates"], self.engine.parameters.names)
+        frozen = _frozen(numbers["frozen"], [name for name, _ in self.engine.values()])
         own = self._moments(state)
         arrays = {name: value for name, value in given.items() if name not in numbers}
         if arrays.keys() != own.keys():
@@ -402,6 +421,9 @@ class Training:
         epochs, passes = (integer(numbers[name], f"state: {name}", 0) for name in ("epochs", "training_passes"))
         self.factor = numbers["learning_rate_factor"]
         self.epochs, self.optimizer, self.state, self._ready = epochs, optimizer, state, None
+        if frozen != self.engine.parameters.frozen:
+            self.engine.freeze(self.engine.parameters.frozen, False)
+            self.engine.freeze(frozen, True)
         self.engine.training_passes = passes
 
     def copy(self, engine: Engine) -> Training:
@@ -415,4 +437,28 @@ class Training:
     @staticmethod
     def state_dict_numbers() -> set[str]:
         """Return the names of what is no array in a `state_dict`."""
-        return {"epochs", "training_passes", "optimizer", "updates", "learning_rate_factor"}
+        return {
+            "epochs",
+            "training_passes",
+            "optimizer",
+            "updates",
+            "learning_rate_factor",
+            "frozen",
+            "missed_updates",
+        }
+
+
+def _frozen(given: Any, names: Sequence[str]) -> list[str]:
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"state: frozen: expected a list of names, got {given!r}")
+    if unknown := set(given) - set(names):
+        raise ValueError(f"state: frozen: unknown {sorted(unknown)}")
+    return [name for name in names if name in given]
+
+
+def _missed_updates(given: Any, names: Sequence[str]) -> dict[str, int]:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"state: missed_updates: expected a mapping of names to numbers, got {given!r}")
+    if unknown := given.keys() - set(names):
+        raise ValueError(f"state: missed_updates: unknown {sorted(unknown)}")
+    return {name: integer(count, f"state: missed_updates: {name}", 0) for name, count in given.items()}

@@ -25,6 +25,7 @@ struct ParameterEntry {
     index_t offset = 0;            // elements from the start of the buffer; aligned to a cache line
     index_t extent = 0;            // elements that it takes, with the zeros that fill up its rows
     bool trained = true;           // else one of the statistics
+    bool frozen = false;           // training leaves it as it is
     double l1 = 0, l2 = 0;         // the penalty l1 * sum(|w|) + l2 / 2 * sum(w^2) that training adds
 };
 
@@ -45,6 +46,8 @@ public:
     const std::vector<ParameterEntry>& entries() const { return entries_; }
     // The entry of that name; throws std::out_of_range.
     const ParameterEntry& entry(const std::string& name) const;
+    // Whether training is to leave an entry as it is. A Trainer sees what is so when it is made.
+    void freeze(const std::string& name, bool frozen);
     // The entry of a layer's parameter, nullptr if the layer has none of that name.
     const ParameterEntry* find(const std::string& path, const char* name) const;
 
@@ -81,20 +84,39 @@ class Optimizer {
 public:
     Optimizer(const UpdateOptions& options, index_t parameter_count);
 
+    // Parameters, by their positions among the entries, with options of their own.
+    struct Group {
+        double learning_rate, weight_decay;
+        std::vector<std::size_t> entries;
+    };
+
     // One update of the values from the gradients that are there.
     void step(Parameters<T>& parameters);
     // The same in parts: its beginning, for gradients of that sum of squares, and then ranges of the flat
     // buffers, which threads may share out; `gradients` are those of the range.
-    void begin_step(double squares);
+    void begin_step(const Parameters<T>& parameters, double squares);
     void update_range(Parameters<T>& parameters, const T* gradients, index_t first, index_t count);
     // The buffers that a resumed training needs, by name.
     std::vector<std::pair<std::string, Buffer<T>*>> state();
 
+    // Learning rates: that of `options`, then those of the groups.
+    std::size_t rates() const { return 1 + groups.size(); }
+    void set_learning_rates(const double* rates);
+
     UpdateOptions options;
+    std::vector<Group> groups;
     std::int64_t steps = 0;  // done so far
+    // Of these, by the position of an entry, those in which it was frozen: its own count from its first one.
+    // Empty: none.
+    std::vector<std::int64_t> missed;
 
 private:
-    UpdateStep now_;
+    void update_part(const UpdateStep& now, Parameters<T>& parameters, const T* gradients, index_t first,
+                     index_t count);
+
+    // One for all parameters; or one for each entry, if they differ or some are frozen.
+    std::vector<UpdateStep> now_;
+    bool differ_ = false;
     Buffer<T> velocity_, first_moment_, second_moment_;
 };
 

@@ -62,8 +62,9 @@ struct EpochTimes {
 template <class T>
 struct EpochOptions {
     index_t batch_size = 1;
-    const double* learning_rates = nullptr;  // of each batch; nullptr: the optimizer's own
-    double* losses = nullptr;                // receives the mean loss of each batch, unless nullptr
+    // Of each batch those that set_learning_rates() takes; nullptr: the optimizer's own.
+    const double* learning_rates = nullptr;
+    double* losses = nullptr;  // receives the mean loss of each batch, unless nullptr
     // Of the outputs in training mode, batch after batch. Those of a batch that makes no update are NaN, and
     // its errors do not count.
     OutputRecord<T> record;

@@ -111,6 +111,7 @@ public:
 
     // As in PyTorch, the running variance is of the unbiased one, with the divisor count - 1.
     void update_statistics() override {
+        if (!training_) return;
         const double unbiased = count_ / std::max(count_ - 1, 1.0), share = spec_.momentum;
         for (index_t c = 0; c < channels(); ++c) {
             const double deviation = 1 / static_cast<double>(inverse_deviation_[c]);
@@ -158,7 +159,7 @@ private:
         for (index_t c = 0; c < channels(); ++c) {
             const double d = static_cast<double>(inverse_deviation_[c]), sum = total.mean[c];
             const double product = total.squares[c] * d;  // sum g h
-            if (gamma_) {
+            if (gamma_ && gradients) {
                 gradients[c] = static_cast<T>(product);
                 gradients[beta_ - gamma_ + c] = static_cast<T>(sum);
             }

@@ -62,12 +62,12 @@ public:
                           const Sink<T>& sink) const override {
         const index_t first = sink.begin / leading_, end = std::min(in_, sink.end / leading_);
         if (first < end) multiply_by_input(at.x[0], first, end - first, sink);
-        if (end < in_) return;
-        T* const behind = sink.to + in_ * leading_ - sink.begin;
-        if (!sink.accumulate) std::fill(behind, sink.to + sink.end - sink.begin, T{});
-        if (bias_)
+        const index_t behind = std::max(sink.begin, in_ * leading_);
+        if (!sink.accumulate && behind < sink.end)
+            std::fill(sink.to + behind - sink.begin, sink.to + sink.end - sink.begin, T{});
+        if (bias_ && bias_offset_ < sink.end)
             add_column_sums<T>({gradient_.data, gradient_.rows, out_, gradient_.row_stride, 1},
-                               behind + bias_offset_ - in_ * leading_);
+                               sink.to + bias_offset_ - sink.begin);
     }
 
 private:
