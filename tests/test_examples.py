@@ -24,6 +24,17 @@ def test_notes_digits(tmp_path):
     assert int(run("notes_digits.py", tmp_path).splitlines()[-1].split(": ")[1].split(" /")[0]) > 330
 
 
+def test_parameters_of_ones_own(tmp_path):
+    tanh, waves = (float(error) for error in re.findall(r"error ([\d.]+)", run("parameters_of_ones_own.py", tmp_path)))
+    assert waves < 0.1 < tanh
+
+
+def test_fine_tuning(tmp_path):
+    before, first, both, scratch = (float(line.split()[-1]) for line in run("fine_tuning.py", tmp_path).splitlines())
+    assert before < 0.6
+    assert scratch < min(first, both) - 0.05
+
+
 def test_own_layer(tmp_path):
     assert float(run("own_layer.py", tmp_path).split()[-1]) > 0.93
 

@@ -16,16 +16,11 @@ void require(const py::function& function) {
     if (!function) throw std::runtime_error("this layer is no more: its network is garbage");
 }
 
-// `to` may be nullptr if only what the function does is wanted. Arrays are copied: Python may keep them.
+// `to` may be nullptr if only what the function does is wanted.
 template <class T>
-void call(const py::function& function, const Shape& from_shape, const T* from, const Shape& to_shape,
-          T* to) {
-    const CallersDenormals denormals;
-    py::gil_scoped_acquire acquire;
-    require(function);
-    const auto result =
-        function(py::array_t<T>(from_shape, from), py::cast(to_shape)).template cast<py::array_t<T>>();
-    if (to) std::copy_n(result.data(), result.size(), to);
+void copy_array(const py::handle& array, T* to) {
+    const auto numbers = array.cast<py::array_t<T>>();
+    if (to) std::copy_n(numbers.data(), numbers.size(), to);
 }
 
 template <class T>
@@ -151,6 +146,8 @@ std::vector<LayerSpec> layer_specs(const py::sequence& layers, Found& found) {
 
 PythonLayer::PythonLayer(const py::dict& fields)
     : name_(fields["name"].cast<std::string>()),
+      parameters_(field<std::vector<std::pair<std::string, Shape>>>(fields, "parameters")),
+      trains_itself_(field<bool>(fields, "trains_itself")),
       output_shape_(fields["output_shape"].cast<py::function>()),
       forward_(fields["forward"].cast<py::function>()),
       backward_(fields["backward"].cast<py::function>()) {}
@@ -168,29 +165,46 @@ Shape PythonLayer::output_shape(const Shape& input) {
     return output_shapes_[input] = output_shape_(py::cast(input)).cast<Shape>();
 }
 
-void PythonLayer::forward(const Shape& in, const float* x, const Shape& out, float* y) {
-    call(forward_, in, x, out, y);
+// Arrays are copied: Python may keep them.
+template <class T>
+void PythonLayer::run_forward(const Forward<T>& pass) {
+    const CallersDenormals denormals;
+    py::gil_scoped_acquire acquire;
+    require(forward_);
+    py::list values;
+    for (std::size_t i = 0; i < parameters_.size(); ++i)
+        values.append(py::array_t<T>(parameters_[i].second, pass.parameters[i]));
+    const auto [y, kept] = forward_(py::array_t<T>(pass.batch_in, pass.x), py::cast(pass.batch_out), values,
+                                    pass.training, pass.seed, pass.stream)
+                               .template cast<std::pair<py::object, py::object>>();
+    copy_array(y, pass.y);
+    if (pass.keeps) kept_ = kept;
 }
-void PythonLayer::forward(const Shape& in, const double* x, const Shape& out, double* y) {
-    call(forward_, in, x, out, y);
-}
-void PythonLayer::backward(const Shape& out, const float* grad, const Shape& in, float* grad_x) {
-    call(backward_, out, grad, in, grad_x);
-}
-void PythonLayer::backward(const Shape& out, const double* grad, const Shape& in, double* grad_x) {
-    call(backward_, out, grad, in, grad_x);
+
+template <class T>
+void PythonLayer::run_backward(const Backward<T>& pass) {
+    const CallersDenormals denormals;
+    py::gil_scoped_acquire acquire;
+    require(backward_);
+    const auto [grad_x, gradients] =
+        backward_(py::array_t<T>(pass.batch_out, pass.grad), py::cast(pass.batch_in), kept_)
+            .template cast<std::pair<py::object, std::vector<py::object>>>();
+    copy_array(grad_x, pass.grad_x);
+    for (std::size_t i = 0; i < pass.gradients.size(); ++i) copy_array(gradients.at(i), pass.gradients[i]);
 }
 
 int PythonLayer::traverse(visitproc visit, void* arg) const {
     Py_VISIT(output_shape_.ptr());
     Py_VISIT(forward_.ptr());
     Py_VISIT(backward_.ptr());
+    Py_VISIT(kept_.ptr());
     return 0;
 }
 
 void PythonLayer::clear() {
     // Whatever their ends lead to finds none of them here.
-    const py::function gone[] = {std::move(output_shape_), std::move(forward_), std::move(backward_)};
+    const py::object gone[] = {std::move(output_shape_), std::move(forward_), std::move(backward_),
+                               std::move(kept_)};
 }
 
 ReadLayers read_layers(const py::sequence& layers) {

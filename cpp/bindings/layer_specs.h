@@ -15,7 +15,7 @@ namespace ranvier {
 
 namespace py = pybind11;
 
-// A layer that Python computes: functions from array to array, which check what they give back.
+// A layer that Python computes: functions of arrays, which check what they give back.
 class PythonLayer final : public CustomLayer {
 public:
     explicit PythonLayer(const py::dict& fields);
@@ -25,19 +25,29 @@ public:
     std::string name() const override { return name_; }
     // Asked once for each input shape: the function tries the layer on zeros.
     Shape output_shape(const Shape& input) override;
-    void forward(const Shape& in, const float* x, const Shape& out, float* y) override;
-    void forward(const Shape& in, const double* x, const Shape& out, double* y) override;
-    void backward(const Shape& out, const float* grad, const Shape& in, float* grad_x) override;
-    void backward(const Shape& out, const double* grad, const Shape& in, double* grad_x) override;
+    const std::vector<std::pair<std::string, Shape>>& parameters() const override { return parameters_; }
+    bool trains_itself() const override { return trains_itself_; }
+    void forward(const Forward<float>& pass) override { run_forward(pass); }
+    void forward(const Forward<double>& pass) override { run_forward(pass); }
+    void backward(const Backward<float>& pass) override { run_backward(pass); }
+    void backward(const Backward<double>& pass) override { run_backward(pass); }
 
-    // For the garbage collector: visits the functions, or lets them go.
+    // For the garbage collector: visits the functions and what is kept, or lets them go.
     int traverse(visitproc visit, void* arg) const;
     void clear();
 
 private:
+    template <class T>
+    void run_forward(const Forward<T>& pass);
+    template <class T>
+    void run_backward(const Backward<T>& pass);
+
     std::string name_;
+    std::vector<std::pair<std::string, Shape>> parameters_;
+    bool trains_itself_;
     std::map<Shape, Shape> output_shapes_;
     py::function output_shape_, forward_, backward_;
+    py::object kept_;  // what forward_ gave for backward_
 };
 
 // The Python layers of a network, as an object of Python's. Parameters, trainers and predictors share the

@@ -56,7 +56,7 @@ struct Operands {
 // How the gradients of an op's parameters are made.
 enum class WeightGradient {
     none,          // there are no parameters
-    partial_sums,  // by each micro-batch, added up over a group; the groups' sums are then added
+    partial_sums,  // by each micro-batch, added up over a group; the groups' sums, if any, are then added
     at_once,       // by a product over the whole batch, once all gradients to the output are there
     in_reduction,  // from the sums over the batch that reduce() takes
 };

@@ -83,6 +83,12 @@ public:
         add("weight", spec.normalized_shape, c_strides(spec.normalized_shape));
         add("bias", spec.normalized_shape, c_strides(spec.normalized_shape));
     }
+    void operator()(const CustomSpec& spec) {
+        for (const auto& [name, shape] : spec.layer->parameters()) {
+            for (const index_t size : shape) require_positive(name.c_str(), size);
+            add(name.c_str(), shape, c_strides(shape));
+        }
+    }
     void operator()(const ResidualSpec& spec) {
         const std::string path = path_;
         add_all(spec.layers, path + ".layers.");

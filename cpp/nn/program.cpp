@@ -454,7 +454,7 @@ private:
             p_.outputs.push_back(place(value_items_[static_cast<std::size_t>(output.value)]));
         p_.output_gradient = place(output_gradient_);
         for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
-            const bool partial = weights(i) == WeightGradient::partial_sums;
+            const bool partial = weights(i) == WeightGradient::partial_sums && !traits(i).whole_batch;
             if (p_.options.purpose != Purpose::gradients || !partial) continue;
             p_.blocks[i].partial_offset = p_.partial_size;
             p_.partial_size = checked_sum(

@@ -56,14 +56,17 @@ from ranvier.optimizers import SGD, Adagrad, Adam, AdamW, ParameterGroup, RMSpro
 
 if TYPE_CHECKING:
     from ranvier import callbacks as callbacks
+    from ranvier import custom as custom
     from ranvier import datasets as datasets
     from ranvier import diagnostics as diagnostics
     from ranvier import initializers as initializers
     from ranvier import metrics as metrics
     from ranvier import plot as plot
     from ranvier import schedules as schedules
+    from ranvier import testing as testing
     from ranvier import tuning as tuning
     from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau, StopAtTolerance
+    from ranvier.custom import CustomLayer, Parameter, register_layer
     from ranvier.predictor import Predictor, load_predictor
     from ranvier.schedules import CosineSchedule, ExponentialSchedule, OneCycleSchedule, StepSchedule, WarmUp
 
@@ -83,6 +86,7 @@ __all__ = [
     "Conv2d",
     "CosineSchedule",
     "CrossEntropyLoss",
+    "CustomLayer",
     "Dropout",
     "EarlyStopping",
     "Evaluation",
@@ -103,6 +107,7 @@ __all__ = [
     "OneCycleSchedule",
     "PReLU",
     "Parallel",
+    "Parameter",
     "ParameterGroup",
     "Predictor",
     "QuadraticLoss",
@@ -132,6 +137,7 @@ __all__ = [
     "load",
     "load_predictor",
     "num_threads",
+    "register_layer",
     "set_num_threads",
 ]
 
@@ -140,6 +146,7 @@ _MODULES = (
     "callbacks",
     "checkpoint",
     "cli",
+    "custom",
     "datasets",
     "diagnostics",
     "fitting",
@@ -152,10 +159,12 @@ _MODULES = (
     "schedules",
     "serialization",
     "summary",
+    "testing",
     "tuning",
 )
 _PLACES = {
     "callbacks": ("Checkpoint", "EarlyStopping", "ReduceOnPlateau", "StopAtTolerance"),
+    "custom": ("CustomLayer", "Parameter", "register_layer"),
     "predictor": ("Predictor", "load_predictor"),
     "schedules": ("CosineSchedule", "ExponentialSchedule", "OneCycleSchedule", "StepSchedule", "WarmUp"),
 }

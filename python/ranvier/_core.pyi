@@ -127,8 +127,10 @@ def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence
 #   ("batch_norm1d" | "batch_norm2d", {"num_features": int, "epsilon": float, "momentum": float, "affine": bool})
 #   ("layer_norm", {"normalized_shape": tuple, "epsilon": float, "affine": bool}), ("global_avg_pool2d", {})
 #   ("residual", {"layers": [...], "shortcut": [...]}), ("parallel", {"branches": [[...], ...]})
-#   ("python", {"name": str, "output_shape": f(sample shape) -> shape, "forward" and "backward": f(array, shape of the
-#     result) -> array})
+#   ("python", {"name": str, "parameters": [(name, shape), ...], "trains_itself": bool,
+#     "output_shape": f(sample shape) -> shape,
+#     "forward": f(array, shape of the result, values of the parameters, training, seed, stream) -> (array, kept),
+#     "backward": f(array, shape of the result, kept) -> (array, gradients of the parameters)})
 #   ("prelu", {"num_parameters": int}), ("rrelu", {"lower": float, "upper": float}), ("maxout", {"pieces": int})
 
 def parameter_shapes(layers: Sequence[LayerSpec]) -> dict[str, tuple[int, ...]]: ...  # statistics included

@@ -12,7 +12,7 @@ from typing import Any
 
 from ranvier import files, serialization
 from ranvier.initializers import Initializer
-from ranvier.layers import CustomLayer, Layer, layers_of_sizes
+from ranvier.layers import Layer, PlainLayer, layers_of_sizes
 from ranvier.serialization import (
     OPTIMIZER,
     File,
@@ -33,7 +33,7 @@ _NOT_FINITE = ("nan", "inf", "-inf")
 class Contents:
     """What a file has of a network."""
 
-    layers: Sequence[Layer | CustomLayer]
+    layers: Sequence[Layer | PlainLayer]
     sizes: list[int] | None
     dtype: str
     seed: int | None

@@ -19,7 +19,7 @@ from ranvier import _core
 from ranvier.checks import integer, positive
 from ranvier.data import Data, as_samples
 from ranvier.history import History
-from ranvier.layers import CustomLayer, Layer, ReLU, Sigmoid, Tanh
+from ranvier.layers import Layer, PlainLayer, ReLU, Sigmoid, Tanh
 from ranvier.losses import CustomLoss, Loss, checked_loss
 from ranvier.network import Network
 from ranvier.optimizers import Adam, Optimizer, checked_optimizer
@@ -235,7 +235,7 @@ class _Objective:
         return loss_gradients(self.network.engine, self.data, self.loss)
 
 
-def _penalties(layers: Iterable[Layer | CustomLayer], path: str) -> Iterator[tuple[str, float, float]]:
+def _penalties(layers: Iterable[Layer | PlainLayer], path: str) -> Iterator[tuple[str, float, float]]:
     """Yield the name of each weight with penalties, and these."""
     for position, layer in enumerate(layers):
         l1, l2 = getattr(layer, "l1", 0.0), getattr(layer, "l2", 0.0)
@@ -323,7 +323,7 @@ def _probe(x: Any) -> Array:
     return samples
 
 
-def _probe_outputs(network: Network, x: Array) -> Iterator[tuple[str, Layer | CustomLayer, Array]]:
+def _probe_outputs(network: Network, x: Array) -> Iterator[tuple[str, Layer | PlainLayer, Array]]:
     return layer_outputs(network.engine, network._samples(x, "x"), inner=True)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ranvier import _core
 from ranvier.data import as_values
-from ranvier.layers import CustomLayer, Layer, layer_spec
+from ranvier.layers import Layer, PlainLayer, layer_spec
 from ranvier.types import Array, Labels
 
 __all__ = ["Engine"]
@@ -25,14 +25,14 @@ class Engine:
 
     Parameters
     ----------
-    layers : sequence of Layer or CustomLayer
+    layers : sequence of Layer or PlainLayer
     dtype : {"float32", "float64"}
     seed : int
         Of the random layers, and of the order of the samples.
 
     Attributes
     ----------
-    layers : tuple of Layer or CustomLayer
+    layers : tuple of Layer or PlainLayer
     dtype : numpy.dtype
         Of the parameters.
     parameters : _core.Parameters
@@ -41,7 +41,7 @@ class Engine:
     latest_trainer : _core.Trainer or None
     """
 
-    def __init__(self, layers: Sequence[Layer | CustomLayer], dtype: str, seed: int) -> None:
+    def __init__(self, layers: Sequence[Layer | PlainLayer], dtype: str, seed: int) -> None:
         self.layers = tuple(layers)
         self.seed = seed
         self.dtype = np.dtype(dtype)
@@ -145,7 +145,7 @@ class Engine:
             for name, value in own.items():
                 value[...] = arrays[name]
 
-    def copy(self, layers: Sequence[Layer | CustomLayer] | None = None) -> Engine:
+    def copy(self, layers: Sequence[Layer | PlainLayer] | None = None) -> Engine:
         """Return an engine with copies of the parameters and running statistics, and the random layers' position.
 
         The layers, which may be copies, must have the same parameters.

@@ -1,7 +1,8 @@
 """Layers: small dataclasses whose fields are their whole configuration.
 
 A layer holds no parameters; the network that it is put into does. A layer of your own is any object with
-``forward(x)`` and ``backward(grad)`` in NumPy; it may stand anywhere in a network.
+``forward(x)`` and ``backward(grad)`` in NumPy, or with parameters a `ranvier.CustomLayer`; it may stand anywhere in a
+network.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
-    "CustomLayer",
     "Dropout",
     "Flatten",
     "GaussianNoise",
@@ -43,6 +43,7 @@ __all__ = [
     "Maxout",
     "PReLU",
     "Parallel",
+    "PlainLayer",
     "RReLU",
     "RandomCrop",
     "RandomHorizontalFlip",
@@ -56,14 +57,18 @@ __all__ = [
     "Step",
     "Tanh",
     "checked_initializer",
+    "checked_result",
     "layer_spec",
     "require_layers",
 ]
 
 
 @runtime_checkable
-class CustomLayer(Protocol):
-    """What a layer of your own must offer. It has no parameters that an optimizer would train."""
+class PlainLayer(Protocol):
+    """What a layer of your own must offer if it has no parameters that an optimizer would train.
+
+    With parameters, or to be told whether it trains, it derives from `ranvier.CustomLayer`.
+    """
 
     def forward(self, x: Array) -> Array:
         """Return the output for a batch of inputs, (n, ...), and keep what `backward` needs."""
@@ -93,7 +98,7 @@ class Layer(Settings):
         """Draw the parameters' starting values, by name, in float64."""
         return {}
 
-    def inner(self) -> dict[str, tuple[Layer | CustomLayer, ...]]:
+    def inner(self) -> dict[str, tuple[Layer | PlainLayer, ...]]:
         """Return the branches that the layer holds, by their names in paths of parameters."""
         return {}
 
@@ -424,8 +429,8 @@ class Residual(Layer):
         Those of the other path; x itself if there are none. Both must give samples of one shape.
     """
 
-    layers: tuple[Layer | CustomLayer, ...]
-    shortcut: tuple[Layer | CustomLayer, ...] = ()
+    layers: tuple[Layer | PlainLayer, ...]
+    shortcut: tuple[Layer | PlainLayer, ...] = ()
     kind: ClassVar[str] = "residual"
 
     def __post_init__(self) -> None:
@@ -439,7 +444,7 @@ class Residual(Layer):
         """Return the layer as the compiled core reads it."""
         return self.kind, {name: [layer_spec(layer) for layer in path] for name, path in self.inner().items()}
 
-    def inner(self) -> dict[str, tuple[Layer | CustomLayer, ...]]:
+    def inner(self) -> dict[str, tuple[Layer | PlainLayer, ...]]:
         """Return both paths."""
         return {"layers": self.layers, "shortcut": self.shortcut}
 
@@ -455,7 +460,7 @@ class Parallel(Layer):
         (the channels, or the features).
     """
 
-    branches: tuple[tuple[Layer | CustomLayer, ...], ...]
+    branches: tuple[tuple[Layer | PlainLayer, ...], ...]
     kind: ClassVar[str] = "parallel"
 
     def __post_init__(self) -> None:
@@ -467,7 +472,7 @@ class Parallel(Layer):
         """Return the layer as the compiled core reads it."""
         return self.kind, {"branches": [[layer_spec(layer) for layer in branch] for branch in self.branches]}
 
-    def inner(self) -> dict[str, tuple[Layer | CustomLayer, ...]]:
+    def inner(self) -> dict[str, tuple[Layer | PlainLayer, ...]]:
         """Return the branches."""
         return {f"branches.{position}": branch for position, branch in enumerate(self.branches)}
 
@@ -734,7 +739,7 @@ def layers_of_sizes(sizes: Sequence[Any]) -> list[Layer]:
     return layers
 
 
-def require_layers(layers: object, name: str) -> tuple[Layer | CustomLayer, ...]:
+def require_layers(layers: object, name: str) -> tuple[Layer | PlainLayer, ...]:
     """Return a sequence of layers as a tuple.
 
     Raises
@@ -745,23 +750,16 @@ def require_layers(layers: object, name: str) -> tuple[Layer | CustomLayer, ...]
     if isinstance(layers, Layer) or not isinstance(layers, Sequence):
         raise TypeError(f"{name}: expected a sequence of layers, got {layers!r}")
     for position, layer in enumerate(layers):
-        if isinstance(layer, type) or not isinstance(layer, Layer | CustomLayer):
+        if isinstance(layer, type) or not isinstance(layer, Layer | PlainLayer):
             raise TypeError(f"{name}: expected layers, got {layer!r} at position {position}")
     return tuple(layers)
 
 
-def layer_spec(layer: Layer | CustomLayer) -> Spec:
+def layer_spec(layer: Layer | PlainLayer) -> Spec:
     """Return a layer as the compiled core reads it; one of your own becomes functions from array to array."""
     if isinstance(layer, Layer):
         return layer.spec()
     name = type(layer).__name__
-
-    def run(method: str, x: Array, expected: tuple[int, ...]) -> Array:
-        result: Any = getattr(layer, method)(x)
-        if not isinstance(result, np.ndarray) or result.shape != expected:
-            got = f"shape {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
-            raise ValueError(f"{name}.{method}: expected an array of shape {expected} back, got {got}")
-        return np.ascontiguousarray(result, dtype=x.dtype)
 
     @functools.cache
     def output_shape_of(sample: tuple[int, ...]) -> tuple[int, ...]:
@@ -773,10 +771,31 @@ def layer_spec(layer: Layer | CustomLayer) -> Spec:
     def output_shape(sample: Sequence[int]) -> tuple[int, ...]:
         return output_shape_of(tuple(sample))
 
-    def forward(x: Array, expected: Sequence[int]) -> Array:
-        return run("forward", x, tuple(expected))
+    def forward(x: Array, expected: Sequence[int], *_: object) -> tuple[Array, None]:
+        return checked_result(layer.forward(x), tuple(expected), x.dtype, f"{name}.forward"), None
 
-    def backward(grad: Array, expected: Sequence[int]) -> Array:
-        return run("backward", grad, tuple(expected))
+    def backward(grad: Array, expected: Sequence[int], _: None) -> tuple[Array, list[Array]]:
+        return checked_result(layer.backward(grad), tuple(expected), grad.dtype, f"{name}.backward"), []
 
-    return "python", {"name": name, "output_shape": output_shape, "forward": forward, "backward": backward}
+    return "python", {
+        "name": name,
+        "parameters": [],
+        "trains_itself": True,  # for all that is known here
+        "output_shape": output_shape,
+        "forward": forward,
+        "backward": backward,
+    }
+
+
+def checked_result(result: Any, expected: tuple[int, ...], dtype: Any, of: str) -> Array:
+    """Return what a method of a layer of your own has given, as an array that the compiled core reads.
+
+    Raises
+    ------
+    ValueError
+        If it is no array of that shape.
+    """
+    if not isinstance(result, np.ndarray) or result.shape != expected:
+        got = f"shape {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
+        raise ValueError(f"{of}: expected an array of shape {expected} back, got {got}")
+    return np.ascontiguousarray(result, dtype=dtype)

@@ -20,7 +20,7 @@ from ranvier.data import Data, Rows, as_batch, as_data, as_samples, has_classes,
 from ranvier.engine import Engine
 from ranvier.epoch_metrics import AnyMetric, Metrics, listed
 from ranvier.history import Evaluation, History
-from ranvier.layers import Conv2d, CustomLayer, Layer, Linear, checked_initializer, layers_of_sizes, require_layers
+from ranvier.layers import Conv2d, Layer, Linear, PlainLayer, checked_initializer, layers_of_sizes, require_layers
 from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss, checked_loss
 from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer, checked_optimizer
@@ -96,7 +96,7 @@ class Network(LectureNotes):
 
     def __init__(
         self,
-        layers: Sequence[int] | Sequence[Layer | CustomLayer],
+        layers: Sequence[int] | Sequence[Layer | PlainLayer],
         *,
         seed: int | None = None,
         dtype: Any = "float32",
@@ -106,7 +106,7 @@ class Network(LectureNotes):
         self._initialise()
 
     def _set_up(
-        self, layers: Sequence[int] | Sequence[Layer | CustomLayer], seed: int | None, dtype: Any, init: Any
+        self, layers: Sequence[int] | Sequence[Layer | PlainLayer], seed: int | None, dtype: Any, init: Any
     ) -> None:
         """Become such a network, whose parameters are zero."""
         self.init = checked_initializer(init)
@@ -146,7 +146,7 @@ class Network(LectureNotes):
         self._draw(self.layers, "", self.parameters(), rng)
 
     def _draw(
-        self, layers: Iterable[Layer | CustomLayer], path: str, parameters: dict[str, Array], rng: np.random.Generator
+        self, layers: Iterable[Layer | PlainLayer], path: str, parameters: dict[str, Array], rng: np.random.Generator
     ) -> None:
         for position, layer in enumerate(layers):
             if not isinstance(layer, Layer):
@@ -916,7 +916,8 @@ class Network(LectureNotes):
         Raises
         ------
         ValueError
-            If a layer, an initializer or, with the training state, a schedule is of your own; if the path leads to
+            If an initializer or, with the training state, a schedule is of your own, or a layer whose class is not
+            registered (`ranvier.register_layer`); if the path leads to
             what is no plain file; if an entry of the metadata is named "ranvier" or they are too long.
         OSError
             If the file cannot be written; what was there is as it was.
@@ -953,7 +954,7 @@ class Network(LectureNotes):
         """
         return self._copied(self.layers, dict(self.__dict__))
 
-    def _copied(self, layers: tuple[Layer | CustomLayer, ...], attributes: dict[str, Any]) -> Network:
+    def _copied(self, layers: tuple[Layer | PlainLayer, ...], attributes: dict[str, Any]) -> Network:
         twin = object.__new__(type(self))
         twin.__dict__.update(attributes)
         twin.layers = layers

@@ -14,7 +14,7 @@ from ranvier import _core, files, serialization
 from ranvier.checks import integer
 from ranvier.data import as_samples, require_apart
 from ranvier.engine import Engine
-from ranvier.layers import CustomLayer, Layer, require_layers
+from ranvier.layers import Layer, PlainLayer, require_layers
 from ranvier.types import Array
 
 __all__ = ["Predictor", "load_predictor"]
@@ -57,7 +57,7 @@ class Predictor:
 
     def __init__(
         self,
-        layers: tuple[Layer | CustomLayer, ...],
+        layers: tuple[Layer | PlainLayer, ...],
         parameters: _core.Parameters,
         dtype: np.dtype[Any],
         shapes: Iterable[tuple[int, ...]],
@@ -76,7 +76,7 @@ class Predictor:
             self._use(self._compile(shape))
 
     @property
-    def layers(self) -> tuple[Layer | CustomLayer, ...]:
+    def layers(self) -> tuple[Layer | PlainLayer, ...]:
         """The layers, as the network has them."""
         return self._layers
 

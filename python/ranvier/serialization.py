@@ -22,9 +22,10 @@ from ranvier import layers as layer_module
 from ranvier import optimizers as optimizer_module
 from ranvier import schedules as schedule_module
 from ranvier.checks import sizes
+from ranvier.custom import CustomLayer, registered_layer
 from ranvier.files import require_regular
 from ranvier.initializers import Initializer
-from ranvier.layers import CustomLayer, Layer, layer_spec
+from ranvier.layers import Layer, PlainLayer, layer_spec
 from ranvier.optimizers import Optimizer, ParameterGroup
 from ranvier.schedules import Schedule
 from ranvier.types import Array
@@ -71,8 +72,11 @@ _BASES = {Layer, Initializer, Optimizer, Schedule}
 def _class_of(key: str, name: Any) -> type:
     module, base = _KINDS[key]
     kind = getattr(module, str(name)) if str(name) in module.__all__ else None
+    if key == "layer":
+        kind = kind or registered_layer(str(name))
     if not (isinstance(kind, type) and issubclass(kind, base)) or kind in _BASES:
-        raise ValueError(f"there is no {key} {str(name)!r}")
+        hint = "; if it is a CustomLayer, import its class, with register_layer, before the file is read"
+        raise ValueError(f"there is no {key} {str(name)!r}{hint if key == 'layer' else ''}")
     return kind
 
 
@@ -95,8 +99,10 @@ def object_to_json(key: str, value: Any, path: str) -> dict[str, Any]:
         If the class is not the library's.
     """
     name, (module, _) = type(value).__name__, _KINDS[key]
-    if getattr(module, name, None) is not type(value):
+    if getattr(module, name, None) is not type(value) and registered_layer(name) is not type(value):
         where = f"{key} {path}".strip()
+        if isinstance(value, CustomLayer):
+            raise ValueError(f"{where} ({name}): expected a class that files know; decorate it with register_layer")
         raise ValueError(f"{where} ({name}): one of your own cannot be saved; save the network's state_dict() instead")
     fields = value.config().items()
     return {key: name, **{field: value_to_json(item, f"{path}.{field}".lstrip(".")) for field, item in fields}}
@@ -122,7 +128,7 @@ def _layer_from_json(fields: Any) -> Any:
     return object_from_json(fields)
 
 
-def layers_to_json(layers: Sequence[Layer | CustomLayer]) -> list[Any]:
+def layers_to_json(layers: Sequence[Layer | PlainLayer]) -> list[Any]:
     """Return layers as objects of their names and fields."""
     return [value_to_json(layer, str(position)) for position, layer in enumerate(layers)]
 
@@ -162,7 +168,7 @@ def to_bytes(config: dict[str, Any], tensors: Mapping[str, Array], metadata: Map
         except UnicodeEncodeError:
             raise ValueError(f"metadata: expected text that UTF-8 can encode, got {value!r} for {name!r}") from None
     try:
-        contents = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, entries)
+        contents = save({name: np.asarray(value, order="C") for name, value in tensors.items()}, entries)
     except SafetensorError as error:  # from some version on
         raise ValueError(f"metadata: expected some that the format can hold: {error}") from None
     if int.from_bytes(contents[:_LENGTH], "little") > _LONGEST_HEADER:
@@ -318,7 +324,7 @@ def explaining(path: str) -> Iterator[None]:
         raise ValueError(f"{path}: not a network that can be read: {error}") from error
 
 
-def parameter_shapes(layers: Sequence[Layer | CustomLayer]) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(layers: Sequence[Layer | PlainLayer]) -> dict[str, tuple[int, ...]]:
     """Return the shape of each parameter and running statistic of a network by its name, without making one."""
     return _core.parameter_shapes([layer_spec(layer) for layer in layers])
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ranvier.layers import CustomLayer, Layer, Linear
+from ranvier.layers import Layer, Linear, PlainLayer
 from ranvier.types import Array
 
 __all__ = ["summary_text"]
 
 
 def summary_text(
-    layers: Sequence[Layer | CustomLayer],
+    layers: Sequence[Layer | PlainLayer],
     parameters: Mapping[str, Array],
     dtype: str,
     shapes: Sequence[tuple[int, ...]] | None,
@@ -31,7 +31,7 @@ def summary_text(
     return "\n".join([*lines, f"{sum(counts):,} parameters of {dtype}{_kinds(layers, parameters)}"])
 
 
-def _kinds(layers: Sequence[Layer | CustomLayer], parameters: Mapping[str, Array]) -> str:
+def _kinds(layers: Sequence[Layer | PlainLayer], parameters: Mapping[str, Array]) -> str:
     """Return how many parameters are weights and biases, and of how many neurons if all are in `Linear` layers."""
     if not parameters:
         return ""
@@ -40,6 +40,8 @@ def _kinds(layers: Sequence[Layer | CustomLayer], parameters: Mapping[str, Array
         for kind in ("weight", "bias")
     }
     text = f": {counts['weight']:,} weights, {counts['bias']:,} biases"
+    if others := sum(value.size for value in parameters.values()) - sum(counts.values()):
+        text += f", {others:,} others"
     linear = [layer for layer in layers if isinstance(layer, Linear)]
     if sum(layer.in_features * layer.out_features for layer in linear) == counts["weight"]:
         text += f", {sum(layer.out_features for layer in linear):,} neurons"

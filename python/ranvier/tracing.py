@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ranvier.engine import Engine
-from ranvier.layers import CustomLayer, Layer
+from ranvier.layers import Layer, PlainLayer
 from ranvier.types import Array
 
 __all__ = ["layer_outputs"]
 
-Outputs = Iterator[tuple[str, Layer | CustomLayer, Array]]
+Outputs = Iterator[tuple[str, Layer | PlainLayer, Array]]
 
 
 def layer_outputs(engine: Engine, x: Array, *, inner: bool) -> Outputs:
@@ -30,7 +30,7 @@ def layer_outputs(engine: Engine, x: Array, *, inner: bool) -> Outputs:
 
 
 def _outputs(
-    layers: Sequence[Layer | CustomLayer], path: str, x: Array, values: Mapping[str, Array], dtype: str, inner: bool
+    layers: Sequence[Layer | PlainLayer], path: str, x: Array, values: Mapping[str, Array], dtype: str, inner: bool
 ) -> Outputs:
     for position, layer in enumerate(layers):
         own = f"{path}{position}"
@@ -41,7 +41,7 @@ def _outputs(
         yield own, layer, x
 
 
-def _alone(layer: Layer | CustomLayer, path: str, values: Mapping[str, Array], dtype: str) -> Engine:
+def _alone(layer: Layer | PlainLayer, path: str, values: Mapping[str, Array], dtype: str) -> Engine:
     """Return an engine of this layer only, with copies of its parameters and running statistics."""
     engine = Engine([layer], dtype, seed=0)
     for name, value in engine.values():

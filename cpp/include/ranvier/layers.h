@@ -2,8 +2,10 @@
 // values.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -90,15 +92,38 @@ struct GlobalAvgPool2dSpec {};
 // on the thread that runs the network; what it throws goes through to that thread's caller.
 class CustomLayer {
 public:
+    template <class T>
+    struct Forward {
+        Shape batch_in;
+        const T* x;
+        Shape batch_out;
+        T* y;
+        std::vector<const T*> parameters;  // C-ordered
+        bool training;                     // else evaluation
+        bool keeps;                        // a backward pass may follow
+        std::uint64_t seed, stream;        // of the random numbers that it may draw in training
+    };
+    // Of the last forward pass that keeps what this one needs.
+    template <class T>
+    struct Backward {
+        Shape batch_out;
+        const T* grad;
+        Shape batch_in;
+        T* grad_x;                  // nullptr: not wanted
+        std::vector<T*> gradients;  // of the parameters, to be written
+    };
+
     virtual ~CustomLayer() = default;
     virtual std::string name() const = 0;
     virtual Shape output_shape(const Shape& input) = 0;
-    virtual void forward(const Shape& batch_in, const float* x, const Shape& batch_out, float* y) = 0;
-    virtual void forward(const Shape& batch_in, const double* x, const Shape& batch_out, double* y) = 0;
-    virtual void backward(const Shape& batch_out, const float* grad, const Shape& batch_in,
-                          float* grad_x) = 0;
-    virtual void backward(const Shape& batch_out, const double* grad, const Shape& batch_in,
-                          double* grad_x) = 0;
+    // The names and shapes of those that optimizers train.
+    virtual const std::vector<std::pair<std::string, Shape>>& parameters() const = 0;
+    // Whether it changes itself in backward passes, and thus wants one though nobody needs its gradients.
+    virtual bool trains_itself() const = 0;
+    virtual void forward(const Forward<float>& pass) = 0;
+    virtual void forward(const Forward<double>& pass) = 0;
+    virtual void backward(const Backward<float>& pass) = 0;
+    virtual void backward(const Backward<double>& pass) = 0;
 };
 struct CustomSpec {
     std::shared_ptr<CustomLayer> layer;

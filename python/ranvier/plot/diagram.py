@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ranvier.checks import integer
-from ranvier.layers import CustomLayer, Flatten, Layer, Linear, Maxout
+from ranvier.layers import Flatten, Layer, Linear, Maxout, PlainLayer
 from ranvier.network import Network
 from ranvier.plot.common import COLORS, axes_or_new
 
@@ -96,7 +96,7 @@ def _columns_of_network(network: Network) -> list[_Column]:
     return columns
 
 
-def _keeps_units(layer: Layer | CustomLayer) -> bool:
+def _keeps_units(layer: Layer | PlainLayer) -> bool:
     """Tell whether a layer leaves vectors as long as they were."""
     return isinstance(layer, Layer) and not isinstance(layer, Maxout)
 
@@ -142,7 +142,7 @@ def _draw_columns(ax: Axes | None, columns: list[_Column]) -> Axes:
     return ax
 
 
-def _draw_boxes(ax: Axes | None, layers: Sequence[Layer | CustomLayer], shapes: list[tuple[int, ...]]) -> Axes:
+def _draw_boxes(ax: Axes | None, layers: Sequence[Layer | PlainLayer], shapes: list[tuple[int, ...]]) -> Axes:
     ax = axes_or_new(ax, 4.2, 0.5 + 0.55 * len(layers))
     arrow = {"arrowstyle": "-|>", "color": "0.3"}
     for number, shape in enumerate(shapes):
@@ -156,7 +156,7 @@ def _draw_boxes(ax: Axes | None, layers: Sequence[Layer | CustomLayer], shapes: 
     return ax
 
 
-def _box_color(layer: Layer | CustomLayer) -> tuple[float, ...]:
+def _box_color(layer: Layer | PlainLayer) -> tuple[float, ...]:
     """Return a pale colour: layers with parameters blue, others yellow."""
     from matplotlib.colors import to_rgb
 
@@ -164,7 +164,7 @@ def _box_color(layer: Layer | CustomLayer) -> tuple[float, ...]:
     return tuple(0.6 + 0.4 * part for part in to_rgb(COLORS[0] if learns else COLORS[6]))
 
 
-def _short(layer: Layer | CustomLayer) -> str:
+def _short(layer: Layer | PlainLayer) -> str:
     """Return the layer with the fields that are not as they are by default."""
     if not dataclasses.is_dataclass(layer):
         return type(layer).__name__
