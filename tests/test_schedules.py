@@ -11,6 +11,7 @@ PER_EPOCH = 7
 SCHEDULES = [
     rv.StepSchedule(0.1, 2, gamma=0.5),
     rv.ExponentialSchedule(0.1, 0.9),
+    rv.InverseTimeSchedule(0.1, 0.3),
     rv.CosineSchedule(0.1, 5, min_learning_rate=0.01),
     rv.OneCycleSchedule(0.1, 5),
     rv.WarmUp(0.1, 1.5),
@@ -34,6 +35,15 @@ def test_steps_and_powers_are_constant_within_an_epoch():
     np.testing.assert_allclose(step, np.array([[0.1, 0.1, 0.05, 0.05, 0.025]]).T.repeat(PER_EPOCH, 1), rtol=1e-15)
     power = rv.ExponentialSchedule(0.1, 0.9).rates(0, 3 * PER_EPOCH, PER_EPOCH).reshape(3, PER_EPOCH)
     np.testing.assert_allclose(power, np.array([[0.1, 0.09, 0.081]]).T.repeat(PER_EPOCH, 1), rtol=1e-14)
+
+
+def test_inverse_time_is_one_over_the_time():
+    rates = rv.InverseTimeSchedule(0.1, 0.5).rates(0, 50 * PER_EPOCH, PER_EPOCH)
+    for k, rate in enumerate(rates):
+        assert rate == pytest.approx(0.1 / (1 + 0.5 * k / PER_EPOCH), rel=1e-14)
+    for decay in (0, -1, "half"):
+        with pytest.raises((TypeError, ValueError), match="decay"):
+            rv.InverseTimeSchedule(0.1, decay)
 
 
 def test_cosine_goes_down_from_batch_to_batch_and_stays():

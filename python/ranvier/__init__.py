@@ -68,7 +68,14 @@ if TYPE_CHECKING:
     from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau, StopAtTolerance
     from ranvier.custom import CustomLayer, Parameter, register_layer
     from ranvier.predictor import Predictor, load_predictor
-    from ranvier.schedules import CosineSchedule, ExponentialSchedule, OneCycleSchedule, StepSchedule, WarmUp
+    from ranvier.schedules import (
+        CosineSchedule,
+        ExponentialSchedule,
+        InverseTimeSchedule,
+        OneCycleSchedule,
+        StepSchedule,
+        WarmUp,
+    )
 
 __all__ = [
     "ELU",
@@ -96,6 +103,7 @@ __all__ = [
     "GlobalAvgPool2d",
     "HingeLoss",
     "History",
+    "InverseTimeSchedule",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -166,7 +174,14 @@ _PLACES = {
     "callbacks": ("Checkpoint", "EarlyStopping", "ReduceOnPlateau", "StopAtTolerance"),
     "custom": ("CustomLayer", "Parameter", "register_layer"),
     "predictor": ("Predictor", "load_predictor"),
-    "schedules": ("CosineSchedule", "ExponentialSchedule", "OneCycleSchedule", "StepSchedule", "WarmUp"),
+    "schedules": (
+        "CosineSchedule",
+        "ExponentialSchedule",
+        "InverseTimeSchedule",
+        "OneCycleSchedule",
+        "StepSchedule",
+        "WarmUp",
+    ),
 }
 
 

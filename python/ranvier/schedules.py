@@ -19,6 +19,7 @@ from ranvier.types import Array
 __all__ = [
     "CosineSchedule",
     "ExponentialSchedule",
+    "InverseTimeSchedule",
     "OneCycleSchedule",
     "Schedule",
     "StepSchedule",
@@ -147,6 +148,40 @@ class ExponentialSchedule(Schedule):
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
         """Return the learning rate of some updates, as in `Schedule.at`."""
         rates: Array = self.learning_rate * self.gamma ** (updates // updates_per_epoch)
+        return rates
+
+
+@dataclass(repr=False, eq=False)
+class InverseTimeSchedule(Schedule):
+    """Falling as one over the time: learning_rate / (1 + decay * epochs), batch by batch (Robbins and Monro 1951).
+
+    Parameters
+    ----------
+    learning_rate : float
+    decay : float
+        Above 0: after ``1 / decay`` epochs the rate is half of what it was.
+
+    Examples
+    --------
+    >>> InverseTimeSchedule(0.6, decay=1).rates(0, 5, updates_per_epoch=2)
+    array([0.6 , 0.4 , 0.3 , 0.24, 0.2 ])
+    """
+
+    learning_rate: float
+    decay: float
+    updates_per_epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        set_fields(
+            self,
+            learning_rate=nonnegative(self.learning_rate, "learning_rate"),
+            decay=positive(self.decay, "decay"),
+            updates_per_epoch=_updates(self.updates_per_epoch),
+        )
+
+    def at(self, updates: Array, updates_per_epoch: int) -> Array:
+        """Return the learning rate of some updates, as in `Schedule.at`."""
+        rates: Array = self.learning_rate / (1 + self.decay * updates / updates_per_epoch)
         return rates
 
 
