@@ -68,7 +68,7 @@ def torch_epoch(name: str, count: int, threads: int | None) -> Callable[[], obje
         torch.set_num_threads(threads)
     modules = []
     for layer in layers_of(name):
-        fields = {key: value for key, value in layer.config().items() if key not in ("l1", "l2", "init")}
+        fields = {key: value for key, value in layer.config().items() if key not in ("l1", "l2", "init", "max_norm")}
         fields = {key: value for key, value in fields.items() if value is not None}
         modules.append(getattr(torch.nn, type(layer).__name__)(**fields))
     net, batch = torch.nn.Sequential(*modules), CASES[name][0]

@@ -7,9 +7,9 @@ import pytest
 from ranvier import _core
 
 LAYERS = [
-    ("linear", {"in_features": 3, "out_features": 4, "bias": True, "l1": 0.0, "l2": 0.0}),
+    ("linear", {"in_features": 3, "out_features": 4, "bias": True, "l1": 0.0, "l2": 0.0, "max_norm": 0.0}),
     ("tanh", {}),
-    ("linear", {"in_features": 4, "out_features": 2, "bias": False, "l1": 0.0, "l2": 0.0}),
+    ("linear", {"in_features": 4, "out_features": 2, "bias": False, "l1": 0.0, "l2": 0.0, "max_norm": 0.0}),
 ]
 X = np.random.default_rng(0).standard_normal((10, 3))
 Y = np.arange(10) % 2

@@ -48,7 +48,7 @@ def twins(layers=None, dtype="float64"):
     net = rv.Network(layers or LAYERS, seed=1, dtype=dtype)
     modules = []
     for layer in net.layers:
-        config = {name: value for name, value in layer.config().items() if name not in ("l1", "l2", "init")}
+        config = {name: value for name, value in layer.config().items() if name not in ("l1", "l2", "init", "max_norm")}
         if "epsilon" in config:
             config["eps"] = config.pop("epsilon")
             config[{"LayerNorm": "elementwise_affine"}.get(type(layer).__name__, "affine")] = config.pop("affine")

@@ -69,6 +69,106 @@ def test_clipping_by_norm_is_pytorchs(limit, reached, momentum):
         np.testing.assert_allclose(mine[name], value, rtol=1e-5, atol=1e-7)  # PyTorch adds 1e-6 to the norm
 
 
+@pytest.mark.parametrize("frozen", [[], ["0.weight"]])
+@pytest.mark.parametrize("train", ["fit", "train_step", "step"])
+@pytest.mark.parametrize("optimizer", [rv.SGD(0.1, ema_decay=0.7), rv.Adam(0.01, ema_decay=0.99)], ids=str)
+def test_averages_are_those_of_their_formula(optimizer, train, frozen):
+    net, loss = networks()[0], rv.CrossEntropyLoss()
+    decay = optimizer.ema_decay
+    if frozen:
+        net.freeze(*frozen)
+    expected = {name: np.zeros(value.shape) for name, value in net.parameters().items()}
+    with pytest.raises(RuntimeError, match="ema_decay"):
+        net.averaged()
+    for step in range(1, 5):
+        if train == "fit":
+            net.fit(X, Y, batch_size=12, shuffle=False, optimizer=optimizer, progress=False)
+        elif train == "train_step":
+            net.train_step(X, Y, optimizer=optimizer)
+        else:
+            net.backward(loss.gradient(net.forward(X), Y))
+            net.step(optimizer)
+        averaged = net.averaged()
+        for name, value in net.parameters().items():
+            expected[name] = decay * expected[name] + (1 - decay) * value
+            np.testing.assert_allclose(averaged.parameters()[name], expected[name] / (1 - decay**step), rtol=1e-12)
+            if name in frozen:
+                np.testing.assert_array_equal(averaged.parameters()[name], value)
+
+
+def test_averages_change_no_bit_of_the_training_and_go_on_from_a_file(tmp_path):
+    nets = [
+        rv.Network([rv.Linear(6, 300), rv.Tanh(), rv.BatchNorm1d(300), rv.Linear(300, 3)], seed=1) for _ in range(2)
+    ]
+    plain, kept = rv.SGD(0.1), rv.SGD(0.1, ema_decay=0.9)
+    nets[0].fit(X, Y, epochs=6, batch_size=5, optimizer=plain, progress=False)
+    nets[1].fit(X, Y, epochs=3, batch_size=5, optimizer=kept, progress=False)
+    nets[1].save(tmp_path / "net.safetensors", training_state=True)
+    twin = rv.load(tmp_path / "net.safetensors")
+    for net in (nets[1], twin):
+        net.fit(X, Y, epochs=3, batch_size=5, optimizer=kept, progress=False)
+    for name, value in nets[0].state_dict().items():
+        np.testing.assert_array_equal(nets[1].state_dict()[name], value)
+        np.testing.assert_array_equal(twin.averaged().state_dict()[name], nets[1].averaged().state_dict()[name])
+    assert not np.array_equal(twin.averaged().predict(X), twin.predict(X))
+
+
+def test_a_wrong_decay_of_averages_is_refused():
+    for value in (0, 1, -0.5, 1.5, "much"):
+        with pytest.raises((TypeError, ValueError), match="ema_decay"):
+            rv.Adam(ema_decay=value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (rv.Linear(5, 1, max_norm=0.1), (5,)),
+        (rv.Linear(1, 7, max_norm=0.4), (1,)),
+        (rv.Linear(60, 100, max_norm=0.4), (60,)),
+        (rv.Linear(37, 16, max_norm=0.4), (37,)),
+        (rv.Conv2d(3, 5, 3, max_norm=0.4), (3, 6, 6)),
+        (rv.Conv2d(4, 40, (1, 3), groups=2, max_norm=0.4), (4, 6, 6)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("optimizer", [rv.SGD(0.5), rv.SGD(0.5, 0.9, clip_norm=9.0), rv.Adam(0.1)], ids=str)
+def test_norms_are_limited_after_each_update(layer, shape, optimizer, dtype):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((8, *shape))
+    nets = [
+        rv.Network([given], seed=0, dtype=dtype)
+        for given in (layer, type(layer)(**layer.config() | {"max_norm": None}))
+    ]
+    target = rng.standard_normal(nets[0].predict(x).shape)
+    for net in nets:
+        net.train_step(x, target, loss=rv.MSELoss(), optimizer=optimizer)
+    free = nets[1].state_dict()["0.weight"].astype(np.float64)
+    limit = layer.max_norm
+    norms = np.sqrt((free**2).reshape(len(free), -1).sum(axis=1)).reshape(-1, *[1] * (free.ndim - 1))
+    assert (norms > limit).any()
+    expected = np.where(norms > limit, free * limit / norms, free)
+    np.testing.assert_allclose(nets[0].state_dict()["0.weight"], expected, rtol=1e-6 if dtype == "float32" else 1e-13)
+    np.testing.assert_array_equal(nets[0].state_dict()["0.bias"], nets[1].state_dict()["0.bias"])
+
+
+def test_norms_of_frozen_weights_are_left_alone_and_averages_are_of_limited_ones():
+    net = rv.Network([rv.Linear(6, 9, max_norm=1e-3), rv.Linear(9, 3, max_norm=1e-3)], seed=0, dtype="float64")
+    before = net.state_dict()["0.weight"]
+    net.freeze("0.*")
+    net.train_step(X, Y, optimizer=rv.SGD(0.1, ema_decay=0.5))
+    np.testing.assert_array_equal(net.state_dict()["0.weight"], before)
+    np.testing.assert_allclose(np.linalg.norm(net.state_dict()["1.weight"], axis=1), 1e-3, rtol=1e-12)
+    np.testing.assert_allclose(net.averaged().state_dict()["1.weight"], net.state_dict()["1.weight"], rtol=1e-14)
+
+
+def test_a_wrong_limit_of_norms_is_refused():
+    for value in (0, -1, np.inf, "much"):
+        for make in (lambda value: rv.Linear(2, 3, max_norm=value), lambda value: rv.Conv2d(2, 3, 3, max_norm=value)):
+            with pytest.raises((TypeError, ValueError), match="max_norm"):
+                make(value)
+
+
 def test_clipping_by_value_is_pytorchs():
     def clip(parameters):
         torch.nn.utils.clip_grad_value_(list(parameters), 0.01)

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="the parity test needs torch: pip in
 
 def torch_module(layer):
     """Return PyTorch's layer of that configuration."""
-    config = {name: value for name, value in layer.config().items() if name not in ("l1", "l2", "init")}
+    config = {name: value for name, value in layer.config().items() if name not in ("l1", "l2", "init", "max_norm")}
     if isinstance(layer, rv.MaxPool2d):
         return torch.nn.MaxPool2d(layer.kernel_size)
     return getattr(torch.nn, type(layer).__name__)(**config)

@@ -47,6 +47,7 @@ Conv2dSpec conv2d_spec(const py::dict& fields) {
     spec.bias = field<bool>(fields, "bias");
     spec.l1 = field<double>(fields, "l1");
     spec.l2 = field<double>(fields, "l2");
+    spec.max_norm = field<double>(fields, "max_norm");
     return spec;
 }
 
@@ -94,8 +95,8 @@ RandomCropSpec random_crop_spec(const py::dict& fields) {
 LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& found) {
     if (kind == "linear")
         return LinearSpec{field<index_t>(fields, "in_features"), field<index_t>(fields, "out_features"),
-                          field<bool>(fields, "bias"), field<double>(fields, "l1"),
-                          field<double>(fields, "l2")};
+                          field<bool>(fields, "bias"),           field<double>(fields, "l1"),
+                          field<double>(fields, "l2"),           field<double>(fields, "max_norm")};
     if (kind == "conv2d") return conv2d_spec(fields);
     if (kind == "max_pool2d") return pool2d_spec(fields, true);
     if (kind == "avg_pool2d") return pool2d_spec(fields, false);

@@ -172,6 +172,7 @@ UpdateOptions update_options(const std::string& rule, const py::dict& settings) 
                                  : name == "weight_decay" ? &options.weight_decay
                                  : name == "clip_norm"    ? &options.clip_norm
                                  : name == "clip_value"   ? &options.clip_value
+                                 : name == "ema_decay"    ? &options.ema_decay
                                                           : nullptr)
             *field = value.cast<double>();
         else

@@ -11,6 +11,7 @@ Optimizer<T>::Optimizer(const UpdateOptions& given, index_t parameter_count) : o
     if (needed.velocity) velocity_ = Buffer<T>(parameter_count);
     if (needed.first_moment) first_moment_ = Buffer<T>(parameter_count);
     if (needed.second_moment) second_moment_ = Buffer<T>(parameter_count);
+    if (needed.average) average_ = Buffer<T>(parameter_count);
 }
 
 template <class T>
@@ -18,6 +19,9 @@ void Optimizer<T>::step(Parameters<T>& parameters) {
     begin_step(parameters,
                options.clip_norm > 0 ? sum_of_squares(parameters.size(), parameters.gradients()) : 0);
     update_range(parameters, parameters.gradients(), 0, parameters.size());
+    if (!averages()) return;
+    for (const ParameterEntry& entry : parameters.entries())
+        if (entry.trained && !entry.frozen) average_range(parameters, entry.offset, entry.extent);
 }
 
 template <class T>
@@ -68,6 +72,11 @@ void Optimizer<T>::update_part(const UpdateStep& now, Parameters<T>& parameters,
 }
 
 template <class T>
+void Optimizer<T>::average_range(Parameters<T>& parameters, index_t first, index_t count) {
+    approach<T>(options.ema_decay, count, parameters.values() + first, average_.data() + first);
+}
+
+template <class T>
 void Optimizer<T>::set_learning_rates(const double* rates) {
     options.learning_rate = rates[0];
     for (std::size_t g = 0; g < groups.size(); ++g) groups[g].learning_rate = rates[1 + g];
@@ -79,6 +88,7 @@ std::vector<std::pair<std::string, Buffer<T>*>> Optimizer<T>::state() {
     if (velocity_.size()) all.emplace_back("velocity", &velocity_);
     if (first_moment_.size()) all.emplace_back("first_moment", &first_moment_);
     if (second_moment_.size()) all.emplace_back("second_moment", &second_moment_);
+    if (average_.size()) all.emplace_back("average", &average_);
     return all;
 }
 

@@ -50,7 +50,7 @@ public:
         require_positive("out_features", spec.out_features);
         const index_t pitch = row_pitch(spec.out_features);
         add("weight", {spec.out_features, spec.in_features}, {1, pitch}, true, {spec.in_features, pitch});
-        penalize(spec.l1, spec.l2);
+        restrain(spec);
         if (spec.bias) add("bias", {spec.out_features}, {1});
     }
     void operator()(const Conv2dSpec& spec) {
@@ -61,7 +61,7 @@ public:
         const Shape shape = {spec.out_channels, spec.in_channels / spec.groups, spec.kernel[0],
                              spec.kernel[1]};
         add("weight", shape, c_strides(shape));
-        penalize(spec.l1, spec.l2);
+        restrain(spec);
         if (spec.bias) add("bias", {spec.out_channels}, {1});
     }
     void operator()(const PReLUSpec& spec) {
@@ -117,9 +117,11 @@ private:
     }
 
     // The entry added last.
-    void penalize(double l1, double l2) {
-        entries_.back().l1 = l1;
-        entries_.back().l2 = l2;
+    template <class Spec>
+    void restrain(const Spec& spec) {
+        entries_.back().l1 = spec.l1;
+        entries_.back().l2 = spec.l2;
+        entries_.back().max_norm = spec.max_norm;
     }
 
     std::vector<ParameterEntry>& entries_;

@@ -178,6 +178,22 @@ void Sweep<T>::update(Optimizer<T>& optimizer, const T* gradients, double square
     optimizer.begin_step(parameters_, squares);
     for_each_shard(static_cast<double>(parameters_.size()) * kUpdateCost,
                    [&](const Shard& shard, index_t) { update_shard(shard, gradients, optimizer); });
+    finish_update(optimizer);
+}
+
+template <class T>
+void Sweep<T>::finish_update(Optimizer<T>& optimizer) const {
+    for (const ParameterEntry& entry : parameters_.entries()) {
+        if (entry.max_norm == 0 || entry.frozen) continue;
+        const index_t outputs = entry.shape[0], inputs = element_count(entry.shape) / outputs;
+        limit_norms<T>(entry.max_norm, outputs, inputs, entry.strides[0], entry.strides.back(),
+                       parameters_.value(entry));
+    }
+    if (!optimizer.averages()) return;
+    for_each_shard(static_cast<double>(parameters_.size()) * kUpdateCost, [&](const Shard& shard, index_t) {
+        optimizer.average_range(parameters_, program_.blocks[shard.node].offset + shard.begin,
+                                shard.end - shard.begin);
+    });
 }
 
 template <class T>
@@ -229,6 +245,7 @@ bool Sweep<T>::complete_and_update(const Run<T>& run, Optimizer<T>& optimizer, b
         else
             update_from_product(shard, run, optimizer);
     });
+    finish_update(optimizer);
     return true;
 }
 

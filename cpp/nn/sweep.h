@@ -31,7 +31,7 @@ public:
     bool penalizes() const { return penalized_; }
     // The same of gradients that are complete.
     Findings examine(T* gradients, const Wishes& wishes) const;
-    // One update of all parameters, from gradients with that sum of squares.
+    // One update of all parameters, with norms limited and averages, from gradients with that sum of squares.
     void update(Optimizer<T>& optimizer, const T* gradients, double squares) const;
 
     // Both, with penalties. False, with nothing changed, if a gradient is not finite and `check` asks for
@@ -60,6 +60,7 @@ private:
     bool bound_is_cheap(const Run<T>& run) const;
     static bool adds_gradients(const Optimizer<T>& optimizer);
     T largest_of_rows(const Run<T>& run, const Place& place) const;
+    void finish_update(Optimizer<T>& optimizer) const;
     void update_shard(const Shard& shard, const T* gradients, Optimizer<T>& optimizer) const;
     void update_from_product(const Shard& shard, const Run<T>& run, Optimizer<T>& optimizer) const;
     template <class Body>

@@ -116,9 +116,10 @@ def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence
 
 # --- networks ---------------------------------------------------------------------------------------------
 # A layer's specification is its kind and its fields, all given:
-#   ("linear", {"in_features": int, "out_features": int, "bias": bool, "l1": float, "l2": float})
+#   ("linear", {"in_features": int, "out_features": int, "bias": bool, "l1": float, "l2": float,
+#              "max_norm": float})
 #   ("conv2d", {"in_channels", "out_channels", "kernel_size": (h, w), "stride": (h, w), "padding": (h, w),
-#               "dilation": (h, w), "groups": int, "bias": bool})
+#               "dilation": (h, w), "groups": int, "bias": bool, "l1", "l2", "max_norm"})
 #   ("max_pool2d" | "avg_pool2d", {"kernel_size": (h, w), "stride": (h, w), "padding": (h, w)})
 #   ("flatten" | "step" | "sigmoid" | "tanh" | "relu" | "softplus" | "gelu" | "softmax" | "log_softmax", {})
 #   ("leaky_relu", {"negative_slope": float}), ("elu", {"alpha": float}), ("dropout", {"p": float})
@@ -165,7 +166,7 @@ class Optimizer:
     """An optimizer's state over one Parameters."""
 
     # rule: "sgd", "adam", "rmsprop", "adagrad"; settings: learning_rate, momentum, nesterov, beta1, beta2, epsilon,
-    # weight_decay, decoupled_decay, clip_norm, clip_value
+    # weight_decay, decoupled_decay, clip_norm, clip_value, ema_decay
     # groups: names of parameters, and the learning rate and weight decay that they have to themselves
     def __init__(
         self,

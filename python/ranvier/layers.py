@@ -153,6 +153,9 @@ class Linear(Layer):
         makes small, though not to the loss that it reports.
     init : Initializer, optional
         Of the weight; the bias then starts at 0. Without one they start as in PyTorch, or as the network says.
+    max_norm : float, optional
+        Above 0: after each update, the weights that lead to an output are scaled to this Euclidean norm where theirs is
+        larger (Srivastava et al. 2014).
     """
 
     in_features: int
@@ -161,6 +164,7 @@ class Linear(Layer):
     l1: float = 0.0
     l2: float = 0.0
     init: Initializer | None = None
+    max_norm: float | None = None
     kind: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
@@ -172,7 +176,13 @@ class Linear(Layer):
             l1=nonnegative(self.l1, "l1"),
             l2=nonnegative(self.l2, "l2"),
             init=checked_initializer(self.init),
+            max_norm=None if self.max_norm is None else positive(self.max_norm, "max_norm"),
         )
+
+    def spec(self) -> Spec:
+        """Return the layer as the compiled core reads it."""
+        kind, fields = super().spec()
+        return kind, fields | {"max_norm": self.max_norm or 0.0}
 
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         """Draw from U(-1/sqrt(in_features), 1/sqrt(in_features)), or by the initializer."""
@@ -198,6 +208,8 @@ class Conv2d(Layer):
     init : Initializer, optional
         As in `Linear`. ``fan_in`` is in_channels / groups, and ``fan_out`` out_channels / groups, times the
         kernel's area; PyTorch does not divide the latter.
+    max_norm : float, optional
+        As in `Linear`.
     """
 
     in_channels: int
@@ -211,6 +223,7 @@ class Conv2d(Layer):
     l1: float = 0.0
     l2: float = 0.0
     init: Initializer | None = None
+    max_norm: float | None = None
     kind: ClassVar[str] = "conv2d"
 
     def __post_init__(self) -> None:
@@ -227,6 +240,7 @@ class Conv2d(Layer):
             l1=nonnegative(self.l1, "l1"),
             l2=nonnegative(self.l2, "l2"),
             init=checked_initializer(self.init),
+            max_norm=None if self.max_norm is None else positive(self.max_norm, "max_norm"),
         )
         for field in ("in_channels", "out_channels"):
             if getattr(self, field) % self.groups:
@@ -236,7 +250,7 @@ class Conv2d(Layer):
         """Return the layer as the compiled core reads it, with all pairs written out."""
         kind, fields = super().spec()
         pairs = ("kernel_size", "stride", "padding", "dilation")
-        return kind, fields | {name: _both(fields[name]) for name in pairs}
+        return kind, fields | {name: _both(fields[name]) for name in pairs} | {"max_norm": self.max_norm or 0.0}
 
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         """Draw from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), or by the initializer."""

@@ -944,6 +944,24 @@ class Network(LectureNotes):
                 history=history.as_dict() if training_state and history is not None else None,
             )
 
+    def averaged(self) -> Network:
+        """Return a network with the exponential moving averages of the parameters, to predict with.
+
+        The optimizer keeps them if it has an ``ema_decay`` d: ``average = d * average + (1 - d) * w`` at each update,
+        divided by ``1 - d**updates``, as Adam's moments are, since it begins at 0. Frozen parameters and running
+        statistics are as they are now. The training goes on in this network; the other's has not begun.
+
+        Raises
+        ------
+        RuntimeError
+            If the last training had no ``ema_decay``.
+        """
+        with self.engine.parameters.reading():
+            twin = Network(self.sizes or self.layers, seed=self.seed, dtype=self.dtype, init=self.init)
+            twin.load_state_dict(self._training.averages())
+        twin.input_shape = self.input_shape
+        return twin
+
     # --- copies ---------------------------------------------------------------------------------------------
 
     def copy(self) -> Network:

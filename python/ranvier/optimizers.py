@@ -1,7 +1,8 @@
 """Optimizers: how parameters follow their gradients. The values are settings; a network keeps the state.
 
 The learning rate is a number, or a schedule of ``ranvier.schedules``. ``groups`` are parameters with a learning rate or
-a weight decay of their own.
+a weight decay of their own. With ``ema_decay`` an exponential moving average of the parameters follows them, which
+`ranvier.Network.averaged` gives.
 
 Each may clip gradients: ``clip_norm`` scales those of all parameters together to that Euclidean norm if theirs is
 larger (Pascanu, Mikolov and Bengio 2013), then ``clip_value`` cuts each to plus or minus that value.
@@ -95,11 +96,16 @@ class Optimizer(Settings):
         """The parameters with settings of their own."""
         return ()
 
+    @property
+    def ema_decay(self) -> float | None:
+        """What the average of the parameters keeps at each update; None if there is none."""
+        return None
+
     def settings(self) -> dict[str, Any]:
         """Return the settings as the compiled core names them."""
         fields = self.config()
         del fields["groups"]
-        for name in ("clip_norm", "clip_value"):
+        for name in ("clip_norm", "clip_value", "ema_decay"):
             fields[name] = fields[name] or 0.0
         fields["learning_rate"] = float(self.learning_rates(0, 1, 1)[0])
         return fields
@@ -180,6 +186,8 @@ class Optimizer(Settings):
         for name, value in fields.items():
             if name in ("clip_norm", "clip_value"):
                 checked[name] = None if value is None else positive(value, name)
+            elif name == "ema_decay":
+                checked[name] = None if value is None else _ema_decay(value)
             elif name == "learning_rate":
                 checked[name] = _rate_or_schedule(value)
             elif name == "groups":
@@ -203,6 +211,13 @@ def _rates(rate: float | Schedule, first_update: int, updates: int, updates_per_
 
 def _blank(rate: float | Schedule | None) -> dict[str, Any]:
     return {"learning_rate": 0.0} if isinstance(rate, float) else {}
+
+
+def _ema_decay(value: Any) -> float:
+    decay = nonnegative(value, "ema_decay", below=1)
+    if decay == 0:
+        raise ValueError("ema_decay: expected a number above 0, got 0")
+    return decay
 
 
 def _groups(value: Any) -> tuple[ParameterGroup, ...]:
@@ -245,6 +260,7 @@ class SGD(Optimizer):
     clip_norm: float | None = None
     clip_value: float | None = None
     groups: Sequence[ParameterGroup] = ()
+    ema_decay: float | None = None
     rule: ClassVar[str] = "sgd"
 
     def __post_init__(self) -> None:
@@ -264,6 +280,7 @@ class Adam(Optimizer):
     clip_norm: float | None = None
     clip_value: float | None = None
     groups: Sequence[ParameterGroup] = ()
+    ema_decay: float | None = None
     rule: ClassVar[str] = "adam"
 
     def __post_init__(self) -> None:
@@ -303,6 +320,7 @@ class RMSprop(Optimizer):
     clip_norm: float | None = None
     clip_value: float | None = None
     groups: Sequence[ParameterGroup] = ()
+    ema_decay: float | None = None
     rule: ClassVar[str] = "rmsprop"
 
     def __post_init__(self) -> None:
@@ -328,6 +346,7 @@ class Adagrad(Optimizer):
     clip_norm: float | None = None
     clip_value: float | None = None
     groups: Sequence[ParameterGroup] = ()
+    ema_decay: float | None = None
     rule: ClassVar[str] = "adagrad"
 
     def __post_init__(self) -> None:

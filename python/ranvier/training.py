@@ -396,6 +396,18 @@ class Training:
         }
         return state | {name: np.array(value, order="C") for name, value in self._moments(self.state).items()}
 
+    def averages(self) -> dict[str, Array]:
+        """Return the exponential moving average of each parameter: itself, if it has not been updated or is frozen."""
+        optimizer, state = self.optimizer, self.state
+        if optimizer is None or state is None or optimizer.ema_decay is None:
+            raise RuntimeError("averaged: expected a training by an optimizer with ema_decay before it, got none")
+        missed, parts = state.missed_updates, self.engine.parts(state.state["average"])
+        averages = {}
+        for name in self.engine.trained:
+            if updates := state.steps - missed.get(name, 0):
+                averages[name] = parts[name] / (1 - optimizer.ema_decay**updates)  # it began at 0
+        return {name: value for name, value in self.engine.values() if name not in averages} | averages
+
     def _moments(self, state: _core.Optimizer | None) -> dict[str, Array]:
         """Return views of what an optimizer keeps of each parameter."""
         kept = {} if state is None else state.state

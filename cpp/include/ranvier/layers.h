@@ -20,6 +20,7 @@ struct LinearSpec {
     index_t in_features, out_features;
     bool bias = true;
     double l1 = 0, l2 = 0;  // of the weight
+    double max_norm = 0;    // of the weights that lead to an output; 0: any
 };
 struct Conv2dSpec {
     index_t in_channels, out_channels;
@@ -27,6 +28,7 @@ struct Conv2dSpec {
     index_t groups = 1;
     bool bias = true;
     double l1 = 0, l2 = 0;  // of the weight
+    double max_norm = 0;    // as of LinearSpec
 };
 struct Pool2dSpec {
     bool maximum;  // else average

@@ -31,11 +31,12 @@ struct UpdateOptions {
     bool decoupled_decay = false;
     double clip_norm = 0;   // scales the gradients of all parameters to this norm if theirs is larger; 0: not
     double clip_value = 0;  // cuts each gradient, after the scaling, to +- this; 0: not
+    double ema_decay = 0;   // of an average of the parameters (see approach()); 0: there is none
 };
 
 // The buffers of state that a rule needs: velocity (v), first moment (m) and second moment (s) above.
 struct UpdateState {
-    bool velocity, first_moment, second_moment;
+    bool velocity, first_moment, second_moment, average;
 };
 UpdateState update_state(const UpdateOptions& options);
 
@@ -53,6 +54,16 @@ UpdateStep update_step(const UpdateOptions& options, std::int64_t step, double s
 template <class T>
 void update(const UpdateStep& step, index_t n, T* w, const T* grad, T* velocity, T* first_moment,
             T* second_moment);
+
+// average = decay * average + (1 - decay) * w.
+template <class T>
+void approach(double decay, index_t n, const T* w, T* average);
+
+// Scales the weights that lead to an output, where their Euclidean norm is larger, to this one. Those of
+// output o begin at w + o * output_stride, and are `inputs` numbers, input_stride apart.
+template <class T>
+void limit_norms(double largest, index_t outputs, index_t inputs, index_t output_stride, index_t input_stride,
+                 T* w);
 
 // sum of x[i]^2, in an order that depends on n alone.
 template <class T>

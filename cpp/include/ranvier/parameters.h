@@ -26,6 +26,7 @@ struct ParameterEntry {
     index_t extent = 0;            // elements that it takes, with the zeros that fill up its rows
     bool trained = true;           // else one of the statistics
     bool frozen = false;           // training leaves it as it is
+    double max_norm = 0;           // of the weights that lead to an output, after each update; 0: any
     double l1 = 0, l2 = 0;         // the penalty l1 * sum(|w|) + l2 / 2 * sum(w^2) that training adds
 };
 
@@ -96,6 +97,9 @@ public:
     // buffers, which threads may share out; `gradients` are those of the range.
     void begin_step(const Parameters<T>& parameters, double squares);
     void update_range(Parameters<T>& parameters, const T* gradients, index_t first, index_t count);
+    // Whether an average follows the values, and a range of them after an update.
+    bool averages() const { return average_.size() > 0; }
+    void average_range(Parameters<T>& parameters, index_t first, index_t count);
     // The buffers that a resumed training needs, by name.
     std::vector<std::pair<std::string, Buffer<T>*>> state();
 
@@ -117,7 +121,7 @@ private:
     // One for all parameters; or one for each entry, if they differ or some are frozen.
     std::vector<UpdateStep> now_;
     bool differ_ = false;
-    Buffer<T> velocity_, first_moment_, second_moment_;
+    Buffer<T> velocity_, first_moment_, second_moment_, average_;
 };
 
 }  // namespace ranvier
