@@ -327,6 +327,13 @@ def test_a_group_follows_a_schedule_of_its_own_and_the_factor_from_outside():
         np.testing.assert_allclose(value, nets[1].state_dict()[name], rtol=1e-12)
 
 
+def test_a_group_s_schedule_needs_to_know_the_epochs_of_a_stream():
+    net = rv.Network([rv.Linear(6, 3)], seed=0)
+    group = rv.ParameterGroup("0.*", learning_rate=rv.ExponentialSchedule(0.1, gamma=0.5))
+    with pytest.raises(TypeError, match="steps_per_epoch"):
+        net.fit(((x, y) for x, y in []), optimizer=rv.SGD(0.1, groups=[group]), progress=False)
+
+
 def test_optimizers_that_differ_in_rates_of_groups_go_on_with_the_state():
     net = twins()[0]
     for rate in (1e-3, 1e-4):

@@ -812,13 +812,13 @@ class Network(LectureNotes):
         self, stream: Any, epochs: int, steps: int | None, loss: Loss | CustomLoss, optimizer: Optimizer
     ) -> StreamBatches:
         steps = None if steps is None else integer(steps, "steps_per_epoch", 1)
-        rate = optimizer.learning_rate
         is_known = steps is not None or hasattr(stream, "__len__")
-        if not is_known and not isinstance(rate, float) and rate.updates_per_epoch is None:
-            raise TypeError(
-                f"steps_per_epoch: expected the batches of an epoch, since {rate!r} needs to know and the stream has "
-                f"no len(); or give the schedule updates_per_epoch"
-            )
+        for rate in [optimizer.learning_rate, *(group.learning_rate for group in optimizer.groups)]:
+            if not is_known and not isinstance(rate, float | None) and rate.updates_per_epoch is None:
+                raise TypeError(
+                    f"steps_per_epoch: expected the batches of an epoch, since {rate!r} needs to know and the stream "
+                    f"has no len(); or give the schedule updates_per_epoch"
+                )
         return self._stream(stream, loss, "x", epochs, steps)
 
     def _validation(self, data: Any, loss: Loss | CustomLoss, epochs: int) -> ArrayBatches | StreamBatches:
