@@ -51,8 +51,8 @@ class ParameterGroup(Settings):
     Parameters
     ----------
     pattern : str
-        Matches their names, as "0.weight", with the wildcards of the shell: "0.*" are those of the first layer,
-        "*.bias" all biases.
+        Matches their names, as "0.weight", with the wildcards of the shell: ``"0.*"`` are those of the first layer,
+        ``"*.bias"`` all biases.
     learning_rate : float or Schedule, optional
         Theirs; that of the optimizer unless given. ``Network.learning_rate_factor`` multiplies it, too.
     weight_decay : float, optional
