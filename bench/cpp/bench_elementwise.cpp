@@ -58,7 +58,7 @@ void softmax_rows(benchmark::State& state) {
     std::vector<float> x(rows * cols, 1), y(rows * cols);
     const peak::Meter meter(state);
     for (auto _ : state)
-        softmax<float>(row_major<const float>(x.data(), rows, cols), row_major(y.data(), rows, cols));
+        softmax<float>(row_major<const float>(x.data(), {rows, cols}), row_major(y.data(), {rows, cols}), 1);
     meter.report_bytes(2.0 * sizeof(float) * static_cast<double>(rows * cols));
 }
 

@@ -3,7 +3,6 @@
 
 #include "bindings.h"
 #include "ranvier/activation.h"
-#include "ranvier/memory.h"
 #include "ranvier/softmax.h"
 #include "views.h"
 
@@ -100,108 +99,28 @@ void bind_with_parameter(py::module_& m, const char* name, const char* parameter
           py::arg(parameter) = standard, ("Gradient of `" + std::string(name) + "`." + kBackwardDoc).c_str());
 }
 
-// --- functions whose kernels take contiguous memory: strided arrays go through scratch that holds them in C
-// order
+// --- functions of channels, which are an array's axis 1, or axis 0 of a vector
 
-template <class T>
-void read_in_order(const py::array& array, T* to) {
-    activation<T>(
-        Activation::identity, array_view<const T>(array),
-        [&] {
-            Array<T> packed = array_view<T>(array);
-            packed.data = to;
-            index_t stride = 1;
-            for (int d = packed.ndim - 1; d >= 0; --d) {
-                packed.strides[d] = stride;
-                stride *= packed.shape[d];
-            }
-            return packed;
-        }(),
-        T{});
+py::ssize_t channels_of(const py::array& array) {
+    return array.ndim() == 0 ? 1 : array.shape(array.ndim() > 1 ? 1 : 0);
 }
 
-template <class T>
-void write_in_order(const T* from, const py::array& array) {
-    Array<const T> packed = array_view<const T>(array);
-    packed.data = from;
-    index_t stride = 1;
-    for (int d = packed.ndim - 1; d >= 0; --d) {
-        packed.strides[d] = stride;
-        stride *= packed.shape[d];
-    }
-    activation<T>(Activation::identity, packed, array_view<T>(array), T{});
-}
-
-bool is_c_order(const py::array& array) { return array.flags() & py::array::c_style; }
-
-// An input in C order: itself, or a scratch copy.
-template <class T>
-class InOrder {
-public:
-    explicit InOrder(const py::array& array) : memory_(is_c_order(array) ? 0 : array.size()) {
-        data_ = static_cast<const T*>(array.data());
-        if (is_c_order(array)) return;
-        read_in_order(array, memory_.data());
-        data_ = memory_.data();
-    }
-    const T* data() const { return data_; }
-
-private:
-    Scratch<T> memory_;
-    const T* data_;
-};
-
-// An output in C order: itself, or scratch that is written to it at the end.
-template <class T>
-class OutInOrder {
-public:
-    explicit OutInOrder(const py::array& array)
-        : array_(array), memory_(is_c_order(array) ? 0 : array.size()) {
-        data_ = is_c_order(array) ? const_cast<T*>(static_cast<const T*>(array.data())) : memory_.data();
-    }
-    T* data() const { return data_; }
-    void finish() const {
-        if (data_ == memory_.data() && !is_c_order(array_))
-            write_in_order(static_cast<const T*>(data_), array_);
-    }
-
-private:
-    const py::array& array_;
-    Scratch<T> memory_;
-    T* data_;
-};
-
-// (outer, channels, inner) of an array whose channels are its axis 1, or axis 0 of a vector.
-struct ChannelShape {
-    index_t outer = 1, channels = 1, inner = 1;
-
-    explicit ChannelShape(const py::array& array) {
-        const py::ssize_t axis = array.ndim() > 1 ? 1 : 0;
-        for (py::ssize_t d = 0; d < array.ndim(); ++d)
-            (d < axis ? outer : d == axis ? channels : inner) *= array.shape(d);
-    }
-};
-
-void require_weight(const py::array& weight, const ChannelShape& shape) {
+void require_weight(const py::array& weight, const py::array& x) {
     require_ndim(weight, "weight", 1, "(one slope, or one for each channel)");
-    if (weight.shape(0) != 1 && weight.shape(0) != shape.channels)
-        throw py::value_error("weight: expected 1 or " + std::to_string(shape.channels) + " slopes, got " +
+    if (weight.shape(0) != 1 && weight.shape(0) != channels_of(x))
+        throw py::value_error("weight: expected 1 or " + std::to_string(channels_of(x)) + " slopes, got " +
                               std::to_string(weight.shape(0)));
 }
 
 py::array prelu_array(const py::handle& x_object, const py::handle& weight_object, const py::object& out) {
     const py::array x = float_array(x_object, "x"), weight = array_like(weight_object, "weight", x, "x");
-    const ChannelShape s(x);
-    require_weight(weight, s);
+    require_weight(weight, x);
     const py::array y = output(out, shape_of(x), x, {x, weight}, true);
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
-        const InOrder<T> from(x), slopes(weight);
-        const OutInOrder<T> to(y);
-        run_kernel(work_of(x), [&] {
-            prelu<T>(s.outer, s.channels, s.inner, from.data(), slopes.data(), weight.size(), to.data());
-        });
-        to.finish();
+        const Array<const T> from = array_view<const T>(x), slopes = array_view<const T>(weight);
+        const Array<T> to = array_view<T>(y);
+        run_kernel(work_of(x), [&] { prelu<T>(from, slopes, to); });
     });
     return y;
 }
@@ -211,16 +130,16 @@ py::tuple prelu_backward_array(const py::handle& grad_object, const py::handle& 
     const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad"),
                     weight = array_like(weight_object, "weight", grad, "grad");
     require_shape(x, "x", shape_of(grad));
-    const ChannelShape s(x);
-    require_weight(weight, s);
+    require_weight(weight, x);
     const py::array grad_x = new_array(shape_of(x), x), grad_weight = new_array(shape_of(weight), x);
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
-        const InOrder<T> g(grad), from(x), slopes(weight);
-        const OutInOrder<T> to(grad_x), slope_gradient(grad_weight);
+        const Array<const T> g = array_view<const T>(grad), from = array_view<const T>(x),
+                             slopes = array_view<const T>(weight);
+        const Array<T> to = array_view<T>(grad_x), slope_gradients = array_view<T>(grad_weight);
         run_kernel(work_of(x), [&] {
-            prelu_backward<T>(s.outer, s.channels, s.inner, g.data(), from.data(), slopes.data(),
-                              weight.size(), to.data(), slope_gradient.data());
+            prelu_backward_weights<T>(g, from, slope_gradients);
+            prelu_backward_data<T>(g, from, slopes, to);
         });
     });
     return py::make_tuple(grad_x, grad_weight);
@@ -242,10 +161,9 @@ py::array rrelu_array(const py::handle& x_object, const py::object& out, const p
     const py::array y = output(out, shape_of(x), x, {x}, true);
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
-        const InOrder<T> from(x);
-        const OutInOrder<T> to(y);
-        run_kernel(work_of(x), [&] { rrelu<T>(slopes, x.size(), from.data(), to.data()); });
-        to.finish();
+        const Array<const T> from = array_view<const T>(x);
+        const Array<T> to = array_view<T>(y);
+        run_kernel(work_of(x), [&] { rrelu<T>(slopes, from, to); });
     });
     return y;
 }
@@ -262,11 +180,9 @@ py::array rrelu_backward_array(const py::handle& grad_object, const py::handle& 
     const py::array grad_x = output(out, shape_of(x), x, {grad, x}, true);
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
-        const InOrder<T> g(grad), from(x);
-        const OutInOrder<T> to(grad_x);
-        run_kernel(work_of(x),
-                   [&] { rrelu_backward<T>(slopes, x.size(), g.data(), from.data(), to.data()); });
-        to.finish();
+        const Array<const T> g = array_view<const T>(grad), from = array_view<const T>(x);
+        const Array<T> to = array_view<T>(grad_x);
+        run_kernel(work_of(x), [&] { rrelu_backward<T>(slopes, g, from, to); });
     });
     return grad_x;
 }
@@ -281,18 +197,16 @@ py::array dropout_array(const py::handle& object, const char* name, const py::ob
     const py::array y = output(out, shape_of(x), x, {x}, true);
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
-        const InOrder<T> from(x);
-        const OutInOrder<T> to(y);
-        run_kernel(work_of(x), [&] { dropout<T>({p, seed, 0}, x.size(), from.data(), to.data()); });
-        to.finish();
+        const Array<const T> from = array_view<const T>(x);
+        const Array<T> to = array_view<T>(y);
+        run_kernel(work_of(x), [&] { dropout<T>({p, seed, 0}, from, to); });
     });
     return y;
 }
 
 // The output's shape; pieces must divide the channels.
 Shape maxout_shape(const py::array& x, index_t pieces) {
-    const ChannelShape s(x);
-    if (pieces < 1 || x.ndim() == 0 || s.channels % pieces != 0)
+    if (pieces < 1 || x.ndim() == 0 || channels_of(x) % pieces != 0)
         throw py::value_error("pieces: expected a divisor of the channels of x, of shape " +
                               shape_text(shape_of(x)) + ", got " + std::to_string(pieces));
     Shape shape = shape_of(x);
@@ -304,14 +218,11 @@ py::array maxout_array(const py::handle& x_object, const py::handle& piece_count
     const index_t pieces = integer_of(piece_count, "pieces");
     const py::array x = float_array(x_object, "x");
     const py::array y = output(out, maxout_shape(x, pieces), x, {x});
-    const ChannelShape s(y);
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
-        const InOrder<T> from(x);
-        const OutInOrder<T> to(y);
-        run_kernel(work_of(x),
-                   [&] { maxout<T>(s.outer, s.channels, pieces, s.inner, from.data(), to.data()); });
-        to.finish();
+        const Array<const T> from = array_view<const T>(x);
+        const Array<T> to = array_view<T>(y);
+        run_kernel(work_of(x), [&] { maxout<T>(pieces, from, to); });
     });
     return y;
 }
@@ -322,20 +233,16 @@ py::array maxout_backward_array(const py::handle& grad_object, const py::handle&
     const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad");
     require_shape(grad, "grad", maxout_shape(x, pieces));
     const py::array grad_x = output(out, shape_of(x), x, {grad, x});
-    const ChannelShape s(grad);
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
-        const InOrder<T> g(grad), from(x);
-        const OutInOrder<T> to(grad_x);
-        run_kernel(work_of(x), [&] {
-            maxout_backward<T>(s.outer, s.channels, pieces, s.inner, g.data(), from.data(), to.data());
-        });
-        to.finish();
+        const Array<const T> g = array_view<const T>(grad), from = array_view<const T>(x);
+        const Array<T> to = array_view<T>(grad_x);
+        run_kernel(work_of(x), [&] { maxout_backward<T>(pieces, g, from, to); });
     });
     return grad_x;
 }
 
-// --- softmax along an axis: for each position of the axes before the last two, one matrix of rows
+// --- softmax along an axis
 
 int checked_axis(const py::array& array, const py::handle& object) {
     const index_t axis = integer_of(object, "axis"), ndim = array.ndim();
@@ -345,38 +252,10 @@ int checked_axis(const py::array& array, const py::handle& object) {
     return static_cast<int>(axis < 0 ? axis + ndim : axis);
 }
 
-// The axis as columns; of the other axes the longest as rows, the rest as a stack.
-struct Slices {
-    int axis, row_axis = -1;
-    index_t count = 1;
-
-    Slices(const py::array& array, int along) : axis(along) {
-        for (int d = 0; d < array.ndim(); ++d)
-            if (d != axis && (row_axis < 0 || array.shape(d) > array.shape(row_axis))) row_axis = d;
-        for (int d = 0; d < array.ndim(); ++d)
-            if (d != axis && d != row_axis) count *= array.shape(d);
-    }
-
-    template <class T>
-    Matrix<T> at(const Array<T>& a, index_t position) const {
-        Matrix<T> m = {a.data, 1, a.shape[axis], a.shape[axis], a.strides[axis]};
-        if (row_axis >= 0) {
-            m.rows = a.shape[row_axis];
-            m.row_stride = a.strides[row_axis];
-        }
-        for (int d = a.ndim - 1; d >= 0; --d) {
-            if (d == axis || d == row_axis) continue;
-            m.data += position % a.shape[d] * a.strides[d];
-            position /= a.shape[d];
-        }
-        return m;
-    }
-};
-
 py::array normalise(bool logarithm, const py::handle& x_object, const py::object& out,
                     const py::handle& axis) {
     const py::array x = float_array(x_object, "x");
-    const Slices slices(x, checked_axis(x, axis));
+    const int along = checked_axis(x, axis);
     const py::array y = output_like(out, x, {x});
     if (x.size() == 0) return y;
     with_element_of(x, [&](auto element) {
@@ -384,9 +263,7 @@ py::array normalise(bool logarithm, const py::handle& x_object, const py::object
         const Array<const T> from = array_view<const T>(x);
         const Array<T> to = array_view<T>(y);
         const auto run = logarithm ? &log_softmax<T> : &softmax<T>;
-        run_kernel(work_of(x), [&] {
-            for (index_t i = 0; i < slices.count; ++i) run(slices.at(from, i), slices.at(to, i));
-        });
+        run_kernel(work_of(x), [&] { run(from, to, along); });
     });
     return y;
 }
@@ -395,7 +272,7 @@ py::array normalise_backward(bool logarithm, const py::handle& grad_object, cons
                              const py::object& out, const py::handle& axis) {
     const py::array grad = float_array(grad_object, "grad"), y = array_like(y_object, "y", grad, "grad");
     require_shape(y, "y", shape_of(grad));
-    const Slices slices(y, checked_axis(y, axis));
+    const int along = checked_axis(y, axis);
     const py::array grad_x = output_like(out, y, {grad, y});
     if (y.size() == 0) return grad_x;
     with_element_of(y, [&](auto element) {
@@ -403,10 +280,7 @@ py::array normalise_backward(bool logarithm, const py::handle& grad_object, cons
         const Array<const T> g = array_view<const T>(grad), from = array_view<const T>(y);
         const Array<T> to = array_view<T>(grad_x);
         const auto run = logarithm ? &log_softmax_backward<T> : &softmax_backward<T>;
-        run_kernel(work_of(y), [&] {
-            for (index_t i = 0; i < slices.count; ++i)
-                run(slices.at(g, i), slices.at(from, i), slices.at(to, i));
-        });
+        run_kernel(work_of(y), [&] { run(g, from, to, along); });
     });
     return grad_x;
 }

@@ -2,6 +2,7 @@
 #include "ranvier/activation.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "kernel_table.h"
 #include "ranvier/memory.h"
@@ -81,257 +82,341 @@ void activation_backward_kept(Activation f, index_t n, const T* grad, const T* k
 
 namespace {
 
-// Runs of a channel from so many elements on are worked on by themselves; shorter ones have their slopes
-// repeated beside them.
-constexpr index_t kLongRun = 64;
+// The axis of x's channels.
+int channel_axis(int ndim) { return ndim > 1 ? 1 : 0; }
 
-// y = x, or times the slope of its channel where `sign` is not positive, for whole rows of channels * inner.
+// The slopes as an array of x's shape, each one repeated where its channel is.
 template <class T>
-void scale_negatives(index_t outer, index_t channels, index_t inner, const T* x, const T* sign,
-                     const T* slopes, index_t slope_count, T* y) {
-    const auto scale = kernels<T>().elementwise->scale_negative;
-    constexpr index_t kRepeated = 1024;
-    const index_t row = channels * inner;
-    const bool same = slope_count == 1, short_runs = !same && inner < kLongRun;
-    // A piece of `period` elements begins again with the first of its factors.
-    const index_t period = same         ? kRepeated
-                           : short_runs ? round_up(row >= kRepeated ? row : kRepeated, row)
-                                        : inner;
-    const bool as_they_lie = short_runs && inner == 1 && row >= kRepeated;
-    Scratch<T> factors(as_they_lie ? 0 : short_runs ? period : kRepeated);
-    if (same) std::fill_n(factors.data(), kRepeated, slopes[0]);
-    if (short_runs && !as_they_lie) {
-        for (index_t c = 0; c < channels; ++c) std::fill_n(factors.data() + c * inner, inner, slopes[c]);
-        for (index_t i = row; i < period; ++i) factors.data()[i] = factors.data()[i - row];
-    }
-    const T* repeated = as_they_lie ? slopes : factors.data();
-    for_each_block(outer * row, 1, [&](index_t first, index_t count) {
-        T run_factors[kRepeated];
-        for (index_t i = first; i < first + count;) {
-            const index_t at = i % period;
-            index_t now = std::min(period - at, first + count - i);
-            const T* factor = repeated + at;
-            if (!same && !short_runs) {
-                now = std::min(now, kRepeated);
-                factor = run_factors;
-                std::fill_n(run_factors, now, slopes[i / inner % channels]);
-            }
-            scale(now, x + i, sign + i, factor, y + i);
-            i += now;
-        }
-    });
+Array<const T> repeated(const Array<const T>& slopes, const Array<const T>& x) {
+    Array<const T> result;
+    result.data = slopes.data;
+    result.ndim = x.ndim;
+    std::copy_n(x.shape, x.ndim, result.shape);
+    std::fill_n(result.strides, x.ndim, index_t{0});
+    if (x.ndim > 0 && slopes.shape[0] > 1) result.strides[channel_axis(x.ndim)] = slopes.strides[0];
+    return result;
 }
 
-// The gradients to the slopes of channels first to first + n - 1, each summed up in the order of memory.
+// The sum of a contiguous run's terms.
 template <class T>
-void slope_gradients(index_t outer, index_t channels, index_t inner, const T* grad, const T* x, index_t first,
-                     index_t n, double* sums) {
-    std::fill_n(sums, n, 0.0);
+double slope_gradient(index_t n, const T* grad, const T* x) {
     const auto term = [&](index_t i) {
         return x[i] <= T{} ? static_cast<double>(grad[i]) * static_cast<double>(x[i]) : 0.0;
     };
-    for (index_t o = 0; o < outer; ++o) {
-        const index_t at = (o * channels + first) * inner;
-        for (index_t c = 0; inner == 1 && c < n; ++c) sums[c] += term(at + c);
-        for (index_t c = 0; inner > 1 && c < n; ++c) {
-            double part[4] = {};
-            index_t i = at + c * inner;
-            const index_t end = i + inner;
-            for (; i + 4 <= end; i += 4)
-                for (int k = 0; k < 4; ++k) part[k] += term(i + k);
-            for (; i < end; ++i) part[0] += term(i);
-            sums[c] += (part[0] + part[1]) + (part[2] + part[3]);
-        }
-    }
+    double part[4] = {};
+    index_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (int k = 0; k < 4; ++k) part[k] += term(i + k);
+    for (; i < n; ++i) part[0] += term(i);
+    return (part[0] + part[1]) + (part[2] + part[3]);
 }
 
 }  // namespace
 
 template <class T>
-void prelu(index_t outer, index_t channels, index_t inner, const T* x, const T* slopes, index_t slope_count,
-           T* y) {
-    if (outer * channels * inner == 0) return;
-    scale_negatives(outer, channels, inner, x, x, slopes, slope_count, y);
+void prelu(const Array<const T>& x, const Array<const T>& slopes, const Array<T>& y) {
+    const auto scale = kernels<T>().elementwise->scale_negative;
+    const Array<const T> factors = repeated(slopes, x);
+    for_each_run<T, 3>({&x, &factors}, y, 1,
+                       [&](index_t n, const T* const* in, T* out) { scale(n, in[0], in[0], in[1], out); });
 }
 
 template <class T>
-void prelu_backward(index_t outer, index_t channels, index_t inner, const T* grad, const T* x,
-                    const T* slopes, index_t slope_count, T* grad_x, T* grad_slope) {
-    if (grad_slope) {
-        // Some channels are a task, so that each one's sum has one order.
-        Scratch<double> sums(channels);
-        const index_t each =
-            inner < kLongRun ? std::max<index_t>(8, kLongRun / std::max<index_t>(1, inner)) : 1;
-        parallel_for(ceil_div(channels, each), threads_for(static_cast<double>(outer * channels * inner) * 4),
-                     [&](index_t task) {
-                         const index_t first = task * each;
-                         slope_gradients(outer, channels, inner, grad, x, first,
-                                         std::min(each, channels - first), sums.data() + first);
-                     });
-        double total = 0;
-        for (index_t c = 0; c < channels; ++c) {
-            total += sums.data()[c];
-            if (slope_count > 1 || channels == 1) grad_slope[c] = static_cast<T>(sums.data()[c]);
-        }
-        if (slope_count == 1) grad_slope[0] = static_cast<T>(total);
+void prelu_backward_data(const Array<const T>& grad, const Array<const T>& x, const Array<const T>& slopes,
+                         const Array<T>& grad_x) {
+    const auto scale = kernels<T>().elementwise->scale_negative;
+    const Array<const T> factors = repeated(slopes, x);
+    for_each_run<T, 4>({&grad, &x, &factors}, grad_x, 1,
+                       [&](index_t n, const T* const* in, T* out) { scale(n, in[0], in[1], in[2], out); });
+}
+
+namespace {
+
+// The sum of each channel's terms; there are some.
+template <class T>
+void sum_slope_gradients(const Array<const T>& grad, const Array<const T>& x, index_t channels,
+                         double* sums) {
+    const int axis = channel_axis(x.ndim);
+    const index_t steps[2] = {x.ndim ? grad.strides[axis] : 0, x.ndim ? x.strides[axis] : 0};
+    StridedLoop<2> loop(x.ndim, x.shape, {grad.strides, x.strides}, axis);
+    // Some channels are a task, so that each one's sum has one order.
+    const bool neighbours = std::abs(steps[1]) < std::abs(loop.stride(1, 2)) || loop.size() < kGathered / 16;
+    const index_t each = neighbours ? std::min<index_t>(channels, 16) : 1;
+    index_t box[3];
+    detail::choose_box(loop, 2, false, kGathered / each, box);
+    if (each > 1) {
+        box[0] = 1;  // in whose place are the channels
+        box[2] = std::min(box[2], kGathered / each);
     }
-    // Last, for grad_x may be grad.
-    if (grad_x && outer * channels * inner > 0)
-        scale_negatives(outer, channels, inner, grad, x, slopes, slope_count, grad_x);
-}
-
-namespace {
-
-// Runs body(i, count, words) over pieces of n elements, with one Philox word for each element; the first of
-// them has the number that `random` says.
-template <class T, class Random, class Body>
-void with_random_words(const Random& random, index_t n, Body&& body) {
-    constexpr index_t kPiece = 1024, kBlock = 4;
-    const auto& table = *kernels<T>().elementwise;
-    const index_t skipped = random.first % kBlock;  // in each piece's first block
-    for_each_block(n, 10, [&](index_t begin, index_t count) {
-        std::uint32_t words[kPiece + kBlock];
-        for (index_t done = 0; done < count; done += kPiece) {
-            const index_t now = std::min(kPiece, count - done);
-            table.random_words(random.seed, random.stream,
-                               static_cast<std::uint64_t>((random.first + begin + done) / kBlock),
-                               ceil_div(skipped + now, kBlock), words);
-            body(begin + done, now, words + skipped);
-        }
-    });
-}
-
-template <class T, class Apply>
-void with_random_slopes(const RandomSlopes& range, index_t n, Apply&& apply) {
-    constexpr index_t kPiece = 1024;
-    const auto& table = *kernels<T>().elementwise;
-    with_random_words<T>(range, n, [&](index_t first, index_t count, const std::uint32_t* words) {
-        T slopes[kPiece];
-        table.slopes(count, words, static_cast<T>(range.lower), static_cast<T>(range.upper - range.lower),
-                     slopes);
-        apply(first, count, slopes);
-    });
-}
-
-}  // namespace
-
-template <class T>
-void rrelu(const RandomSlopes& range, index_t n, const T* x, T* y) {
-    const auto& table = *kernels<T>().elementwise;
-    with_random_slopes<T>(range, n, [&](index_t i, index_t count, const T* slopes) {
-        table.scale_negative(count, x + i, x + i, slopes, y + i);
-    });
-}
-
-template <class T>
-void rrelu_backward(const RandomSlopes& range, index_t n, const T* grad, const T* x, T* grad_x) {
-    const auto& table = *kernels<T>().elementwise;
-    with_random_slopes<T>(range, n, [&](index_t i, index_t count, const T* slopes) {
-        table.scale_negative(count, grad + i, x + i, slopes, grad_x + i);
-    });
-}
-
-template <class T>
-void dropout(const RandomMask& mask, index_t n, const T* x, T* y) {
-    const auto& table = *kernels<T>().elementwise;
-    const auto threshold = static_cast<std::uint32_t>(mask.p * 4294967296.0);
-    const T scale = static_cast<T>(1 / (1 - mask.p));
-    with_random_words<T>(mask, n, [&](index_t i, index_t count, const std::uint32_t* words) {
-        table.mask(count, x + i, words, threshold, scale, y + i);
-    });
-}
-
-template <class T>
-void gaussian_noise(const RandomNoise& noise, index_t n, const T* x, T* y) {
-    const auto& table = *kernels<T>().elementwise;
-    const T std = static_cast<T>(noise.std);
-    const auto add = [&](const RandomNoise& part, index_t count, const T* from, T* to) {
-        with_random_words<T>(part, count, [&](index_t i, index_t now, const std::uint32_t* words) {
-            table.add_noise(now, from + i, words, std, to + i);
-        });
-    };
-    if (noise.first % 2 == 0 || n == 0) return add(noise, n, x, y);
-    // The first element is the second of a pair, which is made whole.
-    RandomNoise pair = noise, rest = noise;
-    pair.first -= 1;
-    rest.first += 1;
-    T both[] = {T{}, x[0]};
-    add(pair, 2, both, both);
-    y[0] = both[1];
-    add(rest, n - 1, x + 1, y + 1);
-}
-
-namespace {
-
-// Shorter runs are worked on a vector of outputs at a time, side by side.
-constexpr index_t kShortPiece = 16;
-
-// body(first, count) over groups of up to `most` outputs.
-template <class Body>
-void for_each_maxout(index_t outputs, index_t size, index_t most, Body&& body) {
-    const index_t each = round_up(std::max<index_t>(1, kElementsPerTask / std::max<index_t>(1, size)), most);
-    parallel_for(ceil_div(outputs, each), threads_for(static_cast<double>(outputs * size) * 2),
+    const T* const data[2] = {grad.data, x.data};
+    parallel_for(ceil_div(channels, each), threads_for(static_cast<double>(channels * loop.size()) * 4),
                  [&](index_t task) {
-                     const index_t end = std::min(outputs, (task + 1) * each);
-                     for (index_t first = task * each; first < end; first += most)
-                         body(first, std::min(most, end - first));
+                     detail::StagedBox<T> staged[2];
+                     const index_t first = task * each, now = std::min(each, channels - first);
+                     std::fill_n(sums + first, now, 0.0);
+                     loop.each_box(
+                         box, 0, loop.boxes(box), [&](const index_t(&at)[2], const index_t(&sizes)[3]) {
+                             const T* runs[2];
+                             for (int k = 0; k < 2; ++k) {
+                                 BoxShape part = loop.box_of(k, sizes);
+                                 if (each > 1) {
+                                     part.size[0] = now;
+                                     part.stride[0] = steps[k];
+                                 }
+                                 runs[k] = staged[k].read(part, data[k] + first * steps[k] + at[k]);
+                             }
+                             const index_t n = sizes[0] * sizes[1] * sizes[2];
+                             for (index_t c = 0; c < now; ++c)
+                                 sums[first + c] += slope_gradient(n, runs[0] + c * n, runs[1] + c * n);
+                         });
                  });
 }
 
 }  // namespace
 
 template <class T>
-void maxout(index_t outer, index_t channels, index_t pieces, index_t inner, const T* x, T* y) {
+void prelu_backward_weights(const Array<const T>& grad, const Array<const T>& x,
+                            const Array<T>& grad_slopes) {
+    const index_t channels = x.ndim ? x.shape[channel_axis(x.ndim)] : 1;
+    index_t elements = 1;
+    for (int d = 0; d < x.ndim; ++d) elements *= x.shape[d];
+    Scratch<double> sums(channels);
+    if (elements > 0)
+        sum_slope_gradients(grad, x, channels, sums.data());
+    else
+        std::fill_n(sums.data(), channels, 0.0);
+    double total = 0;
+    const bool shared = grad_slopes.shape[0] == 1;
+    for (index_t c = 0; c < channels; ++c) {
+        total += sums.data()[c];
+        if (!shared) grad_slopes.data[c * grad_slopes.strides[0]] = static_cast<T>(sums.data()[c]);
+    }
+    if (shared) grad_slopes.data[0] = static_cast<T>(total);
+}
+
+namespace {
+
+// body(i, count, words) for pieces of n elements, with one Philox word for each element; the first of them
+// has that number.
+template <class T, class Random, class Body>
+void with_random_words(const Random& random, index_t first, index_t n, Body&& body) {
+    constexpr index_t kPiece = 1024, kBlock = 4;
     const auto& table = *kernels<T>().elementwise;
-    const auto& plane = *kernels<T>().plane;
-    const index_t size = pieces * inner, lanes = plane.lanes;
-    if (inner >= kShortPiece)
-        return for_each_maxout(outer * channels, size, 1, [&](index_t i, index_t) {
-            table.largest_of(pieces, inner, x + i * size, y + i * inner);
+    std::uint32_t words[kPiece + kBlock];
+    for (index_t done = 0; done < n; done += kPiece) {
+        const index_t now = std::min(kPiece, n - done), number = first + done, skipped = number % kBlock;
+        table.random_words(random.seed, random.stream, static_cast<std::uint64_t>(number / kBlock),
+                           ceil_div(skipped + now, kBlock), words);
+        body(done, now, words + skipped);
+    }
+}
+
+constexpr double kRandomCost = 5;  // of an element, in units of threads_for
+
+// scale(i, count, slopes) likewise.
+template <class T, class Scale>
+void with_random_slopes(const RandomSlopes& range, index_t first, index_t n, Scale&& scale) {
+    const auto& table = *kernels<T>().elementwise;
+    with_random_words<T>(range, first, n, [&](index_t i, index_t count, const std::uint32_t* words) {
+        T slopes[1024];
+        table.slopes(count, words, static_cast<T>(range.lower), static_cast<T>(range.upper - range.lower),
+                     slopes);
+        scale(i, count, slopes);
+    });
+}
+
+}  // namespace
+
+template <class T>
+void rrelu(const RandomSlopes& range, const Array<const T>& x, const Array<T>& y) {
+    const auto scale = kernels<T>().elementwise->scale_negative;
+    for_each_run_in_order<T, 2>(
+        {&x}, y, kRandomCost, [&](index_t n, const T* const* in, T* out, index_t first) {
+            with_random_slopes<T>(range, range.first + first, n,
+                                  [&](index_t i, index_t count, const T* slopes) {
+                                      scale(count, in[0] + i, in[0] + i, slopes, out + i);
+                                  });
         });
-    for_each_maxout(outer * channels, size, lanes, [&](index_t first, index_t count) {
-        Scratch<T> memory((size + inner) * lanes);
-        T* largest = memory.data() + size * lanes;
-        plane.gather_lanes(count, size, x + first * size, size, memory.data(), lanes);
-        table.largest_of(pieces, inner * lanes, memory.data(), largest);
-        plane.scatter_sums(count, inner, largest, lanes, y + first * inner, inner, false);
+}
+
+template <class T>
+void rrelu_backward(const RandomSlopes& range, const Array<const T>& grad, const Array<const T>& x,
+                    const Array<T>& grad_x) {
+    const auto scale = kernels<T>().elementwise->scale_negative;
+    for_each_run_in_order<T, 3>(
+        {&grad, &x}, grad_x, kRandomCost, [&](index_t n, const T* const* in, T* out, index_t first) {
+            with_random_slopes<T>(range, range.first + first, n,
+                                  [&](index_t i, index_t count, const T* slopes) {
+                                      scale(count, in[0] + i, in[1] + i, slopes, out + i);
+                                  });
+        });
+}
+
+template <class T>
+void dropout(const RandomMask& mask, const Array<const T>& x, const Array<T>& y) {
+    const auto apply = kernels<T>().elementwise->mask;
+    const auto threshold = static_cast<std::uint32_t>(mask.p * 4294967296.0);
+    const T scale = static_cast<T>(1 / (1 - mask.p));
+    for_each_run_in_order<T, 2>(
+        {&x}, y, kRandomCost, [&](index_t n, const T* const* in, T* out, index_t first) {
+            with_random_words<T>(mask, mask.first + first, n,
+                                 [&](index_t i, index_t count, const std::uint32_t* words) {
+                                     apply(count, in[0] + i, words, threshold, scale, out + i);
+                                 });
+        });
+}
+
+template <class T>
+void rrelu(const RandomSlopes& slopes, index_t n, const T* x, T* y) {
+    rrelu(slopes, row_major(x, {n}), row_major(y, {n}));
+}
+template <class T>
+void rrelu_backward(const RandomSlopes& slopes, index_t n, const T* grad, const T* x, T* grad_x) {
+    rrelu_backward(slopes, row_major(grad, {n}), row_major(x, {n}), row_major(grad_x, {n}));
+}
+template <class T>
+void dropout(const RandomMask& mask, index_t n, const T* x, T* y) {
+    dropout(mask, row_major(x, {n}), row_major(y, {n}));
+}
+
+template <class T>
+void gaussian_noise(const RandomNoise& noise, index_t n, const T* x, T* y) {
+    const auto& table = *kernels<T>().elementwise;
+    const T std = static_cast<T>(noise.std);
+    const auto add = [&](index_t first, index_t count, const T* from, T* to) {
+        for_each_block(count, 2 * kRandomCost, [&](index_t begin, index_t block) {
+            with_random_words<T>(noise, first + begin, block,
+                                 [&](index_t i, index_t now, const std::uint32_t* words) {
+                                     table.add_noise(now, from + begin + i, words, std, to + begin + i);
+                                 });
+        });
+    };
+    if (noise.first % 2 == 0 || n == 0) return add(noise.first, n, x, y);
+    // The first element is the second of a pair, which is made whole.
+    T both[] = {T{}, x[0]};
+    add(noise.first - 1, 2, both, both);
+    y[0] = both[1];
+    add(noise.first + 1, n - 1, x + 1, y + 1);
+}
+
+namespace {
+
+// The first piece of each group of channels, and how far it is from one piece to the next.
+template <class T>
+struct FirstPieces {
+    Array<T> array;
+    index_t step;
+
+    FirstPieces(const Array<T>& x, index_t pieces) : array(x) {
+        const int axis = channel_axis(x.ndim);
+        step = x.strides[axis];
+        array.shape[axis] /= pieces;
+        array.strides[axis] *= pieces;
+    }
+};
+
+// A box of each of the pieces, beside one another.
+BoxShape with_pieces(BoxShape box, index_t pieces, index_t step) {
+    box.size[0] = pieces;
+    box.stride[0] = step;
+    return box;
+}
+
+// Boxes for which the pieces fit a buffer, with no more than two axes of their own.
+template <int N>
+void choose_maxout_box(StridedLoop<N>& loop, index_t pieces, index_t (&box)[3]) {
+    detail::choose_box(loop, N, false, std::max<index_t>(64, 4 * kGathered / pieces), box);
+    box[0] = 1;
+}
+
+}  // namespace
+
+template <class T>
+void maxout(index_t pieces, const Array<const T>& x, const Array<T>& y) {
+    const auto& table = *kernels<T>().elementwise;
+    const FirstPieces<const T> first_of(x, pieces);
+    StridedLoop<2> loop(y.ndim, y.shape, {first_of.array.strides, y.strides});
+    if (loop.size() == 0) return;
+    index_t box[3];
+    choose_maxout_box(loop, pieces, box);
+    loop.for_each_task(box, 2 * static_cast<double>(pieces), pieces, [&](index_t first, index_t end) {
+        loop.each_box(box, first, end, [&](const index_t(&at)[2], const index_t(&sizes)[3]) {
+            const index_t n = sizes[1] * sizes[2];
+            const BoxShape from = loop.box_of(0, sizes), to = loop.box_of(1, sizes);
+            const bool in_place = is_contiguous(from), written = is_contiguous(to);
+            Scratch<T> memory((in_place ? 0 : pieces * n) + (written ? 0 : n));
+            T* target = written ? y.data + at[1] : memory.data();
+            const T* source = x.data + at[0];
+            if (!in_place) {
+                T* const gathered = memory.data() + (written ? 0 : n);
+                kernels<T>().plane->gather_box(with_pieces(from, pieces, first_of.step), source, gathered);
+                source = gathered;
+            }
+            table.largest_of(pieces, n, source, in_place ? first_of.step : n, target);
+            if (!written) kernels<T>().plane->scatter_box(to, target, y.data + at[1]);
+        });
     });
 }
 
 template <class T>
-void maxout_backward(index_t outer, index_t channels, index_t pieces, index_t inner, const T* grad,
-                     const T* x, T* grad_x) {
+void maxout_backward(index_t pieces, const Array<const T>& grad, const Array<const T>& x,
+                     const Array<T>& grad_x) {
     const auto& table = *kernels<T>().elementwise;
     const auto& plane = *kernels<T>().plane;
-    const index_t size = pieces * inner, lanes = plane.lanes;
-    if (inner >= kShortPiece)
-        return for_each_maxout(outer * channels, size, 1, [&](index_t i, index_t) {
-            table.largest_of_backward(pieces, inner, grad + i * inner, x + i * size, grad_x + i * size);
+    const FirstPieces<const T> first_of(x, pieces);
+    const FirstPieces<T> first_of_grad(grad_x, pieces);
+    StridedLoop<3> loop(grad.ndim, grad.shape,
+                        {grad.strides, first_of.array.strides, first_of_grad.array.strides});
+    if (loop.size() == 0) return;
+    index_t box[3];
+    choose_maxout_box(loop, pieces, box);
+    loop.for_each_task(box, 2 * static_cast<double>(pieces), pieces, [&](index_t first, index_t end) {
+        loop.each_box(box, first, end, [&](const index_t(&at)[3], const index_t(&sizes)[3]) {
+            const index_t n = sizes[1] * sizes[2];
+            const BoxShape share = loop.box_of(0, sizes), from = loop.box_of(1, sizes),
+                           to = loop.box_of(2, sizes);
+            const bool shares_lie = is_contiguous(share), lie = is_contiguous(from),
+                       written = is_contiguous(to);
+            Scratch<T> memory((shares_lie ? 0 : n) + ((lie ? 0 : n) + (written ? 0 : n)) * pieces);
+            T* free = memory.data();
+            const auto gathered = [&](const BoxShape& shape, const T* data) {
+                T* const buffer = free;
+                free += shape.size[0] * n;
+                plane.gather_box(shape, data, buffer);
+                return static_cast<const T*>(buffer);
+            };
+            const T *shares = grad.data + at[0], *source = x.data + at[1];
+            T* const home = grad_x.data + at[2];
+            if (!shares_lie) shares = gathered(share, shares);
+            if (!lie) source = gathered(with_pieces(from, pieces, first_of.step), source);
+            T* const target = written ? home : free;
+            table.largest_of_backward(pieces, n, shares, source, lie ? first_of.step : n, target,
+                                      written ? first_of_grad.step : n);
+            if (!written) plane.scatter_box(with_pieces(to, pieces, first_of_grad.step), target, home);
         });
-    for_each_maxout(outer * channels, size, lanes, [&](index_t first, index_t count) {
-        Scratch<T> memory((2 * size + inner) * lanes);
-        T *g = memory.data() + size * lanes, *result = g + inner * lanes;
-        plane.gather_lanes(count, size, x + first * size, size, memory.data(), lanes);
-        plane.gather_lanes(count, inner, grad + first * inner, inner, g, lanes);
-        table.largest_of_backward(pieces, inner * lanes, g, memory.data(), result);
-        plane.scatter_sums(count, size, result, lanes, grad_x + first * size, size, false);
     });
 }
 
-#define RANVIER_INSTANTIATE(T)                                                                              \
-    template void activation(Activation, const Array<const T>&, const Array<T>&, T);                        \
-    template void activation_backward(Activation, const Array<const T>&, const Array<const T>&,             \
-                                      const Array<T>&, T);                                                  \
-    template void activation(Activation, index_t, const T*, T*, T);                                         \
-    template void activation_backward_kept(Activation, index_t, const T*, const T*, T*, T);                 \
-    template void prelu(index_t, index_t, index_t, const T*, const T*, index_t, T*);                        \
-    template void prelu_backward(index_t, index_t, index_t, const T*, const T*, const T*, index_t, T*, T*); \
-    template void rrelu(const RandomSlopes&, index_t, const T*, T*);                                        \
-    template void rrelu_backward(const RandomSlopes&, index_t, const T*, const T*, T*);                     \
-    template void dropout(const RandomMask&, index_t, const T*, T*);                                        \
-    template void gaussian_noise(const RandomNoise&, index_t, const T*, T*);                                \
-    template void maxout(index_t, index_t, index_t, index_t, const T*, T*);                                 \
-    template void maxout_backward(index_t, index_t, index_t, index_t, const T*, const T*, T*);
+#define RANVIER_INSTANTIATE(T)                                                                             \
+    template void activation(Activation, const Array<const T>&, const Array<T>&, T);                       \
+    template void activation_backward(Activation, const Array<const T>&, const Array<const T>&,            \
+                                      const Array<T>&, T);                                                 \
+    template void activation(Activation, index_t, const T*, T*, T);                                        \
+    template void activation_backward_kept(Activation, index_t, const T*, const T*, T*, T);                \
+    template void prelu(const Array<const T>&, const Array<const T>&, const Array<T>&);                    \
+    template void prelu_backward_data(const Array<const T>&, const Array<const T>&, const Array<const T>&, \
+                                      const Array<T>&);                                                    \
+    template void prelu_backward_weights(const Array<const T>&, const Array<const T>&, const Array<T>&);   \
+    template void rrelu(const RandomSlopes&, const Array<const T>&, const Array<T>&);                      \
+    template void rrelu_backward(const RandomSlopes&, const Array<const T>&, const Array<const T>&,        \
+                                 const Array<T>&);                                                         \
+    template void dropout(const RandomMask&, const Array<const T>&, const Array<T>&);                      \
+    template void rrelu(const RandomSlopes&, index_t, const T*, T*);                                       \
+    template void rrelu_backward(const RandomSlopes&, index_t, const T*, const T*, T*);                    \
+    template void dropout(const RandomMask&, index_t, const T*, T*);                                       \
+    template void gaussian_noise(const RandomNoise&, index_t, const T*, T*);                               \
+    template void maxout(index_t, const Array<const T>&, const Array<T>&);                                 \
+    template void maxout_backward(index_t, const Array<const T>&, const Array<const T>&, const Array<T>&);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)
 

@@ -41,10 +41,11 @@ struct ElementwiseKernels {
     // y[i] = factor[i] * x[i] where sign[i] <= 0, else factor-free: PReLU, RReLU, and their gradients to x.
     void (*scale_negative)(index_t n, const T* x, const T* sign, const T* factor, T* y);
 
-    // y[i] = the largest x[k * n + i] of k = 0 .. pieces - 1, where NaN is the largest; and the gradient, to
-    // the first of the largest, with zeros for the others.
-    void (*largest_of)(index_t pieces, index_t n, const T* x, T* y);
-    void (*largest_of_backward)(index_t pieces, index_t n, const T* grad, const T* x, T* grad_x);
+    // y[i] = the largest x[k * x_stride + i] of k = 0 .. pieces - 1, where NaN is the largest; and the
+    // gradient, to the first of the largest, with zeros for the others.
+    void (*largest_of)(index_t pieces, index_t n, const T* x, index_t x_stride, T* y);
+    void (*largest_of_backward)(index_t pieces, index_t n, const T* grad, const T* x, index_t x_stride,
+                                T* grad_x, index_t grad_x_stride);
 
     // y = softmax(x) unless y is nullptr; returns log(sum(exp(x))). n >= 1.
     LogSumExp<T> (*softmax_row)(index_t n, const T* x, T* y);
@@ -53,9 +54,12 @@ struct ElementwiseKernels {
     // grad_x = y * (grad - sum(grad * y)), and grad_x = grad - exp(y) * sum(grad).
     void (*softmax_backward_row)(index_t n, const T* grad, const T* y, T* grad_x);
     void (*log_softmax_backward_row)(index_t n, const T* grad, const T* y, T* grad_x);
-    // Softmax of `rows` rows at once, element j of row i at i + j * stride. `logarithm` gives log-softmax.
+    // The same of `rows` rows at once, element j of row i at i + j * stride, to the same bits. `logarithm` is
+    // for log-softmax.
     void (*softmax_columns)(index_t rows, index_t n, const T* x, index_t x_stride, T* y, index_t y_stride,
                             bool logarithm);
+    void (*softmax_backward_columns)(index_t rows, index_t n, const T* grad, index_t grad_stride, const T* y,
+                                     index_t y_stride, T* grad_x, index_t grad_x_stride, bool logarithm);
 
     // As in ranvier/optimizer.h, on one run.
     void (*update)(const UpdateStep& step, index_t n, T* w, const T* grad, T* velocity, T* first_moment,

@@ -1,4 +1,4 @@
-// What each instruction set provides for moving rows of images.
+// What each instruction set provides for moving rows of images and boxes of arrays.
 #pragma once
 
 #include "ranvier/array.h"
@@ -11,6 +11,12 @@ template <class T>
 struct PixelEpilogue {
     const T* bias = nullptr;
     bool rectify = false;
+};
+
+// A box of up to three axes of an array, the last one innermost.
+struct BoxShape {
+    index_t size[3];
+    index_t stride[3];
 };
 
 template <class T>
@@ -38,6 +44,10 @@ struct PlaneKernels {
     // there if `accumulate`.
     void (*scatter_sums)(index_t lines, index_t n, const T* from, index_t from_stride, T* to, index_t stride,
                          bool accumulate);
+
+    // The elements of a box, in the order of its axes, to contiguous memory, and back again.
+    void (*gather_box)(const BoxShape& box, const T* from, T* to);
+    void (*scatter_box)(const BoxShape& box, const T* from, T* to);
 
     // Convolutions of images with neighbouring channels: to[i * to_stride + o] (+)= the sum over taps t and
     // channels k of from[pixel_offsets[i] + tap_offsets[t] + k] times weights[t][k][o], in this order, for

@@ -1,5 +1,5 @@
-// Softmax of matrices of any strides: rows that are contiguous, rows that lie side by side, and others by way
-// of a contiguous copy.
+// Softmax along an axis of arrays of any strides: rows that are contiguous, rows that lie side by side, and
+// others by way of a buffer. All give the same bits.
 #include "ranvier/softmax.h"
 
 #include <algorithm>
@@ -11,137 +11,176 @@
 namespace ranvier {
 namespace {
 
-constexpr double kCost = 4;     // of an element, in units of threads_for
-constexpr index_t kShort = 32;  // columns of rows that are short
+constexpr double kCost = 4;        // of an element, in units of threads_for
+constexpr index_t kShort = 32;     // elements of rows that are short
+constexpr index_t kBuffer = 4096;  // elements of some rows that go through a buffer together
 
-// body(first, count) over groups of rows.
-template <class Body>
-void for_each_rows(index_t rows, index_t cols, Body&& body) {
-    const index_t grouped = std::max<index_t>(16, kElementsPerTask / std::max<index_t>(1, cols));
-    parallel_for(ceil_div(rows, grouped), threads_for(static_cast<double>(rows * cols) * kCost),
-                 [&](index_t task) {
-                     const index_t first = task * grouped;
-                     body(first, std::min(grouped, rows - first));
-                 });
-}
+// The rows of N arrays, the last of which is written, along an axis.
+template <class T, int N>
+struct Rows {
+    index_t n;        // elements of a row
+    index_t step[N];  // from one to the next
+    StridedLoop<N> loop;
 
-template <class T>
-T* row_of(const Matrix<T>& m, index_t i) {
-    return m.data + i * m.row_stride;
-}
+    Rows(int ndim, const index_t* shape, const index_t* const (&strides)[N], int axis)
+        : n(shape[axis]), loop(ndim, shape, strides, axis) {
+        for (int k = 0; k < N; ++k) step[k] = strides[k][axis];
+    }
 
-template <class T>
-void read_row(const Matrix<const T>& m, index_t i, T* to) {
-    const T* from = row_of(m, i);
-    for (index_t j = 0; j < m.cols; ++j) to[j] = from[j * m.col_stride];
-}
+    bool are_contiguous() const {
+        return std::all_of(step, step + N, [](index_t s) { return s == 1; });
+    }
+    bool lie_side_by_side() const {
+        for (int k = 0; k < N; ++k)
+            if (loop.stride(k, 2) != 1) return false;
+        return true;
+    }
 
-template <class T>
-void write_row(const Matrix<T>& m, index_t i, const T* from) {
-    T* to = row_of(m, i);
-    for (index_t j = 0; j < m.cols; ++j) to[j * m.col_stride] = from[j];
-}
+    // body(offsets, sizes) for up to `box` rows at a time.
+    template <class Body>
+    void each(const index_t (&box)[3], Body&& body) const {
+        const auto cost = kCost * static_cast<double>(n);
+        loop.for_each_task(box, cost, n,
+                           [&](index_t first, index_t end) { loop.each_box(box, first, end, body); });
+    }
 
-template <class T>
-void normalise_row(index_t n, const T* x, T* y, bool logarithm) {
-    const auto& table = *kernels<T>().elementwise;
-    if (logarithm)
-        table.subtract(n, x, table.softmax_row(n, x, nullptr), y);
-    else
-        table.softmax_row(n, x, y);
-}
+    // Some rows of an array as a box whose last axis goes from row to row.
+    BoxShape box_of(int array, const index_t (&sizes)[3]) const {
+        BoxShape box = loop.box_of(array, sizes);
+        box.size[0] = n;
+        box.stride[0] = step[array];
+        return box;
+    }
+};
 
-// A vector of rows at a time, for the tail of each short row would leave most lanes idle.
-template <class T>
-void normalise_short_rows(const Matrix<const T>& x, const Matrix<T>& y, index_t first, index_t count,
-                          bool logarithm) {
+// Kernel has row(data[N]) for a contiguous row, and columns(count, data[N], strides[N]) for rows that lie
+// side by side; data[N - 1] may be data[0].
+template <class T, int N, class Kernel>
+void for_each_row(const Rows<T, N>& rows, T* const (&data)[N], const Kernel& kernel) {
     const auto& plane = *kernels<T>().plane;
-    const index_t lanes = plane.lanes;
-    Scratch<T> memory((kShort + 1) * lanes);
-    T *columns = memory.data(), *zeros = columns + kShort * lanes;
-    std::fill_n(zeros, lanes, T{});
-    for (index_t i = first; i < first + count; i += lanes) {
-        const index_t rows = std::min(lanes, first + count - i);
-        plane.gather_lanes(rows, x.cols, row_of(x, i), x.row_stride, columns, lanes);
-        kernels<T>().elementwise->softmax_columns(lanes, x.cols, columns, lanes, columns, lanes, logarithm);
-        plane.scatter_lanes(rows, x.cols, columns, lanes, zeros, row_of(y, i), y.row_stride);
+    const index_t n = rows.n, lanes = plane.lanes, all = rows.loop.size(), last = rows.loop.size(2);
+    const auto places = [&](const index_t(&at)[N], T*(&to)[N]) {
+        for (int k = 0; k < N; ++k) to[k] = data[k] + at[k];
+    };
+    if (all == 0 || n == 0) return;
+    if (rows.are_contiguous() && n > kShort)
+        return rows.each({1, 1, 1}, [&](const index_t(&at)[N], const index_t(&)[3]) {
+            T* row[N];
+            places(at, row);
+            kernel.row(row);
+        });
+    if (rows.lie_side_by_side() && (last >= lanes || last == all) && (last > lanes / 2 || n <= kShort)) {
+        const index_t width = std::min(last, std::max(8 * lanes, kElementsPerTask / n));
+        return rows.each({1, 1, width}, [&](const index_t(&at)[N], const index_t(&sizes)[3]) {
+            T* columns[N];
+            places(at, columns);
+            kernel.columns(sizes[2], columns, rows.step);
+        });
     }
+    if (all > lanes / 2 && n <= 2 * kBuffer) {
+        const index_t count = std::max(lanes, kBuffer / n / lanes * lanes);
+        index_t box[3] = {1, 1, std::min(last, count)};
+        box[1] = std::min(rows.loop.size(1), std::max<index_t>(1, count / box[2]));
+        return rows.each(box, [&](const index_t(&at)[N], const index_t(&sizes)[3]) {
+            const index_t now = sizes[1] * sizes[2];
+            Scratch<T> memory((N - 1) * n * now);
+            T* columns[N];
+            index_t steps[N];
+            for (int k = 0; k < N - 1; ++k) {
+                columns[k] = memory.data() + k * n * now;
+                plane.gather_box(rows.box_of(k, sizes), data[k] + at[k], columns[k]);
+            }
+            columns[N - 1] = columns[0];
+            std::fill_n(steps, N, now);
+            kernel.columns(now, columns, steps);
+            plane.scatter_box(rows.box_of(N - 1, sizes), columns[N - 1], data[N - 1] + at[N - 1]);
+        });
+    }
+    rows.each({1, 1, 1}, [&](const index_t(&at)[N], const index_t(&sizes)[3]) {
+        Scratch<T> memory((N - 1) * n);
+        T* row[N];
+        for (int k = 0; k < N - 1; ++k) {
+            row[k] = memory.data() + k * n;
+            plane.gather_box(rows.box_of(k, sizes), data[k] + at[k], row[k]);
+        }
+        row[N - 1] = row[0];
+        kernel.row(row);
+        plane.scatter_box(rows.box_of(N - 1, sizes), row[N - 1], data[N - 1] + at[N - 1]);
+    });
 }
 
 template <class T>
-void normalise(const Matrix<const T>& x, const Matrix<T>& y, bool logarithm) {
-    if (x.rows == 0 || x.cols == 0) return;
-    const auto& table = *kernels<T>().elementwise;
-    if (x.col_stride == 1 && y.col_stride == 1 && x.cols <= kShort) {
-        for_each_rows(x.rows, x.cols, [&](index_t first, index_t count) {
-            normalise_short_rows(x, y, first, count, logarithm);
-        });
-    } else if (x.col_stride == 1 && y.col_stride == 1) {
-        for_each_rows(x.rows, x.cols, [&](index_t first, index_t count) {
-            for (index_t i = first; i < first + count; ++i)
-                normalise_row(x.cols, row_of(x, i), row_of(y, i), logarithm);
-        });
-    } else if (x.row_stride == 1 && y.row_stride == 1) {
-        for_each_rows(x.rows, x.cols, [&](index_t first, index_t count) {
-            table.softmax_columns(count, x.cols, x.data + first, x.col_stride, y.data + first, y.col_stride,
-                                  logarithm);
-        });
-    } else {
-        for_each_rows(x.rows, x.cols, [&](index_t first, index_t count) {
-            Scratch<T> row(x.cols);
-            for (index_t i = first; i < first + count; ++i) {
-                read_row(x, i, row.data());
-                normalise_row<T>(x.cols, row.data(), row.data(), logarithm);
-                write_row(y, i, static_cast<const T*>(row.data()));
-            }
-        });
+struct Forward {
+    index_t n;
+    bool logarithm;
+    const ElementwiseKernels<T>& table = *kernels<T>().elementwise;
+
+    void row(T* const (&data)[2]) const {
+        if (logarithm)
+            table.subtract(n, data[0], table.softmax_row(n, data[0], nullptr), data[1]);
+        else
+            table.softmax_row(n, data[0], data[1]);
     }
+    void columns(index_t count, T* const (&data)[2], const index_t (&strides)[2]) const {
+        table.softmax_columns(count, n, data[0], strides[0], data[1], strides[1], logarithm);
+    }
+};
+
+template <class T>
+struct Backward {
+    index_t n;
+    bool logarithm;
+    const ElementwiseKernels<T>& table = *kernels<T>().elementwise;
+
+    void row(T* const (&data)[3]) const {
+        (logarithm ? table.log_softmax_backward_row : table.softmax_backward_row)(n, data[0], data[1],
+                                                                                  data[2]);
+    }
+    void columns(index_t count, T* const (&data)[3], const index_t (&strides)[3]) const {
+        table.softmax_backward_columns(count, n, data[0], strides[0], data[1], strides[1], data[2],
+                                       strides[2], logarithm);
+    }
+};
+
+template <class T>
+void normalise(const Array<const T>& x, const Array<T>& y, int axis, bool logarithm) {
+    const Rows<T, 2> rows(y.ndim, y.shape, {x.strides, y.strides}, axis);
+    for_each_row<T, 2>(rows, {const_cast<T*>(x.data), y.data}, Forward<T>{rows.n, logarithm});
 }
 
-template <class T, class Kernel>
-void backward(const Matrix<const T>& grad, const Matrix<const T>& y, const Matrix<T>& grad_x, Kernel kernel) {
-    if (y.rows == 0 || y.cols == 0) return;
-    const bool contiguous = grad.col_stride == 1 && y.col_stride == 1 && grad_x.col_stride == 1;
-    for_each_rows(y.rows, y.cols, [&](index_t first, index_t count) {
-        Scratch<T> rows(contiguous ? 1 : 2 * y.cols);
-        T *grad_row = rows.data(), *y_row = rows.data() + y.cols;
-        for (index_t i = first; i < first + count; ++i) {
-            if (contiguous) {
-                kernel(y.cols, row_of(grad, i), row_of(y, i), row_of(grad_x, i));
-                continue;
-            }
-            read_row(grad, i, grad_row);
-            read_row(y, i, y_row);
-            kernel(y.cols, grad_row, y_row, grad_row);
-            write_row(grad_x, i, static_cast<const T*>(grad_row));
-        }
-    });
+template <class T>
+void backward(const Array<const T>& grad, const Array<const T>& y, const Array<T>& grad_x, int axis,
+              bool logarithm) {
+    const Rows<T, 3> rows(y.ndim, y.shape, {grad.strides, y.strides, grad_x.strides}, axis);
+    for_each_row<T, 3>(rows, {const_cast<T*>(grad.data), const_cast<T*>(y.data), grad_x.data},
+                       Backward<T>{rows.n, logarithm});
 }
 
 }  // namespace
 
 template <class T>
-void softmax(const Matrix<const T>& x, const Matrix<T>& y) {
-    normalise(x, y, false);
+void softmax(const Array<const T>& x, const Array<T>& y, int axis) {
+    normalise(x, y, axis, false);
 }
 template <class T>
-void log_softmax(const Matrix<const T>& x, const Matrix<T>& y) {
-    normalise(x, y, true);
+void log_softmax(const Array<const T>& x, const Array<T>& y, int axis) {
+    normalise(x, y, axis, true);
 }
 template <class T>
-void softmax_backward(const Matrix<const T>& grad, const Matrix<const T>& y, const Matrix<T>& grad_x) {
-    backward(grad, y, grad_x, kernels<T>().elementwise->softmax_backward_row);
+void softmax_backward(const Array<const T>& grad, const Array<const T>& y, const Array<T>& grad_x, int axis) {
+    backward(grad, y, grad_x, axis, false);
 }
 template <class T>
-void log_softmax_backward(const Matrix<const T>& grad, const Matrix<const T>& y, const Matrix<T>& grad_x) {
-    backward(grad, y, grad_x, kernels<T>().elementwise->log_softmax_backward_row);
+void log_softmax_backward(const Array<const T>& grad, const Array<const T>& y, const Array<T>& grad_x,
+                          int axis) {
+    backward(grad, y, grad_x, axis, true);
 }
 
-#define RANVIER_INSTANTIATE(T)                                                                        \
-    template void softmax(const Matrix<const T>&, const Matrix<T>&);                                  \
-    template void log_softmax(const Matrix<const T>&, const Matrix<T>&);                              \
-    template void softmax_backward(const Matrix<const T>&, const Matrix<const T>&, const Matrix<T>&); \
-    template void log_softmax_backward(const Matrix<const T>&, const Matrix<const T>&, const Matrix<T>&);
+#define RANVIER_INSTANTIATE(T)                                                                          \
+    template void softmax(const Array<const T>&, const Array<T>&, int);                                 \
+    template void log_softmax(const Array<const T>&, const Array<T>&, int);                             \
+    template void softmax_backward(const Array<const T>&, const Array<const T>&, const Array<T>&, int); \
+    template void log_softmax_backward(const Array<const T>&, const Array<const T>&, const Array<T>&, int);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)
 

@@ -1,4 +1,4 @@
-// Loads of every step-th element.
+// Loads of every step-th element, and the lanes in reverse.
 #pragma once
 
 #include <utility>
@@ -42,6 +42,25 @@ RANVIER_INLINE Vec<T> every_second(Vec<T> low, Vec<T> high) {
     MaskOf<T> lanes = {};
     for (int i = 0; i < kLanes<T>; ++i) lanes[i] = 2 * i + FIRST;
     return __builtin_shuffle(low, high, lanes);
+}
+#endif
+
+// The last lane first.
+#if defined(__clang__)
+template <class T, std::size_t... I>
+RANVIER_INLINE Vec<T> reversed_lanes(Vec<T> v, std::index_sequence<I...>) {
+    return __builtin_shufflevector(v, v, (kLanes<T> - 1 - I)...);
+}
+template <class T>
+RANVIER_INLINE Vec<T> reversed(Vec<T> v) {
+    return reversed_lanes<T>(v, std::make_index_sequence<kLanes<T>>{});
+}
+#else
+template <class T>
+RANVIER_INLINE Vec<T> reversed(Vec<T> v) {
+    MaskOf<T> lanes = {};
+    for (int i = 0; i < kLanes<T>; ++i) lanes[i] = static_cast<typename LaneInt<T>::type>(kLanes<T> - 1 - i);
+    return __builtin_shuffle(v, lanes);
 }
 #endif
 

@@ -52,8 +52,8 @@ TEST_P(Elementwise, SoftmaxRowsSumToOne) {
     for (index_t cols : {1, 5, 16, 33}) {
         std::vector<double> x(static_cast<std::size_t>(3 * cols)), y(x.size());
         for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::cos(static_cast<double>(i)) * 50;
-        ranvier::softmax<double>(ranvier::row_major<const double>(x.data(), 3, cols),
-                                 ranvier::row_major(y.data(), 3, cols));
+        ranvier::softmax<double>(ranvier::row_major<const double>(x.data(), {3, cols}),
+                                 ranvier::row_major(y.data(), {3, cols}), 1);
         for (index_t i = 0; i < 3; ++i) {
             double sum = 0;
             for (index_t j = 0; j < cols; ++j) sum += y[static_cast<std::size_t>(i * cols + j)];
@@ -90,8 +90,9 @@ void expect_offset_is_lost(T offset) {
     const std::vector<T> x(6, offset);
     std::vector<T> y(6);
     for (const bool columns : {false, true}) {
-        const index_t row = columns ? 1 : 3, col = columns ? 2 : 1;
-        ranvier::log_softmax<T>({x.data(), 2, 3, row, col}, {y.data(), 2, 3, row, col});
+        const index_t rows = columns ? 3 : 2, cols = columns ? 2 : 3;
+        ranvier::log_softmax<T>(ranvier::row_major(x.data(), {rows, cols}),
+                                ranvier::row_major(y.data(), {rows, cols}), columns ? 0 : 1);
         for (T value : y) EXPECT_NEAR(value, -expected, tolerance) << offset;
     }
     const std::int64_t labels[2] = {0, 2};

@@ -28,18 +28,20 @@ void activation(Activation f, index_t n, const T* x, T* y, T parameter);
 template <class T>
 void activation_backward_kept(Activation f, index_t n, const T* grad, const T* kept, T* grad_x, T parameter);
 
-// Parametric ReLU (He et al. 2015): slope[c] below zero. x is (outer, channels, inner); slopes is
-// 1 or `channels` long. grad_slope is written, not added to, and summed in a fixed order. In the
-// backward form either result may be nullptr.
+// Parametric ReLU (He et al. 2015): slope[c] below zero, or slope[0] everywhere if there is one. The channels
+// are x's axis 1, or axis 0 of a vector. The slopes' gradients are written, not added to, and summed in an
+// order that depends on the shape and strides alone. y and grad_x may be x or grad.
 template <class T>
-void prelu(index_t outer, index_t channels, index_t inner, const T* x, const T* slopes, index_t slope_count,
-           T* y);
+void prelu(const Array<const T>& x, const Array<const T>& slopes, const Array<T>& y);
 template <class T>
-void prelu_backward(index_t outer, index_t channels, index_t inner, const T* grad, const T* x,
-                    const T* slopes, index_t slope_count, T* grad_x, T* grad_slope);
+void prelu_backward_data(const Array<const T>& grad, const Array<const T>& x, const Array<const T>& slopes,
+                         const Array<T>& grad_x);
+template <class T>
+void prelu_backward_weights(const Array<const T>& grad, const Array<const T>& x, const Array<T>& grad_slopes);
 
-// Of the random functions below, `first` is the number that the first of the n elements has in the whole: a
-// part of an array, taken by itself, gets what it would have got with the rest.
+// Of the random functions below, `first` is the number that the first element has in the whole: a part of an
+// array, taken by itself, gets what it would have got with the rest. An array's elements are numbered in the
+// order of its axes, however it lies in memory.
 
 // Randomized ReLU (Xu et al. 2015): below zero element i has the slope
 // lower + (upper - lower) * u, with u in [0, 1) from Philox at (seed, stream, i).
@@ -50,6 +52,11 @@ struct RandomSlopes {
     std::uint64_t stream = 0;
     index_t first = 0;
 };
+template <class T>
+void rrelu(const RandomSlopes& slopes, const Array<const T>& x, const Array<T>& y);
+template <class T>
+void rrelu_backward(const RandomSlopes& slopes, const Array<const T>& grad, const Array<const T>& x,
+                    const Array<T>& grad_x);
 template <class T>
 void rrelu(const RandomSlopes& slopes, index_t n, const T* x, T* y);
 template <class T>
@@ -63,6 +70,8 @@ struct RandomMask {
     std::uint64_t stream = 0;
     index_t first = 0;
 };
+template <class T>
+void dropout(const RandomMask& mask, const Array<const T>& x, const Array<T>& y);
 template <class T>
 void dropout(const RandomMask& mask, index_t n, const T* x, T* y);
 
@@ -78,13 +87,12 @@ struct RandomNoise {
 template <class T>
 void gaussian_noise(const RandomNoise& noise, index_t n, const T* x, T* y);
 
-// Maxout (Goodfellow et al. 2013): x is (outer, channels * pieces, inner), y is
-// (outer, channels, inner), y[o, c, i] = max over k of x[o, c * pieces + k, i]. A NaN wins.
-// The gradient goes to the first of equal pieces.
+// Maxout (Goodfellow et al. 2013): x has `pieces` times as many channels as y, its axis 1, or axis 0 of a
+// vector; y[c] = max over k of x[c * pieces + k]. A NaN wins. The gradient goes to the first of equal pieces.
 template <class T>
-void maxout(index_t outer, index_t channels, index_t pieces, index_t inner, const T* x, T* y);
+void maxout(index_t pieces, const Array<const T>& x, const Array<T>& y);
 template <class T>
-void maxout_backward(index_t outer, index_t channels, index_t pieces, index_t inner, const T* grad,
-                     const T* x, T* grad_x);
+void maxout_backward(index_t pieces, const Array<const T>& grad, const Array<const T>& x,
+                     const Array<T>& grad_x);
 
 }  // namespace ranvier

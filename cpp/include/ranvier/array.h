@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 
 namespace ranvier {
 
@@ -43,6 +44,20 @@ struct Array {
     index_t shape[kMaxDims];
     index_t strides[kMaxDims];
 };
+
+// One in C order without gaps.
+template <class T>
+Array<T> row_major(T* data, std::initializer_list<index_t> shape) {
+    Array<T> array;
+    array.data = data;
+    index_t stride = 1;
+    for (const index_t size : shape) array.shape[array.ndim++] = size;
+    for (int d = array.ndim - 1; d >= 0; --d) {
+        array.strides[d] = stride;
+        stride *= array.shape[d];
+    }
+    return array;
+}
 
 // A batch of images with its four strides: sample, channel, row, column. Also weights in OIHW order.
 template <class T>

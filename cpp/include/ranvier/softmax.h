@@ -1,21 +1,22 @@
-// Softmax and log-softmax along the columns of each row, any strides.
+// Softmax and log-softmax along an axis, any strides.
 #pragma once
 
 #include "ranvier/array.h"
 
 namespace ranvier {
 
-// y may be x itself.
+// y may be x itself. A row's bits depend on its numbers alone, not on how the arrays lie in memory.
 template <class T>
-void softmax(const Matrix<const T>& x, const Matrix<T>& y);
+void softmax(const Array<const T>& x, const Array<T>& y, int axis);
 template <class T>
-void log_softmax(const Matrix<const T>& x, const Matrix<T>& y);
+void log_softmax(const Array<const T>& x, const Array<T>& y, int axis);
 
 // From the output y of the forward call: grad_x = y * (grad - sum(grad * y)), and
-// grad_x = grad - exp(y) * sum(grad). grad_x may be grad itself.
+// grad_x = grad - exp(y) * sum(grad). grad_x may be grad or y itself.
 template <class T>
-void softmax_backward(const Matrix<const T>& grad, const Matrix<const T>& y, const Matrix<T>& grad_x);
+void softmax_backward(const Array<const T>& grad, const Array<const T>& y, const Array<T>& grad_x, int axis);
 template <class T>
-void log_softmax_backward(const Matrix<const T>& grad, const Matrix<const T>& y, const Matrix<T>& grad_x);
+void log_softmax_backward(const Array<const T>& grad, const Array<const T>& y, const Array<T>& grad_x,
+                          int axis);
 
 }  // namespace ranvier

@@ -1,7 +1,8 @@
 // Rows of images of one instruction set: copied, with zeros around them or without, and turned into vectors
-// of channels.
+// of channels; and boxes of strided memory.
 #include "../../platform/simd_strided.h"
 #include "../../platform/simd_transpose.h"
+#include "boxes.h"
 #include "isa.h"
 #include "pixel_products.h"
 
@@ -45,29 +46,6 @@ void copy_rows(index_t rows, index_t cols, const T* from, index_t from_stride, T
 }
 
 template <class T>
-void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to, index_t to_stride) {
-    for (; n > 0; n -= kLanes<T>, from += kLanes<T>, to += kLanes<T> * to_stride) {
-        Vec<T> square[kLanes<T>];
-        if (n >= kLanes<T> && lines == kLanes<T>) {
-#pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * stride);
-            transpose<T>(square);
-#pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) store(to + k * to_stride, square[k]);
-            continue;
-        }
-        const index_t now = n < kLanes<T> ? n : kLanes<T>;
-#pragma GCC unroll 16
-        for (int k = 0; k < kLanes<T>; ++k)
-            square[k] = k < lines ? load_partial(from + k * stride, now) : Vec<T>{};
-        transpose<T>(square);
-#pragma GCC unroll 16
-        for (int k = 0; k < kLanes<T>; ++k)
-            if (k < now) store(to + k * to_stride, square[k]);
-    }
-}
-
-template <class T>
 void scatter_lanes(index_t lines, index_t n, const T* from, index_t from_stride, const T* addends, T* to,
                    index_t stride) {
     const Vec<T> addend = load(addends);
@@ -89,6 +67,31 @@ void scatter_lanes(index_t lines, index_t n, const T* from, index_t from_stride,
 #pragma GCC unroll 16
         for (int k = 0; k < kLanes<T>; ++k)
             if (k < lines) store_partial(to + k * stride, square[k], now);
+    }
+}
+
+}  // namespace
+
+template <class T>
+void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to, index_t to_stride) {
+    for (; n > 0; n -= kLanes<T>, from += kLanes<T>, to += kLanes<T> * to_stride) {
+        Vec<T> square[kLanes<T>];
+        if (n >= kLanes<T> && lines == kLanes<T>) {
+#pragma GCC unroll 16
+            for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * stride);
+            transpose<T>(square);
+#pragma GCC unroll 16
+            for (int k = 0; k < kLanes<T>; ++k) store(to + k * to_stride, square[k]);
+            continue;
+        }
+        const index_t now = n < kLanes<T> ? n : kLanes<T>;
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k)
+            square[k] = k < lines ? load_partial(from + k * stride, now) : Vec<T>{};
+        transpose<T>(square);
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k)
+            if (k < now) store(to + k * to_stride, square[k]);
     }
 }
 
@@ -116,13 +119,12 @@ void scatter_sums(index_t lines, index_t n, const T* from, index_t from_stride, 
     }
 }
 
-}  // namespace
-
 constinit const PlaneKernels<float> plane_float32 = {
-    kLanes<float>,       pad_rows<float>,      copy_every<float>,   copy_rows<float>,
-    gather_lanes<float>, scatter_lanes<float>, scatter_sums<float>, multiply_pixels<float>};
+    kLanes<float>,        pad_rows<float>,     copy_every<float>, copy_rows<float>,   gather_lanes<float>,
+    scatter_lanes<float>, scatter_sums<float>, gather_box<float>, scatter_box<float>, multiply_pixels<float>};
 constinit const PlaneKernels<double> plane_float64 = {
-    kLanes<double>,       pad_rows<double>,      copy_every<double>,   copy_rows<double>,
-    gather_lanes<double>, scatter_lanes<double>, scatter_sums<double>, multiply_pixels<double>};
+    kLanes<double>,       pad_rows<double>,       copy_every<double>,   copy_rows<double>,
+    gather_lanes<double>, scatter_lanes<double>,  scatter_sums<double>, gather_box<double>,
+    scatter_box<double>,  multiply_pixels<double>};
 
 }  // namespace ranvier::RANVIER_ISA

@@ -118,34 +118,109 @@ void log_softmax_backward_row(index_t n, const T* grad, const T* y, T* grad_x) {
                       fma(-exp<T>(load_partial(y + i, n - i)), total, load_partial(grad + i, n - i)), n - i);
 }
 
-// One vector of rows; `count` of its lanes are there.
-template <class T>
+// Columns of W vectors, of which the last lanes of the last one may be missing: loads, stores, and sums in
+// the order of a row's. A row's elements go to as many sums as a vector has lanes, which are added up as a
+// tree.
+template <class T, int W>
+struct ColumnGroup {
+    index_t count;  // of the last vector's lanes
+    Vec<T> part[kLanes<T>][W] = {};
+
+    RANVIER_INLINE index_t count_of(int w) const { return w == W - 1 ? count : kLanes<T>; }
+    RANVIER_INLINE Vec<T> get(const T* from, int w) const {
+        return load_some(from + w * kLanes<T>, count_of(w));
+    }
+    RANVIER_INLINE void put(T* to, int w, Vec<T> v) const {
+        store_partial(to + w * kLanes<T>, v, count_of(w));
+    }
+    RANVIER_INLINE Vec<T>& sum_of(index_t j, int w) { return part[j % kLanes<T>][w]; }
+    RANVIER_INLINE Vec<T> total(int w) {
+        for (index_t half = kLanes<T> / 2; half > 0; half /= 2)
+            for (index_t i = 0; i < half; ++i) part[i][w] += part[i + half][w];
+        return part[0][w];
+    }
+};
+
+template <class T, int W>
 RANVIER_INLINE void softmax_column_group(index_t count, index_t n, const T* x, index_t x_stride, T* y,
                                          index_t y_stride, bool logarithm) {
-    Vec<T> most = load_partial(x, count), sum = {};
-    for (index_t j = 1; j < n; ++j) {
-        const Vec<T> v = load_partial(x + j * x_stride, count);
-        most = select<T>(v > most, v, most);
-    }
-    for (index_t j = 0; j < n; ++j) {
-        const Vec<T> e = exp<T>(load_partial(x + j * x_stride, count) - most);
-        if (!logarithm) store_partial(y + j * y_stride, e, count);
-        sum += e;
-    }
-    const Vec<T> inverse = T(1) / sum, log_sum = log<T>(sum);
-    for (index_t j = 0; j < n; ++j) {
-        const Vec<T> result = logarithm ? load_partial(x + j * x_stride, count) - most - log_sum
-                                        : load_partial(y + j * y_stride, count) * inverse;
-        store_partial(y + j * y_stride, result, count);
-    }
+    ColumnGroup<T, W> group = {count};
+    Vec<T> most[W], factor[W];
+    for (Vec<T>& v : most) v = broadcast(-T(__builtin_inf()));
+    for (index_t j = 0; j < n; ++j)
+        for (int w = 0; w < W; ++w) {
+            const Vec<T> v = group.get(x + j * x_stride, w);
+            most[w] = select<T>(v > most[w], v, most[w]);
+        }
+    for (index_t j = 0; j < n; ++j)
+        for (int w = 0; w < W; ++w) {
+            const Vec<T> e = exp<T>(group.get(x + j * x_stride, w) - most[w]);
+            if (!logarithm) group.put(y + j * y_stride, w, e);
+            group.sum_of(j, w) += e;
+        }
+    for (int w = 0; w < W; ++w) factor[w] = logarithm ? log<T>(group.total(w)) : T(1) / group.total(w);
+    for (index_t j = 0; j < n; ++j)
+        for (int w = 0; w < W; ++w)
+            group.put(y + j * y_stride, w,
+                      logarithm ? group.get(x + j * x_stride, w) - most[w] - factor[w]
+                                : group.get(y + j * y_stride, w) * factor[w]);
+}
+
+template <class T, int W>
+RANVIER_INLINE void softmax_backward_column_group(index_t count, index_t n, const T* grad,
+                                                  index_t grad_stride, const T* y, index_t y_stride,
+                                                  T* grad_x, index_t grad_x_stride, bool logarithm) {
+    ColumnGroup<T, W> group = {count};
+    for (index_t j = 0; j < n; ++j)
+        for (int w = 0; w < W; ++w) {
+            const Vec<T> g = group.get(grad + j * grad_stride, w);
+            Vec<T>& sum = group.sum_of(j, w);
+            sum = logarithm ? sum + g : fma(g, group.get(y + j * y_stride, w), sum);
+        }
+    Vec<T> total[W];
+    for (int w = 0; w < W; ++w) total[w] = group.total(w);
+    for (index_t j = 0; j < n; ++j)
+        for (int w = 0; w < W; ++w) {
+            const Vec<T> g = group.get(grad + j * grad_stride, w), v = group.get(y + j * y_stride, w);
+            group.put(grad_x + j * grad_x_stride, w,
+                      logarithm ? fma(-exp<T>(v), total[w], g) : v * (g - total[w]));
+        }
+}
+
+// body(first column, columns of the last vector) for groups of four vectors and then single ones.
+template <class T, class Wide, class Single>
+RANVIER_INLINE void for_each_column_group(index_t columns, Wide&& wide, Single&& single) {
+    index_t i = 0;
+    for (; i + 4 * kLanes<T> <= columns; i += 4 * kLanes<T>) wide(i);
+    for (; i < columns; i += kLanes<T>) single(i, columns - i < kLanes<T> ? columns - i : kLanes<T>);
 }
 
 template <class T>
 void softmax_columns(index_t rows, index_t n, const T* x, index_t x_stride, T* y, index_t y_stride,
                      bool logarithm) {
-    for (index_t i = 0; i < rows; i += kLanes<T>)
-        softmax_column_group(rows - i < kLanes<T> ? rows - i : kLanes<T>, n, x + i, x_stride, y + i, y_stride,
-                             logarithm);
+    for_each_column_group<T>(
+        rows,
+        [&](index_t i) {
+            softmax_column_group<T, 4>(kLanes<T>, n, x + i, x_stride, y + i, y_stride, logarithm);
+        },
+        [&](index_t i, index_t count) {
+            softmax_column_group<T, 1>(count, n, x + i, x_stride, y + i, y_stride, logarithm);
+        });
+}
+
+template <class T>
+void softmax_backward_columns(index_t rows, index_t n, const T* grad, index_t grad_stride, const T* y,
+                              index_t y_stride, T* grad_x, index_t grad_x_stride, bool logarithm) {
+    for_each_column_group<T>(
+        rows,
+        [&](index_t i) {
+            softmax_backward_column_group<T, 4>(kLanes<T>, n, grad + i, grad_stride, y + i, y_stride,
+                                                grad_x + i, grad_x_stride, logarithm);
+        },
+        [&](index_t i, index_t count) {
+            softmax_backward_column_group<T, 1>(count, n, grad + i, grad_stride, y + i, y_stride, grad_x + i,
+                                                grad_x_stride, logarithm);
+        });
 }
 
 }  // namespace ranvier::RANVIER_ISA

@@ -1,8 +1,12 @@
 // Philox words by the vector, and what dropout, noise and the randomized ReLU make of them.
 #pragma once
 
+#include <cstring>
+#include <type_traits>
+
 #include "../../platform/simd_loops.h"
 #include "../../platform/simd_math.h"
+#include "../../platform/simd_transpose.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
@@ -11,42 +15,105 @@ namespace ranvier::RANVIER_ISA {
 typedef std::uint64_t WideWords __attribute__((vector_size(kVectorBytes)));
 inline constexpr index_t kWideLanes = kVectorBytes / 8;
 
-RANVIER_INLINE void philox_rounds(std::uint64_t seed, WideWords (&c)[4]) {
-    constexpr std::uint64_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57, kLow = 0xffffffff;
-    std::uint64_t key0 = seed & kLow, key1 = seed >> 32;
+// The products of the low halves; what the high halves hold does not matter.
+RANVIER_INLINE WideWords multiply_low_halves(WideWords a, WideWords b) {
+#if defined(__AVX512F__)
+    return (WideWords)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (WideWords)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+    return (WideWords)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+    constexpr std::uint64_t kLow = 0xffffffff;
+    return (a & kLow) * (b & kLow);
+#endif
+}
+
+// The rounds of several vectors of blocks, none of which waits for another. The high halves are left
+// undefined.
+template <int GROUPS>
+RANVIER_INLINE void philox_rounds(std::uint64_t seed, WideWords (&c)[GROUPS][4]) {
+    const WideWords multiplier0 = WideWords{} + 0xD2511F53, multiplier1 = WideWords{} + 0xCD9E8D57;
+    auto key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
     for (int round = 0; round < 10; ++round) {
-        const WideWords product0 = c[0] * kMultiplier0, product1 = c[2] * kMultiplier1;
-        c[0] = (product1 >> 32) ^ c[1] ^ key0;
-        c[1] = product1 & kLow;
-        c[2] = (product0 >> 32) ^ c[3] ^ key1;
-        c[3] = product0 & kLow;
-        key0 = (key0 + 0x9E3779B9) & kLow;
-        key1 = (key1 + 0xBB67AE85) & kLow;
+        const WideWords round_key0 = WideWords{} + key0, round_key1 = WideWords{} + key1;
+#pragma GCC unroll 4
+        for (int g = 0; g < GROUPS; ++g) {
+            const WideWords product0 = multiply_low_halves(c[g][0], multiplier0);
+            const WideWords product1 = multiply_low_halves(c[g][2], multiplier1);
+            c[g][0] = (product1 >> 32) ^ (c[g][1] ^ round_key0);
+            c[g][1] = product1;
+            c[g][2] = (product0 >> 32) ^ (c[g][3] ^ round_key1);
+            c[g][3] = product0;
+        }
+        key0 += 0x9E3779B9;
+        key1 += 0xBB67AE85;
     }
 }
 
 inline void random_words(std::uint64_t seed, std::uint64_t stream, std::uint64_t block, index_t blocks,
                          std::uint32_t* words) {
+    constexpr int kGroups = 2;
     constexpr std::uint64_t kLow = 0xffffffff;
-    for (index_t done = 0; done < blocks; done += kWideLanes) {
-        WideWords c[4] = {};
-        for (int lane = 0; lane < kWideLanes; ++lane) {
-            const std::uint64_t counter = block + static_cast<std::uint64_t>(done + lane);
-            c[0][lane] = counter & kLow;
-            c[1][lane] = counter >> 32;
-            c[2][lane] = stream & kLow;
-            c[3][lane] = stream >> 32;
+    using Pairs = Vec<std::int64_t>;
+    WideWords counter = {};
+    for (int lane = 0; lane < kWideLanes; ++lane) counter[lane] = block + static_cast<std::uint64_t>(lane);
+    for (index_t done = 0; done < blocks; done += kGroups * kWideLanes) {
+        WideWords c[kGroups][4];
+        for (auto& group : c) {
+            group[0] = counter;
+            group[1] = counter >> 32;
+            group[2] = WideWords{} + stream;
+            group[3] = group[2] >> 32;
+            counter += static_cast<std::uint64_t>(kWideLanes);
         }
         philox_rounds(seed, c);
-        for (int lane = 0; lane < kWideLanes && done + lane < blocks; ++lane)
-            for (int word = 0; word < 4; ++word)
-                words[4 * (done + lane) + word] = static_cast<std::uint32_t>(c[word][lane]);
+        std::int64_t pairs[kGroups * kWideLanes * 2];  // of words
+        auto* to = reinterpret_cast<std::uint32_t*>(pairs);
+        for (int g = 0; g < kGroups; ++g) {
+            const Pairs first = reinterpret_cast<Pairs>((c[g][0] & kLow) | (c[g][1] << 32));
+            const Pairs second = reinterpret_cast<Pairs>((c[g][2] & kLow) | (c[g][3] << 32));
+            store(pairs + 2 * kWideLanes * g, interleave<std::int64_t, 0>(first, second));
+            store(pairs + 2 * kWideLanes * g + kWideLanes, interleave<std::int64_t, 1>(first, second));
+        }
+        const index_t left = blocks - done;
+        std::memcpy(words + 4 * done, to, 16 * (left < kGroups * kWideLanes ? left : kGroups * kWideLanes));
     }
+}
+
+// As many words as T has lanes, each one beside or in a lane of T.
+template <class T>
+RANVIER_INLINE MaskOf<T> words_in_lanes(const std::uint32_t* words) {
+    typedef std::uint32_t Words __attribute__((vector_size(4 * kLanes<T>), aligned(4), may_alias));
+    typedef std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t> Lane;
+    typedef Lane Lanes __attribute__((vector_size(kVectorBytes)));
+    return reinterpret_cast<MaskOf<T>>(
+        __builtin_convertvector(*reinterpret_cast<const Words*>(words), Lanes));
+}
+
+// body(i, count, words in the lanes) for whole vectors and the tail.
+template <class T, class Body>
+RANVIER_INLINE void for_each_words(index_t n, const std::uint32_t* words, Body&& body) {
+    index_t i = 0;
+    for (; i + kLanes<T> <= n; i += kLanes<T>) body(i, kLanes<T>, words_in_lanes<T>(words + i));
+    if (i == n) return;
+    std::uint32_t last[kLanes<T>] = {};
+    for (index_t k = 0; k < n - i; ++k) last[k] = words[i + k];
+    body(i, n - i, words_in_lanes<T>(last));
 }
 
 template <class T>
 void mask(index_t n, const T* x, const std::uint32_t* words, std::uint32_t threshold, T scale, T* y) {
-    for (index_t i = 0; i < n; ++i) y[i] = words[i] >= threshold ? x[i] * scale : T{};
+    using Int = typename LaneInt<T>::type;
+    // Only of 32-bit lanes is the sign a digit of the word.
+    const Int flip = sizeof(T) == 4 ? static_cast<Int>(0x80000000) : 0;
+    const MaskOf<T> least = MaskOf<T>{} + (static_cast<Int>(threshold) ^ flip);
+    const Vec<T> factor = broadcast(scale);
+    for_each_words<T>(
+        n, words, [&](index_t i, index_t count, MaskOf<T> word) __attribute__((always_inline)) {
+            const Vec<T> kept = select<T>((word ^ flip) >= least, load_some(x + i, count) * factor, Vec<T>{});
+            store_partial(y + i, kept, count);
+        });
 }
 
 // Two independent uniform numbers make two independent normal ones: the radius's and the angle's word (Box
@@ -87,8 +154,18 @@ void add_noise(index_t n, const T* x, const std::uint32_t* words, T std, T* y) {
 
 template <class T>
 void slopes(index_t n, const std::uint32_t* words, T lower, T width, T* slope) {
-    // 24 bits fill a float's fraction, so that the fraction stays below 1.
-    for (index_t i = 0; i < n; ++i) slope[i] = lower + width * (static_cast<T>(words[i] >> 8) * T(0x1p-24));
+    const Vec<T> from = broadcast(lower), range = broadcast(width);
+    for_each_words<T>(
+        n, words, [&](index_t i, index_t count, MaskOf<T> word) __attribute__((always_inline)) {
+            // 24 bits fill a float's fraction, so that the fraction stays below 1.
+            const MaskOf<T> digits = (word >> 8) & 0xffffff;
+            Vec<T> number;
+            if constexpr (sizeof(T) == 4)
+                number = __builtin_convertvector(digits, Vec<T>);
+            else  // few instruction sets convert 64-bit integers
+                number = from_bits<T>(digits | bits<T>(broadcast(T(0x1p52)))) - T(0x1p52);
+            store_partial(slope + i, from + range * (number * T(0x1p-24)), count);
+        });
 }
 
 template <class T>

@@ -54,19 +54,19 @@ public:
           slopes_(site.value("weight")) {}
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
-        prelu<T>(part.count, channels_, inner_, at.x[0].data, slopes_, count_, at.y);
+        prelu<T>(samples(part, at.x[0].data), slopes(), samples(part, at.y));
     }
     void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
                        T* const* grad_x) const override {
         if (grad_x[0])
-            prelu_backward<T>(part.count, channels_, inner_, grad, at.x[0].data, slopes_, count_, grad_x[0],
-                              nullptr);
+            prelu_backward_data<T>(samples(part, grad), samples(part, at.x[0].data), slopes(),
+                                   samples(part, grad_x[0]));
     }
     void backward_weights(const MicroBatch& part, const Operands<T>& at, const T* grad,
                           const Sink<T>& sink) const override {
         Scratch<T> memory(count_);
         T* to = sink.accumulate ? memory.data() : sink.to;
-        prelu_backward<T>(part.count, channels_, inner_, grad, at.x[0].data, slopes_, count_, nullptr, to);
+        prelu_backward_weights<T>(samples(part, grad), samples(part, at.x[0].data), row_major(to, {count_}));
         if (sink.accumulate) add<T>(count_, to, sink.to);
     }
 
@@ -78,6 +78,12 @@ private:
         traits.weights = WeightGradient::partial_sums;
         return traits;
     }
+
+    template <class Element>
+    Array<Element> samples(const MicroBatch& part, Element* data) const {
+        return row_major(data, {part.count, channels_, inner_});
+    }
+    Array<const T> slopes() const { return row_major(slopes_, {count_}); }
 
     index_t count_, channels_, inner_;
     const T* slopes_;
@@ -93,15 +99,25 @@ public:
           inner_(channels_ ? element_count(site.output) / channels_ : 0) {}
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
-        maxout<T>(part.count, channels_, pieces_, inner_, at.x[0].data, at.y);
+        maxout<T>(pieces_, groups(part, at.x[0].data), maxima(part, at.y));
     }
     void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
                        T* const* grad_x) const override {
         if (grad_x[0])
-            maxout_backward<T>(part.count, channels_, pieces_, inner_, grad, at.x[0].data, grad_x[0]);
+            maxout_backward<T>(pieces_, maxima(part, grad), groups(part, at.x[0].data),
+                               groups(part, grad_x[0]));
     }
 
 private:
+    template <class Element>
+    Array<Element> groups(const MicroBatch& part, Element* data) const {
+        return row_major(data, {part.count, channels_ * pieces_, inner_});
+    }
+    template <class Element>
+    Array<Element> maxima(const MicroBatch& part, Element* data) const {
+        return row_major(data, {part.count, channels_, inner_});
+    }
+
     index_t pieces_, channels_, inner_;
 };
 

@@ -20,25 +20,19 @@ public:
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         const auto run = logarithm_ ? &log_softmax<T> : &softmax<T>;
-        each(part, [&](auto view) { run(view(at.x[0].data), view(at.y)); });
+        run(samples(part, at.x[0].data), samples(part, at.y), 1);
     }
     void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
                        T* const* grad_x) const override {
         if (!grad_x[0]) return;
         const auto run = logarithm_ ? &log_softmax_backward<T> : &softmax_backward<T>;
-        each(part, [&](auto view) { run(view(grad), view(static_cast<const T*>(at.y)), view(grad_x[0])); });
+        run(samples(part, grad), samples(part, static_cast<const T*>(at.y)), samples(part, grad_x[0]), 1);
     }
 
 private:
-    // Calls body(view), where view(data) is the matrix whose rows are to be normalised: all samples at once
-    // if a sample is one row, else sample by sample.
-    template <class Body>
-    void each(const MicroBatch& part, Body&& body) const {
-        if (inner_ == 1) return body([&](auto* data) { return row_major(data, part.count, channels_); });
-        for (index_t i = 0; i < part.count; ++i)
-            body([&](auto* data) {
-                return transposed(row_major(data + i * channels_ * inner_, channels_, inner_));
-            });
+    template <class Element>
+    Array<Element> samples(const MicroBatch& part, Element* data) const {
+        return row_major(data, {part.count, channels_, inner_});
     }
 
     bool logarithm_;
