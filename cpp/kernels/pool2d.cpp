@@ -377,6 +377,12 @@ void add_at_indices(index_t n, const T* grad, const std::int32_t* indices, T* to
     }
 }
 
+// Planes of neighbouring channels as a box.
+template <class T>
+BoxShape planes_of(const Images<T>& images, index_t count, index_t height, index_t width) {
+    return {{count, height, width}, {images.strides[1], images.strides[2], images.strides[3]}};
+}
+
 // `count` planes that follow one another without gaps.
 template <class T>
 void packed_max_backward(const Pool2dShape& s, index_t count, const T* grad, const std::int32_t* indices,
@@ -480,24 +486,15 @@ void max_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
     const index_t lanes = kernels<T>().plane->lanes;
     for_each_group(
         s, std::max<index_t>(1, kPixelsPerTask / pixels / lanes) * lanes, [&](index_t plane, index_t count) {
-            Scratch<T> read(reads_packed ? 0 : (count + lanes) * n),
-                written(writes_packed ? 0 : count * pixels);
+            Scratch<T> read(reads_packed ? 0 : count * n), written(writes_packed ? 0 : count * pixels);
             const T* from = plane_of(p.y, s, plane);
-            for (index_t k = 0; !reads_packed && k < count; k += lanes) {
-                const index_t now = std::min(lanes, count - k);
-                const PlaneLanes<const T> side_by_side =
-                    lanes_of(p.y, from + k * p.y.strides[1], now, width, 0, height, read.data());
-                for (index_t i = 0; i < height; ++i)
-                    kernels<T>().plane->scatter_sums(
-                        now, width, side_by_side.data + i * side_by_side.row_stride, side_by_side.col_stride,
-                        read.data() + (lanes + k) * n + i * width, n, false);
-            }
             T* to = plane_of(p.x, s, plane);
-            packed_max_backward(s, count, reads_packed ? from : read.data() + lanes * n, indices + plane * n,
+            const auto& copies = *kernels<T>().plane;
+            if (!reads_packed) copies.gather_box(planes_of(p.y, count, height, width), from, read.data());
+            packed_max_backward(s, count, reads_packed ? from : read.data(), indices + plane * n,
                                 writes_packed ? to : written.data());
-            for (index_t k = 0; !writes_packed && k < count * pixels; ++k)
-                to[k / pixels * p.x.strides[1] + k % pixels / s.in_width * p.x.strides[2] +
-                   k % s.in_width * p.x.strides[3]] = written.data()[k];
+            if (!writes_packed)
+                copies.scatter_box(planes_of(p.x, count, s.in_height, s.in_width), written.data(), to);
         });
 }
 
@@ -545,9 +542,9 @@ void avg_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
     const T scale = T(1) / static_cast<T>(s.kernel_height * s.kernel_width);
     const index_t lanes = kernels<T>().plane->lanes, height = s.out_height(), width = s.out_width();
     const index_t pixels = s.in_height * s.in_width;
-    const bool by_rows =
-        p.x.strides[3] == 1 && p.y.strides[3] == 1 &&
-        (s.channels < lanes / 2 || (s.in_width >= 2 * lanes && s.stride_width == 1) || s.in_width >= 64);
+    const bool by_rows = p.x.strides[3] == 1 && p.y.strides[3] == 1 &&
+                         (s.channels < lanes / 2 || s.in_width >= 64 ||
+                          (s.in_width >= 2 * lanes && (s.stride_width == 1 || s.kernel_width >= 2 * lanes)));
     if (by_rows)
         return for_each_plane(s, [&](index_t plane) {
             T* to = plane_of(p.x, s, plane);
