@@ -186,6 +186,7 @@ def test_fields_become_plain_values():
         float,
         float,
         type(None),
+        type(None),
     ]
     assert type(rv.LeakyReLU(np.float32(0.25)).negative_slope) is float
     assert rv.SGD(np.float64(0.5)) == rv.SGD(0.5)
