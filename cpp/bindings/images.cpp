@@ -206,6 +206,8 @@ py::array avg_pool2d_backward_arrays(const py::handle& grad_object, const py::ha
 constexpr std::pair<const char*, Conv2dAlgorithm> kConv2dAlgorithms[] = {
     {"automatic", Conv2dAlgorithm::automatic},
     {"direct", Conv2dAlgorithm::direct},
+    {"planes", Conv2dAlgorithm::planes},
+    {"channels_last", Conv2dAlgorithm::channels_last},
     {"winograd_2", Conv2dAlgorithm::winograd_2},
     {"winograd_4", Conv2dAlgorithm::winograd_4},
 };
@@ -213,7 +215,8 @@ constexpr std::pair<const char*, Conv2dAlgorithm> kConv2dAlgorithms[] = {
 void set_conv2d_algorithm_named(const std::string& name) {
     for (const auto& [known, algorithm] : kConv2dAlgorithms)
         if (name == known) return set_conv2d_algorithm(algorithm);
-    throw py::value_error("name: expected automatic, direct, winograd_2 or winograd_4, got '" + name + "'");
+    throw py::value_error(
+        "name: expected automatic, direct, planes, channels_last, winograd_2 or winograd_4, got '" + name + "'");
 }
 
 // The costs of each pass, cheapest first.

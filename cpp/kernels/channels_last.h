@@ -22,6 +22,30 @@ void for_each_image(index_t height, index_t first, index_t count, Body&& body) {
     }
 }
 
+// Up to a vector's worth of lines of weights, `lane` apart, as vectors of their elements: so many channels,
+// each with its taps in rows and columns.
+template <class T>
+void gather_taps(index_t lines, index_t channels, index_t rows, index_t cols, const T* from, index_t lane,
+                 index_t channel, index_t down, index_t right, T* to) {
+    const PlaneKernels<T>& plane = *kernels<T>().plane;
+    const index_t taps = rows * cols;
+    if ((cols == 1 || right == 1) && (rows == 1 || down == cols)) {
+        if (channels == 1 || channel == taps)
+            return plane.gather_lanes(lines, channels * taps, from, lane, to, plane.lanes);
+        if (taps == 1 && lane == 1 && lines == plane.lanes)
+            return plane.copy_rows(channels, lines, from, channel, to, lines);
+        for (index_t c = 0; c < channels; ++c)
+            plane.gather_lanes(lines, taps, from + c * channel, lane, to + c * taps * plane.lanes,
+                               plane.lanes);
+        return;
+    }
+    for (index_t c = 0; c < channels; ++c)
+        for (index_t i = 0; i < rows; ++i)
+            for (index_t j = 0; j < cols; ++j, to += plane.lanes)
+                for (index_t k = 0; k < plane.lanes; ++k)
+                    to[k] = k < lines ? from[k * lane + c * channel + i * down + j * right] : T{};
+}
+
 // A rectangle of an image, which may reach beyond it.
 struct Window {
     index_t row, rows, col, cols;

@@ -10,6 +10,7 @@
 #include "conv2d_channels_last.h"
 #include "conv2d_depthwise.h"
 #include "conv2d_pointwise.h"
+#include "conv2d_taps.h"
 #include "planes.h"
 #include "ranvier/memory.h"
 #include "ranvier/sizes.h"
@@ -233,17 +234,21 @@ bool has_channels_last(const Images<T>& images) {
 }  // namespace
 
 template <class T>
-bool suits_channels_last(const Conv2dShape& shape) {
+bool suits_channels_last(const Conv2dShape& whole) {
+    const Conv2dShape shape = ReadTaps(whole).shape;
     if (is_depthwise(shape)) return shape.in_channels >= kernels<T>().plane->lanes / 2;
     return shape.groups == 1 && shape.in_channels > 0 && shape.out_channels >= 8 &&
            !winograd_for_outputs<T>(shape);
 }
 
 template <class T>
-void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<const T>& w, const T* bias,
+void conv2d(const Conv2dShape& whole, const Images<const T>& x, const Images<const T>& whole_w, const T* bias,
             const Images<T>& y, Activation activation, T parameter, const PreparedWeights<T>* prepared) {
-    if (shape.batch == 0 || shape.out_channels == 0) return;
+    if (whole.batch == 0 || whole.out_channels == 0) return;
     FlushDenormals flush;
+    const ReadTaps taps(whole);
+    const Conv2dShape& shape = taps.shape;
+    const Images<const T> w = taps.of(whole_w);
     const T* weights = prepared ? prepared->transformed.data() : nullptr;
     const bool last = has_channels_last(x) || has_channels_last(y);
     if (is_depthwise(shape) && has_channels_last(x) && has_channels_last(y))
@@ -252,11 +257,12 @@ void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<con
         return depthwise_forward(shape, x, w, bias, y, activation, parameter);
     if (last && shape.groups == 1 && suits_channels_last<T>(shape))
         return channels_last_forward(shape, x, w, weights, bias, y, activation, parameter);
-    if (is_pointwise(shape) && is_matrix(x, shape.in_width) && is_matrix(y, shape.in_width))
+    const bool rearranged = is_channels_last<T>(shape, Conv2dPass::forward);
+    if (!rearranged && is_pointwise(shape) && is_matrix(x, shape.in_width) && is_matrix(y, shape.in_width))
         return pointwise_forward(shape, x, w, bias, y, activation, parameter);
     if (const auto* transforms = winograd_for_outputs<T>(shape))
         return winograd_forward(*transforms, shape, x, w, weights, bias, y, activation, parameter);
-    if (is_channels_last<T>(shape))
+    if (rearranged)
         return channels_last_forward(shape, x, w, weights, bias, y, activation, parameter);
     Scratch<T> memory(shape.out_channels * (shape.in_channels / shape.groups) * shape.kernel_height *
                       shape.kernel_width);
@@ -264,14 +270,17 @@ void conv2d(const Conv2dShape& shape, const Images<const T>& x, const Images<con
 }
 
 template <class T>
-void prepare_forward(const Conv2dShape& shape, const Images<const T>& w, PreparedWeights<T>& prepared,
+void prepare_forward(const Conv2dShape& whole, const Images<const T>& whole_w, PreparedWeights<T>& prepared,
                      MemoryFormat format) {
+    const ReadTaps taps(whole);
+    const Conv2dShape& shape = taps.shape;
+    const Images<const T> w = taps.of(whole_w);
     const bool last = format == MemoryFormat::channels_last;
     if (is_depthwise(shape)) {
         if (last) prepare_depthwise_pixels(shape, w, prepared.transformed);
     } else if (const auto* transforms = winograd_for_outputs<T>(shape)) {
         winograd_transform_weights(*transforms, shape, w, prepared.transformed);
-    } else if (last || (is_channels_last<T>(shape) && !is_pointwise(shape))) {
+    } else if (last || is_channels_last<T>(shape, Conv2dPass::forward)) {
         pack_forward(shape, w, prepared.transformed);
     }
 }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <atomic>
 
+#include "conv2d_taps.h"
+
 namespace ranvier {
 namespace {
 
@@ -60,7 +62,9 @@ double winograd_cost(const WinogradTransforms<T>& t, const Conv2dShape& s, Weigh
 template <class T>
 const WinogradTransforms<T>* choose(const Conv2dShape& s, WeightCost weights) {
     const Conv2dAlgorithm request = requested;
-    if (request == Conv2dAlgorithm::direct) return nullptr;
+    if (request == Conv2dAlgorithm::direct || request == Conv2dAlgorithm::planes ||
+        request == Conv2dAlgorithm::channels_last)
+        return nullptr;
     // Who asks for double precision wants the digits.
     if (request == Conv2dAlgorithm::automatic && sizeof(T) > sizeof(float)) return nullptr;
     const index_t tile = request == Conv2dAlgorithm::winograd_2   ? 2
@@ -94,6 +98,16 @@ const WinogradTransforms<T>* winograd_for_weights(const Conv2dShape& shape) {
     return choose<T>(shape, WeightCost::for_weights(shape));
 }
 
+template <class T>
+bool is_channels_last(const Conv2dShape& s, Conv2dPass pass) {
+    if (requested == Conv2dAlgorithm::planes || s.in_channels == 0) return false;
+    if (requested == Conv2dAlgorithm::channels_last) return true;
+    const bool pw = s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 && s.stride_width == 1 &&
+           s.padding_height == 0 && s.padding_width == 0 && s.groups == 1;
+    if (pw && (pass != Conv2dPass::backward_weights || s.in_height * s.in_width >= 64)) return false;
+    return s.groups == 1 && s.in_channels >= 8 && s.out_channels >= 8;
+}
+
 Conv2dShape reversed(const Conv2dShape& shape) {
     Conv2dShape r = shape;
     r.in_channels = shape.out_channels;
@@ -105,7 +119,8 @@ Conv2dShape reversed(const Conv2dShape& shape) {
     return r;
 }
 
-std::vector<Conv2dCost> conv2d_costs(const Conv2dShape& shape, Conv2dPass pass) {
+std::vector<Conv2dCost> conv2d_costs(const Conv2dShape& whole, Conv2dPass pass) {
+    const Conv2dShape shape = ReadTaps(whole).shape;
     const Conv2dShape s = pass == Conv2dPass::backward_input ? reversed(shape) : shape;
     const WeightCost weights =
         pass == Conv2dPass::backward_weights ? WeightCost::for_weights(shape) : WeightCost::for_outputs();
@@ -122,6 +137,8 @@ std::vector<Conv2dCost> conv2d_costs(const Conv2dShape& shape, Conv2dPass pass) 
     return costs;
 }
 
+template bool is_channels_last<float>(const Conv2dShape&, Conv2dPass);
+template bool is_channels_last<double>(const Conv2dShape&, Conv2dPass);
 template const WinogradTransforms<float>* winograd_for_outputs(const Conv2dShape&);
 template const WinogradTransforms<double>* winograd_for_outputs(const Conv2dShape&);
 template const WinogradTransforms<float>* winograd_for_weights(const Conv2dShape&);

@@ -8,6 +8,7 @@
 #include "conv2d_channels_last.h"
 #include "conv2d_depthwise.h"
 #include "conv2d_pointwise.h"
+#include "conv2d_taps.h"
 #include "planes.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/memory.h"
@@ -233,11 +234,15 @@ Images<const T> reversed_weights(const Conv2dShape& s, const Images<const T>& w)
 }  // namespace
 
 template <class T>
-void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad, const Images<const T>& w,
+void conv2d_backward_input(const Conv2dShape& whole, const Images<const T>& grad, const Images<const T>& whole_w,
                            const Images<T>& grad_x, const PreparedWeights<T>* prepared) {
-    if (shape.batch == 0 || shape.in_channels == 0 || shape.in_height == 0 || shape.in_width == 0) return;
+    if (whole.batch == 0 || whole.in_channels == 0 || whole.in_height == 0 || whole.in_width == 0) return;
     FlushDenormals flush;
-    if (is_pointwise(shape) && is_matrix(grad, shape.in_width) && is_matrix(grad_x, shape.in_width))
+    const ReadTaps taps(whole);
+    const Conv2dShape& shape = taps.shape;
+    const Images<const T> w = taps.of(whole_w);
+    const bool rearranged = is_channels_last<T>(shape, Conv2dPass::backward_input);
+    if (!rearranged && is_pointwise(shape) && is_matrix(grad, shape.in_width) && is_matrix(grad_x, shape.in_width))
         return pointwise_backward_input(shape, grad, w, grad_x);
     if (is_depthwise(shape) && has_unit_columns(grad) && has_unit_columns(grad_x))
         return depthwise_backward_input(shape, grad, w, grad_x);
@@ -246,7 +251,7 @@ void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad
         return winograd_forward<T>(*transforms, reverse, grad, reversed_weights(shape, w),
                                    prepared ? prepared->transformed.data() : nullptr, nullptr, grad_x,
                                    Activation::identity, T{});
-    if (is_channels_last<T>(shape))
+    if (rearranged)
         return channels_last_backward_input(shape, grad, w, prepared ? prepared->transformed.data() : nullptr,
                                             grad_x);
     BackwardInput<T> pass(shape, grad, w, grad_x);
@@ -255,12 +260,15 @@ void conv2d_backward_input(const Conv2dShape& shape, const Images<const T>& grad
 }
 
 template <class T>
-void prepare_backward_input(const Conv2dShape& shape, const Images<const T>& w,
+void prepare_backward_input(const Conv2dShape& whole, const Images<const T>& whole_w,
                             PreparedWeights<T>& prepared) {
+    const ReadTaps taps(whole);
+    const Conv2dShape& shape = taps.shape;
+    const Images<const T> w = taps.of(whole_w);
     const Conv2dShape reverse = reversed(shape);
     if (const auto* transforms = winograd_for_outputs<T>(reverse))
         winograd_transform_weights(*transforms, reverse, reversed_weights(shape, w), prepared.transformed);
-    else if (is_channels_last<T>(shape))
+    else if (is_channels_last<T>(shape, Conv2dPass::backward_input))
         pack_backward_input(shape, w, prepared.transformed);
 }
 

@@ -7,7 +7,7 @@
 #include "conv2d_algorithm.h"
 #include "conv2d_channels_last.h"
 #include "conv2d_depthwise.h"
-#include "conv2d_pointwise.h"
+#include "conv2d_taps.h"
 #include "planes.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/memory.h"
@@ -266,12 +266,6 @@ void sum_planes(const Conv2dShape& s, const Images<const T>& grad, T* sums, bool
     });
 }
 
-// Whether the images serve as matrices where they lie, large enough that to rearrange them gains nothing.
-bool is_large_matrix(const Conv2dShape& s) {
-    constexpr index_t kPixels = 64;
-    return is_pointwise(s) && s.in_height * s.in_width >= kPixels;
-}
-
 // The gradient of nothing.
 template <class T>
 void clear(const Conv2dShape& s, const Images<T>& w, T* grad_bias) {
@@ -287,20 +281,21 @@ void clear(const Conv2dShape& s, const Images<T>& w, T* grad_bias) {
 }  // namespace
 
 template <class T>
-void conv2d_backward_weights(const Conv2dShape& shape, const Images<const T>& grad, const Images<const T>& x,
-                             const Images<T>& grad_w, T* grad_bias, bool accumulate) {
-    if (shape.out_channels == 0) return;
-    if (shape.batch == 0) {
-        if (!accumulate) clear(shape, grad_w, grad_bias);
-        return;
-    }
+void conv2d_backward_weights(const Conv2dShape& whole, const Images<const T>& grad, const Images<const T>& x,
+                             const Images<T>& whole_grad_w, T* grad_bias, bool accumulate) {
+    if (whole.out_channels == 0) return;
+    const ReadTaps taps(whole);
+    if (!accumulate && (whole.batch == 0 || !taps.all())) clear(whole, whole_grad_w, grad_bias);
+    if (whole.batch == 0) return;
+    const Conv2dShape& shape = taps.shape;
+    const Images<T> grad_w = taps.of(whole_grad_w);
     FlushDenormals flush;
     if (is_depthwise(shape) && has_unit_columns(grad) && has_unit_columns(x))
         return depthwise_backward_weights(shape, grad, x, grad_w, grad_bias, accumulate);
     if (const auto* transforms = winograd_for_weights<T>(shape)) {
         winograd_backward_weights(*transforms, shape, grad, x, grad_w, accumulate);
         if (grad_bias) sum_planes(shape, grad, grad_bias, accumulate);
-    } else if (is_channels_last<T>(shape) && !is_large_matrix(shape)) {
+    } else if (is_channels_last<T>(shape, Conv2dPass::backward_weights)) {
         channels_last_backward_weights(shape, grad, x, grad_w, accumulate);
         if (grad_bias) sum_planes(shape, grad, grad_bias, accumulate);
     } else {

@@ -20,22 +20,35 @@ PackedPanels<T> panels_of(const Conv2dShape& s) {
             round_up(s.out_channels, kernels<T>().plane->lanes)};
 }
 
-// `w` is contiguous.
+// The weights of one group, block by block of the depth.
 template <class T>
-void pack(const Conv2dShape& s, const T* w, T* to) {
-    const index_t lanes = kernels<T>().plane->lanes;
+void pack(const Conv2dShape& s, const Images<const T>& w, T* to) {
+    const PlaneKernels<T>& plane = *kernels<T>().plane;
     const PackedPanels<T> panels = panels_of<T>(s);
-    const index_t taps = panels.taps, depth = panels.channels * taps;
-    parallel_for(panels.outputs / lanes, threads_for(static_cast<double>(panels.size())), [&](index_t task) {
-        const index_t o = task * lanes, panel = o / panels.panel * panels.panel;
-        Scratch<T> vectors(depth * lanes);
-        kernels<T>().plane->gather_lanes(std::min(lanes, s.out_channels - o), depth, w + o * depth, depth,
-                                         vectors.data(), lanes);
-        for (index_t c = 0; c < panels.channels; ++c)
-            for (index_t t = 0; t < taps; ++t)
-                std::copy_n(vectors.data() + (c * taps + t) * lanes, lanes,
-                            to + panels.at(panel, c, t) + o - panel);
+    const auto [out, in, down, right] = w.strides;
+    const auto pack_block = [&, out = out, in = in, down = down, right = right](index_t o, index_t c) {
+        const index_t length = std::min(panels.block, panels.channels - c);
+        Scratch<T> vectors(length * panels.taps * plane.lanes);
+        gather_taps(std::min(plane.lanes, s.out_channels - o), length, s.kernel_height, s.kernel_width,
+                    w.data + o * out + c * in, out, in, down, right, vectors.data());
+        const index_t panel = o / panels.panel * panels.panel;
+        for (index_t t = 0; t < panels.taps; ++t)
+            plane.copy_rows(length, plane.lanes, vectors.data() + t * plane.lanes, panels.taps * plane.lanes,
+                            to + panels.at(panel, c, t) + o - panel, panels.width(panel));
+    };
+    const int threads = threads_for(static_cast<double>(panels.size()));
+    parallel_for(panels.outputs / plane.lanes, threads, [&](index_t task) {
+        for (index_t c = 0; c < panels.channels; c += panels.block) pack_block(task * plane.lanes, c);
     });
+}
+
+// All groups, one behind the other.
+template <class T>
+void pack_groups(const Conv2dShape& shape, const Images<const T>& w, T* to) {
+    const Conv2dShape s = shape_of_group(shape);
+    const index_t size = panels_of<T>(s).size();
+    for_each_group(shape,
+                   [&](index_t g) { pack(s, from_output(w, g * s.out_channels), to + g * size); });
 }
 
 template <class T>
@@ -186,35 +199,35 @@ Conv2dShape without_unread_rows(const Conv2dShape& shape, index_t& row_stride) {
 }
 
 template <class T>
-bool is_channels_last(const Conv2dShape& s) {
-    return s.groups == 1 && s.in_channels >= 8 && s.out_channels >= 8;
-}
-
-template <class T>
 void channels_last_forward(const Conv2dShape& shape, const Images<const T>& x, const Images<const T>& w,
                            const T* packed, const T* bias, const Images<T>& y, Activation activation,
                            T parameter) {
-    Images<const T> read = x;
-    const Conv2dShape s = without_unread_rows(shape, read.strides[2]);
-    const index_t size = packed ? 0 : panels_of<T>(shape).size();
-    Scratch<T> memory(size), contiguous(size);
+    const Conv2dShape of_group = shape_of_group(shape);
+    const index_t size = panels_of<T>(of_group).size();
+    Scratch<T> memory(packed ? 0 : shape.groups * size);
     if (!packed) {
-        pack(shape, contiguous_weights(shape, w, contiguous.data()), memory.data());
+        pack_groups(shape, w, memory.data());
         packed = memory.data();
     }
-    ChannelsLastForward<T>(s, read, packed, bias, y, activation, parameter).run();
+    Images<const T> read = x;
+    const Conv2dShape s = without_unread_rows(of_group, read.strides[2]);
+    for_each_group(shape, [&](index_t g) {
+        const Images<const T> from = from_channel(read, g * s.in_channels);
+        const Images<T> to = from_channel(y, g * s.out_channels);
+        ChannelsLastForward<T>(s, from, packed + g * size, bias ? bias + g * s.out_channels : nullptr, to,
+                               activation, parameter)
+            .run();
+    });
 }
 
 template <class T>
 void pack_forward(const Conv2dShape& shape, const Images<const T>& w, Buffer<T>& to) {
-    const index_t size = panels_of<T>(shape).size();
+    const index_t size = shape.groups * panels_of<T>(shape_of_group(shape)).size();
     if (to.size() != size) to = Buffer<T>(size);
-    Scratch<T> contiguous(size);
-    pack(shape, contiguous_weights(shape, w, contiguous.data()), to.data());
+    pack_groups(shape, w, to.data());
 }
 
 #define RANVIER_INSTANTIATE(T)                                                                              \
-    template bool is_channels_last<T>(const Conv2dShape&);                                                  \
     template void channels_last_forward(const Conv2dShape&, const Images<const T>&, const Images<const T>&, \
                                         const T*, const T*, const Images<T>&, Activation, T);               \
     template void pack_forward(const Conv2dShape&, const Images<const T>&, Buffer<T>&);

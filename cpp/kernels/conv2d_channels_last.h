@@ -1,17 +1,16 @@
-// Convolutions of one group with the channels as neighbours: every pixel of the output is a row of a product,
-// wherever it lies, so that strides, small maps and several images at once lose nothing.
+// Convolutions with the channels as neighbours: every pixel of the output is a row of a product, wherever it
+// lies, so that strides, small maps and several images at once lose nothing. Groups are convolutions of their
+// own.
 //
-// The images are rearranged on the way in and out, which pays for more than a few channels only.
+// The images are rearranged on the way in and out.
 #pragma once
 
+#include "planes.h"
 #include "ranvier/conv2d.h"
 #include "ranvier/memory.h"
+#include "ranvier/threads.h"
 
 namespace ranvier {
-
-// Whether the direct algorithm takes this way, whatever the batch.
-template <class T>
-bool is_channels_last(const Conv2dShape& shape);
 
 // The passes as in ranvier/conv2d.h, for such shapes. `packed` are the same weights, packed for that pass, or
 // nullptr.
@@ -25,6 +24,37 @@ void channels_last_backward_input(const Conv2dShape& shape, const Images<const T
 template <class T>
 void channels_last_backward_weights(const Conv2dShape& shape, const Images<const T>& grad,
                                     const Images<const T>& x, const Images<T>& grad_w, bool accumulate);
+
+// One of the shape's groups.
+inline Conv2dShape shape_of_group(const Conv2dShape& shape) {
+    Conv2dShape s = shape;
+    s.in_channels /= s.groups;
+    s.out_channels /= s.groups;
+    s.groups = 1;
+    return s;
+}
+
+// The images from that channel on.
+template <class T>
+Images<T> from_channel(Images<T> images, index_t channel) {
+    images.data += channel * images.strides[1];
+    return images;
+}
+// The weights from that output channel on.
+template <class T>
+Images<T> from_output(Images<T> w, index_t channel) {
+    w.data += channel * w.strides[0];
+    return w;
+}
+
+// body(group) for all groups: side by side if there are enough of them for all threads, else one after the
+// other, that each be shared out.
+template <class Body>
+void for_each_group(const Conv2dShape& shape, Body&& body) {
+    const int threads = threads_for(convolution_work(shape));
+    if (shape.groups >= threads) return parallel_for(shape.groups, threads, body);
+    for (index_t group = 0; group < shape.groups; ++group) body(group);
+}
 
 // Without the rows that no tap reads, of a kernel of one row: those that are left lie further apart.
 Conv2dShape without_unread_rows(const Conv2dShape& shape, index_t& row_stride);

@@ -160,30 +160,71 @@ private:
     ChannelWriter<T> writer_;
 };
 
-// The weights of each phase, with the gradient's channels as the inputs; `w` is contiguous.
+// The weights of one group: of each phase, with the gradient's channels as the inputs.
 template <class T>
-void pack(const Conv2dShape& s, const T* w, T* to) {
-    const PlaneKernels<T>& plane = *kernels<T>().plane;
-    const PhaseTaps taps(rows_of(s), cols_of(s));
-    const index_t inputs = round_up(s.in_channels, plane.lanes), kernel = s.kernel_height * s.kernel_width;
-    const auto pack_vectors = [&](index_t phase, index_t c, index_t o, const T* vectors) {
-        const PackedPanels<T> panels = {s.out_channels, taps.count(phase), inputs};
-        const index_t panel = c / panels.panel * panels.panel, skipped = taps.first(phase);
-        T* of_phase = to + skipped * inputs * s.out_channels + c - panel;
-        for (index_t t = 0; t < panels.taps; ++t)
-            std::copy_n(vectors + taps.tap(skipped + t) * plane.lanes, plane.lanes,
-                        of_phase + panels.at(panel, o, t));
-    };
-    const double elements = static_cast<double>(packed_size<T>(s));
-    parallel_for(inputs / plane.lanes, threads_for(elements), [&](index_t task) {
-        const index_t c = task * plane.lanes;
-        Scratch<T> vectors(kernel * plane.lanes);
-        for (index_t o = 0; o < s.out_channels; ++o) {
-            plane.gather_lanes(std::min(plane.lanes, s.in_channels - c), kernel,
-                               w + (o * s.in_channels + c) * kernel, kernel, vectors.data(), plane.lanes);
-            for (index_t phase = 0; phase < s.stride_height * s.stride_width; ++phase)
-                pack_vectors(phase, c, o, vectors.data());
+class PhasePacking {
+public:
+    PhasePacking(const Conv2dShape& shape, const Images<const T>& w, T* to)
+        : s_(shape),
+          w_(w),
+          to_(to),
+          taps_(rows_of(shape), cols_of(shape)),
+          inputs_(round_up(shape.in_channels, plane_.lanes)),
+          kernel_(shape.kernel_height * shape.kernel_width) {}
+
+    void run() const {
+        const int threads = threads_for(static_cast<double>(packed_size<T>(s_)));
+        const index_t most = std::max<index_t>(1, kGathered / (kernel_ * plane_.lanes));
+        parallel_for(inputs_ / plane_.lanes, threads, [&](index_t task) {
+            for (index_t o = 0; o < s_.out_channels; o += most)
+                pack(task * plane_.lanes, o, std::min(most, s_.out_channels - o));
+        });
+    }
+
+private:
+    static constexpr index_t kGathered = 4096;  // elements at once, which stay in the first-level cache
+
+    // A vector's worth of input channels from c on, for `count` output channels from o on.
+    void pack(index_t c, index_t o, index_t count) const {
+        Scratch<T> vectors(count * kernel_ * plane_.lanes);
+        const auto [out, in, down, right] = w_.strides;
+        gather_taps(std::min(plane_.lanes, s_.in_channels - c), count, s_.kernel_height, s_.kernel_width,
+                    w_.data + o * out + c * in, in, out, down, right, vectors.data());
+        for (index_t phase = 0; phase < s_.stride_height * s_.stride_width; ++phase)
+            if (taps_.count(phase) > 0) pack_phase(phase, c, o, count, vectors.data());
+    }
+
+    void pack_phase(index_t phase, index_t c, index_t o, index_t count, const T* vectors) const {
+        const PackedPanels<T> panels = {s_.out_channels, taps_.count(phase), inputs_};
+        const index_t panel = c / panels.panel * panels.panel, skipped = taps_.first(phase);
+        T* to = to_ + skipped * inputs_ * s_.out_channels + c - panel;
+        for (index_t done = 0; done < count;) {  // the part in each block of the depth
+            const index_t now = std::min(count - done, panels.block - (o + done) % panels.block);
+            for (index_t t = 0; t < panels.taps; ++t)
+                plane_.copy_rows(now, plane_.lanes,
+                                 vectors + (done * kernel_ + taps_.tap(skipped + t)) * plane_.lanes,
+                                 kernel_ * plane_.lanes, to + panels.at(panel, o + done, t),
+                                 panels.width(panel));
+            done += now;
         }
+    }
+
+    const Conv2dShape& s_;
+    const Images<const T>& w_;
+    T* to_;
+    const PlaneKernels<T>& plane_ = *kernels<T>().plane;
+    PhaseTaps taps_;
+    index_t inputs_, kernel_;
+};
+
+// All groups, one behind the other.
+template <class T>
+void pack_groups(const Conv2dShape& shape, const Images<const T>& w, T* to) {
+    const Conv2dShape s = shape_of_group(shape);
+    const index_t size = packed_size<T>(s);
+    for_each_group(shape, [&](index_t g) {
+        const Images<const T> from = from_output(w, g * s.out_channels);
+        PhasePacking<T>(s, from, to + g * size).run();
     });
 }
 
@@ -192,21 +233,25 @@ void pack(const Conv2dShape& s, const T* w, T* to) {
 template <class T>
 void channels_last_backward_input(const Conv2dShape& shape, const Images<const T>& grad,
                                   const Images<const T>& w, const T* packed, const Images<T>& grad_x) {
-    const index_t size = packed ? 0 : packed_size<T>(shape);
-    Scratch<T> memory(size), contiguous(size);
+    const Conv2dShape s = shape_of_group(shape);
+    const index_t size = packed_size<T>(s);
+    Scratch<T> memory(packed ? 0 : shape.groups * size);
     if (!packed) {
-        pack(shape, contiguous_weights(shape, w, contiguous.data()), memory.data());
+        pack_groups(shape, w, memory.data());
         packed = memory.data();
     }
-    ChannelsLastBackwardInput<T>(shape, grad, packed, grad_x).run();
+    for_each_group(shape, [&](index_t g) {
+        const Images<const T> from = from_channel(grad, g * s.out_channels);
+        const Images<T> to = from_channel(grad_x, g * s.in_channels);
+        ChannelsLastBackwardInput<T>(s, from, packed + g * size, to).run();
+    });
 }
 
 template <class T>
 void pack_backward_input(const Conv2dShape& shape, const Images<const T>& w, Buffer<T>& to) {
-    const index_t size = packed_size<T>(shape);
+    const index_t size = shape.groups * packed_size<T>(shape_of_group(shape));
     if (to.size() != size) to = Buffer<T>(size);
-    Scratch<T> contiguous(size);
-    pack(shape, contiguous_weights(shape, w, contiguous.data()), to.data());
+    pack_groups(shape, w, to.data());
 }
 
 #define RANVIER_INSTANTIATE(T)                                                                      \

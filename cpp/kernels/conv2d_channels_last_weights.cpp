@@ -168,8 +168,13 @@ template <class T>
 void channels_last_backward_weights(const Conv2dShape& shape, const Images<const T>& grad,
                                     const Images<const T>& x, const Images<T>& grad_w, bool accumulate) {
     Images<const T> read = x;
-    const Conv2dShape s = without_unread_rows(shape, read.strides[2]);
-    ChannelsLastBackwardWeights<T>(s, grad, read).run(grad_w, accumulate);
+    const Conv2dShape s = without_unread_rows(shape_of_group(shape), read.strides[2]);
+    for_each_group(shape, [&](index_t g) {
+        const Images<const T> from = from_channel(read, g * s.in_channels),
+                              gradient = from_channel(grad, g * s.out_channels);
+        ChannelsLastBackwardWeights<T>(s, gradient, from)
+            .run(from_output(grad_w, g * s.out_channels), accumulate);
+    });
 }
 
 template void channels_last_backward_weights(const Conv2dShape&, const Images<const float>&,

@@ -27,11 +27,12 @@ struct Conv2dShape {
 void check(const Conv2dShape& shape);
 
 // How convolutions are computed. `automatic` estimates what is fastest for the shape (whatever its batch) in
-// single precision, and is `direct` in double; the others hold wherever they apply, and else `direct` does.
+// single precision, and is `direct` in double; the others hold wherever they apply, and else `direct` does:
+// the one of `planes` and `channels_last` that seems faster, which add the same products in another order.
 // Winograd's algorithm (Lavin and Gray 2016) computes tiles of 2 x 2 or 4 x 4 outputs at once, for kernels of
 // 3 x 3 or (4 x 4 only) 5 x 5 with stride and dilation 1 in one group. It rounds more (docs/accuracy.md), and
 // a NaN or infinity spreads over its tile.
-enum class Conv2dAlgorithm { automatic, direct, winograd_2, winograd_4 };
+enum class Conv2dAlgorithm { automatic, direct, planes, channels_last, winograd_2, winograd_4 };
 
 // For the whole process. Meant for tests and benchmarks.
 void set_conv2d_algorithm(Conv2dAlgorithm algorithm);
