@@ -29,11 +29,17 @@ void gather_taps(index_t lines, index_t channels, index_t rows, index_t cols, co
                  index_t channel, index_t down, index_t right, T* to) {
     const PlaneKernels<T>& plane = *kernels<T>().plane;
     const index_t taps = rows * cols;
+    if (lane == 1) {
+        if (lines < plane.lanes) std::fill_n(to, channels * taps * plane.lanes, T{});
+        for (index_t i = 0; i < rows; ++i)
+            for (index_t j = 0; j < cols; ++j)
+                plane.copy_rows(channels, lines, from + i * down + j * right, channel,
+                                to + (i * cols + j) * plane.lanes, taps * plane.lanes);
+        return;
+    }
     if ((cols == 1 || right == 1) && (rows == 1 || down == cols)) {
         if (channels == 1 || channel == taps)
             return plane.gather_lanes(lines, channels * taps, from, lane, to, plane.lanes);
-        if (taps == 1 && lane == 1 && lines == plane.lanes)
-            return plane.copy_rows(channels, lines, from, channel, to, lines);
         for (index_t c = 0; c < channels; ++c)
             plane.gather_lanes(lines, taps, from + c * channel, lane, to + c * taps * plane.lanes,
                                plane.lanes);
@@ -86,6 +92,12 @@ void gather_window(const Images<const T>& images, index_t image, index_t channel
     to += top * pitch + before * stride;
     if (channel == 1 && stride == channels)
         return copy_pixels(rows, cols, channels, from, row, col, to, pitch);
+    if (col == 1 && row == cols && rows > 1) {
+        for (index_t c = 0; c < channels; c += lanes)
+            kernels<T>().plane->gather_rows(std::min(lanes, channels - c), rows, cols, from + c * channel,
+                                            channel, to + c, stride, pitch);
+        return;
+    }
     for (index_t c = 0; c < channels; c += lanes)
         for (index_t i = 0; i < rows; ++i)
             gather_pixels(std::min(lanes, channels - c), cols, from + c * channel + i * row, channel, col,

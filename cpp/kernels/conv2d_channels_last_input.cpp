@@ -88,6 +88,10 @@ private:
     static index_t first_read(const Axis& axis, index_t row) {
         return last_read(axis, row) - axis.most_shift();
     }
+    // The first row (or column) of the input from that one on that is in the phase.
+    static index_t first_in_phase(const Axis& axis, index_t phase, index_t row) {
+        return round_up(row + axis.padding - phase, axis.stride) + phase - axis.padding;
+    }
     index_t height_for(index_t row, index_t rows) const {
         return last_read(rows_, row + rows - 1) - first_read(rows_, row) + 1;
     }
@@ -122,17 +126,18 @@ private:
         Scratch<index_t> memory(2 * count * cols_.size);
         index_t *places = memory.data(), *offsets = places + count * cols_.size;
         index_t pixels = 0, row_of_task = 0, row_of_source = 0;
-        const index_t column = round_up(cols_.padding - c, cols_.stride) + c - cols_.padding;  // the first
+        const index_t column = first_in_phase(cols_, c, 0);
+        if (column >= cols_.size) return;
         for_each_image(rows_.size, first, count, [&](index_t, index_t row, index_t rows) {
-            for (index_t y = row; y < row + rows; ++y, ++row_of_task) {
-                if ((y + rows_.padding) % rows_.stride != r) continue;
+            for (index_t y = first_in_phase(rows_, r, row); y < row + rows; y += rows_.stride) {
                 const index_t line = row_of_source + last_read(rows_, y) - first_read(rows_, row);
                 index_t x = column, offset = (line * width_ + last_read(cols_, x) - window_) * out_;
                 for (; x < cols_.size; x += cols_.stride, offset += out_, ++pixels) {
-                    places[pixels] = row_of_task * cols_.size + x;
+                    places[pixels] = (row_of_task + y - row) * cols_.size + x;
                     offsets[pixels] = offset;
                 }
             }
+            row_of_task += rows;
             row_of_source += height_for(row, rows);
         });
         const index_t phase = taps_.phase_of(r, c), skipped = taps_.first(phase);
@@ -201,10 +206,9 @@ private:
         for (index_t done = 0; done < count;) {  // the part in each block of the depth
             const index_t now = std::min(count - done, panels.block - (o + done) % panels.block);
             for (index_t t = 0; t < panels.taps; ++t)
-                plane_.copy_rows(now, plane_.lanes,
-                                 vectors + (done * kernel_ + taps_.tap(skipped + t)) * plane_.lanes,
-                                 kernel_ * plane_.lanes, to + panels.at(panel, o + done, t),
-                                 panels.width(panel));
+                plane_.copy_rows(
+                    now, plane_.lanes, vectors + (done * kernel_ + taps_.tap(skipped + t)) * plane_.lanes,
+                    kernel_ * plane_.lanes, to + panels.at(panel, o + done, t), panels.width(panel));
             done += now;
         }
     }

@@ -35,7 +35,8 @@ public:
           out_(round_up(shape.out_channels, lanes_)),
           pixels_(rows_.out * cols_.out),
           width_(cols_.read(cols_.out)),
-          image_(rows_.read(rows_.out) * width_ * in_),
+          block_(std::min(in_, kBlockIn)),
+          image_(rows_.read(rows_.out) * width_ * block_),
           summed_apart_(shape.in_channels * taps_ * out_ <= kMostSummedApart),
           at_once_(images_at_once()),
           offsets_(at_once_ * pixels_) {
@@ -43,7 +44,7 @@ public:
         for (index_t image = 0; image < at_once_; ++image)
             for (index_t y = 0; y < rows_.out; ++y)
                 for (index_t x0 = 0; x0 < cols_.out; ++x0)
-                    *offset++ = image * image_ + (y * rows_.stride * width_ + x0 * cols_.stride) * in_;
+                    *offset++ = image * image_ + (y * rows_.stride * width_ + x0 * cols_.stride) * block_;
     }
 
     // Added to what `w` holds if `accumulate`.
@@ -70,64 +71,78 @@ private:
     index_t images_at_once() const {
         const index_t most = summed_apart_ ? std::min(chunk(), s_.batch) : s_.batch;
         const index_t held = summed_apart_ ? kHeldByChunk : kHeld;
-        return std::clamp<index_t>(held / (image_ + pixels_ * out_), 1, most);
+        return std::clamp<index_t>(held / (blocks() * image_ + pixels_ * out_), 1, most);
     }
 
-    void lay_out(index_t image, T* pixels, T* gradient) const {
-        gather_window(x_, image, s_.in_channels, rows_.size, cols_.size,
-                      {-rows_.padding, rows_.read(rows_.out), -cols_.padding, width_}, pixels, in_);
-        gather_window(grad_, image, s_.out_channels, rows_.out, cols_.out, {0, rows_.out, 0, cols_.out},
-                      gradient, out_);
+    // The pixels of the images at once, block by block of the input channels, and those of their gradients,
+    // panel by panel of the output channels, so that what a product reads lies together.
+    index_t blocks() const { return ceil_div(in_, block_); }
+    index_t block_at(index_t block, index_t image) const { return (block * at_once_ + image) * image_; }
+    index_t panel_width(index_t o) const { return std::min(panel_, out_ - o); }
+    index_t panel_at(index_t o, index_t image) const {
+        return (at_once_ * o + image * panel_width(o)) * pixels_;
+    }
+    index_t channels_of(index_t block) const { return std::min(block_, s_.in_channels - block * block_); }
+
+    // An image becomes the i-th of those at once.
+    void lay_out(index_t image, index_t i, T* pixels, T* gradient) const {
+        const Window read = {-rows_.padding, rows_.read(rows_.out), -cols_.padding, width_};
+        for (index_t block = 0; block < blocks(); ++block)
+            gather_window(from_channel(x_, block * block_), image, channels_of(block), rows_.size, cols_.size,
+                          read, pixels + block_at(block, i), block_);
+        for (index_t o = 0; o < out_; o += panel_)
+            gather_window(from_channel(grad_, o), image, std::min(panel_, s_.out_channels - o), rows_.out,
+                          cols_.out, {0, rows_.out, 0, cols_.out}, gradient + panel_at(o, i), panel_width(o));
     }
 
     // The sums over some images, [input channel][tap][output channel].
     void add_chunk(index_t first, index_t count, T* sums) const {
-        Scratch<T> pixels(at_once_ * image_), gradient(at_once_ * pixels_ * out_);
+        Scratch<T> pixels(blocks() * at_once_ * image_), gradient(at_once_ * pixels_ * out_);
         for (index_t done = 0; done < count; done += at_once_) {
             const index_t now = std::min(at_once_, count - done);
-            for (index_t i = 0; i < now; ++i)
-                lay_out(first + done + i, pixels.data() + i * image_, gradient.data() + i * pixels_ * out_);
-            multiply(now, pixels.data(), s_.in_channels, gradient.data(), out_, sums, done > 0);
+            for (index_t i = 0; i < now; ++i) lay_out(first + done + i, i, pixels.data(), gradient.data());
+            for (index_t block = 0; block < blocks(); ++block)
+                for (index_t o = 0; o < out_; o += panel_)
+                    multiply(now, block, pixels.data(), o, gradient.data(),
+                             sums + block * block_ * taps_ * out_ + o, out_, done > 0);
         }
     }
 
     // All images of a portion are rearranged; then a task is a block of input channels by a panel of output
     // channels, from the products to the gradient.
     void run_by_blocks(const Images<T>& w, bool accumulate, int threads) const {
-        const index_t panel = kernels<T>().gemm->tile_cols, in_blocks = ceil_div(s_.in_channels, kBlockIn);
-        Scratch<T> memory(at_once_ * image_), gradient_memory(at_once_ * pixels_ * out_);
+        Scratch<T> memory(blocks() * at_once_ * image_), gradient_memory(at_once_ * pixels_ * out_);
         T *pixels = memory.data(), *gradient = gradient_memory.data();
         for (index_t first = 0; first < s_.batch; first += at_once_) {
             const index_t now = std::min(at_once_, s_.batch - first);
-            parallel_for(now, threads, [&](index_t i) {
-                lay_out(first + i, pixels + i * image_, gradient + i * pixels_ * out_);
-            });
-            parallel_for(in_blocks * ceil_div(out_, panel), threads, [&](index_t task) {
-                const index_t c = task % in_blocks * kBlockIn, o = task / in_blocks * panel;
-                const index_t in = std::min(kBlockIn, s_.in_channels - c), out = std::min(panel, out_ - o);
+            parallel_for(now, threads, [&](index_t i) { lay_out(first + i, i, pixels, gradient); });
+            parallel_for(blocks() * ceil_div(out_, panel_), threads, [&](index_t task) {
+                const index_t block = task % blocks(), o = task / blocks() * panel_;
+                const index_t in = channels_of(block), out = panel_width(o);
                 Scratch<T> sums(in * taps_ * out);
-                multiply(now, pixels + c, in, gradient + o, out, sums.data(), false);
+                multiply(now, block, pixels, o, gradient, sums.data(), out, false);
                 for (index_t k = 0; k < out; k += lanes_)
-                    write(sums.data() + k, out, c, in, o + k, w, accumulate || first > 0);
+                    write(sums.data() + k, out, block * block_, in, o + k, w, accumulate || first > 0);
             });
         }
     }
 
-    // sums (+)= the products of `in` and `out` channels of some images.
-    void multiply(index_t images, const T* pixels, index_t in, const T* gradient, index_t out, T* sums,
-                  bool accumulate) const {
-        const GemmKernels<T>& gemm = *kernels<T>().gemm;
-        const index_t depth = images * pixels_, length = depth_block<T>(depth);
+    // sums (+)= the products of a block of input channels with a panel of output channels, of some images. In
+    // the sums, so many output channels are neighbours.
+    void multiply(index_t images, index_t block, const T* pixels, index_t o, const T* gradient, T* sums,
+                  index_t neighbours, bool accumulate) const {
+        const index_t depth = images * pixels_, length = depth_block<T>(depth), width = panel_width(o);
+        pixels += block_at(block, 0);
+        gradient += panel_at(o, 0);
         for (index_t k = 0; k < depth; k += length)
-            for (index_t o = 0; o < out; o += gemm.tile_cols)
-                for (index_t tap = 0; tap < taps_; ++tap) {
-                    const index_t i = tap / cols_.kernel, j = tap % cols_.kernel;
-                    gemm.multiply_a_columns_apart(
-                        in, std::min(gemm.tile_cols, out - o), std::min(length, depth - k),
-                        pixels + (i * rows_.dilation * width_ + j * cols_.dilation) * in_,
-                        offsets_.data() + k, gradient + k * out_ + o, out_, sums + tap * out + o, taps_ * out,
-                        accumulate || k > 0);
-                }
+            for (index_t tap = 0; tap < taps_; ++tap) {
+                const index_t i = tap / cols_.kernel, j = tap % cols_.kernel;
+                kernels<T>().gemm->multiply_a_columns_apart(
+                    channels_of(block), width, std::min(length, depth - k),
+                    pixels + (i * rows_.dilation * width_ + j * cols_.dilation) * block_, offsets_.data() + k,
+                    gradient + k * width, width, sums + tap * neighbours, taps_ * neighbours,
+                    accumulate || k > 0);
+            }
     }
 
     // `count` input channels from c0 on, of a vector's worth of output channels from o on; both begin `sums`,
@@ -152,11 +167,12 @@ private:
     const Conv2dShape& s_;
     const Images<const T>& grad_;
     const Images<const T>& x_;
-    const index_t lanes_ = kernels<T>().plane->lanes;
+    const index_t lanes_ = kernels<T>().plane->lanes, panel_ = kernels<T>().gemm->tile_cols;
     Axis rows_, cols_;
     index_t taps_, in_, out_;  // channels in whole vectors
     index_t pixels_;           // of one image of the output
-    index_t width_, image_;    // of a row of pixels, and of an image, that are read
+    index_t width_;            // of a row of pixels that are read
+    index_t block_, image_;  // input channels that are rearranged together, and elements of an image of them
     bool summed_apart_;
     index_t at_once_;  // images
     Scratch<index_t> offsets_;

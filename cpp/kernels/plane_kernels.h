@@ -36,6 +36,9 @@ struct PlaneKernels {
     // Lines of n elements, up to a vector's lanes of them, become vectors of their i-th elements, and back
     // again. to[i * to_stride + lane] = from[lane * stride + i], zero for the lanes from `lines` on.
     void (*gather_lanes)(index_t lines, index_t n, const T* from, index_t stride, T* to, index_t to_stride);
+    // The same of lines of rows * cols elements, whose rows go to_pitch apart.
+    void (*gather_rows)(index_t lines, index_t rows, index_t cols, const T* from, index_t stride, T* to,
+                        index_t to_stride, index_t to_pitch);
     // to[lane * stride + i] = from[i * from_stride + lane] + addends[lane] for the first `lines` lanes; from
     // and addends have all.
     void (*scatter_lanes)(index_t lines, index_t n, const T* from, index_t from_stride, const T* addends,

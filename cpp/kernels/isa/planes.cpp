@@ -45,6 +45,54 @@ void copy_rows(index_t rows, index_t cols, const T* from, index_t from_stride, T
     }
 }
 
+// `n` elements of each line, a vector's lanes at most, as vectors.
+template <class T>
+RANVIER_INLINE void load_transposed(index_t lines, index_t n, const T* from, index_t stride,
+                                    Vec<T> (&square)[kLanes<T>]) {
+    if (n == kLanes<T> && lines == kLanes<T>) {
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * stride);
+    } else {
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k)
+            square[k] = k < lines ? load_partial(from + k * stride, n) : Vec<T>{};
+    }
+    transpose<T>(square);
+}
+
+template <class T>
+void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to, index_t to_stride) {
+    for (; n > 0; n -= kLanes<T>, from += kLanes<T>, to += kLanes<T> * to_stride) {
+        const index_t now = n < kLanes<T> ? n : kLanes<T>;
+        Vec<T> square[kLanes<T>];
+        load_transposed(lines, now, from, stride, square);
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k)
+            if (k < now) store(to + k * to_stride, square[k]);
+    }
+}
+
+template <class T>
+void gather_rows(index_t lines, index_t rows, index_t cols, const T* from, index_t stride, T* to,
+                 index_t to_stride, index_t to_pitch) {
+    const index_t gap = to_pitch - cols * to_stride;
+    index_t col = 0;
+    for (index_t n = rows * cols; n > 0; n -= kLanes<T>, from += kLanes<T>) {
+        const index_t now = n < kLanes<T> ? n : kLanes<T>;
+        Vec<T> square[kLanes<T>];
+        load_transposed(lines, now, from, stride, square);
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k) {
+            if (k >= now) break;
+            store(to, square[k]);
+            to += to_stride;
+            if (++col < cols) continue;
+            to += gap;
+            col = 0;
+        }
+    }
+}
+
 template <class T>
 void scatter_lanes(index_t lines, index_t n, const T* from, index_t from_stride, const T* addends, T* to,
                    index_t stride) {
@@ -120,11 +168,12 @@ void scatter_sums(index_t lines, index_t n, const T* from, index_t from_stride, 
 }
 
 constinit const PlaneKernels<float> plane_float32 = {
-    kLanes<float>,        pad_rows<float>,     copy_every<float>, copy_rows<float>,   gather_lanes<float>,
-    scatter_lanes<float>, scatter_sums<float>, gather_box<float>, scatter_box<float>, multiply_pixels<float>};
+    kLanes<float>,       pad_rows<float>,    copy_every<float>,     copy_rows<float>,
+    gather_lanes<float>, gather_rows<float>, scatter_lanes<float>,  scatter_sums<float>,
+    gather_box<float>,   scatter_box<float>, multiply_pixels<float>};
 constinit const PlaneKernels<double> plane_float64 = {
-    kLanes<double>,       pad_rows<double>,       copy_every<double>,   copy_rows<double>,
-    gather_lanes<double>, scatter_lanes<double>,  scatter_sums<double>, gather_box<double>,
-    scatter_box<double>,  multiply_pixels<double>};
+    kLanes<double>,       pad_rows<double>,    copy_every<double>,     copy_rows<double>,
+    gather_lanes<double>, gather_rows<double>, scatter_lanes<double>,  scatter_sums<double>,
+    gather_box<double>,   scatter_box<double>, multiply_pixels<double>};
 
 }  // namespace ranvier::RANVIER_ISA
