@@ -5,10 +5,10 @@
                                       [--batch 8] [--threads 1]
 
 The shape is that of one image: input channels, output channels, height, width. A line for each pass and algorithm that
-applies has the cycles that the model in cpp/kernels/conv2d_algorithm.cpp expects for an image, and the microseconds
-that an image takes; both also as multiples of the direct algorithm's. The chosen algorithm has a star, and a note if
-another is faster by more than a tenth. docs/kernels.md tells which way the direct algorithm goes. All is in float32: in
-float64 the direct algorithm is always chosen.
+applies has the cycles that the model in cpp/kernels/conv2d_cost.cpp expects for an image, and the microseconds that an
+image takes; both also as multiples of the first line's. The chosen algorithm has a star, and a note if another is
+faster by more than a tenth. The direct algorithm is `planes` or `channels_last`; `direct` is a depthwise convolution.
+All is in float32: in float64 Winograd's algorithm is never chosen.
 """
 
 from __future__ import annotations
@@ -45,14 +45,15 @@ def seconds_of(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
 
 def print_pass(name: str, costs: dict[str, float], seconds: dict[str, float], batch: int) -> None:
     chosen, fastest = next(iter(costs)), min(seconds, key=seconds.__getitem__)
-    for algorithm in sorted(costs):
+    lines = sorted(costs, key=["direct", "planes", "channels_last", "winograd_2", "winograd_4"].index)
+    for algorithm in lines:
         image = seconds[algorithm] / batch
         note = " *" if algorithm == chosen else ""
         if note and seconds[chosen] > 1.1 * seconds[fastest]:
             note += f" slower than {fastest}"
         print(
-            f"{name:18}{algorithm:12}{costs[algorithm]:14.0f}{costs[algorithm] / costs['direct']:7.2f}"
-            f"{image * 1e6:12.1f}{image * batch / seconds['direct']:7.2f}{note}"
+            f"{name:18}{algorithm:14}{costs[algorithm]:14.0f}{costs[algorithm] / costs[lines[0]]:7.2f}"
+            f"{image * 1e6:12.1f}{image * batch / seconds[lines[0]]:7.2f}{note}"
         )
 
 
@@ -86,7 +87,7 @@ def main() -> None:
     }
     info = _core.cpu_info()
     print(f"{info['model']}, {info['isa']}, {arguments.threads} threads; an image in a batch of {arguments.batch}")
-    print(f"{'pass':18}{'algorithm':12}{'cycles':>14}{'':7}{'microseconds':>12}")
+    print(f"{'pass':18}{'algorithm':14}{'cycles':>14}{'':7}{'microseconds':>12}")
     for name, costs in _core._testing.conv2d_costs(x, w, **options).items():
         print_pass(name, costs, seconds_of(dict.fromkeys(costs, passes[name])), arguments.batch)
 

@@ -238,7 +238,7 @@ bool suits_channels_last(const Conv2dShape& whole) {
     const Conv2dShape shape = ReadTaps(whole).shape;
     if (is_depthwise(shape)) return shape.in_channels >= kernels<T>().plane->lanes / 2;
     return shape.groups == 1 && shape.in_channels > 0 && shape.out_channels >= 8 &&
-           !winograd_for_outputs<T>(shape);
+           !choose_algorithm<T>(shape, Conv2dPass::forward).transforms;
 }
 
 template <class T>
@@ -257,13 +257,13 @@ void conv2d(const Conv2dShape& whole, const Images<const T>& x, const Images<con
         return depthwise_forward(shape, x, w, bias, y, activation, parameter);
     if (last && shape.groups == 1 && suits_channels_last<T>(shape))
         return channels_last_forward(shape, x, w, weights, bias, y, activation, parameter);
-    const bool rearranged = is_channels_last<T>(shape, Conv2dPass::forward);
-    if (!rearranged && is_pointwise(shape) && is_matrix(x, shape.in_width) && is_matrix(y, shape.in_width))
-        return pointwise_forward(shape, x, w, bias, y, activation, parameter);
-    if (const auto* transforms = winograd_for_outputs<T>(shape))
-        return winograd_forward(*transforms, shape, x, w, weights, bias, y, activation, parameter);
-    if (rearranged)
+    const Conv2dChoice<T> choice = choose_algorithm<T>(shape, Conv2dPass::forward);
+    if (choice.transforms)
+        return winograd_forward(*choice.transforms, shape, x, w, weights, bias, y, activation, parameter);
+    if (choice.is_channels_last())
         return channels_last_forward(shape, x, w, weights, bias, y, activation, parameter);
+    if (is_pointwise(shape) && is_matrix(x, shape.in_width) && is_matrix(y, shape.in_width))
+        return pointwise_forward(shape, x, w, bias, y, activation, parameter);
     Scratch<T> memory(shape.out_channels * (shape.in_channels / shape.groups) * shape.kernel_height *
                       shape.kernel_width);
     Forward<T>(shape, x, contiguous_weights(shape, w, memory.data()), bias, y, activation, parameter).run();
@@ -276,11 +276,12 @@ void prepare_forward(const Conv2dShape& whole, const Images<const T>& whole_w, P
     const Conv2dShape& shape = taps.shape;
     const Images<const T> w = taps.of(whole_w);
     const bool last = format == MemoryFormat::channels_last;
+    const Conv2dChoice<T> choice = choose_algorithm<T>(shape, Conv2dPass::forward);
     if (is_depthwise(shape)) {
         if (last) prepare_depthwise_pixels(shape, w, prepared.transformed);
-    } else if (const auto* transforms = winograd_for_outputs<T>(shape)) {
-        winograd_transform_weights(*transforms, shape, w, prepared.transformed);
-    } else if (last || is_channels_last<T>(shape, Conv2dPass::forward)) {
+    } else if (choice.transforms) {
+        winograd_transform_weights(*choice.transforms, shape, w, prepared.transformed);
+    } else if (last || choice.is_channels_last()) {
         pack_forward(shape, w, prepared.transformed);
     }
 }

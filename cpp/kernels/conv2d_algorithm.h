@@ -1,4 +1,4 @@
-// Which algorithm a convolution takes: a model of what each would cost. See Conv2dAlgorithm.
+// Which algorithm a convolution takes: the one that conv2d_cost.h expects to be the cheapest.
 #pragma once
 
 #include "kernel_table.h"
@@ -6,20 +6,19 @@
 
 namespace ranvier {
 
-// The tiles of Winograd's algorithm that suit the outputs best, or nullptr: the direct algorithm. The batch
-// does not matter, so that an image's bits do not depend on its company.
+// Of direct it is one of its ways, planes or channels_last, but for depthwise convolutions.
 template <class T>
-const WinogradTransforms<T>* winograd_for_outputs(const Conv2dShape& shape);
+struct Conv2dChoice {
+    Conv2dAlgorithm algorithm = Conv2dAlgorithm::direct;
+    const WinogradTransforms<T>* transforms = nullptr;  // of Winograd's algorithm
 
-// The same for the gradient to the weights, which is a sum over the batch, and may depend on it.
-template <class T>
-const WinogradTransforms<T>* winograd_for_weights(const Conv2dShape& shape);
+    bool is_channels_last() const { return algorithm == Conv2dAlgorithm::channels_last; }
+};
 
-// Whether the direct algorithm takes the images with neighbouring channels in that pass (of several images
-// together, see conv2d_channels_last.h), instead of their planes. The batch has a say in the weights' gradient
-// alone.
+// The batch has a say in the weights' gradient alone, which is a sum over it: an image's bits do not depend
+// on its company.
 template <class T>
-bool is_channels_last(const Conv2dShape& shape, Conv2dPass pass);
+Conv2dChoice<T> choose_algorithm(const Conv2dShape& shape, Conv2dPass pass);
 
 // The convolution with stride 1 that the gradient to the input is, of the output's gradient with the weights
 // turned round; its padding is negative if there is no such.

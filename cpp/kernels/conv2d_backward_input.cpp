@@ -234,29 +234,27 @@ Images<const T> reversed_weights(const Conv2dShape& s, const Images<const T>& w)
 }  // namespace
 
 template <class T>
-void conv2d_backward_input(const Conv2dShape& whole, const Images<const T>& grad, const Images<const T>& whole_w,
-                           const Images<T>& grad_x, const PreparedWeights<T>* prepared) {
+void conv2d_backward_input(const Conv2dShape& whole, const Images<const T>& grad,
+                           const Images<const T>& whole_w, const Images<T>& grad_x,
+                           const PreparedWeights<T>* prepared) {
     if (whole.batch == 0 || whole.in_channels == 0 || whole.in_height == 0 || whole.in_width == 0) return;
     FlushDenormals flush;
     const ReadTaps taps(whole);
     const Conv2dShape& shape = taps.shape;
     const Images<const T> w = taps.of(whole_w);
-    const bool rearranged = is_channels_last<T>(shape, Conv2dPass::backward_input);
-    if (!rearranged && is_pointwise(shape) && is_matrix(grad, shape.in_width) && is_matrix(grad_x, shape.in_width))
-        return pointwise_backward_input(shape, grad, w, grad_x);
+    const T* weights = prepared ? prepared->transformed.data() : nullptr;
     if (is_depthwise(shape) && has_unit_columns(grad) && has_unit_columns(grad_x))
         return depthwise_backward_input(shape, grad, w, grad_x);
-    const Conv2dShape reverse = reversed(shape);
-    if (const auto* transforms = winograd_for_outputs<T>(reverse))
-        return winograd_forward<T>(*transforms, reverse, grad, reversed_weights(shape, w),
-                                   prepared ? prepared->transformed.data() : nullptr, nullptr, grad_x,
-                                   Activation::identity, T{});
-    if (rearranged)
-        return channels_last_backward_input(shape, grad, w, prepared ? prepared->transformed.data() : nullptr,
-                                            grad_x);
+    const Conv2dChoice<T> choice = choose_algorithm<T>(shape, Conv2dPass::backward_input);
+    if (choice.transforms)
+        return winograd_forward<T>(*choice.transforms, reversed(shape), grad, reversed_weights(shape, w),
+                                   weights, nullptr, grad_x, Activation::identity, T{});
+    if (choice.is_channels_last()) return channels_last_backward_input(shape, grad, w, weights, grad_x);
+    if (is_pointwise(shape) && is_matrix(grad, shape.in_width) && is_matrix(grad_x, shape.in_width))
+        return pointwise_backward_input(shape, grad, w, grad_x);
     BackwardInput<T> pass(shape, grad, w, grad_x);
-    Scratch<T> weights(pass.weights_size());
-    pass.run(weights.data());
+    Scratch<T> memory(pass.weights_size());
+    pass.run(memory.data());
 }
 
 template <class T>
@@ -265,10 +263,11 @@ void prepare_backward_input(const Conv2dShape& whole, const Images<const T>& who
     const ReadTaps taps(whole);
     const Conv2dShape& shape = taps.shape;
     const Images<const T> w = taps.of(whole_w);
-    const Conv2dShape reverse = reversed(shape);
-    if (const auto* transforms = winograd_for_outputs<T>(reverse))
-        winograd_transform_weights(*transforms, reverse, reversed_weights(shape, w), prepared.transformed);
-    else if (is_channels_last<T>(shape, Conv2dPass::backward_input))
+    const Conv2dChoice<T> choice = choose_algorithm<T>(shape, Conv2dPass::backward_input);
+    if (choice.transforms)
+        winograd_transform_weights(*choice.transforms, reversed(shape), reversed_weights(shape, w),
+                                   prepared.transformed);
+    else if (choice.is_channels_last())
         pack_backward_input(shape, w, prepared.transformed);
 }
 

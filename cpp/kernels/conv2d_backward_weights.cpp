@@ -269,12 +269,19 @@ void sum_planes(const Conv2dShape& s, const Images<const T>& grad, T* sums, bool
 // The gradient of nothing.
 template <class T>
 void clear(const Conv2dShape& s, const Images<T>& w, T* grad_bias) {
+    const index_t in = s.in_channels / s.groups, kh = s.kernel_height, kw = s.kernel_width;
+    if (grad_bias) std::fill_n(grad_bias, s.out_channels, T{});
+    const bool dense = w.strides[3] == 1 && w.strides[2] == kw && w.strides[1] == kh * kw;
     for (index_t o = 0; o < s.out_channels; ++o) {
-        if (grad_bias) grad_bias[o] = T{};
-        for (index_t c = 0; c < s.in_channels / s.groups; ++c)
-            for (index_t i = 0; i < s.kernel_height; ++i)
-                for (index_t j = 0; j < s.kernel_width; ++j)
-                    w.data[o * w.strides[0] + c * w.strides[1] + i * w.strides[2] + j * w.strides[3]] = T{};
+        T* to = w.data + o * w.strides[0];
+        if (dense) {
+            std::fill_n(to, in * kh * kw, T{});
+            continue;
+        }
+        for (index_t c = 0; c < in; ++c)
+            for (index_t i = 0; i < kh; ++i)
+                for (index_t j = 0; j < kw; ++j)
+                    to[c * w.strides[1] + i * w.strides[2] + j * w.strides[3]] = T{};
     }
 }
 
@@ -292,10 +299,11 @@ void conv2d_backward_weights(const Conv2dShape& whole, const Images<const T>& gr
     FlushDenormals flush;
     if (is_depthwise(shape) && has_unit_columns(grad) && has_unit_columns(x))
         return depthwise_backward_weights(shape, grad, x, grad_w, grad_bias, accumulate);
-    if (const auto* transforms = winograd_for_weights<T>(shape)) {
-        winograd_backward_weights(*transforms, shape, grad, x, grad_w, accumulate);
+    const Conv2dChoice<T> choice = choose_algorithm<T>(shape, Conv2dPass::backward_weights);
+    if (choice.transforms) {
+        winograd_backward_weights(*choice.transforms, shape, grad, x, grad_w, accumulate);
         if (grad_bias) sum_planes(shape, grad, grad_bias, accumulate);
-    } else if (is_channels_last<T>(shape, Conv2dPass::backward_weights)) {
+    } else if (choice.is_channels_last()) {
         channels_last_backward_weights(shape, grad, x, grad_w, accumulate);
         if (grad_bias) sum_planes(shape, grad, grad_bias, accumulate);
     } else {

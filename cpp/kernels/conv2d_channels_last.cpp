@@ -47,8 +47,7 @@ template <class T>
 void pack_groups(const Conv2dShape& shape, const Images<const T>& w, T* to) {
     const Conv2dShape s = shape_of_group(shape);
     const index_t size = panels_of<T>(s).size();
-    for_each_group(shape,
-                   [&](index_t g) { pack(s, from_output(w, g * s.out_channels), to + g * size); });
+    for_each_group(shape, [&](index_t g) { pack(s, from_output(w, g * s.out_channels), to + g * size); });
 }
 
 template <class T>

@@ -1,5 +1,7 @@
-// Convolutions by 1 x 1 as matrix products.
+// Convolutions by 1 x 1 as matrix products: of each image, or, if it has one pixel, of all together.
 #include "conv2d_pointwise.h"
+
+#include <utility>
 
 namespace ranvier {
 namespace {
@@ -8,6 +10,12 @@ namespace {
 template <class T>
 Matrix<T> matrix_of(const Images<T>& images, index_t image, index_t channels, index_t pixels) {
     return {images.data + image * images.strides[0], channels, pixels, images.strides[1], images.strides[3]};
+}
+
+// Images of one pixel as (images, channels).
+template <class T>
+Matrix<T> matrix_of(const Images<T>& images, index_t batch, index_t channels) {
+    return {images.data, batch, channels, images.strides[0], images.strides[1]};
 }
 
 // The weights as (output channels, input channels).
@@ -31,6 +39,11 @@ void pointwise_forward(const Conv2dShape& s, const Images<const T>& x, const Ima
     epilogue.activation = activation;
     epilogue.parameter = parameter;
     const index_t pixels = s.in_height * s.in_width;
+    if (pixels == 1) {
+        std::swap(epilogue.row_bias, epilogue.col_bias);
+        return matmul<T>(matrix_of(x, s.batch, s.in_channels), transposed(matrix_of(w, s)),
+                         matrix_of(y, s.batch, s.out_channels), epilogue);
+    }
     for (index_t image = 0; image < s.batch; ++image)
         matmul<T>(matrix_of(w, s), matrix_of(x, image, s.in_channels, pixels),
                   matrix_of(y, image, s.out_channels, pixels), epilogue);
@@ -40,6 +53,9 @@ template <class T>
 void pointwise_backward_input(const Conv2dShape& s, const Images<const T>& grad, const Images<const T>& w,
                               const Images<T>& grad_x) {
     const index_t pixels = s.in_height * s.in_width;
+    if (pixels == 1)
+        return matmul<T>(matrix_of(grad, s.batch, s.out_channels), matrix_of(w, s),
+                         matrix_of(grad_x, s.batch, s.in_channels));
     for (index_t image = 0; image < s.batch; ++image)
         matmul<T>(transposed(matrix_of(w, s)), matrix_of(grad, image, s.out_channels, pixels),
                   matrix_of(grad_x, image, s.in_channels, pixels));

@@ -103,20 +103,64 @@ Conv2dShape shape_of(index_t batch, index_t in, index_t out, index_t height, ind
 using Conv2d = EachIsa;
 RANVIER_EACH_ISA(Conv2d);
 
-TEST_P(Conv2d, AgreesWithTheReference) {
-    for (const Conv2dShape& shape :
-         {shape_of(2, 1, 16, 28, 28, 5, 1, 2, 1, 1), shape_of(1, 16, 32, 14, 14, 5, 1, 2, 1, 1),
-          shape_of(2, 3, 7, 19, 23, 3, 2, 1, 1, 1), shape_of(1, 4, 6, 9, 11, 3, 3, 2, 2, 2),
-          shape_of(2, 5, 5, 12, 33, 3, 1, 1, 1, 5), shape_of(1, 6, 4, 8, 8, 1, 1, 0, 1, 1),
-          shape_of(1, 2, 3, 7, 7, 2, 3, 0, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1),
-          // Strides and small maps of many channels.
-          shape_of(2, 16, 37, 13, 15, 3, 2, 1, 1, 1), shape_of(9, 20, 33, 4, 4, 3, 2, 1, 1, 1),
-          shape_of(5, 70, 18, 2, 2, 3, 1, 1, 1, 1), shape_of(1, 8, 40, 31, 30, 5, 3, 0, 2, 1),
-          shape_of(2, 33, 9, 16, 15, 1, 2, 0, 1, 1), shape_of(1, 9, 8, 70, 9, 2, 3, 2, 1, 1),
-          shape_of(2, 11, 12, 1, 1, 1, 2, 3, 1, 1), shape_of(1, 130, 10, 5, 3, 3, 2, 2, 1, 1)}) {
-        expect_convolution<float>(shape, 2e-3);
-        expect_convolution<double>(shape, 1e-11);
+// body() by the automatic choice, and by either way of the direct algorithm.
+template <class Body>
+void by_each_way(Body&& body) {
+    using ranvier::Conv2dAlgorithm;
+    for (const auto algorithm :
+         {Conv2dAlgorithm::automatic, Conv2dAlgorithm::planes, Conv2dAlgorithm::channels_last}) {
+        SCOPED_TRACE(static_cast<int>(algorithm));
+        ranvier::set_conv2d_algorithm(algorithm);
+        body();
     }
+    ranvier::set_conv2d_algorithm(Conv2dAlgorithm::automatic);
+}
+
+// Of a kernel some of whose taps meet nothing but the padding.
+const Conv2dShape kUnreadTaps[] = {
+    shape_of(9, 20, 33, 1, 1, 3, 1, 1, 1, 1), shape_of(3, 9, 10, 2, 2, 5, 2, 2, 1, 1),
+    shape_of(2, 4, 11, 1, 3, 7, 1, 3, 1, 1),  shape_of(2, 6, 9, 2, 9, 5, 1, 4, 2, 3),
+    shape_of(4, 3, 5, 1, 2, 3, 3, 2, 2, 1),   shape_of(2, 6, 6, 1, 2, 5, 1, 2, 1, 6)};
+
+TEST_P(Conv2d, AgreesWithTheReferenceWherePaddingIsAllThatSomeTapsMeet) {
+    by_each_way([] {
+        for (const Conv2dShape& shape : kUnreadTaps) {
+            expect_convolution<float>(shape, 2e-3);
+            expect_convolution<double>(shape, 1e-11);
+        }
+    });
+}
+
+TEST_P(Conv2d, AgreesWithTheReferenceInGroups) {
+    by_each_way([] {
+        for (const Conv2dShape& shape :
+             {shape_of(2, 6, 4, 9, 8, 3, 1, 1, 1, 2), shape_of(3, 40, 24, 5, 3, 3, 2, 1, 1, 4),
+              shape_of(1, 32, 64, 4, 4, 1, 1, 0, 1, 2), shape_of(2, 7, 14, 6, 11, 3, 3, 2, 2, 7),
+              shape_of(2, 150, 51, 3, 2, 2, 1, 0, 1, 3)}) {
+            expect_convolution<float>(shape, 2e-3);
+            expect_convolution<double>(shape, 1e-11);
+        }
+    });
+}
+
+TEST_P(Conv2d, AgreesWithTheReference) {
+    by_each_way([] {
+        for (const Conv2dShape& shape :
+             {shape_of(2, 1, 16, 28, 28, 5, 1, 2, 1, 1), shape_of(1, 16, 32, 14, 14, 5, 1, 2, 1, 1),
+              shape_of(2, 3, 7, 19, 23, 3, 2, 1, 1, 1), shape_of(1, 4, 6, 9, 11, 3, 3, 2, 2, 2),
+              shape_of(2, 5, 5, 12, 33, 3, 1, 1, 1, 5), shape_of(1, 6, 4, 8, 8, 1, 1, 0, 1, 1),
+              shape_of(1, 2, 3, 7, 7, 2, 3, 0, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1),
+              // Strides and small maps of many channels.
+              shape_of(2, 16, 37, 13, 15, 3, 2, 1, 1, 1), shape_of(9, 20, 33, 4, 4, 3, 2, 1, 1, 1),
+              shape_of(5, 70, 18, 2, 2, 3, 1, 1, 1, 1), shape_of(1, 8, 40, 31, 30, 5, 3, 0, 2, 1),
+              shape_of(2, 33, 9, 16, 15, 1, 2, 0, 1, 1), shape_of(1, 9, 8, 70, 9, 2, 3, 2, 1, 1),
+              shape_of(2, 11, 12, 1, 1, 1, 2, 3, 1, 1), shape_of(1, 130, 10, 5, 3, 3, 2, 2, 1, 1),
+              // Several blocks of channels, with few weights and with many.
+              shape_of(3, 150, 21, 4, 5, 1, 1, 0, 1, 1), shape_of(2, 170, 90, 4, 3, 3, 1, 1, 1, 1)}) {
+            expect_convolution<float>(shape, 2e-3);
+            expect_convolution<double>(shape, 1e-11);
+        }
+    });
 }
 
 TEST_P(Conv2d, AgreesWithTheReferenceByWinograd) {
@@ -161,8 +205,9 @@ void expect_accumulation(const Conv2dShape& shape) {
 
 TEST_P(Conv2d, GradientsToWeightsAreAddedToWhatIsThere) {
     for (const auto algorithm :
-         {ranvier::Conv2dAlgorithm::automatic, ranvier::Conv2dAlgorithm::direct,
-          ranvier::Conv2dAlgorithm::winograd_2, ranvier::Conv2dAlgorithm::winograd_4}) {
+         {ranvier::Conv2dAlgorithm::automatic, ranvier::Conv2dAlgorithm::planes,
+          ranvier::Conv2dAlgorithm::channels_last, ranvier::Conv2dAlgorithm::winograd_2,
+          ranvier::Conv2dAlgorithm::winograd_4}) {
         ranvier::set_conv2d_algorithm(algorithm);
         for (const Conv2dShape& shape :
              {shape_of(2, 1, 16, 9, 28, 5, 1, 2, 1, 1), shape_of(3, 50, 13, 6, 6, 3, 1, 1, 1, 1),
@@ -173,58 +218,65 @@ TEST_P(Conv2d, GradientsToWeightsAreAddedToWhatIsThere) {
             expect_accumulation<float>(shape);
             expect_accumulation<double>(shape);
         }
+        for (const Conv2dShape& shape : kUnreadTaps) expect_accumulation<float>(shape);
     }
     ranvier::set_conv2d_algorithm(ranvier::Conv2dAlgorithm::automatic);
 }
 
 TEST_P(Conv2d, PreparedWeightsGiveTheSameBits) {
-    for (const Conv2dShape& shape :
-         {shape_of(3, 16, 32, 14, 14, 5, 1, 2, 1, 1), shape_of(40, 20, 17, 9, 13, 3, 1, 1, 1, 1),
-          shape_of(2, 3, 8, 10, 10, 3, 2, 1, 1, 1), shape_of(3, 20, 35, 12, 9, 3, 2, 1, 1, 1)}) {
-        Problem<float> p(shape), prepared(shape);
-        ranvier::PreparedWeights<float> weights;
-        for (int time = 0; time < 2; ++time) {
-            ranvier::prepare_forward<float>(shape, p.w.view(), weights);
-            ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, p.y.view());
-            ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, prepared.y.view(),
-                                   ranvier::Activation::identity, 0.0f, &weights);
-            EXPECT_EQ(prepared.y.memory, p.y.memory);
-            Problem<float> wanted(shape), got(shape);
-            ranvier::prepare_backward_input<float>(shape, p.w.view(), weights);
-            ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), wanted.x.view());
-            ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), got.x.view(), &weights);
-            EXPECT_EQ(got.x.memory, wanted.x.memory);
+    by_each_way([] {
+        for (const Conv2dShape& shape :
+             {shape_of(3, 16, 32, 14, 14, 5, 1, 2, 1, 1), shape_of(40, 20, 17, 9, 13, 3, 1, 1, 1, 1),
+              shape_of(2, 3, 8, 10, 10, 3, 2, 1, 1, 1), shape_of(3, 20, 35, 12, 9, 3, 2, 1, 1, 1),
+              shape_of(3, 9, 10, 2, 2, 5, 2, 2, 1, 1), shape_of(3, 40, 24, 5, 3, 3, 2, 1, 1, 4)}) {
+            Problem<float> p(shape), prepared(shape);
+            ranvier::PreparedWeights<float> weights;
+            for (int time = 0; time < 2; ++time) {
+                ranvier::prepare_forward<float>(shape, p.w.view(), weights);
+                ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, p.y.view());
+                ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, prepared.y.view(),
+                                       ranvier::Activation::identity, 0.0f, &weights);
+                EXPECT_EQ(prepared.y.memory, p.y.memory);
+                Problem<float> wanted(shape), got(shape);
+                ranvier::prepare_backward_input<float>(shape, p.w.view(), weights);
+                ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), wanted.x.view());
+                ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), got.x.view(),
+                                                      &weights);
+                EXPECT_EQ(got.x.memory, wanted.x.memory);
+            }
         }
-    }
+    });
 }
 
 TEST_P(Conv2d, GivesTheSameBitsAtAnyThreadCount) {
-    for (const Conv2dShape& shape :
-         {shape_of(3, 16, 24, 40, 40, 3, 1, 1, 1, 1), shape_of(5, 16, 24, 40, 40, 3, 2, 1, 1, 1),
-          shape_of(1, 32, 40, 16, 16, 3, 1, 1, 1, 1), shape_of(1, 64, 72, 8, 8, 3, 1, 1, 1, 1),
-          shape_of(9, 130, 96, 4, 4, 3, 2, 1, 1, 1)}) {
-        Problem<float> p(shape);
-        ranvier::PreparedWeights<float> forward, back;
-        ranvier::prepare_forward<float>(shape, p.w.view(), forward);
-        ranvier::prepare_backward_input<float>(shape, p.w.view(), back);
-        std::vector<std::vector<float>> results;
-        for (int threads : {1, 2, 3, 4}) {
-            ranvier::set_num_threads(threads);
-            Problem<float> got(shape);
-            std::vector<float> bias(static_cast<std::size_t>(shape.out_channels));
-            ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, got.y.view(),
-                                   ranvier::Activation::identity, 0.0f, &forward);
-            ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), got.x.view(), &back);
-            ranvier::conv2d_backward_weights<float>(shape, p.grad.view(), p.x.view(), got.w.view(),
-                                                    bias.data());
-            std::vector<float> all = got.y.memory;
-            for (const auto* part : {&got.x.memory, &got.w.memory, &bias})
-                all.insert(all.end(), part->begin(), part->end());
-            results.push_back(all);
+    by_each_way([] {
+        for (const Conv2dShape& shape :
+             {shape_of(3, 16, 24, 40, 40, 3, 1, 1, 1, 1), shape_of(5, 16, 24, 40, 40, 3, 2, 1, 1, 1),
+              shape_of(1, 32, 40, 16, 16, 3, 1, 1, 1, 1), shape_of(1, 64, 72, 8, 8, 3, 1, 1, 1, 1),
+              shape_of(9, 130, 96, 4, 4, 3, 2, 1, 1, 1), shape_of(5, 40, 80, 12, 12, 3, 1, 1, 1, 4)}) {
+            Problem<float> p(shape);
+            ranvier::PreparedWeights<float> forward, back;
+            ranvier::prepare_forward<float>(shape, p.w.view(), forward);
+            ranvier::prepare_backward_input<float>(shape, p.w.view(), back);
+            std::vector<std::vector<float>> results;
+            for (int threads : {1, 2, 3, 4}) {
+                ranvier::set_num_threads(threads);
+                Problem<float> got(shape);
+                std::vector<float> bias(static_cast<std::size_t>(shape.out_channels));
+                ranvier::conv2d<float>(shape, p.x.view(), p.w.view(), nullptr, got.y.view(),
+                                       ranvier::Activation::identity, 0.0f, &forward);
+                ranvier::conv2d_backward_input<float>(shape, p.grad.view(), p.w.view(), got.x.view(), &back);
+                ranvier::conv2d_backward_weights<float>(shape, p.grad.view(), p.x.view(), got.w.view(),
+                                                        bias.data());
+                std::vector<float> all = got.y.memory;
+                for (const auto* part : {&got.x.memory, &got.w.memory, &bias})
+                    all.insert(all.end(), part->begin(), part->end());
+                results.push_back(all);
+            }
+            ranvier::set_num_threads(0);
+            for (const auto& result : results) EXPECT_EQ(result, results[0]);
         }
-        ranvier::set_num_threads(0);
-        for (const auto& result : results) EXPECT_EQ(result, results[0]);
-    }
+    });
 }
 
 // An image's outputs, and its gradient, in a batch are those that it has alone.
