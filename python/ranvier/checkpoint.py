@@ -12,7 +12,9 @@ from typing import Any
 
 from ranvier import files, serialization
 from ranvier.initializers import Initializer
+from ranvier.labels import Classes
 from ranvier.layers import Layer, PlainLayer, layers_of_sizes
+from ranvier.losses import Loss
 from ranvier.serialization import (
     OPTIMIZER,
     File,
@@ -44,6 +46,8 @@ class Contents:
     training: Mapping[str, Any] | None = None  # as `Network.training_state_dict` returns it
     history: Mapping[str, list[float]] | None = None
     metadata: dict[str, str] = field(default_factory=dict)  # the user's
+    loss: Loss | None = None
+    classes: list[int] | list[str] | None = None  # what the outputs stand for
 
 
 def to_bytes(contents: Contents, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -57,6 +61,8 @@ def to_bytes(contents: Contents, metadata: Mapping[str, str] | None = None) -> b
         "layers": serialization.layers_to_json(contents.layers),
         "init": value_to_json(contents.init, "init"),
         "history": _history_to_json(contents.history),
+        "loss": value_to_json(contents.loss, "loss"),
+        "classes": contents.classes,
     }
     tensors = dict(contents.values)
     if contents.training is not None:
@@ -94,6 +100,21 @@ def _history_from_json(history: Any) -> dict[str, list[float]] | None:
     return result
 
 
+def _loss_from_json(loss: Any) -> Loss | None:
+    value = value_from_json(loss)
+    if value is not None and not isinstance(value, Loss):
+        raise ValueError(f"loss: expected a loss, got {loss!r}")
+    return value
+
+
+def _classes_from_json(classes: Any) -> list[Any] | None:
+    if classes is None:
+        return None
+    if not isinstance(classes, list) or {type(value) for value in classes} not in ({int}, {str}):
+        raise ValueError(f"classes: expected a list of integers or of text, got {classes!r}")
+    return list(Classes(classes).values.tolist())
+
+
 def _from_file(file: File) -> Contents:
     config = file.configuration()
     layers, sizes = serialization.layers_from_json(config["layers"]), config["sizes"]
@@ -119,6 +140,8 @@ def _from_file(file: File) -> Contents:
         training=training,
         history=_history_from_json(config.get("history")),
         metadata=file.own_metadata,
+        loss=_loss_from_json(config.get("loss")),
+        classes=_classes_from_json(config.get("classes")),
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ranvier import _core
 from ranvier.checks import real
+from ranvier.labels import Classes, is_text, learned_classes
 from ranvier.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -126,8 +127,11 @@ def _lies_elsewhere(x: Any) -> bool:
 
 
 def _is_read_by_rows(x: Any, usable: tuple[Any, ...], name: str) -> bool:
-    """Return whether x lies elsewhere, and cannot be used there as an array of one of these dtypes."""
-    if not _lies_elsewhere(x):
+    """Return whether x lies elsewhere, and cannot be used there as an array of one of these dtypes.
+
+    Text does not count, which is read as a whole if it may be there.
+    """
+    if not _lies_elsewhere(x) or x.dtype.kind in "UOT":
         return False
     if x.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected an array of real numbers, got dtype {x.dtype}")
@@ -152,6 +156,7 @@ class Data(NamedTuple):
     x: Any  # C-contiguous: of the network's dtype, or bytes; or `Rows` of such
     y: Any  # labels of shape (n,) as int64, or rows of the output's shape; or `Rows` of such
     weights: Weights | None
+    classes: Classes | None = None  # that the labels were found to be of, or were taken for
 
     def is_read_by_rows(self) -> bool:
         """Return whether some of it is to be read when it is wanted."""
@@ -178,6 +183,8 @@ def as_data(
     output_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
     of: str = "",
     by_rows: bool = False,
+    classes: Classes | None = None,
+    learn: bool = False,
 ) -> Data:
     """Return samples and targets for a network of that dtype, checked against the loss and the outputs.
 
@@ -193,6 +200,10 @@ def as_data(
         What x and y belong to, for errors.
     by_rows : bool
         Whether what lies elsewhere may stay there, as `Rows`. Its targets are looked at in any case, block by block.
+    classes : Classes, optional
+        What the labels are of.
+    learn : bool
+        Whether to find that out, if nobody knows.
     """
     names = (f"{of} x", f"{of} y") if of else ("x", "y")
     samples = as_samples(x, dtype, names[0], by_rows)
@@ -200,8 +211,15 @@ def as_data(
     if len(samples) == 0:
         raise ValueError(f"{names[0]}: expected at least one sample, got none")
 
+    outputs = math.prod(shape)
+    usable = (np.int64, dtype) if len(getattr(y, "shape", ())) == 1 else (dtype,)
+    y_by_rows = by_rows and _is_read_by_rows(y, usable, names[1])
+    if learn and classes is None:
+        classes = _found_classes(y, y_by_rows, loss, outputs, names[1])
+
     def checked(part: Any, n: int) -> Any:
-        targets = as_targets(part, n, dtype, loss, math.prod(shape), names[1])
+        numbers = _numbers_of_labels(part, classes, loss, outputs, names[1])
+        targets = as_targets(numbers, n, dtype, loss, outputs, names[1])
         if isinstance(loss, Loss):
             if targets.dtype != np.int64 and targets.shape[1:] != shape:
                 raise ValueError(
@@ -213,15 +231,50 @@ def as_data(
     if sample_weight is not None:
         _require_weighable(loss)
     weights = None if sample_weight is None else as_weights(sample_weight, len(samples))
-    usable = (np.int64, dtype) if len(getattr(y, "shape", ())) == 1 else (dtype,)
-    if not by_rows or not _is_read_by_rows(y, usable, names[1]):
-        return Data(samples, checked(y, len(samples)), weights)
+    if not y_by_rows:
+        return Data(samples, checked(y, len(samples)), weights, classes)
     if y.shape[0] != len(samples):
         raise ValueError(f"{names[1]}: expected one target for each of {len(samples)} samples, got shape {y.shape}")
     targets = Rows(y, lambda part: checked(part, len(part)))
     for _ in targets.blocks():  # so that what is wrong shows before anything happens
         pass
-    return Data(samples, targets, weights)
+    return Data(samples, targets, weights, classes)
+
+
+def _has_labels(array: Any, loss: Loss | CustomLoss, outputs: int) -> bool:
+    """Return whether an array of targets has labels that stand for classes."""
+    if array.ndim != 1:
+        return False
+    if is_text(array):
+        return True
+    is_number = isinstance(loss, CustomLoss) and not isinstance(loss, Loss)
+    is_number |= isinstance(loss, _SQUARED) and outputs == 1
+    return array.dtype.kind in "iub" and not is_number
+
+
+def _found_classes(y: Any, by_rows: bool, loss: Loss | CustomLoss, outputs: int, name: str) -> Classes | None:
+    """Return the classes that labels are of, or None if the targets are no labels."""
+    array = np.asarray(y[:1] if by_rows else y)
+    if not _has_labels(array, loss, outputs) or (outputs == 1 and isinstance(loss, CrossEntropyLoss)):
+        return None
+    if by_rows:
+        array = np.unique(np.concatenate([np.unique(block) for block in Rows(y, np.asarray).blocks()]))
+    return learned_classes(array, max(2, outputs), name)
+
+
+def _numbers_of_labels(y: Any, classes: Classes | None, loss: Loss | CustomLoss, outputs: int, name: str) -> Any:
+    """Return y with the numbers of their classes for labels."""
+    array = np.asarray(y)
+    if not _has_labels(array, loss, outputs):
+        return array
+    if classes is not None:
+        return classes.numbers(array, name)
+    if is_text(array):
+        raise ValueError(
+            f"{name}: expected integer labels, got text, {array[0]!r}; fit() finds the classes of labels in an array; "
+            f"otherwise set network.classes_"
+        )
+    return array
 
 
 def as_batch(
@@ -230,12 +283,13 @@ def as_batch(
     dtype: np.dtype[Any],
     output_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
     of: str,
+    classes: Classes | None = None,
 ) -> Data:
     """Return a batch of a stream, a tuple (x, y) or (x, y, sample_weight), checked like `as_data`."""
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         got = f"{len(batch)} items" if isinstance(batch, tuple | list) else type(batch).__name__
         raise TypeError(f"{of}: expected a tuple (x, y) or (x, y, sample_weight), got {got}")
-    data = as_data(batch[0], batch[1], None, loss, dtype, output_shape, f"{of}:")
+    data = as_data(batch[0], batch[1], None, loss, dtype, output_shape, f"{of}:", classes=classes)
     if len(batch) == 2 or batch[2] is None:
         return data
     _require_weighable(loss)

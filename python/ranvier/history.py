@@ -108,9 +108,11 @@ class History:
 
     @classmethod
     def from_dict(cls, lists: Mapping[str, list[float]]) -> History:
-        """Return what `as_dict` describes."""
+        """Return what `as_dict` describes; a ValueError if there are metrics of epochs without a loss."""
         own = {item.name for item in fields(cls)} - {"metrics"}
         further = {name: list(values) for name, values in lists.items() if name not in own}
+        if unknown := [name for name, values in further.items() if len(values) > len(lists.get("loss", ()))]:
+            raise ValueError(f"history: expected a loss for each epoch of {unknown[0]!r}")
         return cls(**{name: list(lists[name]) for name in lists if name in own}, metrics=further)
 
     def __getattr__(self, name: str) -> list[float]:

@@ -20,11 +20,13 @@ from ranvier.data import Data, Rows, as_batch, as_data, as_samples, has_classes,
 from ranvier.engine import Engine
 from ranvier.epoch_metrics import AnyMetric, Metrics, listed
 from ranvier.history import Evaluation, History
+from ranvier.labels import Classes
 from ranvier.layers import Conv2d, Layer, Linear, PlainLayer, checked_initializer, layers_of_sizes, require_layers
 from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss, checked_loss
 from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer, checked_optimizer
 from ranvier.patterns import all_matched
+from ranvier.probabilities import predicted_numbers, probabilities
 from ranvier.tracing import layer_outputs
 from ranvier.training import Training
 from ranvier.types import Array, Labels
@@ -130,6 +132,7 @@ class Network(LectureNotes):
         self.metadata: dict[str, str] = {}
         self.engine = Engine(self.layers, self.dtype.name, self.seed)
         self._training = Training(self.engine)
+        self._classes: Classes | None = None
 
     def __repr__(self) -> str:
         """Return the layers or sizes, and the initializer if there is one."""
@@ -307,6 +310,70 @@ class Network(LectureNotes):
         shapes = [] if self.input_shape is None else [self.input_shape]
         return Predictor(self.layers, self.engine.parameters.frozen_copy(), self.dtype, shapes, threads)
 
+    @property
+    def classes_(self) -> Any:
+        """The labels that the outputs stand for, an array in the order of the outputs.
+
+        The first `fit` finds them in its labels: integers from 0 to below the number of outputs stand for themselves
+        (two of them for a single output); of others, and of text, there must be as many different ones as outputs. They
+        stay as they are, and are saved with the network. Set them where a stream of batches or `train_step` has other
+        labels than such integers.
+        """
+        if self._classes is None:
+            raise AttributeError("classes_: no labels have been seen yet; fit() finds them, or set network.classes_")
+        return self._classes.values.copy()
+
+    @classes_.setter
+    def classes_(self, values: Any) -> None:
+        self._classes = Classes(values)
+
+    def predict_proba(self, x: Any) -> Array:
+        """Return the probability of each class, as the `loss` has taught the network.
+
+        With `CrossEntropyLoss` that is the softmax of the outputs, with `BCEWithLogitsLoss` their sigmoid, with
+        `BCELoss` the outputs themselves; a last layer that is a `Softmax`, `LogSoftmax` or `Sigmoid` counts.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, ...)
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray, shape (n, classes)
+            Columns are in the order of `classes_`. A single output gives two columns. With several outputs and a binary
+            loss each is a probability by itself, and rows need not sum to 1.
+
+        Raises
+        ------
+        TypeError
+            If neither the last layer nor the loss makes the outputs probabilities.
+        """
+        return probabilities(self.predict(x), self.layers[-1], self.loss)
+
+    def predict_classes(self, x: Any) -> Any:
+        """Return the class of each sample, of the values in `classes_`: that of the largest output.
+
+        A single output is compared with the middle: 0 for `BCEWithLogitsLoss` and `HingeLoss`, else 1/2.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, ...)
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            Of integers from 0 on if no labels have been seen.
+
+        Raises
+        ------
+        TypeError
+            If the outputs stand for numbers.
+        """
+        numbers = predicted_numbers(self.predict(x), self.layers[-1], self.loss, self._classes is not None)
+        return numbers if self._classes is None else self._classes.values[numbers]
+
     def activations(self, x: Any, layers: Iterable[int] | None = None) -> dict[int, Array]:
         """Return the outputs of inner layers in evaluation mode.
 
@@ -353,14 +420,26 @@ class Network(LectureNotes):
         of: str = "",
         sample_weight: Any = None,
         by_rows: bool = False,
+        classes: Classes | None = None,
+        learn: bool = False,
     ) -> Data:
-        return as_data(x, y, sample_weight, loss, self.dtype, self.engine.output_shape, of, by_rows)
+        classes = self._classes if classes is None else classes
+        shape = self.engine.output_shape
+        return as_data(x, y, sample_weight, loss, self.dtype, shape, of, by_rows, classes, learn)
 
     def _stream(
-        self, stream: Any, loss: Loss | CustomLoss, name: str, passes: int = 1, steps: int | None = None
+        self,
+        stream: Any,
+        loss: Loss | CustomLoss,
+        name: str,
+        passes: int = 1,
+        steps: int | None = None,
+        classes: Classes | None = None,
     ) -> StreamBatches:
+        classes = self._classes if classes is None else classes
+
         def check(batch: Any, of: str, output_shape: Any) -> Data:
-            return as_batch(batch, loss, self.dtype, output_shape, of)
+            return as_batch(batch, loss, self.dtype, output_shape, of, classes)
 
         return StreamBatches(stream, passes, steps, check, self.engine.output_shape, name)
 
@@ -591,9 +670,10 @@ class Network(LectureNotes):
         RuntimeError
             If `backward` has added gradients that no `step` has used, or all parameters are frozen.
         """
-        value = self._training.ready_step(x, y, loss, optimizer, sample_weight)
-        if value is not None:
-            return value
+        if self._classes is None or self._classes.is_plain:
+            value = self._training.ready_step(x, y, loss, optimizer, sample_weight)
+            if value is not None:
+                return value
         given = loss, optimizer
         self.engine.parameters.require_no_pass()
         loss = self._default_loss if loss is None else checked_loss(loss)
@@ -759,7 +839,7 @@ class Network(LectureNotes):
             raise ValueError(f"on_nonfinite: expected 'raise', 'warn' or 'ignore', got {on_nonfinite!r}")
         epochs, wanted, checked = integer(epochs, "epochs", 0), listed(metrics), checked_callbacks(callbacks)
         shuffle, progress = boolean(shuffle, "shuffle"), boolean(progress, "progress")
-        held = None
+        held, classes = None, self._classes
         with contextlib.ExitStack() as reading:  # which ends with the training
             if y is None:
                 _require_stream(x, batch_size, sample_weight, validation_split)
@@ -768,7 +848,8 @@ class Network(LectureNotes):
             else:
                 if steps_per_epoch is not None:
                     raise TypeError("steps_per_epoch: expected None with arrays, whose epochs are all samples")
-                data = self._data(x, y, loss, sample_weight=sample_weight, by_rows=True)
+                data = self._data(x, y, loss, sample_weight=sample_weight, by_rows=True, learn=True)
+                classes = data.classes
                 if validation_split is not None:
                     if validation_data is not None:
                         raise ValueError("validation_split: expected None with validation_data, got both")
@@ -778,7 +859,7 @@ class Network(LectureNotes):
             reading.enter_context(batches)
             validation = None
             if held is not None or validation_data is not None:
-                others = self._validation(validation_data, loss, epochs) if held is None else batches_of(held)
+                others = self._validation(validation_data, loss, epochs, classes) if held is None else batches_of(held)
                 reading.enter_context(others)
                 validation = others, self._metrics(wanted, others, None, loss, of_training.has_classes)
             plan = fitting.Plan(
@@ -798,6 +879,7 @@ class Network(LectureNotes):
             training.warn_of_twice(self.engine, loss)
             self.input_shape = batches.first.x.shape[1:]
             self._training.loss = loss
+            self._classes = classes
             try:
                 history = fitting.fit(self, self._training, plan)
             except KeyboardInterrupt:
@@ -821,13 +903,15 @@ class Network(LectureNotes):
                 )
         return self._stream(stream, loss, "x", epochs, steps)
 
-    def _validation(self, data: Any, loss: Loss | CustomLoss, epochs: int) -> ArrayBatches | StreamBatches:
+    def _validation(
+        self, data: Any, loss: Loss | CustomLoss, epochs: int, classes: Classes | None
+    ) -> ArrayBatches | StreamBatches:
         if isinstance(data, tuple | list) and len(data) == 2 and not is_stream(data):
             x, y = data
-            return batches_of(self._data(x, y, loss, "validation_data", by_rows=True))
+            return batches_of(self._data(x, y, loss, "validation_data", by_rows=True, classes=classes))
         if not is_stream(data):
             raise TypeError("validation_data: expected a pair (x, y) or an iterable of batches")
-        return self._stream(data, loss, "validation_data", epochs)
+        return self._stream(data, loss, "validation_data", epochs, classes=classes)
 
     def profile(
         self,
@@ -942,6 +1026,8 @@ class Network(LectureNotes):
                 values=self.engine.state(),
                 training=self.training_state_dict() if training_state else None,
                 history=history.as_dict() if training_state and history is not None else None,
+                loss=self._training.loss if isinstance(self._training.loss, Loss) else None,
+                classes=None if self._classes is None else self._classes.values.tolist(),
             )
 
     def averaged(self) -> Network:
@@ -959,7 +1045,8 @@ class Network(LectureNotes):
         with self.engine.parameters.reading():
             twin = Network(self.sizes or self.layers, seed=self.seed, dtype=self.dtype, init=self.init)
             twin.load_state_dict(self._training.averages())
-        twin.input_shape = self.input_shape
+        twin.input_shape, twin._classes = self.input_shape, self._classes
+        twin._training.loss = self._training.loss
         return twin
 
     # --- copies ---------------------------------------------------------------------------------------------
@@ -1017,6 +1104,8 @@ class Network(LectureNotes):
         self._set_up(contents.sizes or contents.layers, contents.seed, contents.dtype, contents.init)
         self.load_state_dict(contents.values)
         self._training.epochs = contents.epochs
+        self._training.loss = contents.loss
+        self._classes = None if contents.classes is None else Classes(contents.classes)
         if contents.training is not None:
             self.load_training_state_dict(contents.training)
         if contents.history is not None:
@@ -1028,7 +1117,7 @@ class Network(LectureNotes):
 
 
 # What a file has of a network.
-_IN_FILE = {"layers", "sizes", "dtype", "seed", "init", "input_shape", "metadata", "engine", "_training"}
+_IN_FILE = {"layers", "sizes", "dtype", "seed", "init", "input_shape", "metadata", "engine", "_training", "_classes"}
 
 
 def load(path: str | os.PathLike[str]) -> Network:

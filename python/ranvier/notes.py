@@ -167,8 +167,8 @@ class LectureNotes:
 
     def _count_hits(self, data: Any) -> int:
         network = self._own()
-        x, y, _ = network._data(*pairs_to_arrays(data, "test_data"), QuadraticLoss(), "test_data")
-        return count_hits(network.predict(x), y)
+        test = network._data(*pairs_to_arrays(data, "test_data"), QuadraticLoss(), "test_data")
+        return count_hits(network.predict(test.x), test.y)
 
 
 def _copy_into(views: list[Array], values: Sequence[Any], name: str) -> None:

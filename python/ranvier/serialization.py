@@ -19,6 +19,7 @@ import numpy as np
 from ranvier import _core
 from ranvier import initializers as initializer_module
 from ranvier import layers as layer_module
+from ranvier import losses as loss_module
 from ranvier import optimizers as optimizer_module
 from ranvier import schedules as schedule_module
 from ranvier.checks import sizes
@@ -26,6 +27,7 @@ from ranvier.custom import CustomLayer, registered_layer
 from ranvier.files import require_regular
 from ranvier.initializers import Initializer
 from ranvier.layers import Layer, PlainLayer, layer_spec
+from ranvier.losses import Loss
 from ranvier.optimizers import Optimizer, ParameterGroup
 from ranvier.schedules import Schedule
 from ranvier.types import Array
@@ -61,12 +63,13 @@ _LARGEST_COUNTER = 2**53
 # What a file may name: the key of the name, the module with the classes, and what they must derive from.
 _KINDS: dict[str, tuple[ModuleType, type]] = {
     "layer": (layer_module, Layer),
+    "loss": (loss_module, Loss),
     "initializer": (initializer_module, Initializer),
     "optimizer": (optimizer_module, Optimizer),
     "group": (optimizer_module, ParameterGroup),
     "schedule": (schedule_module, Schedule),
 }
-_BASES = {Layer, Initializer, Optimizer, Schedule}
+_BASES = {Layer, Loss, Initializer, Optimizer, Schedule}
 
 
 def _class_of(key: str, name: Any) -> type:
