@@ -201,3 +201,17 @@ def test_permutations_are_of_seed_and_stream():
     np.testing.assert_array_equal(first, _core.random_permutation(1, 2, 100))
     for seed, stream in ((1, 3), (2, 2)):
         assert (first != _core.random_permutation(seed, stream, 100)).any()
+
+
+@pytest.mark.parametrize("count", [5, 40_000])
+def test_permutations_are_uniform(count):
+    """Where a number goes is spread evenly, on either side of the size where buckets begin."""
+    seeds = 2000 if count == 5 else 30
+    cells = np.zeros((5, 5))
+    for seed in range(seeds):
+        order = _core.random_permutation(seed, 1, count)
+        places = np.empty(count, int)
+        places[order] = np.arange(count)
+        np.add.at(cells, (np.arange(count) * 5 // count, places * 5 // count), 1)
+    expected = cells.sum() / 25
+    assert np.square(cells - expected).sum() / expected < 45  # chi squared with 16 degrees of freedom: p < 2e-4

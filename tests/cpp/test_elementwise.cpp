@@ -147,7 +147,7 @@ TEST(Philox, GivesTheReferenceVectors) {
 }
 
 TEST(Philox, PermutationsHoldEachNumberOnce) {
-    for (index_t n : {0, 1, 2, 17, 1000}) {
+    for (index_t n : {0, 1, 2, 17, 1000, 32768, 32769, 100003}) {
         std::vector<std::int64_t> order(static_cast<std::size_t>(n)), again(order.size());
         std::vector<int> seen(order.size());
         ranvier::random_permutation(5, 7, n, order.data());
