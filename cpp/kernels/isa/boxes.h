@@ -84,9 +84,27 @@ RANVIER_INLINE void for_each_line(const PlainBox& box, Body&& body) {
                  i * box.stride[outer] + j * box.stride[inner], box.stride[along]);
 }
 
+// Lines of neighbours that are shorter than a vector. What goes beyond a line's end is overwritten by the
+// next ones.
+template <class T>
+RANVIER_INLINE void gather_short_lines(const PlainBox& box, const T* from, T* to) {
+    const index_t n = box.size[2], all = box.size[0] * box.size[1] * n;
+    index_t at = 0;
+    for (index_t i = 0; i < box.size[0]; ++i)
+        for (index_t j = 0; j < box.size[1]; ++j, at += n) {
+            const Vec<T> line = load_partial(from + i * box.stride[0] + j * box.stride[1], n);
+            if (at + kLanes<T> <= all)
+                store(to + at, line);
+            else
+                store_partial(to + at, line, n);
+        }
+}
+
 template <class T>
 void gather_box(const BoxShape& shape, const T* from, T* to) {
     const PlainBox box = plain(shape);
+    if (box.stride[2] == 1 && box.size[2] > 1 && box.size[2] < kLanes<T>)
+        return gather_short_lines(box, from, to);
     if (!lies_transposed<T>(box)) {
         for_each_line<T>(
             box, [&](index_t n, index_t at, index_t step, index_t there, index_t stride)
