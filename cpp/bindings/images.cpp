@@ -204,19 +204,17 @@ py::array avg_pool2d_backward_arrays(const py::handle& grad_object, const py::ha
 // --- what only tests and benchmarks need
 
 constexpr std::pair<const char*, Conv2dAlgorithm> kConv2dAlgorithms[] = {
-    {"automatic", Conv2dAlgorithm::automatic},
-    {"direct", Conv2dAlgorithm::direct},
-    {"planes", Conv2dAlgorithm::planes},
-    {"channels_last", Conv2dAlgorithm::channels_last},
-    {"winograd_2", Conv2dAlgorithm::winograd_2},
-    {"winograd_4", Conv2dAlgorithm::winograd_4},
+    {"automatic", Conv2dAlgorithm::automatic},   {"direct", Conv2dAlgorithm::direct},
+    {"planes", Conv2dAlgorithm::planes},         {"channels_last", Conv2dAlgorithm::channels_last},
+    {"winograd_2", Conv2dAlgorithm::winograd_2}, {"winograd_4", Conv2dAlgorithm::winograd_4},
 };
 
 void set_conv2d_algorithm_named(const std::string& name) {
     for (const auto& [known, algorithm] : kConv2dAlgorithms)
         if (name == known) return set_conv2d_algorithm(algorithm);
     throw py::value_error(
-        "name: expected automatic, direct, planes, channels_last, winograd_2 or winograd_4, got '" + name + "'");
+        "name: expected automatic, direct, planes, channels_last, winograd_2 or winograd_4, got '" + name +
+        "'");
 }
 
 // The costs of each pass, cheapest first.
