@@ -61,18 +61,6 @@ RANVIER_INLINE void load_transposed(index_t lines, index_t n, const T* from, ind
 }
 
 template <class T>
-void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to, index_t to_stride) {
-    for (; n > 0; n -= kLanes<T>, from += kLanes<T>, to += kLanes<T> * to_stride) {
-        const index_t now = n < kLanes<T> ? n : kLanes<T>;
-        Vec<T> square[kLanes<T>];
-        load_transposed(lines, now, from, stride, square);
-#pragma GCC unroll 16
-        for (int k = 0; k < kLanes<T>; ++k)
-            if (k < now) store(to + k * to_stride, square[k]);
-    }
-}
-
-template <class T>
 void gather_rows(index_t lines, index_t rows, index_t cols, const T* from, index_t stride, T* to,
                  index_t to_stride, index_t to_pitch) {
     const index_t gap = to_pitch - cols * to_stride;
@@ -123,20 +111,9 @@ void scatter_lanes(index_t lines, index_t n, const T* from, index_t from_stride,
 template <class T>
 void gather_lanes(index_t lines, index_t n, const T* from, index_t stride, T* to, index_t to_stride) {
     for (; n > 0; n -= kLanes<T>, from += kLanes<T>, to += kLanes<T> * to_stride) {
-        Vec<T> square[kLanes<T>];
-        if (n >= kLanes<T> && lines == kLanes<T>) {
-#pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) square[k] = load(from + k * stride);
-            transpose<T>(square);
-#pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) store(to + k * to_stride, square[k]);
-            continue;
-        }
         const index_t now = n < kLanes<T> ? n : kLanes<T>;
-#pragma GCC unroll 16
-        for (int k = 0; k < kLanes<T>; ++k)
-            square[k] = k < lines ? load_partial(from + k * stride, now) : Vec<T>{};
-        transpose<T>(square);
+        Vec<T> square[kLanes<T>];
+        load_transposed(lines, now, from, stride, square);
 #pragma GCC unroll 16
         for (int k = 0; k < kLanes<T>; ++k)
             if (k < now) store(to + k * to_stride, square[k]);
