@@ -77,7 +77,7 @@ class History:
         The time of the epoch.
     metrics : dict of str to list of float
         Further metrics, which are attributes by their names, too: ``r2`` and ``mae`` if the targets are numbers, and
-        those that `fit` was asked for; of the validation data ``val_r2`` and so on.
+        those that `Network.fit` was asked for; of the validation data ``val_r2`` and so on.
     """
 
     loss: list[float] = field(default_factory=list)
