@@ -160,7 +160,7 @@ class EarlyStopping(Callback):
     Parameters
     ----------
     monitor : str
-        A quantity of the history: "loss", "accuracy" or another metric of `Network.fit`; with ``val_`` in front for validation.
+        A quantity of the history: "loss", "accuracy" or another metric of `Network.fit`, or ``val_`` and one of these.
     patience : int
         The epochs in succession without improvement that end the training, at least 1.
     min_delta : float
@@ -287,7 +287,7 @@ class ReduceOnPlateau(Callback):
     Parameters
     ----------
     monitor : str
-        A quantity of the history: "loss", "accuracy" or another metric of `Network.fit`; with ``val_`` in front for validation.
+        A quantity of the history: "loss", "accuracy" or another metric of `Network.fit`, or ``val_`` and one of these.
     factor : float
         Above 0 and below 1.
     patience : int
