@@ -6,10 +6,14 @@ import sys
 import textwrap
 
 
+# A process that was started in the background ignores the interrupt, and so do those that it starts.
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def run(code, timeout=120, **environment):
     """Run a program; return its exit status, which is negative for a signal, its output and its errors."""
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [sys.executable, "-c", INTERRUPTIBLE + textwrap.dedent(code)],
         env=os.environ | environment,
         capture_output=True,
         text=True,

@@ -187,6 +187,7 @@ def no_network(url, path):
 def test_a_bad_call_is_one_line_and_code_2(folder, monkeypatch, capfd, name):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(files, "_fetch", no_network)
+    monkeypatch.delenv("RANVIER_DATA", raising=False)
     before = {entry.name: entry.stat(follow_symlinks=False).st_mtime_ns for entry in os.scandir(folder)}
     try:
         code = main(COMMANDS[name])
