@@ -5,7 +5,6 @@ import subprocess
 import sys
 import textwrap
 
-
 # A process that was started in the background ignores the interrupt, and so do those that it starts.
 INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
