@@ -87,16 +87,16 @@ private:
         }
     }
 
-    // All images of a portion are laid out; then each task adds them up for some rows of the sums.
+    // All images of a chunk are laid out; then each task adds them up for some rows of the sums.
     void run_by_rows(const Images<T>& grad_w, T* grad_bias, bool accumulate) const {
         const int threads = threads_for(convolution_work(s_));
         const index_t each = planes_size() + gradient_size();
-        const index_t portion = std::clamp<index_t>(kLaidOut / each, 1, s_.batch);
+        const index_t chunk = std::clamp<index_t>(kLaidOut / each, 1, s_.batch);
         const index_t row_tasks = ceil_div(taps_, kRowsOfTask);
-        Scratch<T> memory(portion * each), sums(size_), biases(s_.out_channels);
+        Scratch<T> memory(chunk * each), sums(size_), biases(s_.out_channels);
         T *memory_of = memory.data(), *sums_of = sums.data();
-        for (index_t first = 0; first < s_.batch; first += portion) {
-            const index_t now = std::min(portion, s_.batch - first);
+        for (index_t first = 0; first < s_.batch; first += chunk) {
+            const index_t now = std::min(chunk, s_.batch - first);
             parallel_for(now, threads, [&](index_t i) {
                 lay_out(first + i, memory_of + i * each, memory_of + i * each + planes_size());
             });

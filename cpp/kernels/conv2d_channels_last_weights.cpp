@@ -108,7 +108,7 @@ private:
         }
     }
 
-    // All images of a portion are rearranged; then a task is a block of input channels by a panel of output
+    // All images of a chunk are rearranged; then a task is a block of input channels by a panel of output
     // channels, from the products to the gradient.
     void run_by_blocks(const Images<T>& w, bool accumulate, int threads) const {
         Scratch<T> memory(blocks() * at_once_ * image_), gradient_memory(at_once_ * pixels_ * out_);
