@@ -5,21 +5,14 @@
 // and taps) runs by: at each step a vector or two of weights, and one broadcast element of each pixel.
 #pragma once
 
-#include "../../platform/simd.h"
+#include "../../platform/simd_registers.h"
 #include "../plane_kernels.h"
 #include "activations.h"
 
 namespace ranvier::RANVIER_ISA {
 
-// The accumulators fit beside two vectors of weights and a broadcast: see gemm.cpp.
-#if defined(__AVX512F__) || defined(__aarch64__)
-inline constexpr int kPixelRows = 12;
-#elif defined(__AVX__)
-inline constexpr int kPixelRows = 6;
-#else
-inline constexpr int kPixelRows = 4;
-#endif
 inline constexpr int kPixelVecs = 2;
+inline constexpr int kPixelRows = kAccumulators / kPixelVecs;
 
 template <class T>
 struct PixelOperands {
