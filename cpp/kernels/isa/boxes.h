@@ -103,7 +103,7 @@ RANVIER_INLINE void gather_short_lines(const PlainBox& box, const T* from, T* to
 template <class T>
 void gather_box(const BoxShape& shape, const T* from, T* to) {
     const PlainBox box = plain(shape);
-    if (box.stride[2] == 1 && box.size[2] > 1 && box.size[2] < kLanes<T>)
+    if (box.stride[2] == 1 && box.size[2] > kLanes<T> / 4 && box.size[2] < kLanes<T>)
         return gather_short_lines(box, from, to);
     if (!lies_transposed<T>(box)) {
         for_each_line<T>(
