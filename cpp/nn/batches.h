@@ -55,36 +55,7 @@ public:
         return batch;
     }
 
-    // Asks the caches for the samples of a batch to come, if it fits there: in a table that does not, each
-    // row of a random order is a wait for memory, and there is time for it while the batch before is trained
-    // on.
-    void prefetch(index_t n, const Samples<T>& x, const Targets<T>& targets,
-                  const std::int64_t* order) const {
-        const index_t bytes = input_size_ * static_cast<index_t>(x.bytes ? 1 : sizeof(T));
-        const index_t target_bytes = targets.dense ? output_size_ * static_cast<index_t>(sizeof(T)) : 0;
-        if (n * (bytes + target_bytes) > kMostPrefetched || is_consecutive(order, n)) return;
-        const char* rows =
-            x.bytes ? reinterpret_cast<const char*>(x.bytes) : reinterpret_cast<const char*>(x.values);
-        for (index_t i = 0; i < n; ++i) {
-            prefetch_bytes(rows + order[i] * bytes, bytes);
-            prefetch_bytes(reinterpret_cast<const char*>(targets.dense) + order[i] * target_bytes,
-                           target_bytes);
-            if (targets.labels) __builtin_prefetch(targets.labels + order[i]);
-            if (targets.weights) __builtin_prefetch(targets.weights + order[i]);
-        }
-    }
-
 private:
-    // Half of a small second-level cache; the batch before needs room as well.
-    static constexpr index_t kMostPrefetched = 128 << 10;
-
-    static void prefetch_bytes(const void* from, index_t bytes) {
-        constexpr auto kLine = static_cast<index_t>(kAlignment);
-        const char* begin = static_cast<const char*>(from);
-        for (index_t i = 0; i < bytes; i += kLine) __builtin_prefetch(begin + i);
-        if (bytes > 0) __builtin_prefetch(begin + bytes - 1);
-    }
-
     template <class U>
     static void allocate(Buffer<U>& buffer, index_t size) {
         if (!buffer.size()) buffer = Buffer<U>(size);

@@ -421,9 +421,6 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             {
                 const Stopwatch watch(options.times ? &options.times->gather : nullptr);
                 batch = s.gatherer.gather(now, x, objective.targets, order + total.samples, apart);
-                const index_t done = total.samples + now;
-                s.gatherer.prefetch(std::min(options.batch_size, n - done), x, objective.targets,
-                                    order + done);
             }
             LossSums sums;
             batch.predictions = s.place_of_predictions(options.record, total.samples);
