@@ -22,7 +22,7 @@ net.fit(few, labels, epochs=100, optimizer=rv.Adam(1e-3), progress=False)
 print(f"its first layer trained  {net.evaluate(x_test, y_test).accuracy:.3f}")
 
 net.unfreeze("*")
-slow = [rv.ParameterGroup("[24].*", learning_rate=1e-4)]
+slow = [rv.ParameterGroup("[24].*", lr=1e-4)]
 net.fit(few, labels, epochs=100, optimizer=rv.Adam(1e-3, groups=slow), progress=False)
 print(f"the others slowly, too   {net.evaluate(x_test, y_test).accuracy:.3f}")
 

@@ -18,7 +18,7 @@ COSTS = {"quadratic": rv.QuadraticLoss(), "cross-entropy": rv.BCELoss()}
 
 def nand_gate():
     """Return a perceptron with weights -2 and -2 and bias 3."""
-    net = rv.Network([rv.Linear(2, 1), rv.Step()])
+    net = rv.Network([rv.Linear(2, 1), rv.Heaviside()])
     net.load_state_dict({"0.weight": [[-2, -2]], "0.bias": [3]})
     return net
 

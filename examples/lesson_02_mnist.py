@@ -34,7 +34,7 @@ def sigmoid_network(inputs, hidden, init=None, l2=0.0):
 def stages(inputs, epochs):
     """Return the network, the loss and the optimizer of each stage, by name."""
     unit_start, small = Normal(1.0), LeCunNormal()
-    cross_entropy, decay = rv.CrossEntropyLoss(), rv.CosineSchedule(0.5, epochs)
+    cross_entropy, decay = rv.CrossEntropyLoss(), rv.CosineAnnealingLR(0.5, epochs)
     return {
         "chapter 1": (rv.Network([inputs, 30, 10], seed=0), rv.QuadraticLoss(), rv.SGD(3.0)),
         "+ cross-entropy": (sigmoid_network(inputs, 30, unit_start), cross_entropy, rv.SGD(0.5)),

@@ -25,7 +25,7 @@ def fit_curve(units, seed=0, epochs=1000):
     """Return a network of so many hidden units, trained on 500 points of the curve."""
     x, y = rv.datasets.curve(500, wave, noise=0, seed=0)
     net = rv.Network([rv.Linear(1, units), rv.Sigmoid(), rv.Linear(units, 1)], seed=seed)
-    optimizer = rv.Adam(rv.CosineSchedule(0.1, epochs))
+    optimizer = rv.Adam(rv.CosineAnnealingLR(0.1, epochs))
     net.fit(x, y, epochs=epochs, batch_size=25, loss=rv.MSELoss(), optimizer=optimizer, progress=False)
     return net
 

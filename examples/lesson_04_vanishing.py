@@ -11,14 +11,14 @@ import ranvier as rv
 from matplotlib.figure import Figure
 from ranvier import plot
 from ranvier.diagnostics import GradientNorms
-from ranvier.initializers import HeNormal, Normal, XavierNormal
+from ranvier.initializers import KaimingNormal, Normal, XavierNormal
 from ranvier.plot.common import integer_ticks, line_style
 
 KINDS = {
     "sigmoid, Xavier": (rv.Sigmoid(), XavierNormal(), False),
     "sigmoid, 4 x Xavier": (rv.Sigmoid(), XavierNormal(gain=4), False),  # its slope is at most 1/4
     "sigmoid, batch norm": (rv.Sigmoid(), XavierNormal(), True),
-    "ReLU, He": (rv.ReLU(), HeNormal(), False),
+    "ReLU, He": (rv.ReLU(), KaimingNormal(), False),
     "ReLU, N(0, 1)": (rv.ReLU(), Normal(1.0), False),
 }
 

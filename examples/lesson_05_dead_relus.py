@@ -10,7 +10,7 @@ import numpy as np
 import ranvier as rv
 from matplotlib.figure import Figure
 from ranvier.diagnostics import DeadUnits
-from ranvier.initializers import HeNormal
+from ranvier.initializers import KaimingNormal
 from ranvier.plot.common import COLORS, MARKERS
 
 RATES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -20,7 +20,7 @@ ACTIVATIONS = {"ReLU": rv.ReLU(), "leaky ReLU": rv.LeakyReLU(0.01), "ELU": rv.EL
 def network(activation, seed=0):
     """Return a network for the 64 pixels of a digit."""
     layers = [rv.Linear(64, 100), activation, rv.Linear(100, 100), activation, rv.Linear(100, 10)]
-    return rv.Network(layers, seed=seed, init=HeNormal())
+    return rv.Network(layers, seed=seed, init=KaimingNormal())
 
 
 def train(net, rate, data, epochs=20, callbacks=()):

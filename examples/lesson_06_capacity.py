@@ -23,13 +23,13 @@ def network(hidden, *, l2=0.0, dropout=0.0, noise=0.0, seed=0):
             rv.Dropout(dropout),
             rv.Linear(hidden, 2, l2=l2),
         ],
-        init=rv.initializers.HeNormal(),
+        init=rv.initializers.KaimingNormal(),
         seed=seed,
     )
 
 
 def train(net, x, y, epochs=1500):
-    optimizer = rv.Adam(rv.CosineSchedule(0.03, epochs=epochs))
+    optimizer = rv.Adam(rv.CosineAnnealingLR(0.03, T_max=epochs))
     net.fit(x, y, epochs=epochs, batch_size=20, optimizer=optimizer, progress=False)
     return net
 

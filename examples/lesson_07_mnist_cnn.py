@@ -62,7 +62,7 @@ def train_and_watch(net, x, y, x_test, y_test, epochs=1, steps=100):
 
 
 def train_better(net, x, y, x_test, y_test, epochs=15):
-    schedule = rv.OneCycleSchedule(3e-3, epochs=epochs)
+    schedule = rv.OneCycleLR(3e-3, epochs=epochs)
     return net.fit(
         x,
         y,

@@ -43,7 +43,7 @@ def parameters(net):
 
 
 def train(net, x, y, x_test, y_test, epochs=4):
-    optimizer = rv.Adam(rv.OneCycleSchedule(3e-3, epochs=epochs))
+    optimizer = rv.Adam(rv.OneCycleLR(3e-3, epochs=epochs))
     return net.fit(
         x, y, epochs=epochs, batch_size=50, optimizer=optimizer, validation_data=(x_test, y_test), progress=False
     )

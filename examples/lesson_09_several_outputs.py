@@ -24,7 +24,7 @@ def arm(samples, noise=0.05, seed=0):
 
 def regress(x, y, epochs=100):
     net = rv.Network([rv.Linear(2, 16), rv.Tanh(), rv.Linear(16, 2)], seed=0)
-    optimizer = rv.Adam(rv.CosineSchedule(0.01, epochs=epochs))
+    optimizer = rv.Adam(rv.CosineAnnealingLR(0.01, T_max=epochs))
     net.fit(x, y, epochs=epochs, loss=rv.MSELoss(), optimizer=optimizer, progress=False)
     return net
 

@@ -24,7 +24,7 @@ history = net.fit(
     steps_per_epoch=500,
     epochs=10,
     loss=rv.MSELoss(),
-    optimizer=rv.Adam(rv.CosineSchedule(3e-3, epochs=10)),
+    optimizer=rv.Adam(rv.CosineAnnealingLR(3e-3, T_max=10)),
     validation_data=next(signals(seed=1, batch_size=2000)),
     progress=False,
 )

@@ -26,7 +26,7 @@ def density(x):
 
 # name: (value, derivative, keyword arguments)
 FUNCTIONS = {
-    "step": (lambda x: np.where(x > 0, 1.0, 0.0), lambda x: 0 * x, {}),
+    "heaviside": (lambda x: np.where(x > 0, 1.0, 0.0), lambda x: 0 * x, {}),
     "sigmoid": (logistic, lambda x: logistic(x) * logistic(-x), {}),
     "tanh": (np.tanh, lambda x: 1 / np.cosh(np.clip(x, -350, 350)) ** 2, {}),
     "relu": (lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0, {}),

@@ -76,7 +76,7 @@ def test_counters_that_are_none_are_refused(trained, name, number):
 
 @pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e400", "1" + "0" * 400, "1" * 5000])
 @pytest.mark.parametrize(
-    "place", ['"epsilon": 1e-05', '"value": 0.1', '"epsilon": 1e-08', '"learning_rate_factor": 1.0', '"seed": 0']
+    "place", ['"eps": 1e-05', '"value": 0.1', '"eps": 1e-08', '"learning_rate_factor": 1.0', '"seed": 0']
 )
 def test_numbers_beyond_all_bounds_are_refused(trained, place, number):
     header, data = read_parts(trained)
@@ -229,7 +229,7 @@ COUNTS = {"epochs": 1, "training_passes": 1, "updates": 1, "learning_rate_factor
         {"layers": None},
         {"layers": "Linear"},
         {"layers": [[]]},
-        {"layers": [{"optimizer": "SGD", "learning_rate": 0.1}]},
+        {"layers": [{"optimizer": "SGD", "lr": 0.1}]},
         {"layers": [{"layer": "Network", "layers": []}]},
         {"layers": [{"layer": "__class__"}]},
         {"layers": [{"layer": "ReLU", "kind": "linear"}]},
@@ -256,8 +256,8 @@ COUNTS = {"epochs": 1, "training_passes": 1, "updates": 1, "learning_rate_factor
         {"training": {**COUNTS, "optimizer": 3}},
         {"training": {**COUNTS, "optimizer": {}}},
         {"training": {**COUNTS, "optimizer": {"layer": "ReLU"}}},
-        {"training": {**COUNTS, "optimizer": {"optimizer": "SGD", "learning_rate": 0.1}}},
-        {"training": {**COUNTS, "optimizer": {"optimizer": "Adam", "learning_rate": 10**400}}},
+        {"training": {**COUNTS, "optimizer": {"optimizer": "SGD", "lr": 0.1}}},
+        {"training": {**COUNTS, "optimizer": {"optimizer": "Adam", "lr": 10**400}}},
         {"training": {**COUNTS, "optimizer": {"optimizer": "Adam"}, "first_moment.9.weight": "text"}},
         {"training": {**COUNTS, "optimizer": {"optimizer": "Optimizer"}}},
         {"training": {**COUNTS, "optimizer": {"optimizer": "Adam"}, "learning_rate_factor": -1}},

@@ -111,7 +111,7 @@ def test_an_own_callback_may_end_a_fit_that_another_finishes():
 
 def test_a_training_interrupted_goes_on_from_its_checkpoint_with_the_same_bits(tmp_path):
     x, y = problem()
-    options = OPTIONS | {"optimizer": rv.Adam(rv.WarmUp(rv.CosineSchedule(0.02, 6), 2))}
+    options = OPTIONS | {"optimizer": rv.Adam(rv.WarmUp(rv.CosineAnnealingLR(0.02, 6), 2))}
     whole = network()
     whole.fit(x, y, epochs=8, **options)
 
@@ -142,7 +142,7 @@ def test_a_checkpoint_with_a_monitor_keeps_the_best(tmp_path):
 def test_reduce_on_plateau_is_pytorchs():
     torch = pytest.importorskip("torch", reason="PyTorch's scheduler needs torch: pip install torch==2.13.0")
     losses = np.random.default_rng(0).random(60).round(2)
-    reduce = rv.ReduceOnPlateau("loss", factor=0.5, patience=3, min_delta=0.05, min_factor=0.1)
+    reduce = rv.ReduceLROnPlateau("loss", factor=0.5, patience=3, min_delta=0.05, min_factor=0.1)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     peer = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=0.5, patience=2, threshold=0.05, threshold_mode="abs", min_lr=0.1
@@ -161,7 +161,7 @@ def test_reduce_on_plateau_is_pytorchs():
 def test_reduce_on_plateau_slows_the_training_and_survives_a_file(tmp_path):
     x, y = problem()
     net, by_hand = network(), network()
-    reduce = rv.ReduceOnPlateau("accuracy", factor=0.5, patience=2, min_delta=1.0)  # only the first is better
+    reduce = rv.ReduceLROnPlateau("accuracy", factor=0.5, patience=2, min_delta=1.0)  # only the first is better
     options = {"progress": False}
     net.fit(x, y, epochs=4, optimizer=rv.SGD(0.25), callbacks=[reduce], **options)
     by_hand.fit(x, y, epochs=3, optimizer=rv.SGD(0.25), **options)
@@ -241,7 +241,11 @@ BAD = {
         ValueError,
         "monitor: expected validation data for 'val_loss', got none",
     ),
-    "nor for a plateau": ({"callbacks": [rv.ReduceOnPlateau("val_accuracy")]}, ValueError, "'val_accuracy', got none"),
+    "nor for a plateau": (
+        {"callbacks": [rv.ReduceLROnPlateau("val_accuracy")]},
+        ValueError,
+        "'val_accuracy', got none",
+    ),
     "nor for files": ({"callbacks": [rv.Checkpoint("net", monitor="val_loss")]}, ValueError, "'val_loss', got none"),
     "a file in no folder": ({"callbacks": [rv.Checkpoint("nowhere/net")]}, FileNotFoundError, "nowhere"),
 }
@@ -270,8 +274,8 @@ def test_bad_calls_change_nothing(case):
         (lambda: rv.Checkpoint("net", every=0), ValueError, "every: expected at least 1"),
         (lambda: rv.Checkpoint(3), TypeError, "path: expected a path, got int"),
         (lambda: rv.Checkpoint("net", monitor=3), ValueError, "monitor: expected one of"),
-        (lambda: rv.ReduceOnPlateau(factor=1), ValueError, "factor: expected a number above 0 and below 1, got 1"),
-        (lambda: rv.ReduceOnPlateau(min_factor=1), ValueError, "min_factor: expected a number from 0 to below 1"),
+        (lambda: rv.ReduceLROnPlateau(factor=1), ValueError, "factor: expected a number above 0 and below 1, got 1"),
+        (lambda: rv.ReduceLROnPlateau(min_factor=1), ValueError, "min_factor: expected a number from 0 to below 1"),
         (lambda: rv.StopAtTolerance(0), ValueError, "tolerance: expected a number above 0, got 0"),
     ],
 )

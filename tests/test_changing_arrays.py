@@ -39,7 +39,7 @@ HAMMER = """
 """
 LOSSES = {
     "cross-entropy": "rv.CrossEntropyLoss()",
-    "class weights": "rv.CrossEntropyLoss(class_weights=[1.0] * 10)",
+    "class weights": "rv.CrossEntropyLoss(weight=[1.0] * 10)",
     "hinge": "rv.HingeLoss()",
 }
 
@@ -73,7 +73,7 @@ def test_labels_of_a_network(use):
     labels = rng.integers(0, 10, len(x))
     net = rv.Network([rv.Linear(20, 10)], seed=0)
     options = dict(on_nonfinite="ignore", progress=False)
-    loss = rv.CrossEntropyLoss(class_weights=[1.0] * 10)
+    loss = rv.CrossEntropyLoss(weight=[1.0] * 10)
     hammer(labels, 2**40, lambda: {call}, 0.8)
     """
     )

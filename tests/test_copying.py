@@ -12,9 +12,9 @@ import ranvier as rv
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((40, 6)).astype(np.float32), RNG.integers(0, 3, 40)
-LINEAR = rv.Linear(6, 8, init=rv.initializers.HeNormal())
+LINEAR = rv.Linear(6, 8, init=rv.initializers.KaimingNormal())
 LAYERS = [LINEAR, rv.BatchNorm1d(8), rv.ReLU(), rv.Dropout(0.3), rv.Linear(8, 3)]
-OPTIMIZER = rv.Adam(rv.CosineSchedule(1e-2, epochs=9))
+OPTIMIZER = rv.Adam(rv.CosineAnnealingLR(1e-2, T_max=9))
 
 
 def trained(dtype="float32"):

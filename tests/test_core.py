@@ -28,7 +28,7 @@ def live(parameters):
 
 
 def sgd(parameters, momentum=0.0):
-    return _core.Optimizer(parameters, "sgd", {"learning_rate": 0.1, "momentum": momentum})
+    return _core.Optimizer(parameters, "sgd", {"lr": 0.1, "momentum": momentum})
 
 
 def train(trainer, batch_size, optimizer):
@@ -100,7 +100,7 @@ def test_an_epoch_is_its_batches():
 
 def test_an_error_in_the_report_ends_after_a_whole_batch():
     parameters, trainer = make()
-    optimizer = _core.Optimizer(parameters, "adam", {"learning_rate": 1e-3})
+    optimizer = _core.Optimizer(parameters, "adam", {"lr": 1e-3})
     seen = []
 
     def report(loss, hits, used, done):

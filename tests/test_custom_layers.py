@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import ranvier as rv
 from ranvier.custom import Context
-from ranvier.initializers import Constant, HeNormal, Normal
+from ranvier.initializers import Constant, KaimingNormal, Normal
 from ranvier.testing import check_layer
 
 RNG = np.random.default_rng(0)
@@ -23,7 +23,7 @@ class MyLinear(rv.CustomLayer):
 
     inputs: int
     outputs: int
-    init: rv.initializers.Initializer = HeNormal()
+    init: rv.initializers.Initializer = KaimingNormal()
 
     def parameters(self):
         return {"weight": rv.Parameter((self.outputs, self.inputs), self.init), "bias": rv.Parameter(self.outputs)}
@@ -110,7 +110,7 @@ def test_starting_values_are_drawn_in_the_order_of_the_layers():
 def test_steps_freezing_and_groups():
     own, other = twins()
     loss = rv.CrossEntropyLoss()
-    groups = [rv.ParameterGroup("2.weight", learning_rate=0.01), rv.ParameterGroup("4.*", weight_decay=0.1)]
+    groups = [rv.ParameterGroup("2.weight", lr=0.01), rv.ParameterGroup("4.*", weight_decay=0.1)]
     for net in (own, other):
         net.freeze("2.bias")
         net.fit(X, Y, optimizer=rv.SGD(0.1, groups=groups), progress=False)

@@ -194,7 +194,7 @@ def test_batch_normalization_is_pytorchs():
 def test_layer_normalization_is_pytorchs():
     torch = pytest.importorskip("torch")
     x = RNG.standard_normal((20, 3, 4, 5)) * 5 + 2
-    net = rv.Network([rv.LayerNorm((4, 5), epsilon=1e-3)], seed=0, dtype="float64")
+    net = rv.Network([rv.LayerNorm((4, 5), eps=1e-3)], seed=0, dtype="float64")
     peer = torch.nn.LayerNorm((4, 5), eps=1e-3).double()
     np.testing.assert_allclose(net.predict(x), peer(torch.from_numpy(x)).detach().numpy(), atol=1e-12)
 

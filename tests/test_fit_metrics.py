@@ -161,7 +161,7 @@ def test_callbacks_go_by_any_metric(tmp_path):
     assert loaded.history.r2 == history.r2[:2]
     np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
 
-    plateau = rv.ReduceOnPlateau("mae", patience=1, min_delta=1e9)
+    plateau = rv.ReduceLROnPlateau("mae", patience=1, min_delta=1e9)
     net.fit(X, NUMBERS, epochs=3, loss=rv.MSELoss(), callbacks=[plateau], progress=False)
     assert net.learning_rate_factor < 1
 

@@ -49,9 +49,6 @@ def twins(layers=None, dtype="float64"):
     modules = []
     for layer in net.layers:
         config = {name: value for name, value in layer.config().items() if name not in ("l1", "l2", "init", "max_norm")}
-        if "epsilon" in config:
-            config["eps"] = config.pop("epsilon")
-            config[{"LayerNorm": "elementwise_affine"}.get(type(layer).__name__, "affine")] = config.pop("affine")
         modules.append(getattr(torch.nn, type(layer).__name__)(**config))
     peer = torch.nn.Sequential(*modules).double()
     peer.load_state_dict({name: torch.from_numpy(value) for name, value in net.state_dict().items()}, strict=False)
@@ -133,10 +130,10 @@ def test_layers_thawed_one_after_the_other_count_their_own_updates(rule):
 
 
 GROUPS = [
-    rv.ParameterGroup("[0-3].*", learning_rate=0.002),
+    rv.ParameterGroup("[0-3].*", lr=0.002),
     rv.ParameterGroup("7.weight", weight_decay=0.3),
-    rv.ParameterGroup("7.bias", learning_rate=0.0, weight_decay=0.0),
-    rv.ParameterGroup("10.*", learning_rate=0.03, weight_decay=0.1),
+    rv.ParameterGroup("7.bias", lr=0.0, weight_decay=0.0),
+    rv.ParameterGroup("10.*", lr=0.03, weight_decay=0.1),
 ]
 GROUPED = {
     "descent": (lambda groups: rv.SGD(0.05, groups=groups), lambda p: torch.optim.SGD(p, 0.05)),
@@ -158,7 +155,7 @@ def test_groups_are_pytorchs(rule, train, frozen):
     ours, theirs = GROUPED[rule]
     groups, rest = [], set(peer.parameters())
     for group in GROUPS:
-        options = {"lr": group.learning_rate, "weight_decay": group.weight_decay}
+        options = {"lr": group.lr, "weight_decay": group.weight_decay}
         members = matched(peer, [group.pattern])
         rest -= set(members)
         groups.append({"params": members} | {name: value for name, value in options.items() if value is not None})
@@ -179,7 +176,7 @@ def test_a_group_that_changes_nothing_changes_no_bit(layers, optimizer, dtype):
     exact = optimizer != rv.SGD(0.1)
     x, y = RNG.random((64, 784)), RNG.integers(0, 10, 64)
     results = []
-    for groups in ([], [rv.ParameterGroup("0.weight", learning_rate=optimizer.learning_rate)]):
+    for groups in ([], [rv.ParameterGroup("0.weight", lr=optimizer.lr)]):
         net = rv.Network(layers, seed=0, dtype=dtype)
         settings = type(optimizer)(**optimizer.config() | {"groups": groups})
         net.fit(x, y, epochs=2, batch_size=16, optimizer=settings, progress=False)
@@ -281,7 +278,7 @@ def test_a_frozen_network_still_gives_the_gradient_to_its_input():
     assert net.gradients() == {}
 
 
-SETTINGS = rv.Adam(rv.CosineSchedule(1e-2, epochs=9), groups=[rv.ParameterGroup("10.*", learning_rate=1e-3)])
+SETTINGS = rv.Adam(rv.CosineAnnealingLR(1e-2, T_max=9), groups=[rv.ParameterGroup("10.*", lr=1e-3)])
 WAYS = {
     "copy": lambda net, path: net.copy(),
     "deepcopy": lambda net, path: copy.deepcopy(net),
@@ -312,8 +309,8 @@ def test_a_copy_goes_on_with_the_same_bits(way, tmp_path):
 def test_a_group_follows_a_schedule_of_its_own_and_the_factor_from_outside():
     layers = [rv.Linear(6, 3), rv.Linear(3, 2)]
     x, y = RNG.standard_normal((8, 6)), RNG.integers(0, 2, 8)
-    schedule = rv.ExponentialSchedule(0.1, gamma=0.5)
-    groups = [rv.ParameterGroup("0.*", learning_rate=schedule), rv.ParameterGroup("1.bias", weight_decay=0.0)]
+    schedule = rv.ExponentialLR(0.1, gamma=0.5)
+    groups = [rv.ParameterGroup("0.*", lr=schedule), rv.ParameterGroup("1.bias", weight_decay=0.0)]
     optimizer = rv.SGD(0.2, groups=groups)
     nets = [rv.Network(layers, seed=0, dtype="float64") for _ in range(2)]
     nets[0].fit(x, y, batch_size=8, optimizer=optimizer, progress=False)
@@ -329,7 +326,7 @@ def test_a_group_follows_a_schedule_of_its_own_and_the_factor_from_outside():
 
 def test_a_group_s_schedule_needs_to_know_the_epochs_of_a_stream():
     net = rv.Network([rv.Linear(6, 3)], seed=0)
-    group = rv.ParameterGroup("0.*", learning_rate=rv.ExponentialSchedule(0.1, gamma=0.5))
+    group = rv.ParameterGroup("0.*", lr=rv.ExponentialLR(0.1, gamma=0.5))
     with pytest.raises(TypeError, match="steps_per_epoch"):
         net.fit(((x, y) for x, y in []), optimizer=rv.SGD(0.1, groups=[group]), progress=False)
 
@@ -337,10 +334,10 @@ def test_a_group_s_schedule_needs_to_know_the_epochs_of_a_stream():
 def test_optimizers_that_differ_in_rates_of_groups_go_on_with_the_state():
     net = twins()[0]
     for rate in (1e-3, 1e-4):
-        groups = [rv.ParameterGroup("0.*", learning_rate=rate)]
+        groups = [rv.ParameterGroup("0.*", lr=rate)]
         net.train_step(IMAGES, LABELS, optimizer=rv.Adam(1e-2, groups=groups))
     assert net.training_state_dict()["updates"] == 2
-    net.train_step(IMAGES, LABELS, optimizer=rv.Adam(1e-2, groups=[rv.ParameterGroup("1.*", learning_rate=1e-4)]))
+    net.train_step(IMAGES, LABELS, optimizer=rv.Adam(1e-2, groups=[rv.ParameterGroup("1.*", lr=1e-4)]))
     assert net.training_state_dict()["updates"] == 1
 
 
@@ -367,12 +364,12 @@ def test_a_callback_thaws_in_the_midst_of_a_fit():
 
 def test_the_rate_finder_leaves_rates_of_groups_alone():
     net = twins()[0]
-    groups = [rv.ParameterGroup("0.*", learning_rate=0.0)]
+    groups = [rv.ParameterGroup("0.*", lr=0.0)]
     test = rv.diagnostics.learning_rate_range_test(net, IMAGES, LABELS, steps=4, optimizer=rv.Adam(groups=groups))
     assert len(test.losses) > 1
 
 
-GROUP = rv.ParameterGroup("0.*", learning_rate=0.1)
+GROUP = rv.ParameterGroup("0.*", lr=0.1)
 REFUSED = {
     "freeze nothing": (lambda net: net.freeze(), TypeError, "at least one pattern"),
     "freeze what is not there": (lambda net: net.freeze("0.*", "12.*"), ValueError, r"'12\.\*'"),
@@ -395,7 +392,7 @@ REFUSED = {
         r"groups: .*0\.bias in '0\.\*' and '\*\.bias'",
     ),
     "group without settings": (lambda net: rv.ParameterGroup("0.*"), ValueError, "freeze"),
-    "negative rate": (lambda net: rv.ParameterGroup("0.*", -1), ValueError, "learning_rate"),
+    "negative rate": (lambda net: rv.ParameterGroup("0.*", -1), ValueError, "lr"),
     "negative decay": (lambda net: rv.ParameterGroup("0.*", weight_decay=-1), ValueError, "weight_decay"),
     "no pattern": (lambda net: rv.ParameterGroup(0, 0.1), TypeError, "pattern"),
     "one group": (lambda net: rv.Adam(groups=GROUP), TypeError, "sequence of ParameterGroup"),

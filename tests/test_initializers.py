@@ -20,9 +20,9 @@ STD = {
     init.LeCunUniform(): lambda i, o: math.sqrt(1 / i),
     init.XavierNormal(): lambda i, o: math.sqrt(2 / (i + o)),
     init.XavierUniform(gain=3): lambda i, o: 3 * math.sqrt(2 / (i + o)),
-    init.HeNormal(): lambda i, o: math.sqrt(2 / i),
-    init.HeUniform(): lambda i, o: math.sqrt(2 / i),
-    init.HeNormal(negative_slope=0.5): lambda i, o: math.sqrt(2 / (1.25 * i)),
+    init.KaimingNormal(): lambda i, o: math.sqrt(2 / i),
+    init.KaimingUniform(): lambda i, o: math.sqrt(2 / i),
+    init.KaimingNormal(negative_slope=0.5): lambda i, o: math.sqrt(2 / (1.25 * i)),
 }
 ALL = [*STD, init.Zeros(), init.Constant(0.25), init.Orthogonal(gain=2)]
 
@@ -100,7 +100,7 @@ def test_torch_has_the_same_bounds():
     weight = torch.empty(200, 300)
     for initializer, fill in (
         (init.XavierUniform(1.5), lambda: torch.nn.init.xavier_uniform_(weight, gain=1.5)),
-        (init.HeUniform(0.2), lambda: torch.nn.init.kaiming_uniform_(weight, a=0.2)),
+        (init.KaimingUniform(0.2), lambda: torch.nn.init.kaiming_uniform_(weight, a=0.2)),
     ):
         ours = np.abs(weight_of(with_init(LINEAR, initializer))).max()
         assert ours == pytest.approx(fill().abs().max().item(), rel=1e-3)
@@ -185,7 +185,7 @@ def test_files_keep_initializers(initializer, tmp_path):
         ({"initializer": "Initializer"}, "there is no initializer 'Initializer'"),
         ({"initializer": "Constant"}, "value"),
         ({"layer": "ReLU"}, "init: expected an initializer"),
-        ("HeNormal", "init: expected an initializer"),
+        ("KaimingNormal", "init: expected an initializer"),
     ],
 )
 def test_a_wrong_initializer_in_a_file_is_refused(wrong, message, tmp_path):
@@ -243,12 +243,12 @@ def test_an_initializer_of_ones_own(tmp_path):
     ("make", "error", "message"),
     [
         (lambda: rv.Linear(2, 3, init="he"), TypeError, "init: expected an initializer, .* got 'he'"),
-        (lambda: rv.Conv2d(2, 3, 1, init=init.HeNormal), TypeError, "init: expected an initializer"),
+        (lambda: rv.Conv2d(2, 3, 1, init=init.KaimingNormal), TypeError, "init: expected an initializer"),
         (lambda: rv.Network([2, 3], init=0), TypeError, "init: expected an initializer"),
         (lambda: init.Normal(-1), ValueError, "std: expected a number from 0, got -1"),
         (lambda: init.Constant(math.nan), ValueError, "value: expected a finite number"),
         (lambda: init.XavierNormal(0), ValueError, "gain: expected a number above 0"),
-        (lambda: init.HeNormal("a"), TypeError, "negative_slope: expected a number"),
+        (lambda: init.KaimingNormal("a"), TypeError, "negative_slope: expected a number"),
         (lambda: init.Orthogonal(-1), ValueError, "gain: expected a number above 0"),
     ],
 )

@@ -149,7 +149,7 @@ def test_bad_classes(values, error, message):
 def test_classes_and_loss_are_saved(tmp_path):
     net = network(1)
     labels = np.array(["no", "yes"])[(X[:, 0] > 0).astype(int)]
-    net.fit(X, labels, loss=rv.BCEWithLogitsLoss(positive_weight=2.0), **QUIET)
+    net.fit(X, labels, loss=rv.BCEWithLogitsLoss(pos_weight=2.0), **QUIET)
     net.save(tmp_path / "net.safetensors")
     for twin in (
         rv.load(tmp_path / "net.safetensors"),

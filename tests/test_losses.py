@@ -18,7 +18,7 @@ LOSSES = [
     (rv.BCEWithLogitsLoss((0.5, 2, 0, 4)), []),
     (rv.CrossEntropyLoss(), []),
     (rv.CrossEntropyLoss(label_smoothing=0.2), []),
-    (rv.CrossEntropyLoss(class_weights=(0.5, 2, 0, 1)), []),
+    (rv.CrossEntropyLoss(weight=(0.5, 2, 0, 1)), []),
     (rv.CrossEntropyLoss(0.3, (0.5, 2, 0, 1)), []),
     (rv.HingeLoss(), []),
 ]
@@ -44,7 +44,7 @@ def sample_losses(loss, p, t):
     ones, labels = np.ones(n), t.ndim == 1
     rows = t if not labels else t[:, None].astype(float) if outputs == 1 else np.eye(outputs)[t]
     if isinstance(loss, rv.CrossEntropyLoss):
-        weights = np.array(loss.class_weights or np.ones(outputs))
+        weights = np.array(loss.weight or np.ones(outputs))
         smooth = (1 - loss.label_smoothing) * rows + loss.label_smoothing / outputs
         return -(weights * smooth * log_softmax(p)).sum(axis=1), weights[t] if labels else ones, 1
     if isinstance(loss, rv.HingeLoss):
@@ -54,7 +54,7 @@ def sample_losses(loss, p, t):
         signs = 2 * rows - 1 if labels else rows
         return np.maximum(0, 1 - signs * p).sum(axis=1), ones, 1
     if isinstance(loss, rv.BCEWithLogitsLoss):
-        positive = 1 if loss.positive_weight is None else np.array(loss.positive_weight)
+        positive = 1 if loss.pos_weight is None else np.array(loss.pos_weight)
         terms = positive * rows * np.log1p(np.exp(-p)) + (1 - rows) * np.log1p(np.exp(p))
         return terms.sum(axis=1), ones, outputs
     if isinstance(loss, rv.BCELoss):
@@ -210,7 +210,7 @@ def test_fit_weighs_each_batch_and_the_history():
     order, total, divisor = by_hand.shuffled(50), 0.0, 0.0
     for start in range(0, 50, 16):
         part = order[start : start + 16]
-        weight = (weights[part] * np.array(loss.class_weights)[y[part]]).sum()
+        weight = (weights[part] * np.array(loss.weight)[y[part]]).sum()
         total += weight * by_hand.evaluate(x[part], y[part], loss=loss, sample_weight=weights[part]).loss
         divisor += weight
         by_hand.loss_gradients(x[part], y[part], loss=loss, sample_weight=weights[part])
@@ -245,7 +245,7 @@ def test_a_batch_without_weight_has_no_gradient():
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value, alone.state_dict()[name])
         assert (value != before[name]).any()
-    assert rv.CrossEntropyLoss(class_weights=(0, 1))(np.ones((2, 2)), [0, 0]) == 0
+    assert rv.CrossEntropyLoss(weight=(0, 1))(np.ones((2, 2)), [0, 0]) == 0
 
 
 @EVERY_LOSS
@@ -273,9 +273,9 @@ def test_a_loss_is_its_fields():
     loss = rv.CrossEntropyLoss(np.float32(0.5), np.array([1, 2]))
     assert loss == rv.CrossEntropyLoss(0.5, [1.0, 2.0])
     assert hash(loss) == hash(rv.CrossEntropyLoss(0.5, (1, 2)))
-    assert repr(loss) == "CrossEntropyLoss(label_smoothing=0.5, class_weights=(1.0, 2.0))"
+    assert repr(loss) == "CrossEntropyLoss(label_smoothing=0.5, weight=(1.0, 2.0))"
     assert rv.BCEWithLogitsLoss(np.int64(3)) == rv.BCEWithLogitsLoss(3.0)
-    assert rv.BCEWithLogitsLoss([3, 1]).positive_weight == (3.0, 1.0)
+    assert rv.BCEWithLogitsLoss([3, 1]).pos_weight == (3.0, 1.0)
     assert eval(repr(loss), vars(rv)) == loss
     with pytest.raises(dataclasses.FrozenInstanceError):
         loss.label_smoothing = 0
@@ -288,16 +288,16 @@ def test_a_loss_is_its_fields():
         (lambda: rv.CrossEntropyLoss(1.5), ValueError, "label_smoothing"),
         (lambda: rv.CrossEntropyLoss(float("nan")), ValueError, "label_smoothing"),
         (lambda: rv.CrossEntropyLoss("much"), TypeError, "label_smoothing"),
-        (lambda: rv.CrossEntropyLoss(class_weights=(1, -1)), ValueError, "class_weights: .* at least 0, got -1"),
-        (lambda: rv.CrossEntropyLoss(class_weights=(1, np.inf)), ValueError, "class_weights: .* finite"),
-        (lambda: rv.CrossEntropyLoss(class_weights=(0, 0)), ValueError, "class_weights: .* above 0"),
-        (lambda: rv.CrossEntropyLoss(class_weights=()), ValueError, "class_weights"),
-        (lambda: rv.CrossEntropyLoss(class_weights="ab"), TypeError, "class_weights: expected a sequence"),
-        (lambda: rv.CrossEntropyLoss(class_weights=2.0), TypeError, "class_weights: expected a sequence"),
-        (lambda: rv.CrossEntropyLoss(class_weights=np.eye(2)), TypeError, "class_weights: expected a number"),
-        (lambda: rv.BCEWithLogitsLoss(-1), ValueError, "positive_weight"),
-        (lambda: rv.BCEWithLogitsLoss(float("nan")), ValueError, "positive_weight"),
-        (lambda: rv.BCEWithLogitsLoss("2"), TypeError, "positive_weight"),
+        (lambda: rv.CrossEntropyLoss(weight=(1, -1)), ValueError, "weight: .* at least 0, got -1"),
+        (lambda: rv.CrossEntropyLoss(weight=(1, np.inf)), ValueError, "weight: .* finite"),
+        (lambda: rv.CrossEntropyLoss(weight=(0, 0)), ValueError, "weight: .* above 0"),
+        (lambda: rv.CrossEntropyLoss(weight=()), ValueError, "weight"),
+        (lambda: rv.CrossEntropyLoss(weight="ab"), TypeError, "weight: expected a sequence"),
+        (lambda: rv.CrossEntropyLoss(weight=2.0), TypeError, "weight: expected a sequence"),
+        (lambda: rv.CrossEntropyLoss(weight=np.eye(2)), TypeError, "weight: expected a number"),
+        (lambda: rv.BCEWithLogitsLoss(-1), ValueError, "pos_weight"),
+        (lambda: rv.BCEWithLogitsLoss(float("nan")), ValueError, "pos_weight"),
+        (lambda: rv.BCEWithLogitsLoss("2"), TypeError, "pos_weight"),
     ],
 )
 def test_bad_settings_name_the_field(make, error, message):
@@ -306,7 +306,7 @@ def test_bad_settings_name_the_field(make, error, message):
 
 
 X, Y, W = np.ones((20, 2)), np.arange(20) % 3, np.ones(20)
-WEIGHTED = rv.CrossEntropyLoss(class_weights=(1, 1))
+WEIGHTED = rv.CrossEntropyLoss(weight=(1, 1))
 
 
 def with_nan(values):
@@ -333,11 +333,11 @@ BAD = {
     "columns": (dict(sample_weight=W[:, None]), ValueError, r"sample_weight: expected shape \(20,\)"),
     "strings": (dict(sample_weight=["1"] * 20), TypeError, "sample_weight: expected an array of real numbers"),
     "own loss": (dict(sample_weight=W, loss=MeanAbsolute()), TypeError, "sample_weight: expected a loss of the lib"),
-    "class weights": (dict(loss=WEIGHTED), ValueError, "class_weights: expected one for each of 3 classes, got 2"),
+    "class weights": (dict(loss=WEIGHTED), ValueError, "weight: expected one for each of 3 classes, got 2"),
     "positive weights": (
         dict(loss=rv.BCEWithLogitsLoss((1, 2))),
         ValueError,
-        "positive_weight: expected a number or one for each of 3 outputs, got 2",
+        "pos_weight: expected a number or one for each of 3 outputs, got 2",
     ),
     "hinge labels": (dict(loss=rv.HingeLoss(), y=np.minimum(Y, 1) - 1), ValueError, "y: expected labels from 0 to 2,"),
     "hinge rows": (dict(loss=rv.HingeLoss(), y=np.eye(3)[Y]), ValueError, "y: expected rows of -1 and 1 for a hinge"),

@@ -196,7 +196,7 @@ def test_penalties_are_added_to_the_gradient(kind):
         (lambda: rv.SGD(0.1, clip_norm=0), "clip_norm"),
         (lambda: rv.Adam(clip_value=-1), "clip_value"),
         (lambda: rv.RMSprop(alpha=1.0), "alpha"),
-        (lambda: rv.Adagrad(epsilon=0), "epsilon"),
+        (lambda: rv.Adagrad(eps=0), "eps"),
         (lambda: rv.AdamW(weight_decay=-0.1), "weight_decay"),
         (lambda: rv.Linear(2, 3, l1=-1), "l1"),
     ],

@@ -51,7 +51,7 @@ CASES = {
         ],
         False,
         50,
-        rv.Adam(rv.CosineSchedule(1e-3, epochs=4)),
+        rv.Adam(rv.CosineAnnealingLR(1e-3, T_max=4)),
     ),
 }
 

@@ -124,7 +124,7 @@ def test_deeply_nested_configuration_is_refused(tmp_path):
 def test_a_history_of_numbers_that_are_not_finite_comes_back(saved):
     net, path, _ = saved
     net.history.loss[:], net.history.accuracy[:] = [np.inf, 0.5, -np.inf], [np.nan, 1.0, np.float32(0.25)]
-    net.history.seconds[:] = net.history.learning_rate[:] = [0.0] * 3
+    net.history.seconds[:] = net.history.lr[:] = [0.0] * 3
     net.save(path, training_state=True)
     np.testing.assert_equal(vars(rv.load(path).history), vars(net.history))
 

@@ -5,17 +5,17 @@ import math
 import numpy as np
 import pytest
 import ranvier as rv
-from ranvier.schedules import Schedule
+from ranvier.schedules import LRScheduler
 
 PER_EPOCH = 7
 SCHEDULES = [
-    rv.StepSchedule(0.1, 2, gamma=0.5),
-    rv.ExponentialSchedule(0.1, 0.9),
-    rv.InverseTimeSchedule(0.1, 0.3),
-    rv.CosineSchedule(0.1, 5, min_learning_rate=0.01),
-    rv.OneCycleSchedule(0.1, 5),
+    rv.StepLR(0.1, 2, gamma=0.5),
+    rv.ExponentialLR(0.1, 0.9),
+    rv.InverseTimeLR(0.1, 0.3),
+    rv.CosineAnnealingLR(0.1, 5, eta_min=0.01),
+    rv.OneCycleLR(0.1, 5),
     rv.WarmUp(0.1, 1.5),
-    rv.WarmUp(rv.CosineSchedule(0.1, 3), 2),
+    rv.WarmUp(rv.CosineAnnealingLR(0.1, 3), 2),
 ]
 
 
@@ -31,30 +31,30 @@ def test_rates_are_positive_numbers_wherever_they_begin(schedule):
 
 
 def test_steps_and_powers_are_constant_within_an_epoch():
-    step = rv.StepSchedule(0.1, 2, gamma=0.5).rates(0, 5 * PER_EPOCH, PER_EPOCH).reshape(5, PER_EPOCH)
+    step = rv.StepLR(0.1, 2, gamma=0.5).rates(0, 5 * PER_EPOCH, PER_EPOCH).reshape(5, PER_EPOCH)
     np.testing.assert_allclose(step, np.array([[0.1, 0.1, 0.05, 0.05, 0.025]]).T.repeat(PER_EPOCH, 1), rtol=1e-15)
-    power = rv.ExponentialSchedule(0.1, 0.9).rates(0, 3 * PER_EPOCH, PER_EPOCH).reshape(3, PER_EPOCH)
+    power = rv.ExponentialLR(0.1, 0.9).rates(0, 3 * PER_EPOCH, PER_EPOCH).reshape(3, PER_EPOCH)
     np.testing.assert_allclose(power, np.array([[0.1, 0.09, 0.081]]).T.repeat(PER_EPOCH, 1), rtol=1e-14)
 
 
 def test_inverse_time_is_one_over_the_time():
-    rates = rv.InverseTimeSchedule(0.1, 0.5).rates(0, 50 * PER_EPOCH, PER_EPOCH)
+    rates = rv.InverseTimeLR(0.1, 0.5).rates(0, 50 * PER_EPOCH, PER_EPOCH)
     for k, rate in enumerate(rates):
         assert rate == pytest.approx(0.1 / (1 + 0.5 * k / PER_EPOCH), rel=1e-14)
     for decay in (0, -1, "half"):
         with pytest.raises((TypeError, ValueError), match="decay"):
-            rv.InverseTimeSchedule(0.1, decay)
+            rv.InverseTimeLR(0.1, decay)
 
 
 def test_cosine_goes_down_from_batch_to_batch_and_stays():
-    rates = rv.CosineSchedule(0.1, 4, min_learning_rate=0.02).rates(0, 6 * PER_EPOCH, PER_EPOCH)
+    rates = rv.CosineAnnealingLR(0.1, 4, eta_min=0.02).rates(0, 6 * PER_EPOCH, PER_EPOCH)
     for k in range(4 * PER_EPOCH):
         assert rates[k] == pytest.approx(0.02 + 0.04 * (1 + math.cos(math.pi * k / (4 * PER_EPOCH))), rel=1e-14)
     np.testing.assert_allclose(rates[4 * PER_EPOCH :], 0.02, rtol=1e-14)
 
 
 def test_one_cycle_goes_up_and_down():
-    rates = rv.OneCycleSchedule(0.5, 10, pct_start=0.2, div_factor=10, final_div_factor=100).rates(0, 120, 10)
+    rates = rv.OneCycleLR(0.5, 10, pct_start=0.2, div_factor=10, final_div_factor=100).rates(0, 120, 10)
     assert rates[0] == pytest.approx(0.05)
     assert rates.argmax() == 19
     assert rates[19] == pytest.approx(0.5)
@@ -65,13 +65,13 @@ def test_one_cycle_goes_up_and_down():
 
 @pytest.mark.parametrize("pct_start", [0.0, 0.01, 0.99])
 def test_a_one_cycle_without_room_is_finite(pct_start):
-    rates = rv.OneCycleSchedule(0.5, 1, pct_start=pct_start).rates(0, 4, 2)
+    rates = rv.OneCycleLR(0.5, 1, pct_start=pct_start).rates(0, 4, 2)
     assert np.isfinite(rates).all()
     assert rates.max() <= 0.5
 
 
 def test_warm_up_ends_at_the_rate_and_begins_the_schedule():
-    inner = rv.CosineSchedule(0.1, 3)
+    inner = rv.CosineAnnealingLR(0.1, 3)
     rates = rv.WarmUp(inner, 2).rates(0, 5 * PER_EPOCH, PER_EPOCH)
     warm = 2 * PER_EPOCH
     np.testing.assert_allclose(rates[:warm], 0.1 * np.arange(1, warm + 1) / warm, rtol=1e-14)
@@ -97,19 +97,19 @@ def warm_cosine(module, optimizer):
 
 
 PEERS = {  # PyTorch's, what one of its steps is to us, how many to compare
-    rv.StepSchedule(0.1, 2, gamma=0.5): (lambda m, o: m.StepLR(o, 2, gamma=0.5), 1, 7),
-    rv.ExponentialSchedule(0.1, 0.9): (lambda m, o: m.ExponentialLR(o, 0.9), 1, 7),
-    rv.CosineSchedule(0.1, 5, 0.01): (
+    rv.StepLR(0.1, 2, gamma=0.5): (lambda m, o: m.StepLR(o, 2, gamma=0.5), 1, 7),
+    rv.ExponentialLR(0.1, 0.9): (lambda m, o: m.ExponentialLR(o, 0.9), 1, 7),
+    rv.CosineAnnealingLR(0.1, 5, 0.01): (
         lambda m, o: m.CosineAnnealingLR(o, 5 * PER_EPOCH, eta_min=0.01),
         PER_EPOCH,
         5 * PER_EPOCH,
     ),
-    rv.OneCycleSchedule(0.3, 5, pct_start=0.4): (
+    rv.OneCycleLR(0.3, 5, pct_start=0.4): (
         lambda m, o: m.OneCycleLR(o, 0.3, epochs=5, steps_per_epoch=PER_EPOCH, pct_start=0.4, cycle_momentum=False),
         PER_EPOCH,
         5 * PER_EPOCH - 1,
     ),
-    rv.WarmUp(rv.CosineSchedule(0.1, 3), 2): (warm_cosine, PER_EPOCH, 5 * PER_EPOCH),
+    rv.WarmUp(rv.CosineAnnealingLR(0.1, 3), 2): (warm_cosine, PER_EPOCH, 5 * PER_EPOCH),
 }
 
 
@@ -139,7 +139,7 @@ def assert_same(first, second):
 @pytest.mark.parametrize("optimizer", [rv.SGD, rv.Adam, rv.AdamW, rv.RMSprop, rv.Adagrad])
 def test_training_takes_the_rates_batch_by_batch(optimizer):
     x, y = problem()
-    schedule = rv.WarmUp(rv.CosineSchedule(0.05, 2), 1)
+    schedule = rv.WarmUp(rv.CosineAnnealingLR(0.05, 2), 1)
     net, by_hand = network(), network()
     net.fit(x, y, epochs=3, batch_size=25, optimizer=optimizer(schedule), progress=False)
 
@@ -199,19 +199,19 @@ def test_the_factor_multiplies_every_rate_and_is_saved(tmp_path):
 
 def test_equal_schedules_are_one_optimizer():
     assert rv.Adam(rv.WarmUp(0.1, 5)) == rv.Adam(rv.WarmUp(np.float64(0.1), 5.0))
-    assert hash(rv.SGD(rv.StepSchedule(0.1, 5))) == hash(rv.SGD(rv.StepSchedule(0.1, 5)))
-    assert rv.Adam(rv.CosineSchedule(0.1, 5)) != rv.Adam(rv.CosineSchedule(0.1, 6))
+    assert hash(rv.SGD(rv.StepLR(0.1, 5))) == hash(rv.SGD(rv.StepLR(0.1, 5)))
+    assert rv.Adam(rv.CosineAnnealingLR(0.1, 5)) != rv.Adam(rv.CosineAnnealingLR(0.1, 6))
 
 
 def test_a_schedule_of_ones_own_trains_but_is_not_saved(tmp_path):
-    class Halving(Schedule):
+    class Halving(LRScheduler):
         def at(self, updates, updates_per_epoch):
             return 0.5**updates
 
     x, y = problem()
     net = network()
     net.fit(x, y, optimizer=rv.SGD(Halving()), progress=False)
-    with pytest.raises(ValueError, match=r"schedule learning_rate \(Halving\)"):
+    with pytest.raises(ValueError, match=r"schedule lr \(Halving\)"):
         net.save(tmp_path / "net", training_state=True)
     net.save(tmp_path / "net")
 
@@ -219,21 +219,21 @@ def test_a_schedule_of_ones_own_trains_but_is_not_saved(tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: rv.StepSchedule(-0.1, 2), ValueError, "learning_rate: expected a number from 0, got -0.1"),
-        (lambda: rv.StepSchedule(0.1, 0), ValueError, "step_size: expected at least 1"),
-        (lambda: rv.StepSchedule(0.1, 1.5), TypeError, "step_size: expected an int"),
-        (lambda: rv.ExponentialSchedule(0.1, 0), ValueError, "gamma: expected a number above 0"),
-        (lambda: rv.CosineSchedule(0.1, 0), ValueError, "epochs: expected a number above 0"),
-        (lambda: rv.CosineSchedule("0.1", 3), TypeError, "learning_rate: expected a number"),
+        (lambda: rv.StepLR(-0.1, 2), ValueError, "lr: expected a number from 0, got -0.1"),
+        (lambda: rv.StepLR(0.1, 0), ValueError, "step_size: expected at least 1"),
+        (lambda: rv.StepLR(0.1, 1.5), TypeError, "step_size: expected an int"),
+        (lambda: rv.ExponentialLR(0.1, 0), ValueError, "gamma: expected a number above 0"),
+        (lambda: rv.CosineAnnealingLR(0.1, 0), ValueError, "T_max: expected a number above 0"),
+        (lambda: rv.CosineAnnealingLR("0.1", 3), TypeError, "lr: expected a number"),
         (
-            lambda: rv.OneCycleSchedule(0.1, 3, pct_start=1),
+            lambda: rv.OneCycleLR(0.1, 3, pct_start=1),
             ValueError,
             "pct_start: expected a number from 0 to below 1",
         ),
-        (lambda: rv.OneCycleSchedule(0.1, 3, div_factor=0), ValueError, "div_factor"),
-        (lambda: rv.WarmUp("cosine", 3), TypeError, "learning_rate: expected a number"),
+        (lambda: rv.OneCycleLR(0.1, 3, div_factor=0), ValueError, "div_factor"),
+        (lambda: rv.WarmUp("cosine", 3), TypeError, "lr: expected a number"),
         (lambda: rv.WarmUp(0.1, math.inf), ValueError, "epochs: expected a finite number"),
-        (lambda: rv.Adam(rv.CosineSchedule), TypeError, "learning_rate: expected a number"),
+        (lambda: rv.Adam(rv.CosineAnnealingLR), TypeError, "lr: expected a number"),
     ],
 )
 def test_bad_settings_are_named(make, error, message):

@@ -119,7 +119,7 @@ def test_numbers_have_no_accuracy(loss, targets, capsys):
     assert net.evaluate(X, y).accuracy is None
     for callback in (
         rv.EarlyStopping("val_accuracy"),
-        rv.ReduceOnPlateau("accuracy"),
+        rv.ReduceLROnPlateau("accuracy"),
         rv.Checkpoint("a", 1, "accuracy"),
     ):
         with pytest.raises(
@@ -199,7 +199,7 @@ class Listening(Callback):
 
 
 LAYERS = [rv.Linear(3, 5), rv.BatchNorm1d(5), rv.Dropout(0.2), rv.Linear(5, 3)]
-OPTIONS = {"batch_size": 16, "optimizer": rv.Adam(rv.CosineSchedule(0.1, 3)), "progress": False}
+OPTIONS = {"batch_size": 16, "optimizer": rv.Adam(rv.CosineAnnealingLR(0.1, 3)), "progress": False}
 
 
 def test_batches_are_heard_and_change_no_bit():
@@ -214,7 +214,7 @@ def test_batches_are_heard_and_change_no_bit():
     for name, value in plain.state_dict().items():
         np.testing.assert_array_equal(heard.state_dict()[name], value)
     np.testing.assert_allclose(with_them.loss, without.loss, rtol=1e-14)
-    assert (with_them.accuracy, with_them.learning_rate) == (without.accuracy, without.learning_rate)
+    assert (with_them.accuracy, with_them.lr) == (without.accuracy, without.lr)
     assert len(set(listening.losses)) == 6
 
 

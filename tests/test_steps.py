@@ -28,7 +28,7 @@ OPTIMIZERS = {
     "descent": rv.SGD(0.1),
     "momentum": rv.SGD(0.1, momentum=0.9, clip_norm=0.5),
     "adam": rv.Adam(1e-2),
-    "adamw": rv.AdamW(rv.CosineSchedule(1e-2, epochs=2, updates_per_epoch=3), clip_value=0.01),
+    "adamw": rv.AdamW(rv.CosineAnnealingLR(1e-2, T_max=2, updates_per_epoch=3), clip_value=0.01),
     "rmsprop": rv.RMSprop(1e-3, weight_decay=1e-2),
     "adagrad": rv.Adagrad(),
 }
@@ -391,7 +391,7 @@ def test_another_number_as_learning_rate_goes_on_with_the_moments():
 
 def test_another_optimizer_begins_anew():
     net = rv.Network(DENSE, seed=0)
-    for optimizer in (rv.Adam(rv.CosineSchedule(1e-2, 3, updates_per_epoch=1)), rv.Adam(1e-2), rv.AdamW(1e-2)):
+    for optimizer in (rv.Adam(rv.CosineAnnealingLR(1e-2, 3, updates_per_epoch=1)), rv.Adam(1e-2), rv.AdamW(1e-2)):
         net.learning_rate_factor = 0.5
         net.train_step(X, Y, optimizer=optimizer)
         assert net.training_state_dict()["updates"] == 1
@@ -403,7 +403,7 @@ def test_another_optimizer_begins_anew():
 
 
 def test_schedules_count_updates_whoever_makes_them():
-    schedule = rv.WarmUp(rv.CosineSchedule(0.1, 20, updates_per_epoch=1), 5)
+    schedule = rv.WarmUp(rv.CosineAnnealingLR(0.1, 20, updates_per_epoch=1), 5)
     rates = schedule.rates(0, 20, None)
     net, twin = rv.Network(DENSE, seed=0), rv.Network(DENSE, seed=0)
     optimizer = rv.Adam(schedule)
@@ -417,38 +417,38 @@ def test_schedules_count_updates_whoever_makes_them():
         before = net.training_state_dict()["updates"]
         calls[k % 3]()
         after = net.training_state_dict()["updates"]
-        seen.append((after, net._training.state.learning_rate))
+        seen.append((after, net._training.state.lr))
         for update in range(before, after):
             part = slice(None) if k % 3 != 1 else slice(45 * (update - before), 45 * (update - before) + 45)
             twin.train_step(X[part], Y[part], optimizer=rv.Adam(float(rates[update])))
     assert [after for after, _ in seen] == [1, 3, 4, 5, 7, 8, 9, 11, 12]
     assert [rate for _, rate in seen] == [rates[after - 1] for after, _ in seen]
     np.testing.assert_array_equal(net.predict(X), twin.predict(X))
-    assert net.history.learning_rate == [rates[2], rates[6], rates[10]]
+    assert net.history.lr == [rates[2], rates[6], rates[10]]
 
 
 def test_a_schedule_in_epochs_needs_fit():
     net = rv.Network(DENSE, seed=0)
     before = net.state_dict()
-    with pytest.raises(ValueError, match="learning_rate: expected a schedule with updates_per_epoch"):
-        net.train_step(X, Y, optimizer=rv.Adam(rv.CosineSchedule(0.1, 3)))
+    with pytest.raises(ValueError, match="lr: expected a schedule with updates_per_epoch"):
+        net.train_step(X, Y, optimizer=rv.Adam(rv.CosineAnnealingLR(0.1, 3)))
     np.testing.assert_array_equal(net.state_dict()["0.weight"], before["0.weight"])
     with pytest.raises(ValueError, match="updates_per_epoch: expected at least 1"):
-        rv.CosineSchedule(0.1, 3, updates_per_epoch=0)
+        rv.CosineAnnealingLR(0.1, 3, updates_per_epoch=0)
 
 
 def test_a_fit_in_chunks_goes_on_in_everything():
-    optimizer = rv.Adam(rv.CosineSchedule(1e-2, epochs=5))
+    optimizer = rv.Adam(rv.CosineAnnealingLR(1e-2, T_max=5))
     whole = fitted(DENSE, optimizer, epochs=5, shuffle=True)
     net = rv.Network(DENSE, seed=3)
     for epochs in (2, 1, 2):
         history = net.fit(X, Y, epochs=epochs, batch_size=BATCH, loss=LOSS, optimizer=optimizer, progress=False)
         assert history is net.history
     assert_same(net, whole)
-    for name in ("loss", "accuracy", "learning_rate"):
+    for name in ("loss", "accuracy", "lr"):
         assert getattr(net.history, name) == getattr(whole.history, name)
         assert len(getattr(net.history, name)) == 5
-    np.testing.assert_allclose(net.history.learning_rate[:2], optimizer.learning_rates(0, 6, 3)[[2, 5]])
+    np.testing.assert_allclose(net.history.lr[:2], optimizer.learning_rates(0, 6, 3)[[2, 5]])
 
 
 def test_the_history_stays_in_step_where_only_some_epochs_were_validated():

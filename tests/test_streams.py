@@ -55,7 +55,7 @@ def no_thread_survives():
     ("y", "loss", "weights"),
     [
         (LABELS, rv.CrossEntropyLoss(), None),
-        (LABELS, rv.CrossEntropyLoss(class_weights=(1, 2, 3)), WEIGHTS),
+        (LABELS, rv.CrossEntropyLoss(weight=(1, 2, 3)), WEIGHTS),
         (NUMBERS, rv.MSELoss(), None),
         (NUMBERS, rv.SumSquaredResidualsLoss(), WEIGHTS),
     ],
@@ -190,7 +190,7 @@ def test_what_is_not_finite_is_told_by_batch_and_sample():
 
 
 def test_schedules_need_to_know_the_length_of_an_epoch():
-    schedule = rv.Adam(rv.CosineSchedule(0.01, 3))
+    schedule = rv.Adam(rv.CosineAnnealingLR(0.01, 3))
     fitted, by_hand = network(3), network(3)
     for stream, steps in ((SizedBatches(X, LABELS), None), (Batches(X, LABELS), 7)):
         fitted, by_hand = network(3), network(3)

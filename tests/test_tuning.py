@@ -16,11 +16,11 @@ pytest.importorskip("sklearn")
 rng = np.random.default_rng(0)
 X = rng.standard_normal((60, 2))
 Y = (X[:, 0] > X[:, 1]).astype(int)
-RATES = {"learning_rate": Real(1e-5, 1.0, log=True)}
+RATES = {"lr": Real(1e-5, 1.0, log=True)}
 
 
 def linear(parameters):
-    return rv.Network([rv.Linear(2, 2)], seed=0), {"optimizer": rv.SGD(parameters["learning_rate"])}
+    return rv.Network([rv.Linear(2, 2)], seed=0), {"optimizer": rv.SGD(parameters["lr"])}
 
 
 class Recorder(rv.Network):
@@ -70,9 +70,9 @@ def test_folds_have_the_classes_in_proportion():
 
 
 def test_scores_are_those_of_fit_and_evaluate():
-    result = cross_validate(lambda: linear({"learning_rate": 0.3}), X, Y, 3, epochs=4, batch_size=10, seed=5)
+    result = cross_validate(lambda: linear({"lr": 0.3}), X, Y, 3, epochs=4, batch_size=10, seed=5)
     for evaluation, (train, held_out) in zip(result.evaluations, tuning._fold_indices(Y, 3, 5), strict=True):
-        net, options = linear({"learning_rate": 0.3})
+        net, options = linear({"lr": 0.3})
         net.fit(X[train], Y[train], epochs=4, batch_size=10, progress=False, **options)
         assert net.evaluate(X[held_out], Y[held_out]) == evaluation
     assert result.losses.tolist() == [evaluation.loss for evaluation in result.evaluations]
@@ -84,9 +84,9 @@ def test_scores_are_those_of_fit_and_evaluate():
 
 
 def test_the_folds_follow_the_seed():
-    first, second = (cross_validate(lambda: linear({"learning_rate": 0.3}), X, Y, seed=seed) for seed in (1, 2))
+    first, second = (cross_validate(lambda: linear({"lr": 0.3}), X, Y, seed=seed) for seed in (1, 2))
     assert first != second
-    assert first == cross_validate(lambda: linear({"learning_rate": 0.3}), X, Y, seed=1)
+    assert first == cross_validate(lambda: linear({"lr": 0.3}), X, Y, seed=1)
 
 
 def test_arguments_from_build_go_first():
@@ -114,7 +114,7 @@ def test_arguments_from_build_go_first():
     ],
 )
 def test_bad_arguments_of_cross_validate(arguments, error, argument):
-    given = {"build": lambda: linear({"learning_rate": 0.1}), "x": X, "y": Y} | arguments
+    given = {"build": lambda: linear({"lr": 0.1}), "x": X, "y": Y} | arguments
     with pytest.raises(error, match=f"^{argument}:"):
         cross_validate(**given)
 
@@ -125,10 +125,10 @@ def test_bad_arguments_of_cross_validate(arguments, error, argument):
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
 @pytest.mark.parametrize("held_out", [{"validation_data": (X[:20], Y[:20])}, {"folds": 2}, {}], ids=str)
 def test_finds_the_better_of_two_settings(metric, held_out):
-    space = {"learning_rate": Choice([1e-9, 0.5])}
+    space = {"lr": Choice([1e-9, 0.5])}
     result = search(linear, space, X, Y, trials=6, epochs=5, batch_size=10, metric=metric, **held_out)
-    assert {trial.parameters["learning_rate"] for trial in result.trials} == {1e-9, 0.5}
-    assert result.best.parameters == {"learning_rate": 0.5}
+    assert {trial.parameters["lr"] for trial in result.trials} == {1e-9, 0.5}
+    assert result.best.parameters == {"lr": 0.5}
     assert result.best in result.trials
     values = [trial.value for trial in result.trials if trial.state == "complete"]
     assert result.best.value == (max(values) if metric == "accuracy" else min(values))
@@ -152,7 +152,7 @@ def test_a_search_repeats_itself():
 
 def test_values_are_from_the_space():
     space = {
-        "learning_rate": Real(1e-3, 1e-2, log=True),
+        "lr": Real(1e-3, 1e-2, log=True),
         "width": Integer(-2, 3),
         "factor": Real(-1, 1),
         "kind": Choice([1, 2.5, "x"]),
@@ -166,7 +166,7 @@ def test_values_are_from_the_space():
     result = search(build, space, X, Y, trials=15, validation_data=(X, Y))
     assert seen == [trial.parameters for trial in result.trials]
     for parameters in seen:
-        assert 1e-3 <= parameters["learning_rate"] <= 1e-2
+        assert 1e-3 <= parameters["lr"] <= 1e-2
         assert parameters["width"] in range(-2, 4)
         assert type(parameters["width"]) is int
         assert -1 <= parameters["factor"] <= 1
@@ -332,7 +332,7 @@ def test_what_is_missing_is_named(monkeypatch, missing):
         search(linear, RATES, X, Y, trials=1)
     if missing == "sklearn":
         with pytest.raises(ImportError, match=r"pip install 'ranvier\[tune\]'"):
-            cross_validate(lambda: linear({"learning_rate": 1.0}), X, Y)
+            cross_validate(lambda: linear({"lr": 1.0}), X, Y)
 
 
 def test_imports_are_late():

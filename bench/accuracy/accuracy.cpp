@@ -60,9 +60,10 @@ void exponentials(index_t n, const float* x, float* y) {
 
 const Function kFunctions[] = {
     {"exp", exponentials, [](double x) { return std::exp(x); }},
-    {"step", activate<Activation::step>, [](double x) { return std::isnan(x) ? x
-                                                               : x > 0       ? 1.0
-                                                                             : 0.0; }},
+    {"heaviside", activate<Activation::heaviside>,
+     [](double x) { return std::isnan(x) ? x
+                           : x > 0       ? 1.0
+                                         : 0.0; }},
     {"sigmoid", activate<Activation::sigmoid>, sigmoid},
     {"tanh", activate<Activation::tanh>, [](double x) { return std::tanh(x); }},
     {"relu", activate<Activation::relu>, [](double x) { return x <= 0 ? 0 : x; }},

@@ -34,7 +34,7 @@ void epoch(benchmark::State& state, const std::vector<LayerSpec>& layers, const 
 void mlp_epoch(benchmark::State& state) {
     const index_t hidden = state.range(0);
     UpdateOptions sgd;
-    sgd.learning_rate = 0.1;
+    sgd.lr = 0.1;
     epoch(state,
           {LinearSpec{784, hidden, true}, ActivationSpec{Activation::sigmoid}, LinearSpec{hidden, 10, true}},
           {784}, 2000, state.range(1), sgd);

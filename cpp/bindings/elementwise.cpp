@@ -378,7 +378,8 @@ ndarray, shape (batch, channels, ...)
 }  // namespace
 
 void bind_elementwise(py::module_& m) {
-    bind_plain<Activation::step>(m, "step", "Step function: 0 for x <= 0, else 1. Its derivative is 0.");
+    bind_plain<Activation::heaviside>(m, "heaviside",
+                                      "Step function: 0 for x <= 0, else 1. Its derivative is 0.");
     bind_plain<Activation::sigmoid>(m, "sigmoid", "Logistic function, 1 / (1 + exp(-x)).");
     bind_plain<Activation::tanh>(m, "tanh", "Hyperbolic tangent.");
     bind_plain<Activation::relu>(m, "relu", "Rectifier, max(x, 0).");

@@ -72,7 +72,7 @@ CustomSpec python_spec(const py::dict& fields, Found& found) {
 }
 
 BatchNormSpec batch_norm_spec(const py::dict& fields, int axes) {
-    return {field<index_t>(fields, "num_features"), field<double>(fields, "epsilon"),
+    return {field<index_t>(fields, "num_features"), field<double>(fields, "eps"),
             field<double>(fields, "momentum"), field<bool>(fields, "affine"), axes};
 }
 
@@ -104,8 +104,8 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& fou
     if (kind == "batch_norm1d") return batch_norm_spec(fields, 1);
     if (kind == "batch_norm2d") return batch_norm_spec(fields, 3);
     if (kind == "layer_norm")
-        return LayerNormSpec{field<Shape>(fields, "normalized_shape"), field<double>(fields, "epsilon"),
-                             field<bool>(fields, "affine")};
+        return LayerNormSpec{field<Shape>(fields, "normalized_shape"), field<double>(fields, "eps"),
+                             field<bool>(fields, "elementwise_affine")};
     if (kind == "residual")
         return ResidualSpec{specs(fields, "layers", found), specs(fields, "shortcut", found)};
     if (kind == "parallel") return parallel_spec(fields, found);
@@ -125,7 +125,7 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& fou
     if (kind == "leaky_relu")
         return ActivationSpec{Activation::leaky_relu, field<double>(fields, "negative_slope")};
     if (kind == "elu") return ActivationSpec{Activation::elu, field<double>(fields, "alpha")};
-    if (kind == "step") return ActivationSpec{Activation::step};
+    if (kind == "heaviside") return ActivationSpec{Activation::heaviside};
     if (kind == "sigmoid") return ActivationSpec{Activation::sigmoid};
     if (kind == "tanh") return ActivationSpec{Activation::tanh};
     if (kind == "relu") return ActivationSpec{Activation::relu};

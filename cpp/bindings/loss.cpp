@@ -63,12 +63,12 @@ void require_settings_fit(const LossSpec& loss, const Shape& output) {
         throw py::value_error(
             "loss: the cross-entropy of a single output is always 0; take MSELoss for numbers, or "
             "BCEWithLogitsLoss for two classes");
-    if (const std::size_t n = loss.class_weights.size(); n != 0 && n != outputs)
-        throw py::value_error("class_weights: expected one for each of " + std::to_string(outputs) +
+    if (const std::size_t n = loss.weight.size(); n != 0 && n != outputs)
+        throw py::value_error("weight: expected one for each of " + std::to_string(outputs) +
                               " classes, got " + std::to_string(n));
-    if (const std::size_t n = loss.positive_weights.size(); n > 1 && n != outputs)
-        throw py::value_error("positive_weight: expected a number or one for each of " +
-                              std::to_string(outputs) + " outputs, got " + std::to_string(n));
+    if (const std::size_t n = loss.pos_weight.size(); n > 1 && n != outputs)
+        throw py::value_error("pos_weight: expected a number or one for each of " + std::to_string(outputs) +
+                              " outputs, got " + std::to_string(n));
 }
 
 Loss loss_named(const std::string& name) {
@@ -89,10 +89,10 @@ LossSpec loss_spec(const LossDescription& description) {
         const auto setting = key.cast<std::string>();
         if (setting == "label_smoothing")
             spec.label_smoothing = value.cast<double>();
-        else if (setting == "class_weights")
-            spec.class_weights = value.cast<std::vector<double>>();
-        else if (setting == "positive_weights")
-            spec.positive_weights = value.cast<std::vector<double>>();
+        else if (setting == "weight")
+            spec.weight = value.cast<std::vector<double>>();
+        else if (setting == "pos_weight")
+            spec.pos_weight = value.cast<std::vector<double>>();
         else
             throw py::value_error("loss: no setting '" + setting + "'");
     }

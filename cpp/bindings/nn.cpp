@@ -164,11 +164,11 @@ UpdateOptions update_options(const std::string& rule, const py::dict& settings) 
             options.nesterov = value.cast<bool>();
         else if (name == "decoupled_decay")
             options.decoupled_decay = value.cast<bool>();
-        else if (double* field = name == "learning_rate"  ? &options.learning_rate
+        else if (double* field = name == "lr"             ? &options.lr
                                  : name == "momentum"     ? &options.momentum
                                  : name == "beta1"        ? &options.beta1
                                  : name == "beta2"        ? &options.beta2
-                                 : name == "epsilon"      ? &options.epsilon
+                                 : name == "eps"          ? &options.eps
                                  : name == "weight_decay" ? &options.weight_decay
                                  : name == "clip_norm"    ? &options.clip_norm
                                  : name == "clip_value"   ? &options.clip_value
@@ -262,8 +262,8 @@ PyOptimizer::PyOptimizer(const PyParameters& of, const UpdateOptions& options,
         [&](auto& p) {
             using T = std::remove_reference_t<decltype(*p->values())>;
             auto made = std::make_unique<Optimizer<T>>(options, p->size());
-            for (const auto& [names, learning_rate, weight_decay] : groups) {
-                made->groups.push_back({learning_rate, weight_decay, {}});
+            for (const auto& [names, lr, weight_decay] : groups) {
+                made->groups.push_back({lr, weight_decay, {}});
                 for (const std::string& name : names)
                     made->groups.back().entries.push_back(position_of(*p, name));
             }
@@ -335,10 +335,9 @@ void bind_nn(py::module_& m) {
              }),
              py::arg("parameters"), py::arg("rule"), py::arg("settings"),
              py::arg("groups") = std::vector<PyOptimizer::Group>{})
-        .def_property_readonly("learning_rate",
+        .def_property_readonly("lr",
                                [](const PyOptimizer& self) {
-                                   return std::visit([](auto& o) { return o->options.learning_rate; },
-                                                     self.any);
+                                   return std::visit([](auto& o) { return o->options.lr; }, self.any);
                                })
         .def(
             "set_learning_rates",

@@ -58,7 +58,7 @@ template <class T>
 void activation_backward(Activation f, const Array<const T>& grad, const Array<const T>& x,
                          const Array<T>& grad_x, T parameter) {
     const auto kernel = kernels<T>().elementwise->backward_from_input[static_cast<int>(f)];
-    if (f == Activation::step)  // whose slope is the same everywhere, so that x need not be read
+    if (f == Activation::heaviside)  // whose slope is the same everywhere, so that x need not be read
         return for_each_run<T, 2>({&grad}, grad_x, cost_of(f), [&](index_t n, const T* const* in, T* out) {
             kernel(n, in[0], in[0], out, parameter);
         });

@@ -57,9 +57,9 @@ public:
         if (loss.kind == Loss::softmax_cross_entropy) {
             factors_.keep = static_cast<T>(1 - loss.label_smoothing);
             factors_.even = static_cast<T>(loss.label_smoothing / static_cast<double>(outputs));
-            take_factors(loss.class_weights, 0);
+            take_factors(loss.weight, 0);
         } else {
-            take_factors(loss.positive_weights, 1);
+            take_factors(loss.pos_weight, 1);
         }
     }
 
@@ -192,12 +192,12 @@ double loss_divisor(Loss loss, double weight, index_t outputs) {
 
 template <class T>
 double sum_of_weights(const LossSpec& loss, index_t samples, const Targets<T>& targets) {
-    const bool by_class = targets.labels && !loss.class_weights.empty();
+    const bool by_class = targets.labels && !loss.weight.empty();
     if (!targets.weights && !by_class) return static_cast<double>(samples);
     double sum = 0;
     for (index_t i = 0; i < samples; ++i)
         sum += (targets.weights ? targets.weights[i] : 1) *
-               (by_class ? loss.class_weights[static_cast<std::size_t>(targets.labels[i])] : 1);
+               (by_class ? loss.weight[static_cast<std::size_t>(targets.labels[i])] : 1);
     return sum;
 }
 

@@ -169,7 +169,7 @@ void batch_norm_input_gradient(const BatchNormShape& s, const T* grad, const T* 
 }
 
 template <class T>
-void layer_norm(index_t rows, index_t size, const T* x, double epsilon, const T* gamma, const T* beta, T* y,
+void layer_norm(index_t rows, index_t size, const T* x, double eps, const T* gamma, const T* beta, T* y,
                 T* mean, T* inverse_deviation) {
     FlushDenormals flush;
     const auto& table = *kernels<T>().normalization;
@@ -180,7 +180,7 @@ void layer_norm(index_t rows, index_t size, const T* x, double epsilon, const T*
                          const T* row = x + i * size;
                          mean[i] = static_cast<T>(table.sum(size, row) / count);
                          const double variance = table.squares_about(size, row, mean[i]) / count;
-                         inverse_deviation[i] = static_cast<T>(1 / std::sqrt(variance + epsilon));
+                         inverse_deviation[i] = static_cast<T>(1 / std::sqrt(variance + eps));
                          table.normalize_row(size, row, mean[i], inverse_deviation[i], gamma, beta,
                                              y + i * size);
                      }

@@ -17,7 +17,7 @@ const char* activation_name(Activation kind) {
     switch (kind) {
         case Activation::identity:
             return "Identity";
-        case Activation::step:
+        case Activation::heaviside:
             return "Step";
         case Activation::sigmoid:
             return "Sigmoid";

@@ -42,7 +42,7 @@ void Optimizer<T>::begin_step(const Parameters<T>& parameters, double squares) {
     std::vector<UpdateOptions> own(entries.size(), options);
     for (const Group& group : groups)
         for (const std::size_t e : group.entries) {
-            own[e].learning_rate = group.learning_rate;
+            own[e].lr = group.lr;
             own[e].weight_decay = group.weight_decay;
         }
     now_.resize(entries.size());
@@ -78,8 +78,8 @@ void Optimizer<T>::average_range(Parameters<T>& parameters, index_t first, index
 
 template <class T>
 void Optimizer<T>::set_learning_rates(const double* rates) {
-    options.learning_rate = rates[0];
-    for (std::size_t g = 0; g < groups.size(); ++g) groups[g].learning_rate = rates[1 + g];
+    options.lr = rates[0];
+    for (std::size_t g = 0; g < groups.size(); ++g) groups[g].lr = rates[1 + g];
 }
 
 template <class T>

@@ -79,7 +79,7 @@ public:
     }
     void operator()(const LayerNormSpec& spec) {
         for (index_t size : spec.normalized_shape) require_positive("normalized_shape", size);
-        if (!spec.affine) return;
+        if (!spec.elementwise_affine) return;
         add("weight", spec.normalized_shape, c_strides(spec.normalized_shape));
         add("bias", spec.normalized_shape, c_strides(spec.normalized_shape));
     }

@@ -224,7 +224,7 @@ bool Sweep<T>::complete_and_update(const Run<T>& run, Optimizer<T>& optimizer, b
     const bool clips = options.clip_norm > 0;
     const bool fused = !clips && !penalized_ && bound_is_cheap(run) && products_are_finite(run, options);
     const bool adds = fused && adds_gradients(optimizer);
-    prepare_products(run, adds ? -options.learning_rate : 1);
+    prepare_products(run, adds ? -options.lr : 1);
     Findings findings;
     if (!fused || !all_deferred_) findings = complete(run, {true, check, clips}, fused);
     if (!findings.finite) return false;
@@ -286,7 +286,7 @@ bool Sweep<T>::products_are_finite(const Run<T>& run, const UpdateOptions& optio
         const auto& product = program_.deferred[static_cast<std::size_t>(i / 2)];
         largest[i] = largest_of_rows(run, i % 2 ? product.grad : product.x);
     });
-    const double most_factor = std::max(1.0, std::abs(options.learning_rate));
+    const double most_factor = std::max(1.0, std::abs(options.lr));
     bool finite = true;
     for (std::size_t i = 0; i < program_.deferred.size(); ++i) {
         const double x = static_cast<double>(largest[2 * i]), grad = static_cast<double>(largest[2 * i + 1]);

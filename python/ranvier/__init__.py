@@ -21,6 +21,7 @@ from ranvier.layers import (
     Flatten,
     GaussianNoise,
     GlobalAvgPool2d,
+    Heaviside,
     LayerNorm,
     LeakyReLU,
     Linear,
@@ -39,7 +40,6 @@ from ranvier.layers import (
     Sigmoid,
     Softmax,
     Softplus,
-    Step,
     Tanh,
 )
 from ranvier.losses import (
@@ -65,15 +65,15 @@ if TYPE_CHECKING:
     from ranvier import schedules as schedules
     from ranvier import testing as testing
     from ranvier import tuning as tuning
-    from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau, StopAtTolerance
+    from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceLROnPlateau, StopAtTolerance
     from ranvier.custom import CustomLayer, Parameter, register_layer
     from ranvier.predictor import Predictor, load_predictor
     from ranvier.schedules import (
-        CosineSchedule,
-        ExponentialSchedule,
-        InverseTimeSchedule,
-        OneCycleSchedule,
-        StepSchedule,
+        CosineAnnealingLR,
+        ExponentialLR,
+        InverseTimeLR,
+        OneCycleLR,
+        StepLR,
         WarmUp,
     )
 
@@ -91,19 +91,20 @@ __all__ = [
     "BatchNorm2d",
     "Checkpoint",
     "Conv2d",
-    "CosineSchedule",
+    "CosineAnnealingLR",
     "CrossEntropyLoss",
     "CustomLayer",
     "Dropout",
     "EarlyStopping",
     "Evaluation",
-    "ExponentialSchedule",
+    "ExponentialLR",
     "Flatten",
     "GaussianNoise",
     "GlobalAvgPool2d",
+    "Heaviside",
     "HingeLoss",
     "History",
-    "InverseTimeSchedule",
+    "InverseTimeLR",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -112,7 +113,7 @@ __all__ = [
     "MaxPool2d",
     "Maxout",
     "Network",
-    "OneCycleSchedule",
+    "OneCycleLR",
     "PReLU",
     "Parallel",
     "Parameter",
@@ -126,13 +127,12 @@ __all__ = [
     "RandomRotation",
     "RandomShift",
     "ReLU",
-    "ReduceOnPlateau",
+    "ReduceLROnPlateau",
     "Residual",
     "Sigmoid",
     "Softmax",
     "Softplus",
-    "Step",
-    "StepSchedule",
+    "StepLR",
     "StopAtTolerance",
     "SumSquaredResidualsLoss",
     "Tanh",
@@ -171,15 +171,15 @@ _MODULES = (
     "tuning",
 )
 _PLACES = {
-    "callbacks": ("Checkpoint", "EarlyStopping", "ReduceOnPlateau", "StopAtTolerance"),
+    "callbacks": ("Checkpoint", "EarlyStopping", "ReduceLROnPlateau", "StopAtTolerance"),
     "custom": ("CustomLayer", "Parameter", "register_layer"),
     "predictor": ("Predictor", "load_predictor"),
     "schedules": (
-        "CosineSchedule",
-        "ExponentialSchedule",
-        "InverseTimeSchedule",
-        "OneCycleSchedule",
-        "StepSchedule",
+        "CosineAnnealingLR",
+        "ExponentialLR",
+        "InverseTimeLR",
+        "OneCycleLR",
+        "StepLR",
         "WarmUp",
     ),
 }

@@ -58,8 +58,8 @@ def avg_pool2d_backward(
     stride: Pair | None = None,
     padding: Pair = 0,
 ) -> Array: ...
-def step(x: Array, out: Array | None = None) -> Array: ...
-def step_backward(grad: Array, x: Array, out: Array | None = None) -> Array: ...
+def heaviside(x: Array, out: Array | None = None) -> Array: ...
+def heaviside_backward(grad: Array, x: Array, out: Array | None = None) -> Array: ...
 def sigmoid(x: Array, out: Array | None = None) -> Array: ...
 def sigmoid_backward(grad: Array, x: Array, out: Array | None = None) -> Array: ...
 def tanh(x: Array, out: Array | None = None) -> Array: ...
@@ -107,8 +107,8 @@ def log_softmax_backward(grad: Array, y: Array, out: Array | None = None, *, axi
 # --- losses -----------------------------------------------------------------------------------------------
 # A loss's specification is its kind and its settings, which may be left out:
 #   ("quadratic" | "sum_squared_residuals" | "mean_squared_error" | "binary_cross_entropy" | "hinge", {})
-#   ("binary_cross_entropy_with_logits", {"positive_weights": one for each output, or one})
-#   ("softmax_cross_entropy", {"label_smoothing": float, "class_weights": one for each class, or none})
+#   ("binary_cross_entropy_with_logits", {"pos_weight": one for each output, or one})
+#   ("softmax_cross_entropy", {"label_smoothing": float, "weight": one for each class, or none})
 # target is dense, or int64 labels. Values are means as the loss defines them.
 def loss_value(loss: LossSpec, prediction: Array, target: Array | Labels) -> tuple[float, int]: ...  # mean, hits
 def loss_gradient(loss: LossSpec, prediction: Array, target: Array | Labels) -> Array: ...
@@ -121,12 +121,12 @@ def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence
 #   ("conv2d", {"in_channels", "out_channels", "kernel_size": (h, w), "stride": (h, w), "padding": (h, w),
 #               "dilation": (h, w), "groups": int, "bias": bool, "l1", "l2", "max_norm"})
 #   ("max_pool2d" | "avg_pool2d", {"kernel_size": (h, w), "stride": (h, w), "padding": (h, w)})
-#   ("flatten" | "step" | "sigmoid" | "tanh" | "relu" | "softplus" | "gelu" | "softmax" | "log_softmax", {})
+#   ("flatten" | "heaviside" | "sigmoid" | "tanh" | "relu" | "softplus" | "gelu" | "softmax" | "log_softmax", {})
 #   ("leaky_relu", {"negative_slope": float}), ("elu", {"alpha": float}), ("dropout", {"p": float})
 #   ("gaussian_noise", {"std": float}), ("random_shift", {"pixels": int}), ("random_rotation", {"degrees": float})
 #   ("random_horizontal_flip", {"p": float}), ("random_crop", {"size": (h, w), "padding": (h, w)})
-#   ("batch_norm1d" | "batch_norm2d", {"num_features": int, "epsilon": float, "momentum": float, "affine": bool})
-#   ("layer_norm", {"normalized_shape": tuple, "epsilon": float, "affine": bool}), ("global_avg_pool2d", {})
+#   ("batch_norm1d" | "batch_norm2d", {"num_features": int, "eps": float, "momentum": float, "affine": bool})
+#   ("layer_norm", {"normalized_shape": tuple, "eps": float, "elementwise_affine": bool}), ("global_avg_pool2d", {})
 #   ("residual", {"layers": [...], "shortcut": [...]}), ("parallel", {"branches": [[...], ...]})
 #   ("python", {"name": str, "parameters": [(name, shape), ...], "trains_itself": bool,
 #     "output_shape": f(sample shape) -> shape,
@@ -165,7 +165,7 @@ class Parameters:
 class Optimizer:
     """An optimizer's state over one Parameters."""
 
-    # rule: "sgd", "adam", "rmsprop", "adagrad"; settings: learning_rate, momentum, nesterov, beta1, beta2, epsilon,
+    # rule: "sgd", "adam", "rmsprop", "adagrad"; settings: lr, momentum, nesterov, beta1, beta2, eps,
     # weight_decay, decoupled_decay, clip_norm, clip_value, ema_decay
     # groups: names of parameters, and the learning rate and weight decay that they have to themselves
     def __init__(
@@ -176,7 +176,7 @@ class Optimizer:
         groups: Sequence[tuple[Sequence[str], float, float]] = [],
     ) -> None: ...
     @property
-    def learning_rate(self) -> float: ...
+    def lr(self) -> float: ...
     def set_learning_rates(self, rates: float | Sequence[float]) -> None: ...  # with groups the rest's, then theirs
     missed_updates: dict[str, int]  # of each parameter that has missed some, while it was frozen
     @property

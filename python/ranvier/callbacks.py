@@ -22,7 +22,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "EarlyStopping",
-    "ReduceOnPlateau",
+    "ReduceLROnPlateau",
     "StopAtTolerance",
     "checked_callbacks",
 ]
@@ -278,7 +278,7 @@ class Checkpoint(Callback):
 
 
 @dataclass(eq=False)
-class ReduceOnPlateau(Callback):
+class ReduceLROnPlateau(Callback):
     """Multiply the learning rate when a quantity has not improved for some epochs.
 
     It works through `Network.learning_rate_factor`, which goes on in a further `Network.fit` with an equal optimizer,

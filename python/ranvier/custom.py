@@ -13,7 +13,8 @@ import numpy as np
 from ranvier import layers as layer_module
 from ranvier.checks import integer, set_fields
 from ranvier.initializers import Initializer, Zeros
-from ranvier.layers import Layer, Spec, checked_initializer, checked_result
+from ranvier.layers import Layer, checked_initializer, checked_result
+from ranvier.layers.base import Spec
 from ranvier.settings import Settings
 from ranvier.types import Array
 

@@ -166,7 +166,7 @@ def gradient_check(
         by the network's seed.
     tolerance : float
         The largest relative error ``|a - n| / max(|a|, |n|)`` that passes. What may come of rounding alone,
-        ``10 * epsilon * max(1, |loss|) / step``, passes too.
+        ``10 * eps * max(1, |loss|) / step``, passes too.
 
     Returns
     -------

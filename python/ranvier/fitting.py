@@ -97,7 +97,7 @@ def fit(network: Any, training: Training, plan: Plan) -> History:
             report = bar.report if plan.progress else None
             sums, stopped = _Epoch(network, training, plan, tally, report).run(batches.parts(order))
             seconds = time.perf_counter() - started
-            rate = training.use(plan.optimizer).learning_rate
+            rate = training.use(plan.optimizer).lr
             used = sums.samples - sums.skipped
             bar.report(sums.loss, sums.hits, used, sums.samples)
             if sums.fault:
@@ -110,7 +110,7 @@ def fit(network: Any, training: Training, plan: Plan) -> History:
         history.append(
             loss=sums.loss if used else math.nan,
             accuracy=(sums.hits / used if used else math.nan) if metrics.has_classes else None,
-            learning_rate=rate,
+            lr=rate,
             seconds=seconds,
             **shown,
         )

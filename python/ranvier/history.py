@@ -71,7 +71,7 @@ class History:
         Likewise, if the targets are classes.
     val_loss, val_accuracy : list of float
         Of the validation data after the epoch.
-    learning_rate : list of float
+    lr : list of float
         Of the epoch's last update.
     seconds : list of float
         The time of the epoch.
@@ -84,7 +84,7 @@ class History:
     accuracy: list[float] = field(default_factory=list)
     val_loss: list[float] = field(default_factory=list)
     val_accuracy: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
+    lr: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
 

@@ -17,9 +17,9 @@ from ranvier.types import Array
 
 __all__ = [
     "Constant",
-    "HeNormal",
-    "HeUniform",
     "Initializer",
+    "KaimingNormal",
+    "KaimingUniform",
     "LeCunNormal",
     "LeCunUniform",
     "Normal",
@@ -63,7 +63,7 @@ def require_initializer(value: object, name: str) -> Initializer | None:
         If it is neither.
     """
     if value is not None and not isinstance(value, Initializer):
-        raise TypeError(f"{name}: expected an initializer, like HeNormal(), or None, got {value!r}")
+        raise TypeError(f"{name}: expected an initializer, like KaimingNormal(), or None, got {value!r}")
     return value
 
 
@@ -161,7 +161,7 @@ class XavierUniform(_Xavier):
 
 
 @dataclass(repr=False, eq=False)
-class _He(Initializer):
+class _Kaiming(Initializer):
     negative_slope: float = 0.0
 
     def __post_init__(self) -> None:
@@ -172,7 +172,7 @@ class _He(Initializer):
 
 
 @dataclass(repr=False, eq=False)
-class HeNormal(_He):
+class KaimingNormal(_Kaiming):
     """N(0, 2 / ((1 + negative_slope**2) * fan_in)), for ReLU and its leaky kin (He et al. 2015).
 
     PyTorch calls it ``kaiming_normal_``.
@@ -184,8 +184,8 @@ class HeNormal(_He):
 
 
 @dataclass(repr=False, eq=False)
-class HeUniform(_He):
-    """Uniform in +-sqrt(6 / ((1 + negative_slope**2) * fan_in)), with the variance of `HeNormal`."""
+class KaimingUniform(_Kaiming):
+    """Uniform in +-sqrt(6 / ((1 + negative_slope**2) * fan_in)), with the variance of `KaimingNormal`."""
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int) -> Array:
         """Draw from U(-b, b) with b = sqrt(6 / ((1 + negative_slope**2) * fan_in))."""

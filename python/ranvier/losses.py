@@ -146,7 +146,7 @@ class BCEWithLogitsLoss(Loss):
 
     Parameters
     ----------
-    positive_weight : float or sequence of float, optional
+    pos_weight : float or sequence of float, optional
         What the term of the positive targets, ``-t log sigmoid(p)``, is multiplied by: one number, or one for each
         output; 1 unless given. PyTorch's ``pos_weight``.
 
@@ -158,22 +158,22 @@ class BCEWithLogitsLoss(Loss):
 
     kind: ClassVar[str] = "binary_cross_entropy_with_logits"
 
-    positive_weight: float | tuple[float, ...] | None = None
+    pos_weight: float | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the field, and make it a plain value."""
-        weight: Any = self.positive_weight
+        weight: Any = self.pos_weight
         if weight is not None and np.ndim(weight) == 0:
-            set_fields(self, positive_weight=_weights((weight,), "positive_weight")[0])
+            set_fields(self, pos_weight=_weights((weight,), "pos_weight")[0])
         elif weight is not None:
-            set_fields(self, positive_weight=_weights(weight, "positive_weight"))
+            set_fields(self, pos_weight=_weights(weight, "pos_weight"))
 
     def spec(self) -> LossSpec:
         """Return the kind and the settings, as the compiled core reads them."""
-        weight = self.positive_weight
+        weight = self.pos_weight
         if weight is None:
             return self.kind, {}
-        return self.kind, {"positive_weights": weight if isinstance(weight, tuple) else (weight,)}
+        return self.kind, {"pos_weight": weight if isinstance(weight, tuple) else (weight,)}
 
 
 @dataclass(repr=False, eq=False)
@@ -184,7 +184,7 @@ class CrossEntropyLoss(Loss):
     ----------
     label_smoothing : float
         From 0 to 1: the share of each target that is spread evenly over all classes (Szegedy et al. 2016).
-    class_weights : sequence of float, optional
+    weight : sequence of float, optional
         What each class's term, ``-t log softmax(p)``, is multiplied by; 1 unless given. PyTorch's ``weight``, with
         its mean: for integer labels the sum is divided by the sum of the labels' weights, for rows of targets by
         the number of samples.
@@ -198,7 +198,7 @@ class CrossEntropyLoss(Loss):
     kind: ClassVar[str] = "softmax_cross_entropy"
 
     label_smoothing: float = 0.0
-    class_weights: tuple[float, ...] | None = None
+    weight: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the fields, and make them plain values."""
@@ -206,12 +206,12 @@ class CrossEntropyLoss(Loss):
         if not 0 <= smoothing <= 1:
             raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {smoothing}")
         set_fields(self, label_smoothing=smoothing)
-        if self.class_weights is not None:
-            set_fields(self, class_weights=_weights(self.class_weights, "class_weights"))
+        if self.weight is not None:
+            set_fields(self, weight=_weights(self.weight, "weight"))
 
     def spec(self) -> LossSpec:
         """Return the kind and the settings, as the compiled core reads them."""
-        return self.kind, {"label_smoothing": self.label_smoothing, "class_weights": self.class_weights or ()}
+        return self.kind, {"label_smoothing": self.label_smoothing, "weight": self.weight or ()}
 
 
 @dataclass(repr=False, eq=False)

@@ -895,7 +895,7 @@ class Network(LectureNotes):
     ) -> StreamBatches:
         steps = None if steps is None else integer(steps, "steps_per_epoch", 1)
         is_known = steps is not None or hasattr(stream, "__len__")
-        for rate in [optimizer.learning_rate, *(group.learning_rate for group in optimizer.groups)]:
+        for rate in [optimizer.lr, *(group.lr for group in optimizer.groups)]:
             if not is_known and not isinstance(rate, float | None) and rate.updates_per_epoch is None:
                 raise TypeError(
                     f"steps_per_epoch: expected the batches of an epoch, since {rate!r} needs to know and the stream "

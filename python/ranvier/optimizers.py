@@ -24,7 +24,7 @@ from ranvier.settings import Settings
 from ranvier.types import Array
 
 if TYPE_CHECKING:
-    from ranvier.schedules import Schedule
+    from ranvier.schedules import LRScheduler
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "ParameterGroup", "RMSprop", "checked_optimizer"]
 
@@ -53,7 +53,7 @@ class ParameterGroup(Settings):
     pattern : str
         Matches their names, as "0.weight", with the wildcards of the shell: ``"0.*"`` are those of the first layer,
         ``"*.bias"`` all biases.
-    learning_rate : float or Schedule, optional
+    lr : float or LRScheduler, optional
         Theirs; that of the optimizer unless given. ``Network.learning_rate_factor`` multiplies it, too.
     weight_decay : float, optional
         Likewise.
@@ -65,21 +65,19 @@ class ParameterGroup(Settings):
     """
 
     pattern: str
-    learning_rate: float | Schedule | None = None
+    lr: float | LRScheduler | None = None
     weight_decay: float | None = None
 
     def __post_init__(self) -> None:
         """Check the fields, and make them plain values."""
         if not isinstance(self.pattern, str):
             raise TypeError(f"pattern: expected a str, as '0.*', got {type(self.pattern).__name__}")
-        rate, decay = self.learning_rate, self.weight_decay
+        rate, decay = self.lr, self.weight_decay
         if rate is None and decay is None:
-            raise ValueError(
-                "learning_rate: expected one, or a weight_decay, got neither; Network.freeze() is for none"
-            )
+            raise ValueError("lr: expected one, or a weight_decay, got neither; Network.freeze() is for none")
         set_fields(
             self,
-            learning_rate=None if rate is None else _rate_or_schedule(rate),
+            lr=None if rate is None else _rate_or_schedule(rate),
             weight_decay=None if decay is None else nonnegative(decay, "weight_decay"),
         )
 
@@ -88,7 +86,7 @@ class ParameterGroup(Settings):
 class Optimizer(Settings):
     """An update rule."""
 
-    learning_rate: float | Schedule
+    lr: float | LRScheduler
     rule: ClassVar[str]
 
     @property
@@ -107,7 +105,7 @@ class Optimizer(Settings):
         del fields["groups"]
         for name in ("clip_norm", "clip_value", "ema_decay"):
             fields[name] = fields[name] or 0.0
-        fields["learning_rate"] = float(self.learning_rates(0, 1, 1)[0])
+        fields["lr"] = float(self.learning_rates(0, 1, 1)[0])
         return fields
 
     def learning_rates(self, first_update: int, updates: int, updates_per_epoch: int | None) -> Array:
@@ -125,7 +123,7 @@ class Optimizer(Settings):
         -------
         ndarray of float64, shape (updates,)
         """
-        return _rates(self.learning_rate, first_update, updates, updates_per_epoch)
+        return _rates(self.lr, first_update, updates, updates_per_epoch)
 
     def all_rates(self, first_update: int, updates: int, updates_per_epoch: int | None) -> Array:
         """Return the `learning_rates` and those of the groups beside them, of shape (updates, 1 + groups)."""
@@ -136,7 +134,7 @@ class Optimizer(Settings):
         """Return these learning rates, and beside them those of the groups, which are theirs or the same."""
         columns = [rates]
         for group in self.groups:
-            own = group.learning_rate
+            own = group.lr
             columns.append(rates if own is None else _rates(own, first_update, len(rates), updates_per_epoch))
         return np.stack(columns, axis=1)
 
@@ -145,8 +143,8 @@ class Optimizer(Settings):
         return type(self) is type(other) and self != other and self._without_rates() == other._without_rates()
 
     def _without_rates(self) -> dict[str, Any]:
-        groups = [group.config() | _blank(group.learning_rate) for group in self.groups]
-        return self.config() | _blank(self.learning_rate) | {"groups": groups}
+        groups = [group.config() | _blank(group.lr) for group in self.groups]
+        return self.config() | _blank(self.lr) | {"groups": groups}
 
     def create(self, parameters: _core.Parameters) -> _core.Optimizer:
         """Make the state for these parameters."""
@@ -188,7 +186,7 @@ class Optimizer(Settings):
                 checked[name] = None if value is None else positive(value, name)
             elif name == "ema_decay":
                 checked[name] = None if value is None else _ema_decay(value)
-            elif name == "learning_rate":
+            elif name == "lr":
                 checked[name] = _rate_or_schedule(value)
             elif name == "groups":
                 checked[name] = _groups(value)
@@ -196,21 +194,21 @@ class Optimizer(Settings):
                 checked[name] = boolean(value, name)
             elif name == "betas":
                 checked[name] = _betas(value)
-            elif name == "epsilon":
+            elif name == "eps":
                 checked[name] = positive(value, name)
             else:
                 checked[name] = nonnegative(value, name, below=1 if name in ("momentum", "alpha") else math.inf)
         set_fields(self, **checked)
 
 
-def _rates(rate: float | Schedule, first_update: int, updates: int, updates_per_epoch: int | None) -> Array:
+def _rates(rate: float | LRScheduler, first_update: int, updates: int, updates_per_epoch: int | None) -> Array:
     if isinstance(rate, float):
         return np.full(updates, rate)
     return rate.rates(first_update, updates, updates_per_epoch)
 
 
-def _blank(rate: float | Schedule | None) -> dict[str, Any]:
-    return {"learning_rate": 0.0} if isinstance(rate, float) else {}
+def _blank(rate: float | LRScheduler | None) -> dict[str, Any]:
+    return {"lr": 0.0} if isinstance(rate, float) else {}
 
 
 def _ema_decay(value: Any) -> float:
@@ -229,9 +227,9 @@ def _groups(value: Any) -> tuple[ParameterGroup, ...]:
     return tuple(value)
 
 
-def _rate_or_schedule(value: Any) -> float | Schedule:
+def _rate_or_schedule(value: Any) -> float | LRScheduler:
     if isinstance(value, float | int):
-        return nonnegative(value, "learning_rate")
+        return nonnegative(value, "lr")
     from ranvier.schedules import rate_or_schedule  # here, so that `import ranvier` stays quick
 
     return rate_or_schedule(value)
@@ -249,11 +247,11 @@ def _betas(value: Any) -> tuple[float, float]:
 class SGD(Optimizer):
     """Stochastic gradient descent, with PyTorch's momentum and weight decay.
 
-    g = gradient + weight_decay * w; v = momentum * v + g; w -= learning_rate * v, or with nesterov
-    w -= learning_rate * (g + momentum * v).
+    g = gradient + weight_decay * w; v = momentum * v + g; w -= lr * v, or with nesterov
+    w -= lr * (g + momentum * v).
     """
 
-    learning_rate: float | Schedule
+    lr: float | LRScheduler
     momentum: float = 0.0
     weight_decay: float = 0.0
     nesterov: bool = False
@@ -273,9 +271,9 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015, algorithm 1); weight_decay * w is added to the gradient."""
 
-    learning_rate: float | Schedule = 1e-3
+    lr: float | LRScheduler = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
+    eps: float = 1e-8
     weight_decay: float = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None
@@ -295,7 +293,7 @@ class Adam(Optimizer):
 
 @dataclass(repr=False, eq=False)
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019): w -= learning_rate * weight_decay * w."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019): w -= lr * weight_decay * w."""
 
     weight_decay: float = 0.01
 
@@ -308,13 +306,13 @@ class AdamW(Adam):
 class RMSprop(Optimizer):
     """RMSProp (Tieleman and Hinton 2012) as in PyTorch.
 
-    s = alpha * s + (1 - alpha) * g**2; d = g / (sqrt(s) + epsilon); w -= learning_rate * d, or with momentum
-    v = momentum * v + d; w -= learning_rate * v. weight_decay * w is added to the gradient g.
+    s = alpha * s + (1 - alpha) * g**2; d = g / (sqrt(s) + eps); w -= lr * d, or with momentum
+    v = momentum * v + d; w -= lr * v. weight_decay * w is added to the gradient g.
     """
 
-    learning_rate: float | Schedule = 1e-2
+    lr: float | LRScheduler = 1e-2
     alpha: float = 0.99
-    epsilon: float = 1e-8
+    eps: float = 1e-8
     momentum: float = 0.0
     weight_decay: float = 0.0
     clip_norm: float | None = None
@@ -335,13 +333,13 @@ class RMSprop(Optimizer):
 
 @dataclass(repr=False, eq=False)
 class Adagrad(Optimizer):
-    """Adagrad (Duchi, Hazan and Singer 2011): s = s + g**2; w -= learning_rate * g / (sqrt(s) + epsilon).
+    """Adagrad (Duchi, Hazan and Singer 2011): s = s + g**2; w -= lr * g / (sqrt(s) + eps).
 
     weight_decay * w is added to the gradient g.
     """
 
-    learning_rate: float | Schedule = 1e-2
-    epsilon: float = 1e-10
+    lr: float | LRScheduler = 1e-2
+    eps: float = 1e-10
     weight_decay: float = 0.0
     clip_norm: float | None = None
     clip_value: float | None = None

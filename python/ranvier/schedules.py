@@ -1,4 +1,4 @@
-"""Learning-rate schedules: what an optimizer takes for ``learning_rate`` in place of a number.
+"""Learning-rate schedules: what an optimizer takes for ``lr`` in place of a number.
 
 Time is measured in epochs. It follows from the number of updates that the optimizer has done, whoever made them, so
 that a training that goes on, after a further `fit` or from a file, goes on with its rates. `fit` knows how many updates
@@ -17,17 +17,17 @@ from ranvier.settings import Settings
 from ranvier.types import Array
 
 __all__ = [
-    "CosineSchedule",
-    "ExponentialSchedule",
-    "InverseTimeSchedule",
-    "OneCycleSchedule",
-    "Schedule",
-    "StepSchedule",
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "InverseTimeLR",
+    "LRScheduler",
+    "OneCycleLR",
+    "StepLR",
     "WarmUp",
 ]
 
 
-class Schedule(Settings):
+class LRScheduler(Settings):
     """A learning rate that changes in the course of training.
 
     A schedule of your own is a frozen dataclass that derives from this class and has ``at``; a network that is
@@ -79,8 +79,7 @@ class Schedule(Settings):
         each = self.updates_per_epoch or updates_per_epoch
         if each is None:
             raise ValueError(
-                f"learning_rate: expected a schedule with updates_per_epoch, as only fit knows how many there are, "
-                f"got {self!r}"
+                f"lr: expected a schedule with updates_per_epoch, as only fit knows how many there are, got {self!r}"
             )
         return self.at(np.arange(first_update, first_update + updates, dtype=np.float64), each)
 
@@ -90,19 +89,19 @@ def _updates(value: Any) -> int | None:
 
 
 @dataclass(repr=False, eq=False)
-class StepSchedule(Schedule):
-    """Multiplied by gamma after each step_size epochs: learning_rate * gamma**(epoch // step_size).
+class StepLR(LRScheduler):
+    """Multiplied by gamma after each step_size epochs: lr * gamma**(epoch // step_size).
 
     Parameters
     ----------
-    learning_rate : float
+    lr : float
     step_size : int
         In epochs.
     gamma : float
         Above 0.
     """
 
-    learning_rate: float
+    lr: float
     step_size: int
     gamma: float = 0.1
     updates_per_epoch: int | None = None
@@ -110,78 +109,78 @@ class StepSchedule(Schedule):
     def __post_init__(self) -> None:
         set_fields(
             self,
-            learning_rate=nonnegative(self.learning_rate, "learning_rate"),
+            lr=nonnegative(self.lr, "lr"),
             step_size=integer(self.step_size, "step_size", 1),
             gamma=positive(self.gamma, "gamma"),
             updates_per_epoch=_updates(self.updates_per_epoch),
         )
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
-        """Return the learning rate of some updates, as in `Schedule.at`."""
-        rates: Array = self.learning_rate * self.gamma ** (updates // updates_per_epoch // self.step_size)
+        """Return the learning rate of some updates, as in `LRScheduler.at`."""
+        rates: Array = self.lr * self.gamma ** (updates // updates_per_epoch // self.step_size)
         return rates
 
 
 @dataclass(repr=False, eq=False)
-class ExponentialSchedule(Schedule):
-    """Multiplied by gamma after each epoch: learning_rate * gamma**epoch.
+class ExponentialLR(LRScheduler):
+    """Multiplied by gamma after each epoch: lr * gamma**epoch.
 
     Parameters
     ----------
-    learning_rate : float
+    lr : float
     gamma : float
         Above 0.
     """
 
-    learning_rate: float
+    lr: float
     gamma: float
     updates_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
         set_fields(
             self,
-            learning_rate=nonnegative(self.learning_rate, "learning_rate"),
+            lr=nonnegative(self.lr, "lr"),
             gamma=positive(self.gamma, "gamma"),
             updates_per_epoch=_updates(self.updates_per_epoch),
         )
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
-        """Return the learning rate of some updates, as in `Schedule.at`."""
-        rates: Array = self.learning_rate * self.gamma ** (updates // updates_per_epoch)
+        """Return the learning rate of some updates, as in `LRScheduler.at`."""
+        rates: Array = self.lr * self.gamma ** (updates // updates_per_epoch)
         return rates
 
 
 @dataclass(repr=False, eq=False)
-class InverseTimeSchedule(Schedule):
-    """Falling as one over the time: learning_rate / (1 + decay * epochs), batch by batch (Robbins and Monro 1951).
+class InverseTimeLR(LRScheduler):
+    """Falling as one over the time: lr / (1 + decay * epochs), batch by batch (Robbins and Monro 1951).
 
     Parameters
     ----------
-    learning_rate : float
+    lr : float
     decay : float
         Above 0: after ``1 / decay`` epochs the rate is half of what it was.
 
     Examples
     --------
-    >>> InverseTimeSchedule(0.6, decay=1).rates(0, 5, updates_per_epoch=2)
+    >>> InverseTimeLR(0.6, decay=1).rates(0, 5, updates_per_epoch=2)
     array([0.6 , 0.4 , 0.3 , 0.24, 0.2 ])
     """
 
-    learning_rate: float
+    lr: float
     decay: float
     updates_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
         set_fields(
             self,
-            learning_rate=nonnegative(self.learning_rate, "learning_rate"),
+            lr=nonnegative(self.lr, "lr"),
             decay=positive(self.decay, "decay"),
             updates_per_epoch=_updates(self.updates_per_epoch),
         )
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
-        """Return the learning rate of some updates, as in `Schedule.at`."""
-        rates: Array = self.learning_rate / (1 + self.decay * updates / updates_per_epoch)
+        """Return the learning rate of some updates, as in `LRScheduler.at`."""
+        rates: Array = self.lr / (1 + self.decay * updates / updates_per_epoch)
         return rates
 
 
@@ -192,56 +191,56 @@ def _cosine(start: float, end: float, fraction: Array) -> Array:
 
 
 @dataclass(repr=False, eq=False)
-class CosineSchedule(Schedule):
-    """Half a cosine from learning_rate down to min_learning_rate (Loshchilov and Hutter 2017), batch by batch.
+class CosineAnnealingLR(LRScheduler):
+    """Half a cosine from lr down to eta_min (Loshchilov and Hutter 2017), batch by batch.
 
     Parameters
     ----------
-    learning_rate : float
-    epochs : float
-        After which the rate is min_learning_rate, and stays so.
-    min_learning_rate : float
+    lr : float
+    T_max : float
+        The epochs after which the rate is eta_min, and stays so.
+    eta_min : float
     """
 
-    learning_rate: float
-    epochs: float
-    min_learning_rate: float = 0.0
+    lr: float
+    T_max: float
+    eta_min: float = 0.0
     updates_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
         set_fields(
             self,
-            learning_rate=nonnegative(self.learning_rate, "learning_rate"),
-            epochs=positive(self.epochs, "epochs"),
-            min_learning_rate=nonnegative(self.min_learning_rate, "min_learning_rate"),
+            lr=nonnegative(self.lr, "lr"),
+            T_max=positive(self.T_max, "T_max"),
+            eta_min=nonnegative(self.eta_min, "eta_min"),
             updates_per_epoch=_updates(self.updates_per_epoch),
         )
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
-        """Return the learning rate of some updates, as in `Schedule.at`."""
-        return _cosine(self.learning_rate, self.min_learning_rate, updates / (self.epochs * updates_per_epoch))
+        """Return the learning rate of some updates, as in `LRScheduler.at`."""
+        return _cosine(self.lr, self.eta_min, updates / (self.T_max * updates_per_epoch))
 
 
 @dataclass(repr=False, eq=False)
-class OneCycleSchedule(Schedule):
-    """Up to max_learning_rate, then down to almost nothing (Smith and Topin 2018), batch by batch.
+class OneCycleLR(LRScheduler):
+    """Up to max_lr, then down to almost nothing (Smith and Topin 2018), batch by batch.
 
     Both ways are half a cosine, as in PyTorch's ``OneCycleLR``; the momentum stays as it is.
 
     Parameters
     ----------
-    max_learning_rate : float
+    max_lr : float
     epochs : float
         The length of the cycle; the rate stays at its end.
     pct_start : float
         The fraction of the cycle that goes up, from 0 to below 1.
     div_factor : float
-        The cycle starts at max_learning_rate / div_factor,
+        The cycle starts at max_lr / div_factor,
     final_div_factor : float
         and ends at that divided by final_div_factor.
     """
 
-    max_learning_rate: float
+    max_lr: float
     epochs: float
     pct_start: float = 0.3
     div_factor: float = 25.0
@@ -251,7 +250,7 @@ class OneCycleSchedule(Schedule):
     def __post_init__(self) -> None:
         set_fields(
             self,
-            max_learning_rate=nonnegative(self.max_learning_rate, "max_learning_rate"),
+            max_lr=nonnegative(self.max_lr, "max_lr"),
             epochs=positive(self.epochs, "epochs"),
             pct_start=nonnegative(self.pct_start, "pct_start", below=1),
             div_factor=positive(self.div_factor, "div_factor"),
@@ -260,19 +259,17 @@ class OneCycleSchedule(Schedule):
         )
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
-        """Return the learning rate of some updates, as in `Schedule.at`."""
-        start = self.max_learning_rate / self.div_factor
+        """Return the learning rate of some updates, as in `LRScheduler.at`."""
+        start = self.max_lr / self.div_factor
         total = self.epochs * updates_per_epoch
         top = max(self.pct_start * total - 1, 0.0)  # the update with the largest rate; the last one is total - 1
-        rise = _cosine(start, self.max_learning_rate, updates / max(top, 1.0))
-        fall = _cosine(
-            self.max_learning_rate, start / self.final_div_factor, (updates - top) / max(total - 1 - top, 1.0)
-        )
+        rise = _cosine(start, self.max_lr, updates / max(top, 1.0))
+        fall = _cosine(self.max_lr, start / self.final_div_factor, (updates - top) / max(total - 1 - top, 1.0))
         return np.where(updates < top, rise, fall)
 
 
 @dataclass(repr=False, eq=False)
-class WarmUp(Schedule):
+class WarmUp(LRScheduler):
     """A learning rate or schedule that is reached in equal steps, batch by batch (Goyal et al. 2017).
 
     Update k, counted from 1, of n that the warm-up lasts takes k / n of the rate. A schedule begins when the
@@ -280,7 +277,7 @@ class WarmUp(Schedule):
 
     Parameters
     ----------
-    learning_rate : float or Schedule
+    lr : float or LRScheduler
     epochs : float
         The length of the warm-up.
 
@@ -290,30 +287,30 @@ class WarmUp(Schedule):
     array([0.1, 0.2, 0.3, 0.4, 0.5, 0.5])
     """
 
-    learning_rate: float | Schedule
+    lr: float | LRScheduler
     epochs: float
     updates_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
-        rate = rate_or_schedule(self.learning_rate)
-        inner = rate.updates_per_epoch if isinstance(rate, Schedule) else None
+        rate = rate_or_schedule(self.lr)
+        inner = rate.updates_per_epoch if isinstance(rate, LRScheduler) else None
         set_fields(
             self,
-            learning_rate=rate,
+            lr=rate,
             epochs=positive(self.epochs, "epochs"),
             updates_per_epoch=_updates(self.updates_per_epoch) or inner,
         )
 
     def at(self, updates: Array, updates_per_epoch: int) -> Array:
-        """Return the learning rate of some updates, as in `Schedule.at`."""
+        """Return the learning rate of some updates, as in `LRScheduler.at`."""
         length = self.epochs * updates_per_epoch
         fraction = np.minimum((updates + 1) / length, 1.0)
-        if not isinstance(self.learning_rate, Schedule):
-            return self.learning_rate * fraction
-        return self.learning_rate.at(np.maximum(updates - length, 0.0), updates_per_epoch) * fraction
+        if not isinstance(self.lr, LRScheduler):
+            return self.lr * fraction
+        return self.lr.at(np.maximum(updates - length, 0.0), updates_per_epoch) * fraction
 
 
-def rate_or_schedule(value: Any) -> float | Schedule:
+def rate_or_schedule(value: Any) -> float | LRScheduler:
     """Return a learning rate as a float, or the schedule that it is.
 
     Raises
@@ -321,6 +318,6 @@ def rate_or_schedule(value: Any) -> float | Schedule:
     TypeError, ValueError
         If it is neither a schedule nor a number from 0.
     """
-    if isinstance(value, Schedule):
+    if isinstance(value, LRScheduler):
         return value
-    return nonnegative(value, "learning_rate")
+    return nonnegative(value, "lr")

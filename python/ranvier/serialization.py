@@ -29,7 +29,7 @@ from ranvier.initializers import Initializer
 from ranvier.layers import Layer, PlainLayer, layer_spec
 from ranvier.losses import Loss
 from ranvier.optimizers import Optimizer, ParameterGroup
-from ranvier.schedules import Schedule
+from ranvier.schedules import LRScheduler
 from ranvier.types import Array
 
 __all__ = [
@@ -67,9 +67,9 @@ _KINDS: dict[str, tuple[ModuleType, type]] = {
     "initializer": (initializer_module, Initializer),
     "optimizer": (optimizer_module, Optimizer),
     "group": (optimizer_module, ParameterGroup),
-    "schedule": (schedule_module, Schedule),
+    "schedule": (schedule_module, LRScheduler),
 }
-_BASES = {Layer, Loss, Initializer, Optimizer, Schedule}
+_BASES = {Layer, Loss, Initializer, Optimizer, LRScheduler}
 
 
 def _class_of(key: str, name: Any) -> type:

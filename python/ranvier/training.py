@@ -293,7 +293,7 @@ class Training:
         optimizer, state = self.optimizer, self.state
         assert optimizer is not None
         assert state is not None
-        rate = optimizer.learning_rate
+        rate = optimizer.lr
         if isinstance(rate, float) and not optimizer.groups:
             return self._factor * rate
         update = state.steps

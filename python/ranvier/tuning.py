@@ -463,9 +463,9 @@ def search(
     >>> y = (x[:, 0] > x[:, 1]).astype(int)
     >>> def build(parameters):
     ...     net = rv.Network([rv.Linear(2, 2)], seed=0)
-    ...     return net, {"optimizer": rv.SGD(parameters["learning_rate"])}
-    >>> result = search(build, {"learning_rate": Real(1e-4, 1, log=True)}, x, y, trials=8, epochs=5)
-    >>> result.best.parameters["learning_rate"] > 0.01
+    ...     return net, {"optimizer": rv.SGD(parameters["lr"])}
+    >>> result = search(build, {"lr": Real(1e-4, 1, log=True)}, x, y, trials=8, epochs=5)
+    >>> result.best.parameters["lr"] > 0.01
     True
     """
     dimensions = _checked_space(space)

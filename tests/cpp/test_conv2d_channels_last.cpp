@@ -104,7 +104,7 @@ struct Problem {
 // With an activation, and nothing written between the pixels.
 template <class T>
 void expect_convolution(const Conv2dShape& s, const Sides& sides, index_t gap, Activation activation,
-                        double epsilon) {
+                        double eps) {
     SCOPED_TRACE(text(s, sides) + " gap " + std::to_string(gap));
     Problem<T> p(s, sides, gap);
     Tensor<T> untouched = p.y;
@@ -117,7 +117,7 @@ void expect_convolution(const Conv2dShape& s, const Sides& sides, index_t gap, A
                     double wanted = p.expected(n, o, y, x);
                     if (wanted < 0 && activation == Activation::relu) wanted = 0;
                     if (wanted < 0 && activation == Activation::leaky_relu) wanted *= 0.5;
-                    ASSERT_NEAR(p.y.at(n, o, y, x), wanted, epsilon * (20 + 4 * terms))
+                    ASSERT_NEAR(p.y.at(n, o, y, x), wanted, eps * (20 + 4 * terms))
                         << "at " << n << " " << o << " " << y << " " << x;
                     p.y.at(n, o, y, x) = untouched.at(n, o, y, x) = T{};
                 }

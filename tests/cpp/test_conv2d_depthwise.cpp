@@ -131,7 +131,7 @@ void expect_close(Planes<T> got, Planes<T> untouched, Planes<double> expected, i
 }
 
 template <class T>
-void expect_convolution(const Conv2dShape& s, index_t gap, double epsilon) {
+void expect_convolution(const Conv2dShape& s, index_t gap, double eps) {
     SCOPED_TRACE(text(s) + " gap " + std::to_string(gap));
     Problem<T> p(s, gap);
     Results<double> wanted(s, 0);
@@ -157,9 +157,9 @@ void expect_convolution(const Conv2dShape& s, index_t gap, double epsilon) {
     const Results<T> untouched(s, gap);
     const double taps = static_cast<double>(s.kernel_height * s.kernel_width);
     const double outputs = static_cast<double>(s.batch * s.out_height() * s.out_width());
-    expect_close(got.y, untouched.y, wanted.y, s.batch, epsilon * (8 + 4 * taps));
-    expect_close(got.grad_x, untouched.grad_x, wanted.grad_x, s.batch, epsilon * (8 + 4 * taps));
-    const double tolerance = epsilon * (20 + 6 * outputs);
+    expect_close(got.y, untouched.y, wanted.y, s.batch, eps * (8 + 4 * taps));
+    expect_close(got.grad_x, untouched.grad_x, wanted.grad_x, s.batch, eps * (8 + 4 * taps));
+    const double tolerance = eps * (20 + 6 * outputs);
     expect_close(got.grad_w, untouched.grad_w, wanted.grad_w, s.in_channels, tolerance);
     for (index_t c = 0; c < s.in_channels; ++c)
         ASSERT_NEAR(got.grad_bias[c], wanted.grad_bias[c], tolerance) << c;

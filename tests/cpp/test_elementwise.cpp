@@ -45,7 +45,7 @@ TEST_P(Elementwise, ActivationsAgreeWithTheLibrary) {
     each(Activation::leaky_relu, [](double x) { return x > 0 ? x : 0.25 * x; });
     each(Activation::elu, [](double x) { return x > 0 ? x : 0.25 * std::expm1(x); });
     each(Activation::softplus, [](double x) { return std::log1p(std::exp(x)); });
-    each(Activation::step, [](double x) { return x > 0 ? 1.0 : 0.0; });
+    each(Activation::heaviside, [](double x) { return x > 0 ? 1.0 : 0.0; });
 }
 
 TEST_P(Elementwise, SoftmaxRowsSumToOne) {

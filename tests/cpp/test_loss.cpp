@@ -24,8 +24,8 @@ std::vector<LossSpec> every_loss() {
                                  Loss::hinge};
     LossSpec smoothed = Loss::softmax_cross_entropy, positive = Loss::binary_cross_entropy_with_logits;
     smoothed.label_smoothing = 0.2;
-    smoothed.class_weights = {0.5, 2, 1};
-    positive.positive_weights = {3};
+    smoothed.weight = {0.5, 2, 1};
+    positive.pos_weight = {3};
     all.push_back(smoothed);
     all.push_back(positive);
     return all;
@@ -110,7 +110,7 @@ TEST_P(LossTest, SameBitsAtAnyThreadCount) {
 TEST(Loss, WeightsOfSamplesAndClassesMultiply) {
     const Batch batch(8);
     LossSpec loss = Loss::softmax_cross_entropy;
-    loss.class_weights = {1, 10, 100};
+    loss.weight = {1, 10, 100};
     double labelled = 0, dense = 0;
     for (std::size_t i = 0; i < 8; ++i) {
         labelled += batch.weights[i] * std::pow(10, batch.labels[i]);

@@ -34,11 +34,11 @@ std::vector<LossSpec> every_loss(index_t outputs) {
     LossSpec positive = Loss::binary_cross_entropy_with_logits;
     smoothed.label_smoothing = 0.2;
     for (index_t j = 0; j < outputs; ++j) {
-        weighted.class_weights.push_back(static_cast<double>(j % 3) / 2);
-        positive.positive_weights.push_back(0.5 + static_cast<double>(j % 4));
+        weighted.weight.push_back(static_cast<double>(j % 3) / 2);
+        positive.pos_weight.push_back(0.5 + static_cast<double>(j % 4));
     }
     all.insert(all.end(), {smoothed, weighted, positive});
-    smoothed.class_weights = weighted.class_weights;
+    smoothed.weight = weighted.weight;
     all.push_back(smoothed);
     return all;
 }
@@ -68,7 +68,7 @@ void add_cross_entropy(const LossSpec& loss, const std::vector<double>& p, const
     std::vector<double> shares(p.size());
     for (std::size_t j = 0; j < p.size(); ++j) {
         const double smoothed = (1 - loss.label_smoothing) * t[j] + loss.label_smoothing / count;
-        shares[j] = smoothed * at(loss.class_weights, j);
+        shares[j] = smoothed * at(loss.weight, j);
         sum += std::exp(p[j] - most);
         total += shares[j];
         below += shares[j] == 0 ? 0 : shares[j] * (most - p[j]);
@@ -105,7 +105,7 @@ double element(const LossSpec& loss, std::size_t j, double p, double t, double& 
             slope = (p - t) / std::max(p * (1 - p), 1e-12);
             return -t * std::max(std::log(p), -100.0) - (1 - t) * std::max(std::log1p(-p), -100.0);
         case Loss::binary_cross_entropy_with_logits: {
-            const double weight = at(loss.positive_weights, j), e = std::exp(-std::abs(p));
+            const double weight = at(loss.pos_weight, j), e = std::exp(-std::abs(p));
             const double below = (p < 0 ? 1 : e) / (1 + e), above = (p < 0 ? e : 1) / (1 + e);
             slope = (1 - t) * above - weight * t * below;
             return weight * t * (std::max(-p, 0.0) + std::log1p(e)) +
@@ -267,9 +267,9 @@ double first_output(const LossSpec& loss, index_t outputs, double p, double t, d
 
 template <class T>
 void expect_extremes() {
-    const double epsilon = static_cast<double>(std::numeric_limits<T>::epsilon());
+    const double eps = static_cast<double>(std::numeric_limits<T>::epsilon());
     const auto near = [&](double got, double expected, const char* what) {
-        EXPECT_NEAR(got, expected, 8 * epsilon * std::abs(expected)) << what;
+        EXPECT_NEAR(got, expected, 8 * eps * std::abs(expected)) << what;
     };
     double slope = 0;
     // Probabilities at and near the ends, whose logarithms are cut at -100; a float32 that is no normal
@@ -292,7 +292,7 @@ void expect_extremes() {
             // Exponentials below the normal numbers lose digits.
             const double least = static_cast<double>(std::numeric_limits<T>::min());
             const auto close = [&](double got, double expected) {
-                EXPECT_NEAR(got, expected, 8 * epsilon * std::abs(expected) + least) << p << " " << t;
+                EXPECT_NEAR(got, expected, 8 * eps * std::abs(expected) + least) << p << " " << t;
             };
             close(first_output<T>(Loss::binary_cross_entropy_with_logits, 1, p, t, 0, &slope), loss);
             close(slope, expected_slope);

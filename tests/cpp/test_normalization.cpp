@@ -178,7 +178,7 @@ TEST_P(Normalization, InputGradientIsTheSumOfItsTerms) {
 TEST_P(Normalization, OfBatchesHasTheGradientOfCentralDifferences) {
     const BatchNormShape s = {6, 2, 3};
     const index_t n = s.outer * s.channels * s.inner;
-    const double count = static_cast<double>(s.outer * s.inner), epsilon = 1e-3;
+    const double count = static_cast<double>(s.outer * s.inner), eps = 1e-3;
     auto x = numbers<double>(n, 1, 2);
     const auto grad = numbers<double>(n, 2);
     const auto objective = [&] {
@@ -186,7 +186,7 @@ TEST_P(Normalization, OfBatchesHasTheGradientOfCentralDifferences) {
         double sum = 0;
         for (index_t i = 0; i < n; ++i) {
             const index_t c = i / s.inner % s.channels;
-            sum += grad[i] * (x[i] - moments.mean[c]) / std::sqrt(moments.squares[c] / count + epsilon);
+            sum += grad[i] * (x[i] - moments.mean[c]) / std::sqrt(moments.squares[c] / count + eps);
         }
         return sum;
     };
@@ -195,7 +195,7 @@ TEST_P(Normalization, OfBatchesHasTheGradientOfCentralDifferences) {
     batch_norm_gradient_sums<double>(s, grad.data(), x.data(), moments.mean.data(), sums.data(),
                                      products.data(), false);
     for (std::size_t k = 0; k < 2; ++k) {
-        a[k] = 1 / std::sqrt(moments.squares[k] / count + epsilon);
+        a[k] = 1 / std::sqrt(moments.squares[k] / count + eps);
         b[k] = -a[k] * a[k] * a[k] * products[k] / count;
         c[k] = -a[k] * sums[k] / count - b[k] * moments.mean[k];
     }

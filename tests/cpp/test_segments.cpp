@@ -101,7 +101,7 @@ struct Training {
     }
     EpochSums descend(double rate, Observer<float>* observer = nullptr) {
         UpdateOptions sgd;
-        sgd.learning_rate = rate;
+        sgd.lr = rate;
         return epoch(sgd, observer);
     }
     EpochSums epoch(const UpdateOptions& rule, Observer<float>* observer = nullptr) {

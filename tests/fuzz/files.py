@@ -16,7 +16,7 @@ VALUES = [
     *("", "x", "float64", ">f4", "F64", "F8_E4M3", "F4", "BF16", "Linear", "Conv2d", "Residual", "SGD", "Adam"),
     *("__class__", "os.system", "\0", "ö", "9" * 5000),
     *(None, True, False, [], {}, [0], [1, 2], [-1], [2**62, 2**62], [[]], {"layer": "ReLU"}, {"layer": "Flatten"}),
-    *({"initializer": "Zeros"}, {"initializer": "Orthogonal"}, {"schedule": "CosineSchedule"}, {"layer": {}}),
+    *({"initializer": "Zeros"}, {"initializer": "Orthogonal"}, {"schedule": "CosineAnnealingLR"}, {"layer": {}}),
     {"layer": "Linear", "in_features": 30000, "out_features": 30000},
     {"layer": "Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1, "padding": 2**30},
 ]
@@ -45,13 +45,13 @@ def originals():
     rng = np.random.default_rng(0)
     networks = [
         (rv.Network([rv.Conv2d(1, 4, 3, padding=1), rv.BatchNorm2d(4), rv.ReLU(), rv.MaxPool2d(2), rv.Flatten(),
-                     rv.Linear(16, 3, init=rv.initializers.HeNormal())], seed=0), (1, 4, 4)),
+                     rv.Linear(16, 3, init=rv.initializers.KaimingNormal())], seed=0), (1, 4, 4)),
         (rv.Network([rv.Linear(5, 6), rv.Residual([rv.Linear(6, 6), rv.Tanh()], [rv.Dropout(0.2)]),
                      rv.Parallel([[rv.PReLU()], [rv.LayerNorm(6)]]), rv.Linear(12, 3)], seed=1, dtype="float64",
                     init=rv.initializers.XavierUniform()), (5,)),
         (rv.Network([5, 4, 3], seed=2), (5,)),
     ]  # fmt: skip
-    optimizers = [rv.Adam(rv.CosineSchedule(1e-3, epochs=4)), rv.SGD(0.1, 0.9, clip_norm=1.0), rv.RMSprop()]
+    optimizers = [rv.Adam(rv.CosineAnnealingLR(1e-3, T_max=4)), rv.SGD(0.1, 0.9, clip_norm=1.0), rv.RMSprop()]
     with tempfile.TemporaryDirectory() as folder:
         for (net, shape), optimizer in zip(networks, optimizers, strict=True):
             x, y = rng.standard_normal((6, *shape)), rng.integers(0, 3, 6)

@@ -133,7 +133,7 @@ ACTIVATIONS = {
     "tanh": np.tanh,
     "sigmoid": lambda x: 0.5 * (1 + np.tanh(x / 2)),
     "softplus": lambda x: np.logaddexp(0, x),
-    "step": lambda x: (x > 0).astype(np.float64),
+    "heaviside": lambda x: (x > 0).astype(np.float64),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
 }

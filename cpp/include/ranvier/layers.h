@@ -77,15 +77,15 @@ struct SoftmaxSpec {
 // `momentum` is the new batch's share in the running mean and variance that evaluation uses.
 struct BatchNormSpec {
     index_t num_features;
-    double epsilon, momentum;
+    double eps, momentum;
     bool affine;
     int axes;
 };
 // Over the last axes of a sample, which have this shape.
 struct LayerNormSpec {
     Shape normalized_shape;
-    double epsilon;
-    bool affine;
+    double eps;
+    bool elementwise_affine;
 };
 // The mean of each channel's plane.
 struct GlobalAvgPool2dSpec {};

@@ -26,10 +26,10 @@ struct LossSpec {
     // Of softmax_cross_entropy. The share of each target that is spread evenly over the classes (Szegedy et
     // al. 2016), and what each class's term is multiplied by (empty: 1).
     double label_smoothing = 0;
-    std::vector<double> class_weights;
+    std::vector<double> weight;
     // Of binary_cross_entropy_with_logits: what -t log p is multiplied by; one for each output, or one for
     // all (empty: 1).
-    std::vector<double> positive_weights;
+    std::vector<double> pos_weight;
 
     LossSpec(Loss loss = Loss::quadratic) : kind(loss) {}
 };

@@ -45,7 +45,7 @@ void batch_norm_input_gradient(const BatchNormShape& part, const T* grad, const 
 // beta, which are of `size` numbers or nullptr. mean and inverse_deviation, of `rows` numbers, are kept for
 // the backward pass.
 template <class T>
-void layer_norm(index_t rows, index_t size, const T* x, double epsilon, const T* gamma, const T* beta, T* y,
+void layer_norm(index_t rows, index_t size, const T* x, double eps, const T* gamma, const T* beta, T* y,
                 T* mean, T* inverse_deviation);
 template <class T>
 void layer_norm_backward(index_t rows, index_t size, const T* grad, const T* x, const T* mean,

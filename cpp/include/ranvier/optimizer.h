@@ -11,22 +11,22 @@ namespace ranvier {
 //   sgd      v = momentum * v + g;  w -= lr * v, or lr * (g + momentum * v) if nesterov; without momentum
 //            w -= lr * g
 //   adam     m = beta1 * m + (1 - beta1) * g;  s = beta2 * s + (1 - beta2) * g^2;
-//            w -= lr * m' / (sqrt(s') + epsilon), with m' = m / (1 - beta1^t) and s' = s / (1 - beta2^t)
+//            w -= lr * m' / (sqrt(s') + eps), with m' = m / (1 - beta1^t) and s' = s / (1 - beta2^t)
 //            (Kingma and Ba 2015, algorithm 1)
-//   rmsprop  s = beta2 * s + (1 - beta2) * g^2;  d = g / (sqrt(s) + epsilon); w -= lr * d, or with momentum
+//   rmsprop  s = beta2 * s + (1 - beta2) * g^2;  d = g / (sqrt(s) + eps); w -= lr * d, or with momentum
 //            v = momentum * v + d;  w -= lr * v  (Tieleman and Hinton 2012)
-//   adagrad  s = s + g^2;  w -= lr * g / (sqrt(s) + epsilon)  (Duchi, Hazan and Singer 2011)
+//   adagrad  s = s + g^2;  w -= lr * g / (sqrt(s) + eps)  (Duchi, Hazan and Singer 2011)
 // A decoupled decay first shrinks w by 1 - lr * weight_decay (Loshchilov and Hutter 2019). All as in PyTorch.
 enum class UpdateRule { sgd, adam, rmsprop, adagrad };
 
 struct UpdateOptions {
     UpdateRule rule = UpdateRule::sgd;
-    double learning_rate = 0.01;
+    double lr = 0.01;
     double momentum = 0;
     bool nesterov = false;
     double beta1 = 0.9;
     double beta2 = 0.999;
-    double epsilon = 1e-8;
+    double eps = 1e-8;
     double weight_decay = 0;
     bool decoupled_decay = false;
     double clip_norm = 0;   // scales the gradients of all parameters to this norm if theirs is larger; 0: not

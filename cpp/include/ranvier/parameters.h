@@ -87,7 +87,7 @@ public:
 
     // Parameters, by their positions among the entries, with options of their own.
     struct Group {
-        double learning_rate, weight_decay;
+        double lr, weight_decay;
         std::vector<std::size_t> entries;
     };
 

@@ -16,7 +16,7 @@ struct Preparation {
         : scale(broadcast(static_cast<T>(s.gradient_scale))),
           limit(broadcast(static_cast<T>(s.options.clip_value))),
           decay(broadcast(static_cast<T>(s.options.weight_decay))),
-          shrink(broadcast(static_cast<T>(1 - s.options.learning_rate * s.options.weight_decay))),
+          shrink(broadcast(static_cast<T>(1 - s.options.lr * s.options.weight_decay))),
           scales(s.gradient_scale != 1),
           clips(s.options.clip_value > 0),
           decays(s.options.weight_decay != 0 && !s.options.decoupled_decay),
@@ -52,7 +52,7 @@ RANVIER_INLINE void for_each_prepared(const UpdateStep& s, index_t n, Body&& bod
 
 template <class T>
 void sgd(const UpdateStep& s, index_t n, T* w, const T* grad) {
-    const Vec<T> rate = broadcast(static_cast<T>(-s.options.learning_rate));
+    const Vec<T> rate = broadcast(static_cast<T>(-s.options.lr));
     for_each_prepared<T>(
         s, n, [&](auto&& get, auto&& put, const auto& prepare) __attribute__((always_inline)) {
             const Vec<T> before = get(w);
@@ -62,7 +62,7 @@ void sgd(const UpdateStep& s, index_t n, T* w, const T* grad) {
 
 template <class T, bool NESTEROV>
 void sgd_with_momentum(const UpdateStep& s, index_t n, T* w, const T* grad, T* velocity) {
-    const Vec<T> rate = broadcast(static_cast<T>(-s.options.learning_rate));
+    const Vec<T> rate = broadcast(static_cast<T>(-s.options.lr));
     const Vec<T> momentum = broadcast(static_cast<T>(s.options.momentum));
     for_each_prepared<T>(
         s, n, [&](auto&& get, auto&& put, const auto& prepare) __attribute__((always_inline)) {
@@ -79,9 +79,9 @@ void adam(const UpdateStep& s, index_t n, T* w, const T* grad, T* first_moment, 
                  rest1 = broadcast(static_cast<T>(1 - s.options.beta1));
     const Vec<T> beta2 = broadcast(static_cast<T>(s.options.beta2)),
                  rest2 = broadcast(static_cast<T>(1 - s.options.beta2));
-    const Vec<T> rate = broadcast(static_cast<T>(-s.options.learning_rate / s.correction1));
+    const Vec<T> rate = broadcast(static_cast<T>(-s.options.lr / s.correction1));
     const Vec<T> root_correction = broadcast(static_cast<T>(1 / __builtin_sqrt(s.correction2)));
-    const Vec<T> epsilon = broadcast(static_cast<T>(s.options.epsilon));
+    const Vec<T> eps = broadcast(static_cast<T>(s.options.eps));
     for_each_prepared<T>(
         s, n, [&](auto&& get, auto&& put, const auto& prepare) __attribute__((always_inline)) {
             const Vec<T> before = get(w), g = prepare.gradient(get(grad), before);
@@ -89,7 +89,7 @@ void adam(const UpdateStep& s, index_t n, T* w, const T* grad, T* first_moment, 
             const Vec<T> second = fma(beta2, get(second_moment), rest2 * (g * g));
             put(first_moment, first);
             put(second_moment, second);
-            const Vec<T> step = first / fma(sqrt(second), root_correction, epsilon);
+            const Vec<T> step = first / fma(sqrt(second), root_correction, eps);
             put(w, fma(rate, step, prepare.weight(before)));
         });
 }
@@ -99,15 +99,15 @@ template <class T>
 void scaled_descent(const UpdateStep& s, double decay, double share, index_t n, T* w, const T* grad,
                     T* velocity, T* second_moment) {
     const Vec<T> keep = broadcast(static_cast<T>(decay)), add = broadcast(static_cast<T>(share));
-    const Vec<T> rate = broadcast(static_cast<T>(-s.options.learning_rate));
+    const Vec<T> rate = broadcast(static_cast<T>(-s.options.lr));
     const Vec<T> momentum = broadcast(static_cast<T>(s.options.momentum));
-    const Vec<T> epsilon = broadcast(static_cast<T>(s.options.epsilon));
+    const Vec<T> eps = broadcast(static_cast<T>(s.options.eps));
     for_each_prepared<T>(
         s, n, [&](auto&& get, auto&& put, const auto& prepare) __attribute__((always_inline)) {
             const Vec<T> before = get(w), g = prepare.gradient(get(grad), before);
             const Vec<T> second = fma(keep, get(second_moment), add * (g * g));
             put(second_moment, second);
-            Vec<T> step = g / (sqrt(second) + epsilon);
+            Vec<T> step = g / (sqrt(second) + eps);
             if (velocity) {
                 step = fma(momentum, get(velocity), step);
                 put(velocity, step);

@@ -40,7 +40,7 @@ public:
           spec_(spec),
           training_(site.training),
           inner_(element_count(site.input()) / spec.num_features),
-          running_(site, site.node.path, spec.epsilon),
+          running_(site, site.node.path, spec.eps),
           gamma_(site.value("weight")),
           beta_(site.value("bias")),
           running_mean_(site.value("running_mean")),
@@ -58,7 +58,7 @@ public:
             scale()[c] = running_.scale(c);
             shift()[c] = running_.shift(c);
             mean_[c] = running_mean_[c];
-            inverse_deviation_[c] = T(1) / std::sqrt(running_variance_[c] + static_cast<T>(spec_.epsilon));
+            inverse_deviation_[c] = T(1) / std::sqrt(running_variance_[c] + static_cast<T>(spec_.eps));
         }
     }
 
@@ -94,7 +94,7 @@ public:
             count = join_moments(channels(), count, total, sums_.count(group), sums_.of(group));
         for (index_t c = 0; c < channels(); ++c) {
             mean_[c] = static_cast<T>(total.mean[c]);
-            inverse_deviation_[c] = static_cast<T>(1 / std::sqrt(total.squares[c] / count + spec_.epsilon));
+            inverse_deviation_[c] = static_cast<T>(1 / std::sqrt(total.squares[c] / count + spec_.eps));
             scale()[c] = inverse_deviation_[c] * (gamma_ ? gamma_[c] : T(1));
             shift()[c] = (beta_ ? beta_[c] : T{}) - mean_[c] * scale()[c];
         }
@@ -115,7 +115,7 @@ public:
         const double unbiased = count_ / std::max(count_ - 1, 1.0), share = spec_.momentum;
         for (index_t c = 0; c < channels(); ++c) {
             const double deviation = 1 / static_cast<double>(inverse_deviation_[c]);
-            const double variance = std::max(deviation * deviation - spec_.epsilon, 0.0) * unbiased;
+            const double variance = std::max(deviation * deviation - spec_.eps, 0.0) * unbiased;
             approach(running_mean_[c], static_cast<double>(mean_[c]), share);
             approach(running_variance_[c], variance, share);
         }

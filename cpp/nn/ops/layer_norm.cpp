@@ -16,7 +16,7 @@ class LayerNormOp final : public Op<T> {
 public:
     LayerNormOp(const LayerNormSpec& spec, const OpSite<T>& site)
         : Op<T>(traits_of(spec, site)),
-          epsilon_(spec.epsilon),
+          epsilon_(spec.eps),
           size_(element_count(spec.normalized_shape)),
           rows_(element_count(site.input()) / size_),
           gamma_(site.value("weight")),
@@ -49,8 +49,8 @@ private:
     static Traits traits_of(const LayerNormSpec& spec, const OpSite<T>& site) {
         Traits traits;
         traits.reads_output = false;
-        traits.trains = spec.affine;
-        if (spec.affine) traits.weights = WeightGradient::partial_sums;
+        traits.trains = spec.elementwise_affine;
+        if (spec.elementwise_affine) traits.weights = WeightGradient::partial_sums;
         traits.saved = 2 * element_count(site.input()) / element_count(spec.normalized_shape);
         return traits;
     }

@@ -25,7 +25,7 @@ void fold_batch_norm(Graph& graph, Purpose purpose) {
         // Channels are no longer the product's if a Flatten stands between.
         if (!is_plain_product(product) || graph.values[static_cast<std::size_t>(x.value)] != x.shape)
             continue;
-        product.batch_norm = {norm.path, spec->epsilon};
+        product.batch_norm = {norm.path, spec->eps};
         product.activation = norm.activation;
         product.output = norm.output;
         product.name += " + " + norm.name;

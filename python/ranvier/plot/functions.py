@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["activation"]
 
-_FUNCTIONS = ("elu", "gelu", "leaky_relu", "relu", "sigmoid", "softplus", "step", "tanh")
+_FUNCTIONS = ("elu", "gelu", "heaviside", "leaky_relu", "relu", "sigmoid", "softplus", "tanh")
 _POINTS = 2001
 
 

@@ -1,0 +1,71 @@
+"""Layers: small dataclasses whose fields are their whole configuration.
+
+A layer holds no parameters; the network that it is put into does. A layer of your own is any object with
+``forward(x)`` and ``backward(grad)`` in NumPy, or with parameters a `ranvier.CustomLayer`; it may stand anywhere in a
+network.
+"""
+
+from ranvier.layers.activation import (
+    ELU,
+    GELU,
+    Heaviside,
+    LeakyReLU,
+    LogSoftmax,
+    Maxout,
+    PReLU,
+    ReLU,
+    RReLU,
+    Sigmoid,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from ranvier.layers.augmentation import RandomCrop, RandomHorizontalFlip, RandomRotation, RandomShift
+from ranvier.layers.base import Layer, PlainLayer, checked_initializer, checked_result, layer_spec, require_layers
+from ranvier.layers.containers import Parallel, Residual
+from ranvier.layers.convolution import Conv2d
+from ranvier.layers.linear import Linear, layers_of_sizes
+from ranvier.layers.noise import Dropout, GaussianNoise
+from ranvier.layers.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
+from ranvier.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from ranvier.layers.shape import Flatten
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "Conv2d",
+    "Dropout",
+    "Flatten",
+    "GaussianNoise",
+    "GlobalAvgPool2d",
+    "Heaviside",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MaxPool2d",
+    "Maxout",
+    "PReLU",
+    "Parallel",
+    "PlainLayer",
+    "RReLU",
+    "RandomCrop",
+    "RandomHorizontalFlip",
+    "RandomRotation",
+    "RandomShift",
+    "ReLU",
+    "Residual",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+    "checked_initializer",
+    "checked_result",
+    "layer_spec",
+    "layers_of_sizes",
+    "require_layers",
+]
