@@ -20,6 +20,14 @@ def test_agrees_with_float64(isa, dtype, shape):
     close(K.matmul(a, b), a.astype(np.float64) @ b.astype(np.float64), dtype, 4 * np.sqrt(k) + 4)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(1, 1003, 1050), (2, 730, 256), (3, 730, 382), (7, 1500, 530)])
+def test_few_rows_by_a_large_matrix(isa, layout, shape):
+    m, n, k = shape
+    a, b = normal(m, k, dtype=np.float32), laid_out(normal(k, n, dtype=np.float32, seed=1), layout)
+    close(K.matmul(a, b), a.astype(np.float64) @ b.astype(np.float64), np.float32, 4 * np.sqrt(k) + 4)
+
+
 @pytest.mark.parametrize("a_layout", LAYOUTS)
 @pytest.mark.parametrize("b_layout", LAYOUTS)
 def test_takes_any_layout_without_changing_it(a_layout, b_layout):
