@@ -1,6 +1,7 @@
 """The storeys: imports and includes go down only."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -26,8 +27,9 @@ MODULES = [
     ["data", "serialization"],
     ["custom", "probabilities"],
     ["datasets", "kernels", "layers", "losses", "optimizers", "history", "labels"],
-    ["initializers", "schedules"],
-    ["types", "checks", "files", "patterns", "settings", "prefetching"],
+    ["initializers", "schedules", "rows"],
+    ["checks"],
+    ["types", "files", "patterns", "settings", "prefetching"],
     ["_core"],
 ]
 LEVEL = {name: level for level, names in enumerate(MODULES) for name in names}
@@ -60,6 +62,31 @@ def test_python_imports_go_down():
             if own == module:  # within a package
                 continue
             assert LEVEL[own] < LEVEL[module], f"{path} imports {module}"
+
+
+def full_name(path):
+    parts = path.relative_to(ROOT / "python").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(tree, modules):
+    """Yield the full names of the modules that a module imports, those of its own package included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in modules else node.module for name in names)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_no_modules_import_each_other():
+    """Not within a package such as ``layers`` either."""
+    trees = {full_name(path): ast.parse(path.read_text()) for path in (ROOT / "python" / "ranvier").rglob("*.py")}
+    assert len(trees) > 50
+    # The package itself imports all; of it only the version and the like may be asked for, by the topmost modules.
+    graph = {name: set(imported_modules(tree, trees)) & trees.keys() for name, tree in trees.items()}
+    assert graph["ranvier.layers.linear"] >= {"ranvier.layers.base"}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises a CycleError that names them
 
 
 def test_only_the_network_is_a_network():

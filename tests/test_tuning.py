@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 import ranvier as rv
-from ranvier import tuning
 from ranvier.tuning import Choice, Integer, Real, cross_validate, search
+from ranvier.tuning.splits import fold_indices
 
 pytest.importorskip("optuna")
 pytest.importorskip("sklearn")
@@ -64,14 +64,14 @@ def test_each_sample_is_held_out_once(folds, labels):
 
 def test_folds_have_the_classes_in_proportion():
     y = np.repeat([0, 1], [30, 10])
-    for train, held_out in tuning._fold_indices(y, 5, seed=3):
+    for train, held_out in fold_indices(y, 5, seed=3):
         assert np.bincount(y[train]).tolist() == [24, 8]
         assert np.bincount(y[held_out]).tolist() == [6, 2]
 
 
 def test_scores_are_those_of_fit_and_evaluate():
     result = cross_validate(lambda: linear({"lr": 0.3}), X, Y, 3, epochs=4, batch_size=10, seed=5)
-    for evaluation, (train, held_out) in zip(result.evaluations, tuning._fold_indices(Y, 3, 5), strict=True):
+    for evaluation, (train, held_out) in zip(result.evaluations, fold_indices(Y, 3, 5), strict=True):
         net, options = linear({"lr": 0.3})
         net.fit(X[train], Y[train], epochs=4, batch_size=10, progress=False, **options)
         assert net.evaluate(X[held_out], Y[held_out]) == evaluation

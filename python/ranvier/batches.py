@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ranvier.data import Data, Rows
+from ranvier.data import Data
 from ranvier.prefetching import Prefetched
+from ranvier.rows import Rows
 from ranvier.types import Labels
 
 __all__ = ["ArrayBatches", "Batches", "Part", "StreamBatches", "batches_of"]

@@ -1,4 +1,4 @@
-"""Checks of single arguments: each names what was expected and what came, and returns a plain Python value.
+"""Checks of single arguments: each names what was expected and what came, and returns a plain value or an array.
 
 Plain values compare, hash and go into files alike, whether a NumPy scalar or an int was handed over.
 """
@@ -10,7 +10,21 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["boolean", "integer", "integers", "nonnegative", "positive", "real", "set_fields", "sizes"]
+from ranvier.types import Array
+
+__all__ = [
+    "as_values",
+    "boolean",
+    "integer",
+    "integers",
+    "nonnegative",
+    "positive",
+    "real",
+    "real_array",
+    "require_real",
+    "set_fields",
+    "sizes",
+]
 
 _LARGEST = 2**31 - 1  # of any size or count; products of two still fit 64 bits
 
@@ -115,6 +129,41 @@ def positive(value: object, name: str) -> float:
     if number <= 0:
         raise ValueError(f"{name}: expected a number above 0, got {value}")
     return number
+
+
+def real_array(value: object, name: str) -> Array:
+    """Return value as an array.
+
+    Raises
+    ------
+    TypeError
+        If it is not of real numbers.
+    """
+    array = np.asarray(value)
+    require_real(array, name)
+    return array
+
+
+def require_real(array: Any, name: str) -> None:
+    """Raise a TypeError unless an array, or something with such a dtype, is of real numbers."""
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
+
+
+def as_values(value: object, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Array:
+    """Return value as an array of exactly that shape, to be copied into a parameter.
+
+    Raises
+    ------
+    TypeError
+        If it is not of real numbers.
+    ValueError
+        If its shape differs.
+    """
+    array = real_array(value, name)
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
 
 
 def set_fields(instance: object, **fields: Any) -> None:

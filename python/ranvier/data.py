@@ -1,20 +1,19 @@
 """Samples and targets from what users hand over: checked, and converted at most once.
 
-Arrays in memory are taken as a whole. What lies elsewhere, in a mapped file or behind an object that gives rows, is
-read and converted when its rows are wanted, if the caller can do with that.
+Arrays in memory are taken as a whole. What lies elsewhere is read and converted when its rows are wanted, if the caller
+can do with that.
 """
 
 from __future__ import annotations
 
 import math
-import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ranvier import _core
-from ranvier.checks import real
+from ranvier.checks import real, real_array
 from ranvier.labels import Classes, is_text, learned_classes
 from ranvier.losses import (
     BCELoss,
@@ -27,17 +26,16 @@ from ranvier.losses import (
     QuadraticLoss,
     SumSquaredResidualsLoss,
 )
+from ranvier.rows import Rows, is_read_by_rows
 from ranvier.types import Array, Labels, Weights
 
 __all__ = [
     "Data",
-    "Rows",
     "as_batch",
     "as_data",
     "as_labels",
     "as_samples",
     "as_targets",
-    "as_values",
     "as_weights",
     "has_classes",
     "held_out",
@@ -49,93 +47,6 @@ __all__ = [
 
 _CLASSIFYING = (CrossEntropyLoss, BCELoss, BCEWithLogitsLoss, HingeLoss)
 _SQUARED = (MSELoss, QuadraticLoss, SumSquaredResidualsLoss)
-
-
-# Bytes that are read at a time where all rows are looked at.
-_BLOCK = 4 << 20
-
-
-class Rows:
-    """Rows of an array that stays where it is, such as a file: read and converted when they are asked for.
-
-    Parameters
-    ----------
-    array : object
-        With ``shape``, ``dtype`` and ``array[rows]`` for a slice and for an increasing array of row numbers.
-    convert : function
-        Of some rows as NumPy has them; returns them as the core takes them.
-    first, end : int
-        The rows of the array that these are.
-    """
-
-    def __init__(self, array: Any, convert: Callable[[Any], Any], first: int = 0, end: int | None = None) -> None:
-        self._array, self._convert = array, convert
-        self._first, self._end = first, array.shape[0] if end is None else end
-        self.shape: tuple[int, ...] = (self._end - first, *array.shape[1:])
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return self.shape[0]
-
-    @property
-    def bytes_of_row(self) -> int:
-        """What a row takes where it lies."""
-        return int(self._array.dtype.itemsize) * math.prod(self.shape[1:])
-
-    def __getitem__(self, part: slice) -> Rows:
-        """Return some of the rows in succession, still unread."""
-        start, stop, _ = part.indices(len(self))
-        return Rows(self._array, self._convert, self._first + start, self._first + stop)
-
-    def read(self, numbers: Labels | slice) -> Any:
-        """Return the rows of these numbers, in their order; none comes twice."""
-        if isinstance(numbers, slice):
-            start, stop, _ = numbers.indices(len(self))
-            return self._convert(np.asarray(self._array[self._first + start : self._first + stop]))
-        if isinstance(self._array, np.ndarray):
-            return self._convert(self._array[numbers + self._first])
-        places = np.argsort(numbers)
-        rows = np.asarray(self._array[numbers[places] + self._first])
-        read = np.empty_like(rows)
-        read[places] = rows
-        return self._convert(read)
-
-    def blocks(self) -> Iterator[Any]:
-        """Yield all rows in succession, some at a time."""
-        count = max(1, _BLOCK // max(1, self.bytes_of_row))
-        for first in range(0, len(self), count):
-            yield self.read(slice(first, first + count))
-
-
-def _lies_elsewhere(x: Any) -> bool:
-    """Return whether to read x by its rows: in a mapped file, or an object like the data sets of h5py and zarr.
-
-    What can hand over its memory, or has rows by name as a data frame, is an array in memory.
-    """
-    if isinstance(x, np.ndarray):
-        while isinstance(x, np.ndarray):
-            x = x.base
-        return isinstance(x, mmap.mmap)
-    shape = getattr(x, "shape", None)
-    return (
-        isinstance(getattr(x, "dtype", None), np.dtype)
-        and isinstance(shape, tuple)
-        and len(shape) > 0
-        and hasattr(x, "__getitem__")
-        and not any(hasattr(x, name) for name in ("__dlpack__", "iloc"))
-    )
-
-
-def _is_read_by_rows(x: Any, usable: tuple[Any, ...], name: str) -> bool:
-    """Return whether x lies elsewhere, and cannot be used there as an array of one of these dtypes.
-
-    Text does not count, which is read as a whole if it may be there.
-    """
-    if not _lies_elsewhere(x) or x.dtype.kind in "UOT":
-        return False
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected an array of real numbers, got dtype {x.dtype}")
-    return not (isinstance(x, np.ndarray) and x.dtype in usable and x.flags.c_contiguous and x.flags.aligned)
 
 
 def is_stream(x: Any) -> bool:
@@ -213,7 +124,7 @@ def as_data(
 
     outputs = math.prod(shape)
     usable = (np.int64, dtype) if len(getattr(y, "shape", ())) == 1 else (dtype,)
-    y_by_rows = by_rows and _is_read_by_rows(y, usable, names[1])
+    y_by_rows = by_rows and is_read_by_rows(y, usable, names[1])
     if learn and classes is None:
         classes = _found_classes(y, y_by_rows, loss, outputs, names[1])
 
@@ -337,11 +248,9 @@ def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x", by_rows: bool = Fa
     ValueError
         If x has no axis for the samples.
     """
-    if by_rows and _is_read_by_rows(x, (dtype, np.uint8), name):
+    if by_rows and is_read_by_rows(x, (dtype, np.uint8), name):
         return Rows(x, lambda part: as_samples(part, dtype, name))
-    array = np.asarray(x)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
+    array = real_array(x, name)
     if array.ndim < 1:
         raise ValueError(f"{name}: expected an array of shape (samples, ...), got shape ()")
     return _ready(array, array.dtype if array.dtype == np.uint8 else dtype)
@@ -371,9 +280,7 @@ def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int,
     One axis of integers is labels, but numbers for a loss of squares and a single output; one axis of other numbers is
     the targets of a single output.
     """
-    array = np.asarray(y)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
+    array = real_array(y, name)
     if array.ndim < 1 or len(array) != n:
         raise ValueError(f"{name}: expected one target for each of {n} samples, got shape {array.shape}")
     if array.dtype.kind == "f" and np.isnan(array).any():
@@ -403,9 +310,7 @@ def as_weights(sample_weight: Any, n: int, name: str = "sample_weight", of_batch
     ValueError
         If they are not of shape (n,), one is negative, infinite or NaN, or their sum is 0 or overflows.
     """
-    array = np.asarray(sample_weight)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
+    array = real_array(sample_weight, name)
     if array.shape != (n,):
         raise ValueError(f"{name}: expected shape ({n},), a weight for each sample, got {array.shape}")
     weights: Weights = _ready(array, np.float64)
@@ -432,9 +337,7 @@ def as_labels(y: Any, name: str = "y") -> Labels:
     ValueError
         If it is empty, has another number of axes, a negative label or NaN.
     """
-    array = np.asarray(y)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
+    array = real_array(y, name)
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(f"{name}: expected labels of shape (n,) or rows of shape (n, classes), got {array.shape}")
     if array.dtype.kind == "f" and np.isnan(array).any():
@@ -498,21 +401,3 @@ def _rows(arrays: list[Array], name: str) -> Array:
     if len(shapes) > 1:
         raise ValueError(f"{name}: expected one size throughout, got shapes {shapes[0]} and {shapes[1]}")
     return np.stack(arrays)
-
-
-def as_values(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Array:
-    """Return value as an array of exactly that shape, to be copied into a parameter.
-
-    Raises
-    ------
-    TypeError
-        If it is not of real numbers.
-    ValueError
-        If its shape differs.
-    """
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
-    return array.astype(dtype, copy=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ranvier import _core
-from ranvier.data import as_values
+from ranvier.checks import as_values
 from ranvier.layers import Layer, PlainLayer, layer_spec
 from ranvier.types import Array, Labels
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ranvier.checks import integer
+from ranvier.checks import integer, real_array
 from ranvier.data import as_labels
 from ranvier.types import Array, Labels
 
@@ -189,9 +189,7 @@ def f1(y_true: Any, y_pred: Any, *, average: Average | None = None) -> Any:
 
 
 def _values(y: Any, name: str) -> Array:
-    array = np.asarray(y)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected an array of real numbers, got dtype {array.dtype}")
+    array = real_array(y, name)
     if array.ndim not in (1, 2):
         raise ValueError(f"{name}: expected shape (n,) or (n, outputs), got {array.shape}")
     if not np.isfinite(array).all():

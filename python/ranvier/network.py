@@ -15,8 +15,8 @@ import numpy as np
 
 from ranvier import training
 from ranvier.batches import ArrayBatches, Batches, StreamBatches, batches_of
-from ranvier.checks import boolean, integer, sizes
-from ranvier.data import Data, Rows, as_batch, as_data, as_samples, has_classes, held_out, is_stream, require_apart
+from ranvier.checks import boolean, integer, real_array, sizes
+from ranvier.data import Data, as_batch, as_data, as_samples, has_classes, held_out, is_stream, require_apart
 from ranvier.engine import Engine
 from ranvier.epoch_metrics import AnyMetric, Metrics, listed
 from ranvier.history import Evaluation, History
@@ -27,6 +27,7 @@ from ranvier.notes import LectureNotes
 from ranvier.optimizers import Adam, Optimizer, checked_optimizer
 from ranvier.patterns import all_matched
 from ranvier.probabilities import predicted_numbers, probabilities
+from ranvier.rows import Rows
 from ranvier.tracing import layer_outputs
 from ranvier.training import Training
 from ranvier.types import Array, Labels
@@ -605,9 +606,7 @@ class Network(LectureNotes):
         ValueError
             If the shape is not that of the last forward pass's outputs, or something has trained since then.
         """
-        array = np.asarray(grad_output)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"grad_output: expected an array of real numbers, got dtype {array.dtype}")
+        array = real_array(grad_output, "grad_output")
         grad = np.ascontiguousarray(array, dtype=self.dtype)
         return self._training.backward(grad, boolean(input_gradient, "input_gradient"))
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ranvier.checks import integer, real
-from ranvier.data import as_values, pairs_to_arrays
+from ranvier.checks import as_values, integer, real
+from ranvier.data import pairs_to_arrays
 from ranvier.history import History
 from ranvier.losses import QuadraticLoss
 from ranvier.optimizers import SGD

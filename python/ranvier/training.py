@@ -12,8 +12,8 @@ import numpy as np
 
 from ranvier import _core
 from ranvier.batches import Batches
-from ranvier.checks import integer, nonnegative
-from ranvier.data import Data, as_values, has_classes
+from ranvier.checks import as_values, integer, nonnegative
+from ranvier.data import Data, has_classes
 from ranvier.engine import Engine
 from ranvier.epoch_metrics import Metrics, Tally
 from ranvier.history import Evaluation, History
