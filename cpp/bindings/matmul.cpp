@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "../platform/denormals.h"
 #include "bindings.h"
+#include "ranvier/threads.h"
 #include "views.h"
 
 namespace ranvier {
@@ -86,6 +88,22 @@ py::array multiply_matrices(const py::array& a, const py::array& b, const py::ob
     return c;
 }
 
+// multiply(position) for `count` products of that work each. Threads share the products, if a product is too
+// small to be shared itself.
+template <class Multiply>
+void multiply_stack(index_t count, double work, Multiply&& multiply) {
+    const double all = work * static_cast<double>(count);
+    run_kernel(all, [&] {
+        const FlushDenormals flush;  // once, for it takes as long as a small product
+        const int threads = threads_for(work) == 1 ? threads_for(all) : 1;
+        const index_t tasks = threads == 1 ? 1 : std::min(count, static_cast<index_t>(4 * threads));
+        parallel_for(tasks, threads, [&](index_t task) {
+            const index_t end = (task + 1) * count / tasks;
+            for (index_t position = task * count / tasks; position < end; ++position) multiply(position);
+        });
+    });
+}
+
 py::array matmul_arrays(const py::handle& a_object, const py::handle& b_object, const py::object& out) {
     const py::array a = float_array(a_object, "a"), b = array_like(b_object, "b", a, "a");
     if (a.ndim() == 2 && b.ndim() == 2) return multiply_matrices(a, b, out);
@@ -106,17 +124,14 @@ py::array matmul_arrays(const py::handle& a_object, const py::handle& b_object, 
         Matrix<T> first = {view.data, left.first.rows, right.first.cols, 0, 0};
         if (b.ndim() > 1) first.col_stride = view.strides[--view.ndim];
         if (a.ndim() > 1) first.row_stride = view.strides[--view.ndim];
-        const index_t count = element_count(stack);
-        run_kernel(work_of(first.rows, first.cols, k) * static_cast<double>(count), [&] {
-            for (index_t position = 0; position < count; ++position) {
-                Matrix<T> target = first;
-                index_t rest = position;
-                for (int d = view.ndim - 1; d >= 0; --d) {
-                    target.data += rest % view.shape[d] * view.strides[d];
-                    rest /= view.shape[d];
-                }
-                matmul<T>(left.at(position, stack), right.at(position, stack), target);
+        multiply_stack(element_count(stack), work_of(first.rows, first.cols, k), [&](index_t position) {
+            Matrix<T> target = first;
+            index_t rest = position;
+            for (int d = view.ndim - 1; d >= 0; --d) {
+                target.data += rest % view.shape[d] * view.strides[d];
+                rest /= view.shape[d];
             }
+            matmul<T>(left.at(position, stack), right.at(position, stack), target);
         });
     });
     return c;

@@ -35,6 +35,9 @@ constexpr index_t kUnpackedBytes = 512 << 10;
 constexpr index_t kStrip = 8;
 constexpr index_t kStripBytes = 64 << 10;
 
+// What a task brings home of a c that was computed elsewhere.
+constexpr index_t kScatteredElements = 8192;
+
 // What threads_for() counts as elementary operations: a vector's worth of multiplications.
 double work_of(index_t m, index_t n, index_t k) {
     return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / 6;
@@ -430,7 +433,7 @@ template <class T>
 const T* contiguous(const T* data, index_t n, index_t stride, std::optional<Scratch<T>>& memory) {
     if (stride == 1 || n <= 1) return data;
     T* copy = memory.emplace(n).data();
-    for (index_t i = 0; i < n; ++i) copy[i] = data[i * stride];
+    kernels<T>().plane->gather_box({{1, 1, n}, {0, 0, stride}}, data, copy);
     return copy;
 }
 
@@ -446,9 +449,32 @@ void multiply_row(Product<T> p) {
 template <class T>
 void multiply_scattering(const Product<T>& p);
 
+// The rows of a matrix in reverse order.
+template <class M>
+M reversed_rows(M m) {
+    m.data += (m.rows - 1) * m.row_stride;
+    m.row_stride = -m.row_stride;
+    return m;
+}
+
+// The same numbers with strides of c above zero, where no bias is tied to its rows or columns.
+template <class T>
+Product<T> with_rising_strides(Product<T> p) {
+    if (p.c.row_stride < 0 && !p.epilogue.row_bias) {
+        p.a = reversed_rows(p.a);
+        p.c = reversed_rows(p.c);
+    }
+    if (p.c.col_stride < 0 && !p.epilogue.col_bias && !p.b_panel_stride) {
+        p.b = transposed(reversed_rows(transposed(p.b)));
+        p.c = transposed(reversed_rows(transposed(p.c)));
+    }
+    return p;
+}
+
 // c of any strides. A column is computed as a row.
 template <class T>
-void multiply_any(const Product<T>& p) {
+void multiply_any(Product<T> p) {
+    p = with_rising_strides(p);
     if (p.n() == 1 && p.m() > 1) return multiply_any(transposed(p));
     if (p.m() == 1 && (p.n() == 1 || p.c.col_stride == 1)) return multiply_row(p);
     // Columns that fill a small part of a vector: as rows they fill it, if those of A are contiguous.
@@ -466,14 +492,21 @@ void multiply_scattering(const Product<T>& p) {
     Scratch<T> memory(p.m() * p.n());
     Product<T> whole = p;
     whole.c = row_major(memory.data(), p.m(), p.n());
-    const auto each = [&](auto&& copy) {
-        for (index_t i = 0; i < p.m(); ++i)
-            for (index_t j = 0; j < p.n(); ++j)
-                copy(p.c.data[i * p.c.row_stride + j * p.c.col_stride], memory.data()[i * p.n() + j]);
+    const auto& plane = *kernels<T>().plane;
+    // body(some rows of c as a box, where they lie, their place in memory)
+    const auto for_some_rows = [&](auto&& body) {
+        const index_t most = std::max<index_t>(1, kScatteredElements / p.n());
+        const int threads = threads_for(static_cast<double>(p.m()) * static_cast<double>(p.n()));
+        parallel_for(ceil_div(p.m(), most), threads, [&](index_t task) {
+            const index_t i = task * most, rows = std::min(most, p.m() - i);
+            body(BoxShape{{1, rows, p.n()}, {0, p.c.row_stride, p.c.col_stride}},
+                 p.c.data + i * p.c.row_stride, memory.data() + i * p.n());
+        });
     };
-    if (p.epilogue.accumulate) each([](T& c, T& copy) { copy = c; });
+    if (p.epilogue.accumulate)
+        for_some_rows([&](const BoxShape& box, T* c, T* copy) { plane.gather_box(box, c, copy); });
     multiply_any(whole);
-    each([](T& c, T& copy) { c = copy; });
+    for_some_rows([&](const BoxShape& box, T* c, T* copy) { plane.scatter_box(box, copy, c); });
 }
 
 }  // namespace
