@@ -439,11 +439,13 @@ const T* contiguous(const T* data, index_t n, index_t stride, std::optional<Scra
 
 // One row by a matrix or a column; c is contiguous.
 template <class T>
-void multiply_row(Product<T> p) {
+void multiply_row(const Product<T>& p) {
+    if (p.a.col_stride == 1 && (p.n() > 1 || p.b.row_stride == 1)) return multiply(p);
     std::optional<Scratch<T>> row, column;
-    p.a = row_major(contiguous(p.a.data, p.k(), p.a.col_stride, row), 1, p.k());
-    if (p.n() == 1) p.b = {contiguous(p.b.data, p.k(), p.b.row_stride, column), p.k(), 1, 1, 1};
-    multiply(p);
+    Product<T> copied = p;
+    copied.a = row_major(contiguous(p.a.data, p.k(), p.a.col_stride, row), 1, p.k());
+    if (p.n() == 1) copied.b = {contiguous(p.b.data, p.k(), p.b.row_stride, column), p.k(), 1, 1, 1};
+    multiply(copied);
 }
 
 template <class T>
@@ -457,24 +459,17 @@ M reversed_rows(M m) {
     return m;
 }
 
-// The same numbers with strides of c above zero, where no bias is tied to its rows or columns.
+// c of any strides. A column is computed as a row; falling strides are made rising ones, where no bias is
+// tied to the rows or columns.
 template <class T>
-Product<T> with_rising_strides(Product<T> p) {
+void multiply_any(const Product<T>& p) {
     if (p.c.row_stride < 0 && !p.epilogue.row_bias) {
-        p.a = reversed_rows(p.a);
-        p.c = reversed_rows(p.c);
+        Product<T> turned = p;
+        turned.a = reversed_rows(p.a);
+        turned.c = reversed_rows(p.c);
+        return multiply_any(turned);
     }
-    if (p.c.col_stride < 0 && !p.epilogue.col_bias && !p.b_panel_stride) {
-        p.b = transposed(reversed_rows(transposed(p.b)));
-        p.c = transposed(reversed_rows(transposed(p.c)));
-    }
-    return p;
-}
-
-// c of any strides. A column is computed as a row.
-template <class T>
-void multiply_any(Product<T> p) {
-    p = with_rising_strides(p);
+    if (p.c.col_stride < 0 && !p.epilogue.col_bias && !p.b_panel_stride) return multiply_any(transposed(p));
     if (p.n() == 1 && p.m() > 1) return multiply_any(transposed(p));
     if (p.m() == 1 && (p.n() == 1 || p.c.col_stride == 1)) return multiply_row(p);
     // Columns that fill a small part of a vector: as rows they fill it, if those of A are contiguous.
