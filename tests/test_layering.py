@@ -17,7 +17,7 @@ MODULES = [
     ["cli"],
     ["models"],
     ["__init__"],
-    ["plot", "diagnostics", "testing", "tuning"],
+    ["plot", "diagnostics", "testing", "torch", "tuning"],
     ["network"],
     ["notes", "fitting", "predictor", "checkpoint"],
     ["training", "profiling", "tracing"],

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from ranvier import plot as plot
     from ranvier import schedules as schedules
     from ranvier import testing as testing
+    from ranvier import torch as torch
     from ranvier import tuning as tuning
     from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceLROnPlateau, StopAtTolerance
     from ranvier.custom import CustomLayer, Parameter, register_layer
@@ -168,6 +169,7 @@ _MODULES = (
     "serialization",
     "summary",
     "testing",
+    "torch",
     "tuning",
 )
 _PLACES = {

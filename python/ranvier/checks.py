@@ -139,9 +139,25 @@ def real_array(value: object, name: str) -> Array:
     TypeError
         If it is not of real numbers.
     """
-    array = np.asarray(value)
+    array = _from_tensor(value, name) if hasattr(value, "detach") else np.asarray(value)
     require_real(array, name)
     return array
+
+
+def _from_tensor(tensor: Any, name: str) -> Array:
+    """Return a tensor of PyTorch as an array.
+
+    NumPy lacks bfloat16 and the floats of 8 bits; float32 holds each of their numbers.
+    """
+    if tensor.is_meta:
+        raise ValueError(f"{name}: expected a tensor with data, got one on the device meta")
+    tensor = tensor.detach().cpu()
+    try:
+        return np.asarray(tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor)
+    except (RuntimeError, TypeError):  # sparse, quantized, conjugate
+        raise TypeError(
+            f"{name}: expected a dense tensor of real numbers, got {tensor.dtype} ({tensor.layout})"
+        ) from None
 
 
 def require_real(array: Any, name: str) -> None:

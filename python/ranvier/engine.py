@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,31 @@ from ranvier.checks import as_values
 from ranvier.layers import Layer, PlainLayer, layer_spec
 from ranvier.types import Array, Labels
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "IncompatibleKeys"]
+
+
+class IncompatibleKeys(NamedTuple):
+    """The names in which a state and a network differ.
+
+    Attributes
+    ----------
+    missing_keys : list of str
+        What the network has and the state has not: it stayed as it was.
+    unexpected_keys : list of str
+        What the state has and the network has not.
+    """
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def _is_batch_count(name: str, own: Mapping[str, Any]) -> bool:
+    """Return whether PyTorch counts the batches of one of the network's batch normalizations under that name.
+
+    It needs the number only for averages over all batches (``momentum=None``), which the network has not.
+    """
+    path, _, last = name.rpartition(".")
+    return last == "num_batches_tracked" and f"{path}.running_mean" in own
 
 
 def _no_predictor(x: Any, out: Any) -> None:
@@ -121,29 +145,36 @@ class Engine:
         with self.parameters.reading():
             return {name: np.array(value, order="C") for name, value in self.values()}
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Set all parameters and running statistics, or nothing if something is wrong with the arrays.
+    def load(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Set parameters and running statistics, or nothing if something is wrong with the arrays.
 
         Raises
         ------
         TypeError
             If an array is not of real numbers.
         ValueError
-            If a name is missing or unknown or a shape differs.
+            If a shape differs, or, unless ``strict`` is False, a name is missing or unknown.
         RuntimeError
             In the middle of a pass of the same thread.
         """
         own = dict(self.values())
-        if missing := own.keys() - state.keys():
-            raise ValueError(f"state: missing {sorted(missing)}")
-        if unknown := state.keys() - own.keys():
-            raise ValueError(f"state: unknown {sorted(unknown)}")
+        keys = IncompatibleKeys(
+            missing_keys=[name for name in own if name not in state],
+            unexpected_keys=[name for name in state if name not in own and not _is_batch_count(name, own)],
+        )
+        if strict and keys.missing_keys:
+            raise ValueError(f"state: missing {sorted(keys.missing_keys)}")
+        if strict and keys.unexpected_keys:
+            raise ValueError(f"state: unknown {sorted(keys.unexpected_keys)}")
         arrays = {
-            name: as_values(state[name], value.shape, value.dtype, f"state: {name}") for name, value in own.items()
+            name: as_values(state[name], value.shape, value.dtype, f"state: {name}")
+            for name, value in own.items()
+            if name in state
         }
         with self.parameters.changing():
-            for name, value in own.items():
-                value[...] = arrays[name]
+            for name, array in arrays.items():
+                own[name][...] = array
+        return keys
 
     def copy(self, layers: Sequence[Layer | PlainLayer] | None = None) -> Engine:
         """Return an engine with copies of the parameters and running statistics, and the random layers' position.

@@ -17,7 +17,7 @@ from ranvier import training
 from ranvier.batches import ArrayBatches, Batches, StreamBatches, batches_of
 from ranvier.checks import boolean, integer, real_array, sizes
 from ranvier.data import Data, as_batch, as_data, as_samples, has_classes, held_out, is_stream, require_apart
-from ranvier.engine import Engine
+from ranvier.engine import Engine, IncompatibleKeys
 from ranvier.epoch_metrics import AnyMetric, Metrics, listed
 from ranvier.history import Evaluation, History
 from ranvier.labels import Classes
@@ -178,24 +178,35 @@ class Network(LectureNotes):
         """Return copies of all parameters, and of the running statistics of batch normalization, by name."""
         return self.engine.state()
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Set all parameters and running statistics.
 
         Parameters
         ----------
         state : mapping of str to array_like
-            One array for each parameter, of its shape (see `state_dict`).
+            One array for each parameter, of its shape (see `state_dict`). A ``state_dict`` of PyTorch is taken as it
+            is, with tensors on any device and of any real dtype, and with ``num_batches_tracked``.
+        strict : bool
+            Whether the state must have each of the network's names and no others. Otherwise what it has is set.
+
+        Returns
+        -------
+        IncompatibleKeys
+            The names that the state lacks, ``missing_keys``, and that the network lacks, ``unexpected_keys``.
 
         Raises
         ------
         TypeError
-            If an array is not of real numbers. Nothing is changed then.
+            If it is no mapping, or an array is not of real numbers. Nothing is changed then.
         ValueError
-            If a name is missing or unknown or a shape differs. Nothing is changed then.
+            If a shape differs, or, with ``strict``, a name is missing or unknown. Nothing is changed then.
         RuntimeError
             If a layer or loss of this network calls it in the middle of a pass.
         """
-        self.engine.load(state)
+        if not isinstance(state, Mapping):
+            hint = "; give what its state_dict() returns" if hasattr(state, "state_dict") else ""
+            raise TypeError(f"state: expected a mapping of names to arrays, got {type(state).__name__}{hint}")
+        return self.engine.load(state, boolean(strict, "strict"))
 
     def freeze(self, *patterns: str) -> None:
         """Leave some parameters as they are, whatever trains; no gradient is computed for them alone.

@@ -55,6 +55,7 @@ _FORMAT = 1
 _KEY = "ranvier"
 # Of safetensors: the bytes that tell the header's length, the most that it may have, and the dtypes that are read.
 _LENGTH = 8
+_ZIP = b"PK\x03\x04"  # how files of torch.save begin
 _LONGEST_HEADER = 100_000_000
 _DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 _LARGEST_COUNTER = 2**53
@@ -210,16 +211,30 @@ class File:
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream = stream
-        length = int.from_bytes(stream.read(_LENGTH), "little")
+        start = stream.read(_LENGTH)
+        if start.startswith(_ZIP):
+            raise ValueError(
+                "not a safetensors file; if torch.save wrote a state_dict, make the network, and give "
+                "network.load_state_dict() what torch.load() returns"
+            )
+        length = int.from_bytes(start, "little")
         if size < _LENGTH or length > min(size - _LENGTH, _LONGEST_HEADER):
             raise ValueError("not a complete safetensors file")
         self._begin = _LENGTH + length
         try:
             header = json.loads(stream.read(length).decode(), parse_constant=_no_number)
             metadata = header.pop("__metadata__", {})
-            self._tensors = {name: _tensor(**fields) for name, fields in header.items()}
+            is_ours = _KEY in metadata
+            self._tensors = {name: _tensor(**fields) for name, fields in header.items()} if is_ours else {}
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"not a complete safetensors file ({error})") from None
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise ValueError("not a complete safetensors file (metadata that are no text)")
+        if not is_ours:
+            raise ValueError(
+                "a safetensors file, but not of a ranvier network; if it has a state_dict, make the network, and give "
+                "network.load_state_dict() what safetensors' load_file() returns"
+            )
         at = 0
         for tensor in sorted(self._tensors.values(), key=lambda tensor: (tensor.begin, tensor.end)):
             if tensor.begin != at or tensor.end - at != tensor.bytes:
@@ -227,10 +242,6 @@ class File:
             at = tensor.end
         if self._begin + at != size:
             raise ValueError(f"not a complete safetensors file ({size} bytes, of {self._begin + at})")
-        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-            raise ValueError("not a complete safetensors file (metadata that are no text)")
-        if _KEY not in metadata:
-            raise ValueError("a safetensors file, but not of a ranvier network")
         self.metadata: dict[str, str] = metadata
 
     @property

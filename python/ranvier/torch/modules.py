@@ -1,0 +1,67 @@
+"""Modules for the layers that PyTorch has not: branches, and a few activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+__all__ = ["GaussianNoise", "Heaviside", "Maxout", "Parallel", "Residual"]
+
+
+class Residual(nn.Module):
+    """The sum of two paths, as `ranvier.Residual`; a path without modules is the identity."""
+
+    def __init__(self, layers: nn.Sequential, shortcut: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+        self.shortcut = shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the paths' outputs."""
+        return self.layers(x) + self.shortcut(x)
+
+
+class Parallel(nn.Module):
+    """Branches whose outputs stand one behind the other, as `ranvier.Parallel`."""
+
+    def __init__(self, branches: Sequence[nn.Sequential]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the branches' outputs along the channels."""
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+
+class Maxout(nn.Module):
+    """The maximum of each ``pieces`` neighbouring channels, as `ranvier.Maxout`."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the maxima."""
+        return x.unflatten(1, (-1, self.pieces)).max(2).values
+
+
+class Heaviside(nn.Module):
+    """0 for x <= 0, else 1, as `ranvier.Heaviside`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return zeros and ones."""
+        return (x > 0).to(x.dtype)
+
+
+class GaussianNoise(nn.Module):
+    """In training, normal noise added to each number, as `ranvier.GaussianNoise`."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x, with noise in training."""
+        return x + self.std * torch.randn_like(x) if self.training else x
