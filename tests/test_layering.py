@@ -25,7 +25,7 @@ MODULES = [
     ["epoch_metrics"],
     ["metrics"],
     ["data", "serialization"],
-    ["custom", "probabilities"],
+    ["custom", "custom_losses", "probabilities"],
     ["datasets", "kernels", "layers", "losses", "optimizers", "history", "labels"],
     ["initializers", "schedules", "rows"],
     ["checks"],

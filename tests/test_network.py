@@ -432,7 +432,7 @@ def test_bad_calls_change_nothing(case):
         ([3], ValueError, "at least two sizes"),
         ([3, 0], ValueError, "at least 1"),
         ([rv.Linear(2, 3), "relu"], TypeError, "'relu' at position 1"),
-        ([rv.Linear], TypeError, "at position 0"),
+        ([rv.Linear], TypeError, "position 0: expected an instance, as Linear"),
     ],
 )
 def test_bad_layers(layers, error, message):

@@ -49,7 +49,7 @@ def test_numbers_for_cross_entropy_name_what_to_take(name):
 @pytest.mark.parametrize("name", CALLS)
 def test_classes_in_place_of_instances_are_named(name):
     net = one_output()
-    with pytest.raises(TypeError, match=r"loss: expected an instance, MSELoss\(\), got the class MSELoss"):
+    with pytest.raises(TypeError, match=r"loss: expected an instance, as MSELoss\(...\), got the class MSELoss"):
         call(net, name, X, LINE, loss=rv.MSELoss)
     if name in ("fit", "train_step"):
         with pytest.raises(TypeError, match="optimizer: expected an instance, as Adam"):

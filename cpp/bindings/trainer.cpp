@@ -98,23 +98,24 @@ py::object backward(PyTrainer& self, const py::handle& grad, bool need_grad_x, b
     });
 }
 
-// loss(prediction, numbers of the samples) -> (sum of losses, hits, gradient), for any number of batches.
+// loss(prediction, numbers of the samples) -> (sum of losses, sum of weights, hits, gradient), for any number
+// of batches.
 template <class T>
 auto custom_loss(const py::function& loss, const Shape& output) {
     return [loss, output](index_t n, const T* prediction, const std::int64_t* numbers, T* grad) {
         const CallersDenormals denormals;
         py::gil_scoped_acquire acquire;
         const Shape shape = batch_shape(n, output);
-        const auto [sum, hits, gradient] =
+        const auto [sum, weight, hits, gradient] =
             loss(py::array_t<T>(shape, prediction), py::array_t<std::int64_t>(n, numbers))
-                .template cast<std::tuple<double, index_t, py::array>>();
+                .template cast<std::tuple<double, double, index_t, py::array>>();
         index_t rows;
         const T* from = samples<T>(gradient, "the loss's gradient", output, rows);
         if (rows != n)
             throw py::value_error("the loss's gradient: expected " + std::to_string(n) + " samples, got " +
                                   std::to_string(rows));
         std::copy_n(from, gradient.size(), grad);
-        return LossSums{sum, hits, static_cast<double>(n)};
+        return LossSums{sum, hits, weight};
     };
 }
 
@@ -212,6 +213,48 @@ std::string step(PyTrainer& self, PyOptimizer& optimizer) {
     });
 }
 
+template <class T>
+using OwnedAccumulation = std::unique_ptr<GradientAccumulation<T>>;
+
+struct PyGradientAccumulation {
+    Either<OwnedAccumulation> any;
+
+    PyGradientAccumulation(const PyParameters& parameters, index_t batches_per_update) {
+        std::visit(
+            [&](const auto& p) {
+                using T = std::remove_reference_t<decltype(*p->values())>;
+                any = std::make_unique<GradientAccumulation<T>>(*p, batches_per_update);
+            },
+            parameters.any);
+    }
+    index_t batches() const {
+        return std::visit([](const auto& own) { return own->batches; }, any);
+    }
+};
+
+template <class T>
+GradientAccumulation<T>& accumulation_of(PyGradientAccumulation& accumulation, const Trainer<T>& trainer) {
+    auto* owned = std::get_if<OwnedAccumulation<T>>(&accumulation.any);
+    if (!owned || (*owned)->sum.size() != trainer.parameters().size())
+        throw py::value_error("accumulation: belongs to other parameters than the trainer");
+    return **owned;
+}
+
+// The update from an accumulation; false if its gradients are not finite and `check` says to look.
+bool step_from(PyTrainer& self, PyGradientAccumulation& accumulation, PyOptimizer& optimizer,
+               const py::handle& rates, bool check) {
+    return self.visit([&](auto& trainer, auto element) {
+        using T = decltype(element);
+        Optimizer<T>& owned = optimizer_of<T>(optimizer, trainer);
+        GradientAccumulation<T>& sum = accumulation_of<T>(accumulation, trainer);
+        const std::vector<double> learning_rates = optimizer.learning_rates_of(rates);
+        return self.alone([&] {
+            owned.set_learning_rates(learning_rates.data());
+            return trainer.step(sum, owned, check);
+        });
+    });
+}
+
 // One update from a batch, with everything made ready but the arrays.
 struct PyTrainStep {
     py::object trainer_object, optimizer_object;
@@ -276,7 +319,8 @@ py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& ta
                       index_t batch_size, const py::object& loss, PyOptimizer& optimizer,
                       const py::object& learning_rates, const std::string& on_nonfinite,
                       const py::object& report, const py::handle& weights, const py::object& losses,
-                      const py::object& predictions, const py::object& errors) {
+                      const py::object& predictions, const py::object& errors,
+                      PyGradientAccumulation* accumulation) {
     return self.visit([&](auto& trainer, auto element) {
         using T = decltype(element);
         index_t samples_there, n;
@@ -287,19 +331,25 @@ py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& ta
         EpochOptions<T> options;
         options.batch_size = batch_size;
         options.on_nonfinite = on_nonfinite_named(on_nonfinite);
-        const auto of_each_batch = [&](const py::object& array, const char* name, const Shape& shape) {
-            index_t batches;
-            const double* data = samples<double>(array, name, shape, batches);
-            if (batches * batch_size < n)
-                throw py::value_error(std::string(name) + ": expected one for each batch, got " +
-                                      std::to_string(batches) + " for " + std::to_string(n) + " samples");
+        if (accumulation) options.accumulation = &accumulation_of<T>(*accumulation, trainer);
+        const index_t batches = batch_size < 1 ? 0 : ceil_div(n, batch_size);
+        const auto of_each = [&](const char* what, index_t count, const py::object& array, const char* name,
+                                 const Shape& shape) {
+            index_t there;
+            const double* data = samples<double>(array, name, shape, there);
+            if (there < count)
+                throw py::value_error(std::string(name) + ": expected one for each " + what + ", got " +
+                                      std::to_string(there) + " for " + std::to_string(n) + " samples");
             return data;
         };
-        if (!learning_rates.is_none())
-            options.learning_rates =
-                of_each_batch(learning_rates, "learning_rates", {static_cast<index_t>(owned.rates())});
+        if (!learning_rates.is_none()) {
+            const GradientAccumulation<T>* own = options.accumulation;
+            const index_t updates = own ? (own->batches + batches) / own->batches_per_update : batches;
+            options.learning_rates = of_each("update", updates, learning_rates, "learning_rates",
+                                             {static_cast<index_t>(owned.rates())});
+        }
         if (!losses.is_none()) {
-            of_each_batch(losses, "losses", {});
+            of_each("batch", batches, losses, "losses", {});
             options.losses = py::reinterpret_borrow<py::array_t<double>>(losses).mutable_data();
         }
         options.record =
@@ -409,10 +459,16 @@ void bind_trainer(py::module_& m) {
              py::arg("batch_size"), py::arg("loss"), py::arg("optimizer"), py::arg("learning_rates"),
              py::arg("on_nonfinite"), py::arg("report"), py::arg("weights") = py::none(),
              py::arg("losses") = py::none(), py::arg("predictions") = py::none(),
-             py::arg("errors") = py::none())
+             py::arg("errors") = py::none(), py::arg("accumulation") = py::none())
+        .def("step_from", &step_from, py::arg("accumulation"), py::arg("optimizer"),
+             py::arg("learning_rates"), py::arg("check"))
         .def("mean_loss", &mean_of_sums, py::arg("loss"), py::arg("sum"), py::arg("weight"))
         .def("profile", &profile, py::arg("x"), py::arg("target"), py::arg("order"), py::arg("batch_size"),
              py::arg("loss"), py::arg("optimizer"), py::arg("seconds"));
+    py::class_<PyGradientAccumulation>(m, "GradientAccumulation",
+                                       "Gradients of several batches added up for one update.")
+        .def(py::init<const PyParameters&, index_t>(), py::arg("parameters"), py::arg("batches_per_update"))
+        .def_property_readonly("batches", &PyGradientAccumulation::batches);
     py::class_<PyTrainStep>(
         m, "TrainStep", "One update from a batch, for one loss and optimizer.",
         visits<PyTrainStep, &PyTrainStep::trainer_object, &PyTrainStep::optimizer_object>())

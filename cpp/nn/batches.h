@@ -20,6 +20,7 @@ struct Batch {
     Targets<T> targets;
     const std::int64_t* samples = nullptr;  // their numbers among all
     T* predictions = nullptr;               // receives the outputs, unless nullptr
+    bool summed = false;                    // gradients are those of the sum of the losses, not of their mean
 };
 
 // Owns the memory into which batches are gathered.

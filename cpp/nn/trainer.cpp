@@ -134,7 +134,7 @@ struct Trainer<T>::State {
         const LossSpec& loss = objective.loss;
         const index_t outputs = output_size();
         const double weight = sum_of_weights<T>(loss, batch.n, batch.targets);
-        const double divisor = loss_divisor(loss.kind, weight, outputs);
+        const double divisor = batch.summed ? 1 : loss_divisor(loss.kind, weight, outputs);
         Scratch<SampleLoss> memory(batch.n);
         SampleLoss* losses = memory.data();
         auto loss_of_part = [&](index_t first, index_t count, const T* prediction, T* grad) {
@@ -159,6 +159,7 @@ struct Trainer<T>::State {
             const Stopwatch watch(seconds);
             if (batch.predictions) std::copy_n(prediction, count * output_size(), batch.predictions);
             sums = objective.custom(count, prediction, batch.samples, grad);
+            if (batch.summed) scale(count * output_size(), static_cast<T>(sums.weight), grad);
         };
         const LossOfSamples<T> of_samples(loss_of_part);
         run.loss = &of_samples;
@@ -191,6 +192,58 @@ struct Trainer<T>::State {
         if (!prepared.sweep.complete_and_update(run, optimizer, matters)) return false;
         update_statistics(prepared);
         return true;
+    }
+
+    // As train_batch(), but the gradients are added up for a later update.
+    bool accumulate(const Batch<T>& batch, const Objective<T>& objective, const EpochOptions<T>& options,
+                    LossSums& sums) {
+        GradientAccumulation<T>& accumulation = *options.accumulation;
+        ++accumulation.batches;
+        Prepared<T>& prepared = for_objective(objective, options.observer != nullptr);
+        ++step;
+        Run<T> run = run_of(prepared, batch.n, batch.x);
+        run.observer = options.observer;
+        sums = run_batch(prepared, run, batch, objective, options.times ? &options.times->loss : nullptr);
+        const Stopwatch watch(options.times ? &options.times->update : nullptr);
+        const bool matters = options.on_nonfinite != OnNonFinite::ignore;
+        if (matters && !std::isfinite(sums.loss)) return false;
+        if (!prepared.sweep.complete(run, {false, matters}).finite) return false;
+        update_statistics(prepared);
+        T* const sum = accumulation.sum.data();
+        const bool begins = accumulation.divisor == 0;
+        each_task_of_parameters([&](index_t first, index_t count) {
+            if (begins)
+                std::copy_n(run.gradients + first, count, sum + first);
+            else
+                add<T>(count, sum + first, run.gradients + first, sum + first);
+        });
+        accumulation.weight += sums.weight;
+        accumulation.divisor = loss_divisor(objective.loss.kind, accumulation.weight, output_size());
+        return true;
+    }
+    bool update_from(GradientAccumulation<T>& accumulation, Optimizer<T>& optimizer, bool check) {
+        T* const sum = accumulation.sum.data();
+        const auto divisor = static_cast<T>(accumulation.divisor);
+        accumulation.batches = 0;
+        accumulation.weight = accumulation.divisor = 0;
+        if (divisor == 0) return true;
+        each_task_of_parameters([&](index_t first, index_t count) {
+            for (index_t i = first; i < first + count; ++i) sum[i] /= divisor;
+        });
+        const Sweep<T>& sweep = with_sweep().sweep;
+        const auto findings = sweep.examine(sum, {true, check, optimizer.options.clip_norm > 0});
+        if (findings.finite) sweep.update(optimizer, sum, findings.squares);
+        return findings.finite;
+    }
+    // body(first, count) for ranges of the parameters' buffers.
+    template <class Body>
+    void each_task_of_parameters(Body&& body) const {
+        const index_t size = parameters->size();
+        parallel_for(ceil_div(size, kAdded), threads_for(static_cast<double>(size)),
+                     [&](index_t task) { body(task * kAdded, std::min(kAdded, size - task * kAdded)); });
+    }
+    static void scale(index_t n, T factor, T* x) {
+        for (index_t i = 0; i < n; ++i) x[i] *= factor;
     }
 
     // Goes through a batch that is not finite once more, to find where it went bad.
@@ -335,11 +388,8 @@ void Trainer<T>::backward(index_t n, const T* grad, T* grad_x, bool adds) {
     run_phases(program, s.last_run, program.first_backward, program.phases.size());
     s.last->sweep.complete(s.last_run, {});
     if (!adds) return;
-    const index_t size = s.parameters->size();
-    parallel_for(ceil_div(size, kAdded), threads_for(static_cast<double>(size)), [&](index_t task) {
-        const index_t first = task * kAdded;
-        add<T>(std::min(kAdded, size - first), accumulated + first, s.last_run.gradients + first,
-               accumulated + first);
+    s.each_task_of_parameters([&](index_t first, index_t count) {
+        add<T>(count, accumulated + first, s.last_run.gradients + first, accumulated + first);
     });
 }
 
@@ -357,6 +407,13 @@ std::string Trainer<T>::step(Optimizer<T>& optimizer) {
     sweep.update(optimizer, gradients, squares);
     std::fill_n(gradients, s.parameters->size(), T(0));
     return "";
+}
+
+template <class T>
+bool Trainer<T>::step(GradientAccumulation<T>& accumulation, Optimizer<T>& optimizer, bool check) {
+    FlushDenormals flush;
+    state_->last = nullptr;
+    return state_->update_from(accumulation, optimizer, check);
 }
 
 template <class T>
@@ -410,12 +467,16 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
     EpochSums total;
     const bool apart =
         !options.observer && s.reads_rows_apart(s.for_objective(objective, false), options.batch_size);
+    GradientAccumulation<T>* const accumulation = options.accumulation;
+    index_t updates = 0;
+    const auto set_rates = [&] {
+        if (options.learning_rates)
+            optimizer.set_learning_rates(options.learning_rates +
+                                         updates++ * static_cast<index_t>(optimizer.rates()));
+    };
     const auto epoch = [&] {
         for (index_t number = 0; total.samples < n; ++number) {
             if (number > 0 && options.between_batches) options.between_batches();
-            if (options.learning_rates)
-                optimizer.set_learning_rates(options.learning_rates +
-                                             number * static_cast<index_t>(optimizer.rates()));
             const index_t now = std::min(options.batch_size, n - total.samples);
             Batch<T> batch;
             {
@@ -424,8 +485,11 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             }
             LossSums sums;
             batch.predictions = s.place_of_predictions(options.record, total.samples);
-            const bool updated = s.train_batch(batch, objective, optimizer, options, sums);
-            if (!updated) {
+            batch.summed = accumulation != nullptr;
+            if (!accumulation) set_rates();
+            const bool used = accumulation ? s.accumulate(batch, objective, options, sums)
+                                           : s.train_batch(batch, objective, optimizer, options, sums);
+            if (!used) {
                 if (total.fault.empty())
                     total.fault =
                         "batch " + std::to_string(number + 1) + ": " + s.find_fault(batch, objective);
@@ -433,7 +497,7 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
                 total.skipped += now;
                 sums = {};
             }
-            s.record_outputs(batch, options.record, updated);
+            s.record_outputs(batch, options.record, used);
             if (options.losses)
                 options.losses[number] =
                     sums.loss / loss_divisor(objective.loss.kind, sums.weight, s.output_size());
@@ -441,6 +505,15 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             total.hits += sums.hits;
             total.weight += sums.weight;
             total.samples += now;
+            if (accumulation && accumulation->batches == accumulation->batches_per_update) {
+                set_rates();
+                const bool check = options.on_nonfinite != OnNonFinite::ignore;
+                if (!s.update_from(*accumulation, optimizer, check)) {
+                    if (total.fault.empty())
+                        total.fault = "batch " + std::to_string(number + 1) + ": the sum of the gradients";
+                    if (options.on_nonfinite == OnNonFinite::stop) break;
+                }
+            }
             if (options.report && ticker.due() && !options.report(total)) break;
         }
     };

@@ -186,6 +186,13 @@ class Optimizer:
 
 def _set_disabled_passes(names: list[str]) -> None: ...  # for tests and measurements
 
+class GradientAccumulation:
+    """Gradients of several batches added up for one update, as if they were one batch."""
+
+    def __init__(self, parameters: Parameters, batches_per_update: int) -> None: ...
+    @property
+    def batches(self) -> int: ...  # since the last update
+
 class Trainer:
     """What trains a network on samples of one shape, in batches up to a capacity.
 
@@ -215,7 +222,7 @@ class Trainer:
         self,
         x: Samples,
         target: Any,
-        loss: LossSpec | Callable[[Array, Labels], tuple[float, int, Array]],
+        loss: LossSpec | Callable[[Array, Labels], tuple[float, float, int, Array]],
         weights: Weights | None = None,
     ) -> tuple[float, int]: ...  # the mean loss and the hits; with a function for the loss as in train_epoch
     def train_epoch(
@@ -224,7 +231,7 @@ class Trainer:
         target: Any,
         order: Labels,
         batch_size: int,
-        loss: LossSpec | Callable[[Array, Labels], tuple[float, int, Array]],
+        loss: LossSpec | Callable[[Array, Labels], tuple[float, float, int, Array]],
         optimizer: Optimizer,
         learning_rates: NDArray[np.float64] | None,
         on_nonfinite: str,
@@ -233,24 +240,35 @@ class Trainer:
         losses: NDArray[np.float64] | None = None,
         predictions: Array | None = None,
         errors: NDArray[np.float64] | None = None,
+        accumulation: GradientAccumulation | None = None,
     ) -> tuple[float, int, int, int, str, float, float]:
         """One pass over the samples in that order.
 
         ``loss`` is a specification, and gets the target and the weights; or a function of predictions and the numbers
-        of their samples that returns the sum of losses, the hits and the gradient: then the target is not looked at,
-        and there may be no weights.
-        ``learning_rates``, if given, has for each batch those that `set_learning_rates` takes; ``losses`` receives the
-        mean of each. ``predictions`` receives the outputs, batch after batch, NaN in batches left out. ``errors``, of
-        shape (5, outputs), has a reference near the targets in its first row; added to the others are squared and
-        absolute errors, targets less the reference, and the squares of these. ``on_nonfinite`` is "raise" (end), "warn"
-        (leave the batch out) or "ignore". ``report(mean loss, hits, samples used, samples done)`` is called about every
-        100 ms. Whatever it raises, and KeyboardInterrupt at a signal, ends the pass after a whole batch and is raised
-        from here. Returns the mean loss, the hits, the samples done, those of them in batches left out, where the first
-        such batch went bad, or "", and the sum of losses and of weights that the mean is of.
+        of their samples that returns the sums of losses and of weights, the hits and the gradient of the mean: then the
+        target is not looked at, and there may be no weights.
+        With an ``accumulation``, an update is made whenever it has its batches. ``learning_rates``, if given, has for
+        each update those that `set_learning_rates` takes; ``losses`` receives the mean of each batch. ``predictions``
+        receives the outputs, batch after batch, NaN in batches left out. ``errors``, of shape (5, outputs), has a
+        reference near the targets in its first row; added to the others are squared and absolute errors, targets less
+        the reference, and the squares of these. ``on_nonfinite`` is "raise" (end), "warn" (leave the batch out) or
+        "ignore". ``report(mean loss, hits, samples used, samples done)`` is called about every 100 ms. Whatever it
+        raises, and KeyboardInterrupt at a signal, ends the pass after a whole batch and is raised from here. Returns
+        the mean loss, the hits, the samples done, those of them in batches left out, where the first such batch went
+        bad, or "", and the sum of losses and of weights that the mean is of.
         """
 
+    def step_from(
+        self,
+        accumulation: GradientAccumulation,
+        optimizer: Optimizer,
+        learning_rates: float | Sequence[float],
+        check: bool,
+    ) -> bool:
+        """Update from what there is, if there is anything; False if it is not finite, and ``check`` says to look."""
+
     def mean_loss(
-        self, loss: LossSpec | Callable[[Array, Labels], tuple[float, int, Array]], sum: float, weight: float
+        self, loss: LossSpec | Callable[[Array, Labels], tuple[float, float, int, Array]], sum: float, weight: float
     ) -> float: ...  # of several calls together
     def profile(
         self,
@@ -275,7 +293,7 @@ class TrainStep:
         self,
         trainer: Trainer,
         optimizer: Optimizer,
-        loss: LossSpec | Callable[[Array, Labels], tuple[float, int, Array]],
+        loss: LossSpec | Callable[[Array, Labels], tuple[float, float, int, Array]],
     ) -> None: ...
     def __call__(self, x: Any, target: Any, weights: Any, learning_rates: float | Sequence[float]) -> float | None:
         """Return the mean loss; None if the arrays must first be converted, or another thread runs this.

@@ -43,7 +43,7 @@ class Batches(Protocol):
         """Those of a pass, or None if nobody knows."""
 
     @property
-    def updates(self) -> int | None:
+    def number(self) -> int | None:
         """The batches of a pass, or None if nobody knows."""
 
     @property
@@ -67,7 +67,7 @@ class ArrayBatches:
         self._data, self._batch_size = data, batch_size
         self._reading: Prefetched[Part] | None = None
         self.samples = len(data.x)
-        self.updates = math.ceil(self.samples / batch_size)
+        self.number = math.ceil(self.samples / batch_size)
         self.first = data.read(slice(0, 1)) if data.is_read_by_rows() else data
 
     def __enter__(self) -> ArrayBatches:
@@ -131,7 +131,7 @@ class StreamBatches:
         self._check, self._output_shape = check, output_shape
         self._shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None  # of a sample and its output
         length = len(stream) if isinstance(stream, Sized) else None
-        self.updates: int | None = length if steps is None else steps
+        self.number: int | None = length if steps is None else steps
         beginning = iter(stream)
         self._is_iterator = beginning is stream
         if self._is_iterator and steps is None and passes > 1:
@@ -177,8 +177,8 @@ class StreamBatches:
             yield part
         if count == 0:
             raise ValueError(f"{self._name}: expected batches again in a further epoch, got none{self._why_none()}")
-        if self.updates is not None and count != self.updates:
-            raise ValueError(f"{self._name}: expected {self.updates} batches, as its len() says, got {count}")
+        if self.number is not None and count != self.number:
+            raise ValueError(f"{self._name}: expected {self.number} batches, as its len() says, got {count}")
 
     def _why_none(self) -> str:
         return "; the iterator is exhausted" if self._is_iterator else ""

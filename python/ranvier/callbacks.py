@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ranvier.checks import boolean, integer, nonnegative, positive, real
+from ranvier.checks import boolean, integer, nonnegative, positive, real, require_instance
 from ranvier.epoch_metrics import KNOWN, rises
 from ranvier.files import require_replaceable
 from ranvier.history import History
@@ -56,7 +56,10 @@ class Callback:
         """
 
     def on_batch_end(self, network: Any, batch: int, loss: float) -> bool | None:
-        """React to a batch of the epoch, counted from 1, and its mean loss; True ends the training."""
+        """React to a batch of the epoch, counted from 1, and its mean loss; True ends the training.
+
+        Batches whose gradients `fit` adds up for one update are one batch to it.
+        """
 
     def on_epoch_end(self, network: Any, epoch: int, history: History) -> bool | None:
         """React to an epoch of this fit, counted from 1; True ends the training."""
@@ -89,8 +92,7 @@ def checked_callbacks(callbacks: Iterable[Any]) -> list[Callback]:
     """
     checked = []
     for callback in callbacks:
-        if isinstance(callback, type):
-            raise TypeError(f"callbacks: expected an instance, as {callback.__name__}(...), got the class")
+        require_instance(callback, "callbacks")
         if isinstance(callback, Callback):
             checked.append(callback)
             continue

@@ -21,6 +21,7 @@ __all__ = [
     "positive",
     "real",
     "real_array",
+    "require_instance",
     "require_real",
     "set_fields",
     "sizes",
@@ -180,6 +181,12 @@ def as_values(value: object, shape: tuple[int, ...], dtype: np.dtype[Any], name:
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array.astype(dtype, copy=False)
+
+
+def require_instance(value: object, name: str) -> None:
+    """Raise a TypeError if the value is a class, where an instance of it belongs."""
+    if isinstance(value, type):
+        raise TypeError(f"{name}: expected an instance, as {value.__name__}(...), got the class {value.__name__}")
 
 
 def set_fields(instance: object, **fields: Any) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ranvier import _core
 from ranvier.checks import real, real_array
+from ranvier.custom_losses import require_weighable
 from ranvier.labels import Classes, is_text, learned_classes
 from ranvier.losses import (
     BCELoss,
@@ -140,7 +141,7 @@ def as_data(
         return targets
 
     if sample_weight is not None:
-        _require_weighable(loss)
+        require_weighable(loss)
     weights = None if sample_weight is None else as_weights(sample_weight, len(samples))
     if not y_by_rows:
         return Data(samples, checked(y, len(samples)), weights, classes)
@@ -203,16 +204,11 @@ def as_batch(
     data = as_data(batch[0], batch[1], None, loss, dtype, output_shape, f"{of}:", classes=classes)
     if len(batch) == 2 or batch[2] is None:
         return data
-    _require_weighable(loss)
+    require_weighable(loss)
     return data._replace(weights=as_weights(batch[2], len(data.x), f"{of}: sample_weight", of_batch=True))
 
 
-def _require_weighable(loss: Loss | CustomLoss) -> None:
-    if not isinstance(loss, Loss):
-        raise TypeError(f"sample_weight: expected a loss of the library with it, got {loss!r}")
-
-
-def has_classes(loss: Loss | CustomLoss, targets: Any) -> bool:
+def has_classes(loss: Loss | CustomLoss, targets: Any, outputs: int) -> bool:
     """Return whether targets stand for classes, so that hits can be counted; else they are numbers to come near to.
 
     Labels are classes, and so are targets that a loss of classification takes. Others are if all are one-hot rows, or 0
@@ -221,11 +217,13 @@ def has_classes(loss: Loss | CustomLoss, targets: Any) -> bool:
     if isinstance(loss, _CLASSIFYING):
         return True
     if isinstance(targets, Rows):
-        return all(has_classes(loss, block) for block in targets.blocks())
-    if targets.dtype == np.int64:
-        return True
+        return all(has_classes(loss, block, outputs) for block in targets.blocks())
+    if targets.dtype == np.int64 and targets.ndim == 1:
+        return bool(targets.min() >= 0 and targets.max() < max(2, outputs))
     rows = targets.reshape(len(targets), -1)
-    if rows.shape[1] == 0 or not _are_one_hot(rows[:100]):  # most numbers show themselves at once
+    if rows.shape[1] == 0 or rows.shape[1] != outputs:
+        return False
+    if not _are_one_hot(rows[:100]):  # most numbers show themselves at once
         return False
     return _are_one_hot(rows)
 
@@ -278,16 +276,17 @@ def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int,
     """Return y as int64 labels of shape (n,), or as rows of shape (n, outputs).
 
     One axis of integers is labels, but numbers for a loss of squares and a single output; one axis of other numbers is
-    the targets of a single output.
+    the targets of a single output. For a loss of your own, integers stay integers, of any shape (n, ...).
     """
     array = real_array(y, name)
     if array.ndim < 1 or len(array) != n:
         raise ValueError(f"{name}: expected one target for each of {n} samples, got shape {array.shape}")
-    if array.dtype.kind == "f" and np.isnan(array).any():
+    is_own = not isinstance(loss, Loss)
+    if array.dtype.kind == "f" and not is_own and np.isnan(array).any():
         raise ValueError(f"{name}: contains NaN")
     if array.ndim == 1 and outputs == 1 and isinstance(loss, _SQUARED):
         array = array[:, None]
-    if array.ndim == 1 and array.dtype.kind in "iub":
+    if array.dtype.kind in "iub" and (array.ndim == 1 or is_own):
         return _ready(array, np.int64)
     if array.ndim == 1:
         if isinstance(loss, CrossEntropyLoss):

@@ -74,7 +74,7 @@ class Metrics:
         outputs: int,
         classes: bool | None = None,
     ) -> None:
-        self.has_classes = has_classes(loss, first.y) if classes is None else classes
+        self.has_classes = has_classes(loss, first.y, outputs) if classes is None else classes
         self.outputs = outputs
         self._has_errors = first.y.ndim > 1 and math.prod(first.y.shape[1:]) == outputs
         self._errors: list[str] = []

@@ -11,14 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ranvier import _core
 from ranvier.batches import Batches, Part
 from ranvier.callbacks import Callback, hears_batches
+from ranvier.data import Data
 from ranvier.epoch_metrics import Metrics, Tally
 from ranvier.history import Evaluation, History
 from ranvier.losses import CustomLoss, Loss
 from ranvier.optimizers import Optimizer
 from ranvier.training import Report, Sums, Training, added, evaluate, run_batches
-from ranvier.types import Labels
+from ranvier.types import Array, Labels
 
 __all__ = ["Plan", "fit"]
 
@@ -36,6 +38,13 @@ class Plan(NamedTuple):
     shuffle: bool
     on_nonfinite: str
     progress: bool
+    accumulate_grad_batches: int
+
+    @property
+    def updates_per_epoch(self) -> int | None:
+        """Those that an epoch makes, or None if nobody knows."""
+        batches = self.batches.number
+        return None if batches is None else math.ceil(batches / self.accumulate_grad_batches)
 
     def quantities(self) -> list[str]:
         """Return what the history will have of losses and metrics."""
@@ -134,26 +143,71 @@ class _Epoch:
         self._first_update = training.use(plan.optimizer).steps  # a callback may have used another one
         self._sums = Sums(math.nan, 0, 0, 0, "", 0.0, 0.0)
         self._done = 0  # batches
+        self._updates = 0
+        self._accumulation: _core.GradientAccumulation | None = None
+        if plan.accumulate_grad_batches > 1:
+            parameters = training.engine.parameters
+            self._accumulation = _core.GradientAccumulation(parameters, plan.accumulate_grad_batches)
 
     def run(self, parts: Iterator[Part]) -> tuple[Sums, bool]:
         """Train on the parts; return their sums, and whether a callback ended the training."""
+        since: Sums | None = None  # what the batches since the last update come to
+        last: Data | None = None
         for part in parts:
-            order = np.arange(len(part.data.x), dtype=np.int64) if part.order is None else part.order
-            size = len(order) if self._listeners == [] else part.batch_size
-            for first in range(0, len(order), size):
-                sums = self._train(part, order[first : first + size])
+            order, last = np.arange(len(part.data.x), dtype=np.int64) if part.order is None else part.order, part.data
+            while len(order):
+                size = len(order) if not self._listeners else self._missing * part.batch_size
+                sums = self._train(part, order[:size])
+                order = order[size:]
                 if sums.fault and self._plan.on_nonfinite == "raise":
                     return self._sums, False
-                if self._listeners and self._tell_listeners(sums):
-                    return self._sums, True
-        return self._sums, False
+                since = sums if since is None else added(self._training.engine, part.data, self._plan.loss, since, sums)
+                if self._pending == 0:
+                    if self._listeners and self._tell_listeners(since):
+                        return self._sums, True
+                    since = None
+        if last is None or since is None:
+            return self._sums, False
+        self._finish(last)
+        is_over = bool(self._sums.fault) and self._plan.on_nonfinite == "raise"
+        return self._sums, not is_over and self._listeners != [] and self._tell_listeners(since)
+
+    @property
+    def _pending(self) -> int:
+        """The batches since the last update."""
+        return 0 if self._accumulation is None else self._accumulation.batches
+
+    @property
+    def _missing(self) -> int:
+        """The batches up to the next update."""
+        return self._plan.accumulate_grad_batches - self._pending
+
+    def _rates(self, updates: int) -> Array:
+        """Return the learning rates of the next updates."""
+        plan = self._plan
+        rates = plan.optimizer.all_rates(self._first_update + self._updates, updates, plan.updates_per_epoch)
+        self._updates += updates
+        return self._training.factor * rates
+
+    def _finish(self, last: Data) -> None:
+        """Make the update from the batches that remain at the end of the epoch, given data of the last one."""
+        plan, training = self._plan, self._training
+        assert self._accumulation is not None
+        state, rates = training.use(plan.optimizer), self._rates(1)[0].tolist()
+        trainer = training.engine.trainer(last.x.shape[1:], 1)
+        if trainer.step_from(
+            self._accumulation, state, rates if plan.optimizer.groups else rates[0], plan.on_nonfinite != "ignore"
+        ):
+            return
+        fault = f"batch {self._done}: the sum of the gradients"
+        self._sums = self._sums._replace(fault=self._sums.fault or fault)
 
     def _train(self, part: Part, order: Labels) -> Sums:
         """Train on some samples of a part, and return their sums."""
         plan, training = self._plan, self._training
         state = training.use(plan.optimizer)
-        updates = math.ceil(len(order) / part.batch_size)
-        rates = plan.optimizer.all_rates(self._first_update + self._done, updates, plan.batches.updates)
+        batches = math.ceil(len(order) / part.batch_size)
+        rates = self._rates((self._pending + batches) // plan.accumulate_grad_batches)
         is_whole = self._done == 0 and len(order) == plan.batches.samples
         sums = run_batches(
             training.engine,
@@ -162,23 +216,24 @@ class _Epoch:
             part.batch_size,
             plan.loss,
             state,
-            training.factor * rates,
+            rates,
             plan.on_nonfinite,
             self._report if is_whole else None,
             tally=self._tally,
+            accumulation=self._accumulation,
         )
         if sums.fault:
             sums = sums._replace(fault=_placed(sums.fault, self._done, part.numbers))
-        self._done += updates
+        self._done += batches
         self._sums = sums if is_whole else added(training.engine, part.data, plan.loss, self._sums, sums)
         if self._report is not None:
             self._report(self._sums.loss, self._sums.hits, self._sums.samples - self._sums.skipped, self._sums.samples)
         return sums
 
     def _tell_listeners(self, sums: Sums) -> bool:
-        """Return whether one of them ends the training after this batch."""
-        loss = math.nan if sums.skipped else sums.loss
-        wishes = [callback.on_batch_end(self._network, self._done, loss) for callback in self._listeners]
+        """Return whether one of them ends the training after this update."""
+        loss = math.nan if sums.skipped == sums.samples else sums.loss
+        wishes = [callback.on_batch_end(self._network, self._updates, loss) for callback in self._listeners]
         return any(wishes)  # each is called
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ranvier import _core
-from ranvier.checks import nonnegative, positive, real, set_fields
+from ranvier.checks import nonnegative, positive, real, require_instance, set_fields
 from ranvier.settings import Settings
 from ranvier.types import Array
 
@@ -62,6 +62,7 @@ def require_initializer(value: object, name: str) -> Initializer | None:
     TypeError
         If it is neither.
     """
+    require_instance(value, name)
     if value is not None and not isinstance(value, Initializer):
         raise TypeError(f"{name}: expected an initializer, like KaimingNormal(), or None, got {value!r}")
     return value

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from ranvier import _core
-from ranvier.checks import real, set_fields
+from ranvier.checks import real, require_instance, set_fields
 from ranvier.settings import Settings
 from ranvier.types import Array, LossSpec
 
@@ -33,13 +33,19 @@ __all__ = [
 
 @runtime_checkable
 class CustomLoss(Protocol):
-    """What a loss of your own must offer."""
+    """What a loss of your own must offer.
+
+    Predictions have the network's dtype and the shape (n, *output). Targets have any shape (n, ...): integers come as
+    int64, other numbers in the network's dtype, and NaN may stand for what is not there. Both methods may have a third
+    parameter, ``sample_weight``: they are then given it as an array of float64, of shape (n,), if the training has
+    weights.
+    """
 
     def __call__(self, prediction: Array, target: Any) -> float:
-        """Return the loss of a batch."""
+        """Return the loss of a batch, a mean over its samples."""
 
     def gradient(self, prediction: Array, target: Any) -> Array:
-        """Return its gradient to the predictions."""
+        """Return its gradient to the predictions, of their shape."""
 
 
 def checked_loss(loss: Any) -> Loss | CustomLoss:
@@ -50,8 +56,7 @@ def checked_loss(loss: Any) -> Loss | CustomLoss:
     TypeError
         If it is none, or a class of losses.
     """
-    if isinstance(loss, type):
-        raise TypeError(f"loss: expected an instance, {loss.__name__}(), got the class {loss.__name__}")
+    require_instance(loss, "loss")
     if not callable(loss) or not hasattr(loss, "gradient"):
         raise TypeError(f"loss: expected a loss, got {loss!r}")
     checked: Loss | CustomLoss = loss

@@ -459,9 +459,9 @@ class Network(LectureNotes):
         self, wanted: Iterable[AnyMetric], batches: Batches, data: Data | None, loss: Any, classes: bool | None = None
     ) -> Metrics:
         """Return the metrics of batches, whose data, if they are arrays, are looked at as a whole."""
-        if classes is None and data is not None:
-            classes = has_classes(loss, data.y)
         outputs = math.prod(self.engine.output_shape(batches.first.x.shape[1:]))
+        if classes is None and data is not None:
+            classes = has_classes(loss, data.y, outputs)
         return Metrics(listed(wanted), batches.first, loss, outputs, classes)
 
     @property
@@ -758,6 +758,7 @@ class Network(LectureNotes):
         *,
         epochs: int = 1,
         batch_size: int | None = _BATCH_SIZE,
+        accumulate_grad_batches: int = 1,
         steps_per_epoch: int | None = None,
         loss: Loss | CustomLoss | None = None,
         sample_weight: Any = None,
@@ -784,6 +785,12 @@ class Network(LectureNotes):
         epochs : int
         batch_size : int or None
             None takes all samples in one batch: gradient descent. A stream's batches have sizes of their own.
+        accumulate_grad_batches : int
+            So many batches in succession make one update, as if they were one batch, but with the memory of one of them
+            (batch normalization takes the statistics of each by itself). Their gradients are those of the sums over
+            samples, and are divided by the sum of all weights once they are added up. What is left at the end of an
+            epoch makes an update, too. Schedules count updates, and callbacks hear of each update as of one batch. A
+            batch with infinite or NaN values that is left out does not count.
         steps_per_epoch : int, optional
             Only with a stream: the batches of an epoch. The next epoch goes on where this one stopped, and begins anew
             where the iterable ends. Unless given, an epoch is one iteration.
@@ -792,7 +799,7 @@ class Network(LectureNotes):
         sample_weight : array_like, shape (n,), optional
             How much each sample counts, at least 0: a batch's loss is ``sum(w * l) / sum(w)``, as if a sample of
             weight 2 were there twice (a loss that is a sum is ``sum(w * l)``). A class's weight multiplies that of
-            its samples. A batch of weights 0 has no gradient. Only with a loss of the library; accuracy counts each
+            its samples. A batch of weights 0 has no gradient. A loss of your own must take it; accuracy counts each
             sample once.
         optimizer : optional
             ``Adam()`` unless given. A further call with an equal optimizer, or one that differs only in a learning rate
@@ -849,6 +856,7 @@ class Network(LectureNotes):
             raise ValueError(f"on_nonfinite: expected 'raise', 'warn' or 'ignore', got {on_nonfinite!r}")
         epochs, wanted, checked = integer(epochs, "epochs", 0), listed(metrics), checked_callbacks(callbacks)
         shuffle, progress = boolean(shuffle, "shuffle"), boolean(progress, "progress")
+        accumulate_grad_batches = integer(accumulate_grad_batches, "accumulate_grad_batches", 1)
         held, classes = None, self._classes
         with contextlib.ExitStack() as reading:  # which ends with the training
             if y is None:
@@ -883,6 +891,7 @@ class Network(LectureNotes):
                 shuffle=shuffle,
                 on_nonfinite=on_nonfinite,
                 progress=progress,
+                accumulate_grad_batches=accumulate_grad_batches,
             )
             for callback in plan.callbacks:
                 callback.on_train_begin(self, plan.quantities())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ranvier import _core
-from ranvier.checks import boolean, nonnegative, positive, set_fields
+from ranvier.checks import boolean, nonnegative, positive, require_instance, set_fields
 from ranvier.patterns import matched
 from ranvier.settings import Settings
 from ranvier.types import Array
@@ -37,8 +37,7 @@ def checked_optimizer(optimizer: Any) -> Optimizer:
     TypeError
         If it is none, or a class of optimizers.
     """
-    if isinstance(optimizer, type):
-        raise TypeError(f"optimizer: expected an instance, as {optimizer.__name__}(...), got the class")
+    require_instance(optimizer, "optimizer")
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer: expected an optimizer, got {optimizer!r}")
     return optimizer

@@ -13,6 +13,7 @@ import numpy as np
 from ranvier import _core
 from ranvier.batches import Batches
 from ranvier.checks import as_values, integer, nonnegative
+from ranvier.custom_losses import gradient_of, value_of
 from ranvier.data import Data, has_classes
 from ranvier.engine import Engine
 from ranvier.epoch_metrics import Metrics, Tally
@@ -20,7 +21,7 @@ from ranvier.history import Evaluation, History
 from ranvier.layers import Sigmoid, Softmax
 from ranvier.losses import BCEWithLogitsLoss, CrossEntropyLoss, CustomLoss, Loss, SumSquaredResidualsLoss
 from ranvier.optimizers import Optimizer, checked_optimizer
-from ranvier.types import Array, Labels
+from ranvier.types import Array, Labels, Weights
 
 __all__ = [
     "Report",
@@ -49,18 +50,26 @@ def count_hits(prediction: Array, target: Any) -> int:
     return int(np.sum(rows.argmax(axis=1) == best))
 
 
-def _in_core(loss: Loss | CustomLoss, y: Any) -> Any:
+def _in_core(loss: Loss | CustomLoss, data: Data) -> Any:
     """Return the loss as a trainer takes it: a specification, or a function of predictions and sample numbers."""
     if isinstance(loss, Loss):
         return loss.spec()
 
-    def compare(prediction: Array, samples: Labels) -> tuple[float, int, Array]:
-        target = y[samples]
-        gradient: Any = np.ascontiguousarray(loss.gradient(prediction, target), dtype=prediction.dtype)
-        hits = count_hits(prediction, target) if has_classes(loss, target) else 0
-        return float(loss(prediction, target)) * len(samples), hits, gradient
+    def compare(prediction: Array, samples: Labels) -> tuple[float, float, int, Array]:
+        target = data.y[samples]
+        weights = None if data.weights is None else data.weights[samples]
+        weight = len(samples) if weights is None else float(weights.sum())
+        gradient = gradient_of(loss, prediction, target, weights)
+        outputs = math.prod(prediction.shape[1:])
+        hits = count_hits(prediction, target) if has_classes(loss, target, outputs) else 0
+        return value_of(loss, prediction, target, weights) * weight, weight, hits, gradient
 
     return compare
+
+
+def _weights_in_core(loss: Loss | CustomLoss, data: Data) -> Weights | None:
+    """Return the weights as a trainer takes them; a loss of your own has them already."""
+    return data.weights if isinstance(loss, Loss) else None
 
 
 class Sums(NamedTuple):
@@ -87,10 +96,12 @@ def run_batches(
     report: Report | None = None,
     losses: Array | None = None,
     tally: Tally | None = None,
+    accumulation: _core.GradientAccumulation | None = None,
 ) -> Sums:
-    """Train on the samples in that order, with a learning rate for each batch or the optimizer's own.
+    """Train on the samples in that order, with learning rates for each update or the optimizer's own.
 
-    ``losses``, if given, receives the mean loss of each batch, and ``tally`` what its metrics need.
+    ``losses``, if given, receives the mean loss of each batch, and ``tally`` what its metrics need. With an
+    ``accumulation``, which may have batches already, an update is made whenever it has as many as it wants.
     """
     batch_size = min(batch_size, len(data.x))
     trainer = engine.trainer(data.x.shape[1:], batch_size)
@@ -101,15 +112,16 @@ def run_batches(
             data.y,
             order,
             batch_size,
-            _in_core(loss, data.y),
+            _in_core(loss, data),
             optimizer,
             learning_rates,
             on_nonfinite,
             report,
-            data.weights,
+            _weights_in_core(loss, data),
             losses,
             record.predictions,
             record.errors,
+            accumulation,
         )
     )
     record.finish(sums.samples, sums.samples - sums.skipped, lambda: data.y[order[: sums.samples]])
@@ -139,7 +151,7 @@ def added(engine: Engine, data: Data, loss: Loss | CustomLoss, one: Sums, other:
     """Return what two passes over these data come to, one behind the other."""
     total, weight = one.total + other.total, one.weight + other.weight
     return Sums(
-        loss=engine.trainer(data.x.shape[1:], 1).mean_loss(_in_core(loss, data.y), total, weight),
+        loss=engine.trainer(data.x.shape[1:], 1).mean_loss(_in_core(loss, data), total, weight),
         hits=one.hits + other.hits,
         samples=one.samples + other.samples,
         skipped=one.skipped + other.skipped,
@@ -151,7 +163,8 @@ def added(engine: Engine, data: Data, loss: Loss | CustomLoss, one: Sums, other:
 
 def loss_gradients(engine: Engine, data: Data, loss: Loss | CustomLoss) -> dict[str, Array]:
     """Return the gradients of one batch's loss with the layers' penalties, by parameter name."""
-    engine.trainer(data.x.shape[1:], len(data.x)).gradients(data.x, data.y, _in_core(loss, data.y), data.weights)
+    trainer, weights = engine.trainer(data.x.shape[1:], len(data.x)), _weights_in_core(loss, data)
+    trainer.gradients(data.x, data.y, _in_core(loss, data), weights)
     parts = engine.parts(engine.parameters.flat_gradients)
     return {name: np.array(parts[name], order="C") for name in engine.trained}
 
@@ -183,7 +196,8 @@ def _evaluate(
     if tally.wants_predictions(loss):
         tally.add_predictions(data.y, prediction, loss)
     hits = count_hits(prediction, data.y) if metrics.has_classes else 0
-    return float(loss(prediction, data.y)), hits, float(samples), samples
+    weight = float(samples) if data.weights is None else float(data.weights.sum())
+    return value_of(loss, prediction, data.y, data.weights), hits, weight, samples
 
 
 def _mean(means: list[float], weights: list[float], loss: Loss | CustomLoss) -> float:
@@ -374,7 +388,7 @@ class Training:
         if ready is not None and ready.is_for(*given, trainer):
             value = ready.run(data.x, data.y, data.weights, rates)
         if value is None:
-            ready = _ReadyStep(*given, trainer, _core.TrainStep(trainer, state, _in_core(loss, data.y)))
+            ready = _ReadyStep(*given, trainer, _core.TrainStep(trainer, state, _in_core(loss, data)))
             value = ready.run(data.x, data.y, data.weights, rates)
             self._ready = ready if isinstance(loss, Loss) else None
         assert value is not None

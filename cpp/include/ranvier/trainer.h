@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "ranvier/array.h"
 #include "ranvier/layers.h"
 #include "ranvier/loss.h"
+#include "ranvier/memory.h"
 #include "ranvier/observer.h"
 #include "ranvier/parameters.h"
 
@@ -54,6 +56,24 @@ struct EpochSums {
     std::string fault;    // of the first batch that is not finite: where its values went bad
 };
 
+// Gradients of several batches added up for one update, as if they were one batch. It may go through any
+// number of calls of train_epoch(), by any trainers of the same parameters.
+template <class T>
+struct GradientAccumulation {
+    index_t batches_per_update;
+    index_t batches = 0;  // since the last update, also those left out
+    double weight = 0;    // of the samples of the others (see LossSums)
+    double divisor = 0;   // of the sum of their gradients for the mean; 0 if there are none
+    Buffer<T> sum;
+
+    GradientAccumulation(const Parameters<T>& parameters, index_t batches_for_one)
+        : batches_per_update(batches_for_one), sum(parameters.size()) {
+        if (batches_for_one < 1)
+            throw std::invalid_argument("batches_per_update: expected at least 1, got " +
+                                        std::to_string(batches_for_one));
+    }
+};
+
 // What the parts of an epoch outside the nodes took, in seconds.
 struct EpochTimes {
     double gather = 0, loss = 0, update = 0;
@@ -62,7 +82,8 @@ struct EpochTimes {
 template <class T>
 struct EpochOptions {
     index_t batch_size = 1;
-    // Of each batch those that set_learning_rates() takes; nullptr: the optimizer's own.
+    GradientAccumulation<T>* accumulation = nullptr;  // nullptr: each batch makes an update
+    // Of each update those that set_learning_rates() takes; nullptr: the optimizer's own.
     const double* learning_rates = nullptr;
     double* losses = nullptr;  // receives the mean loss of each batch, unless nullptr
     // Of the outputs in training mode, batch after batch. Those of a batch that makes no update are NaN, and
@@ -114,12 +135,16 @@ public:
     // gradients are of the loss's mean and the layers' penalties. Does not touch running statistics.
     LossSums gradients(index_t n, const Samples<T>& x, const Objective<T>& objective);
 
+    // One update from what the batches of an accumulation have come to, if there are any, with which it
+    // begins anew. False, with no value changed, if the gradients are to be looked at and are not finite.
+    bool step(GradientAccumulation<T>& accumulation, Optimizer<T>& optimizer, bool check);
+
     // One update from a batch, n <= capacity: as a batch of train_epoch() with the same samples, to the bit.
     EpochSums train_step(index_t n, const Samples<T>& x, const Objective<T>& objective,
                          Optimizer<T>& optimizer);
 
     // One pass over the samples order[0 .. n) in batches (the last may be smaller), with an update after
-    // each.
+    // each, or whenever an accumulation has its batches.
     EpochSums train_epoch(index_t n, const Samples<T>& x, const Objective<T>& objective,
                           const std::int64_t* order, Optimizer<T>& optimizer, const EpochOptions<T>& options);
 

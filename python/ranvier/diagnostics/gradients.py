@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ranvier.checks import integer, positive
+from ranvier.custom_losses import value_of
 from ranvier.data import Data
 from ranvier.layers import Layer, PlainLayer
 from ranvier.losses import CustomLoss, Loss, checked_loss
@@ -194,14 +195,14 @@ class _Objective:
         """Return the loss, with the masks of the first pass."""
         self._trainer.training_passes = 0
         prediction, target = self._trainer.forward(self.data.x, True), self.data.y
-        if isinstance(self.loss, Loss):
-            prediction = prediction.reshape(len(prediction), -1)
-            target = target if target.dtype == np.int64 else target.reshape(len(target), -1)
         penalty = 0.0
         for name, l1, l2 in self._penalties:
             weight = self.parameters[name]
             penalty += l1 * float(np.abs(weight).sum()) + l2 / 2 * float((weight**2).sum())
-        return float(self.loss(prediction, target)) + penalty
+        if isinstance(self.loss, Loss):
+            rows = target if target.dtype == np.int64 else target.reshape(len(target), -1)
+            return self.loss(prediction.reshape(len(prediction), -1), rows) + penalty
+        return value_of(self.loss, prediction, target) + penalty
 
     def gradients(self) -> dict[str, Array]:
         """Return copies of the gradients of `value`."""

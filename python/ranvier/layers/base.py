@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from ranvier.checks import require_instance
 from ranvier.settings import Settings
 from ranvier.types import Array, Pair
 
@@ -103,7 +104,8 @@ def require_layers(layers: object, name: str) -> tuple[Layer | PlainLayer, ...]:
     if isinstance(layers, Layer) or not isinstance(layers, Sequence):
         raise TypeError(f"{name}: expected a sequence of layers, got {layers!r}")
     for position, layer in enumerate(layers):
-        if isinstance(layer, type) or not isinstance(layer, Layer | PlainLayer):
+        require_instance(layer, f"{name}, position {position}")
+        if not isinstance(layer, Layer | PlainLayer):
             raise TypeError(f"{name}: expected layers, got {layer!r} at position {position}")
     return tuple(layers)
 
