@@ -198,14 +198,15 @@ void require_features(const py::array& x, const py::array& w) {
                               shape_text(shape_of(x)));
 }
 
-// A bias of any stride, contiguous.
+// The numbers of a bias, those of the array or, if they have gaps, a copy of them in `memory`.
 template <class T>
-std::vector<T> contiguous(const py::array& bias) {
+const T* contiguous(const py::array& bias, std::vector<T>& memory) {
     const Array<T> view = array_view<T>(bias);
-    std::vector<T> values(static_cast<std::size_t>(view.shape[0]));
-    for (std::size_t i = 0; i < values.size(); ++i)
-        values[i] = view.data[static_cast<index_t>(i) * view.strides[0]];
-    return values;
+    if (view.strides[0] == 1) return view.data;
+    memory.resize(static_cast<std::size_t>(view.shape[0]));
+    for (std::size_t i = 0; i < memory.size(); ++i)
+        memory[i] = view.data[static_cast<index_t>(i) * view.strides[0]];
+    return memory.data();
 }
 
 py::array linear(const py::handle& x_object, const py::handle& w_object, const py::object& b_object,
@@ -223,9 +224,9 @@ py::array linear(const py::handle& x_object, const py::handle& w_object, const p
         const Array<const T> from = array_view<const T>(x);
         const Array<T> to = array_view<T>(y);
         const RowBlocks blocks(from, to);
-        const std::vector<T> bias = has_bias ? contiguous<T>(b) : std::vector<T>{};
+        std::vector<T> bias;
         Epilogue<T> epilogue;
-        if (has_bias) epilogue.col_bias = bias.data();
+        if (has_bias) epilogue.col_bias = contiguous<T>(b, bias);
         const Matrix<const T> weights = transposed(matrix_view<const T>(w));
         run_kernel(work_of(x.size(), weights.cols, 1), [&] {
             for (index_t i = 0; i < blocks.count(); ++i)
