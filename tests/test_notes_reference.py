@@ -128,8 +128,9 @@ def test_the_notes_attributes():
         net.weights = [np.zeros((5, 4)), np.zeros((5, 3))]
     np.testing.assert_array_equal(net.cost_derivative(np.array([1.0, 2.0]), np.array([0.0, 2.0])), [1, 0])
     layers = rv.Network([rv.Linear(2, 2)], seed=0)
-    with pytest.raises(AttributeError, match="made from sizes"):
-        layers.SGD([], 1, 1, 1.0)
+    names = {name for name in vars(rv.notes.Network) if not name.startswith("_")} - set(dir(rv.Network))
+    assert names >= {"SGD", "backprop", "update_mini_batch", "feedforward", "cost_derivative", "weights", "biases"}
+    assert not any(hasattr(layers, name) for name in [*names, "sizes", "cost"])
 
 
 def test_sgd_takes_every_form_of_data():

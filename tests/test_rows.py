@@ -54,7 +54,7 @@ def assert_same(one, other):
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_rows_give_the_bits_of_arrays(tmp_path, monkeypatch, kind, x_dtype, y_kind, shuffle):
     monkeypatch.setattr("ranvier.batches._READ", 1000)  # many parts, some of several batches
-    monkeypatch.setattr("ranvier.data._BLOCK", 500)
+    monkeypatch.setattr("ranvier.rows._BLOCK", 500)
     x = (X * 20).astype(x_dtype) if x_dtype != "uint8" else np.abs(X * 20).astype("uint8")
     y = {
         "labels": LABELS,

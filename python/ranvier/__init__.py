@@ -7,7 +7,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ranvier import kernels
+from ranvier import kernels, notes
 from ranvier._core import __version__, cpu_info, num_threads, set_num_threads
 from ranvier.history import Evaluation, History
 from ranvier.layers import (
@@ -145,6 +145,7 @@ __all__ = [
     "kernels",
     "load",
     "load_predictor",
+    "notes",
     "num_threads",
     "register_layer",
     "set_num_threads",

@@ -36,7 +36,6 @@ class Contents:
     """What a file has of a network."""
 
     layers: Sequence[Layer | PlainLayer]
-    sizes: list[int] | None
     dtype: str
     seed: int | None
     init: Initializer | None
@@ -48,6 +47,8 @@ class Contents:
     metadata: dict[str, str] = field(default_factory=dict)  # the user's
     loss: Loss | None = None
     classes: list[int] | list[str] | None = None  # what the outputs stand for
+    sizes: list[int] | None = None  # of the lecture notes' network
+    cost: str | None = None  # the name of its cost
 
 
 def to_bytes(contents: Contents, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -63,6 +64,7 @@ def to_bytes(contents: Contents, metadata: Mapping[str, str] | None = None) -> b
         "history": _history_to_json(contents.history),
         "loss": value_to_json(contents.loss, "loss"),
         "classes": contents.classes,
+        "cost": contents.cost,
     }
     tensors = dict(contents.values)
     if contents.training is not None:
@@ -142,6 +144,7 @@ def _from_file(file: File) -> Contents:
         metadata=file.own_metadata,
         loss=_loss_from_json(config.get("loss")),
         classes=_classes_from_json(config.get("classes")),
+        cost=config.get("cost"),
     )
 
 

@@ -41,7 +41,6 @@ __all__ = [
     "has_classes",
     "held_out",
     "is_stream",
-    "pairs_to_arrays",
     "require_apart",
 ]
 
@@ -369,34 +368,3 @@ def held_out(fraction: object, samples: int) -> int:
     if not 0 < count < samples:
         raise ValueError(f"validation_split: expected samples on both sides, got {fraction} of {samples} samples")
     return count
-
-
-def pairs_to_arrays(data: Any, name: str) -> tuple[Any, Any]:
-    """Return (x, y) arrays from such a pair, or from the lecture notes' list of (x, y) pairs of columns.
-
-    Two items that are no tuples are the arrays; in the notes' list each item is a pair of its own.
-
-    Raises
-    ------
-    TypeError
-        If data is neither.
-    ValueError
-        If it is empty, or its samples or targets differ in size.
-    """
-    items = list(data)
-    if len(items) == 2 and not any(isinstance(item, tuple) for item in items):
-        return items[0], items[1]
-    if not items:
-        raise ValueError(f"{name}: expected at least one sample, got none")
-    if any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in items):
-        raise TypeError(f"{name}: expected a pair of arrays (x, y) or a list of (x, y) pairs")
-    x = _rows([np.asarray(sample).reshape(-1) for sample, _ in items], f"{name} x")
-    targets = [np.asarray(target) for _, target in items]
-    return x, _rows([target.reshape(-1) if target.ndim else target for target in targets], f"{name} y")
-
-
-def _rows(arrays: list[Array], name: str) -> Array:
-    shapes = sorted({array.shape for array in arrays})
-    if len(shapes) > 1:
-        raise ValueError(f"{name}: expected one size throughout, got shapes {shapes[0]} and {shapes[1]}")
-    return np.stack(arrays)

@@ -9,7 +9,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
 
@@ -21,9 +21,8 @@ from ranvier.engine import Engine, IncompatibleKeys
 from ranvier.epoch_metrics import AnyMetric, Metrics, listed
 from ranvier.history import Evaluation, History
 from ranvier.labels import Classes
-from ranvier.layers import Conv2d, Layer, Linear, PlainLayer, checked_initializer, layers_of_sizes, require_layers
-from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, QuadraticLoss, checked_loss
-from ranvier.notes import LectureNotes
+from ranvier.layers import Conv2d, Layer, Linear, PlainLayer, checked_initializer, require_layers
+from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, checked_loss
 from ranvier.optimizers import Adam, Optimizer, checked_optimizer
 from ranvier.patterns import all_matched
 from ranvier.probabilities import predicted_numbers, probabilities
@@ -39,7 +38,7 @@ if TYPE_CHECKING:  # loaded where they are used, so that `import ranvier` stays 
     from ranvier.predictor import Predictor
     from ranvier.profiling import Profile
 
-__all__ = ["Network", "load"]
+__all__ = ["Network", "are_sizes", "load"]
 
 
 _BATCH_SIZE = 32  # of `fit` unless given
@@ -64,14 +63,21 @@ def _require_stream(x: Any, batch_size: int | None, sample_weight: Any, validati
     _require_weights_in_batches(sample_weight)
 
 
-class Network(LectureNotes):
-    """A network of layers, or the lecture notes' network of sizes.
+def are_sizes(layers: Any) -> bool:
+    """Return whether what a network is to be made from are sizes, and not layers."""
+    if not isinstance(layers, Sequence | np.ndarray):
+        return False
+    return len(layers) > 0 and all(isinstance(item, int | np.integer) for item in layers)
+
+
+class Network:
+    """A network of layers.
 
     Parameters
     ----------
-    layers : sequence of int, or sequence of layers
-        Sizes, as in ``Network([784, 30, 10])``, make the notes' network: sigmoid layers, quadratic cost, weights
-        and biases from N(0, 1). Layers make a network of them, started as PyTorch starts them.
+    layers : sequence of layers, or sequence of int
+        Layers start as PyTorch starts them. Sizes, as in ``Network([784, 30, 10])``, make the lecture notes' network, a
+        `ranvier.notes.Network`: sigmoid layers, quadratic cost, weights and biases from N(0, 1).
     seed : int, optional
         Of the starting values, the order of the samples and the random layers. A random one if not given.
     dtype : {"float32", "float64"}
@@ -84,7 +90,6 @@ class Network(LectureNotes):
     ----------
     layers : tuple of layers
     init : Initializer or None
-    sizes : list of int or None
     metadata : dict of str to str
         Of the file that the network came from.
     input_shape : tuple of int or None
@@ -97,6 +102,18 @@ class Network(LectureNotes):
     (5, 2)
     """
 
+    _of_sizes: ClassVar[type[Network] | None] = None  # the class that sizes make; it stands above this one
+
+    def __init_subclass__(cls, *, of_sizes: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if of_sizes:
+            Network._of_sizes = cls
+
+    def __new__(cls, layers: Any = None, *args: Any, **options: Any) -> Network:
+        """Return a new network, of the notes' class if ``Network`` is given sizes."""
+        made = Network._of_sizes if cls is Network and are_sizes(layers) else None
+        return object.__new__(cls if made is None else made)
+
     def __init__(
         self,
         layers: Sequence[int] | Sequence[Layer | PlainLayer],
@@ -105,12 +122,12 @@ class Network(LectureNotes):
         dtype: Any = "float32",
         init: Initializer | None = None,
     ) -> None:
+        if are_sizes(layers):
+            raise TypeError("layers: expected layers, got sizes; derive from ranvier.notes.Network for these")
         self._set_up(layers, seed, dtype, init)
         self._initialise()
 
-    def _set_up(
-        self, layers: Sequence[int] | Sequence[Layer | PlainLayer], seed: int | None, dtype: Any, init: Any
-    ) -> None:
+    def _set_up(self, layers: Iterable[Any], seed: int | None, dtype: Any, init: Any) -> None:
         """Become such a network, whose parameters are zero."""
         self.init = checked_initializer(init)
         self.dtype = np.dtype(dtype)
@@ -123,31 +140,21 @@ class Network(LectureNotes):
         items: list[Any] = list(layers)
         if not items:
             raise ValueError("layers: expected at least one layer, got none")
-        self.sizes: list[int] | None = None
-        if all(isinstance(item, int | np.integer) for item in items):
-            made = layers_of_sizes(items)
-            self.sizes, items = [int(size) for size in items], made
         self.layers = require_layers(items, "layers")
         self.seed = int(np.random.SeedSequence().entropy % 2**63) if seed is None else int(seed)  # type: ignore[operator]
-        self.input_shape: tuple[int, ...] | None = None if self.sizes is None else (self.sizes[0],)
+        self.input_shape: tuple[int, ...] | None = None
         self.metadata: dict[str, str] = {}
         self.engine = Engine(self.layers, self.dtype.name, self.seed)
         self._training = Training(self.engine)
         self._classes: Classes | None = None
 
     def __repr__(self) -> str:
-        """Return the layers or sizes, and the initializer if there is one."""
+        """Return the layers, and the initializer if there is one."""
         init = "" if self.init is None else f", init={self.init}"
-        return f"Network({self.sizes if self.sizes else list(self.layers)}{init})"
+        return f"Network({list(self.layers)}{init})"
 
     def _initialise(self) -> None:
-        rng = np.random.default_rng(self.seed)
-        if self.sizes is not None and self.init is None:
-            for values in (self.biases, self.weights):  # the notes' order
-                for value in values:
-                    value[...] = rng.standard_normal(value.shape)
-            return
-        self._draw(self.layers, "", self.parameters(), rng)
+        self._draw(self.layers, "", self.parameters(), np.random.default_rng(self.seed))
 
     def _draw(
         self, layers: Iterable[Layer | PlainLayer], path: str, parameters: dict[str, Array], rng: np.random.Generator
@@ -468,13 +475,13 @@ class Network(LectureNotes):
     def loss(self) -> Loss | CustomLoss:
         """The loss that `fit` or `train_step` used last.
 
-        At first `CrossEntropyLoss`, or the notes' `QuadraticLoss` for a network of sizes.
+        At first `CrossEntropyLoss`, or what the cost of the notes' network amounts to.
         """
         return self._training.loss or self._default_loss
 
     @property
     def _default_loss(self) -> Loss:
-        return CrossEntropyLoss() if self.sizes is None else QuadraticLoss()
+        return CrossEntropyLoss()
 
     @overload
     def evaluate(
@@ -505,12 +512,12 @@ class Network(LectureNotes):
         sample_weight: Any = None,
         metrics: Iterable[AnyMetric] = (),
     ) -> Any:
-        """Return loss and metrics; or, as in the notes, the number of hits of ``evaluate(test_data)``.
+        """Return the loss and the metrics of samples.
 
         Parameters
         ----------
-        x : array_like, shape (n, ...), or test data
-            With y, the samples. Alone, a pair (x, y), an iterable of batches as in `fit`, or the notes' list of pairs.
+        x : array_like, shape (n, ...), pair (x, y) or iterable of batches
+            With y, the samples. Alone, a pair (x, y), or an iterable of batches as in `fit`.
         y : array_like, optional
             Integer labels or rows of targets.
         loss : optional
@@ -522,17 +529,13 @@ class Network(LectureNotes):
 
         Returns
         -------
-        Evaluation or int
-            ``Evaluation(loss, accuracy)`` for x and y, whose accuracy is None if the targets are numbers and not
-            classes, with further metrics; the count of hits if a network of sizes was given test data.
+        Evaluation
+            ``Evaluation(loss, accuracy)`` with further metrics. The accuracy is None if the targets are numbers and not
+            classes.
         """
         if y is None:
-            if is_stream(x) and (self.sizes is None or not isinstance(x, list)):
+            if is_stream(x):
                 return self._evaluate_stream(x, loss, sample_weight, metrics)
-            if self.sizes is not None:
-                if sample_weight is not None:
-                    raise TypeError("sample_weight: expected x and y with it, got test data, whose hits are counted")
-                return self._count_hits(x)
             if not isinstance(x, tuple) or len(x) != 2:
                 raise TypeError("y: expected targets, or x as a pair (x, y)")
             x, y = x
@@ -1036,7 +1039,6 @@ class Network(LectureNotes):
             history = self.history
             return Contents(
                 layers=self.layers,
-                sizes=self.sizes,
                 dtype=self.dtype.name,
                 seed=self.seed,
                 init=self.init,
@@ -1062,11 +1064,15 @@ class Network(LectureNotes):
             If the last training had no ``ema_decay``.
         """
         with self.engine.parameters.reading():
-            twin = Network(self.sizes or self.layers, seed=self.seed, dtype=self.dtype, init=self.init)
+            twin = self._without_training()
             twin.load_state_dict(self._training.averages())
         twin.input_shape, twin._classes = self.input_shape, self._classes
         twin._training.loss = self._training.loss
         return twin
+
+    def _without_training(self) -> Network:
+        """Return a network of these layers that has not been trained."""
+        return Network(self.layers, seed=self.seed, dtype=self.dtype, init=self.init)
 
     # --- copies ---------------------------------------------------------------------------------------------
 
@@ -1120,7 +1126,7 @@ class Network(LectureNotes):
 
     def _take(self, contents: Contents) -> None:
         """Become the network of a file."""
-        self._set_up(contents.sizes or contents.layers, contents.seed, contents.dtype, contents.init)
+        self._set_up(contents.layers, contents.seed, contents.dtype, contents.init)
         self.load_state_dict(contents.values)
         self._training.epochs = contents.epochs
         self._training.loss = contents.loss
@@ -1153,7 +1159,8 @@ def load(path: str | os.PathLike[str]) -> Network:
     """
     from ranvier import checkpoint
 
-    network = object.__new__(Network)
     with checkpoint.opened(path) as contents:
+        made = Network if contents.sizes is None else Network._of_sizes or Network
+        network: Network = object.__new__(made)
         network._take(contents)
     return network

@@ -231,6 +231,7 @@ def search(
     Examples
     --------
     >>> import ranvier as rv
+    >>> from ranvier.tuning import Real
     >>> x = np.random.default_rng(0).standard_normal((90, 2))
     >>> y = (x[:, 0] > x[:, 1]).astype(int)
     >>> def build(parameters):
