@@ -43,6 +43,7 @@ FOLDED = {
 PLAIN = {
     "sizes": ([784, 30, 10], (784,)),
     "wide": ([rv.Linear(300, 400), rv.Tanh(), rv.LayerNorm(400), rv.Linear(400, 7), rv.LogSoftmax()], (300,)),
+    "sequence": ([rv.GRU(3, 17, num_layers=2, return_sequences=True), rv.LSTM(17, 8), rv.Linear(8, 3)], (9, 3)),
     "norm first": ([rv.BatchNorm1d(9), rv.Linear(9, 4), rv.GELU()], (9,)),
     "images": (
         [

@@ -29,18 +29,24 @@ def drawn(seed):
     """Return layers, samples and targets."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(2, 150))
-    if rng.random() < 0.4:
+    kind, rows = rng.random(), False
+    if kind < 0.4:
         side, channels = int(rng.integers(8, 24)), int(rng.choice([1, 3]))
         layers, width = convolutions(rng, channels, side)
         shape = (n, channels, side, side)
+    elif kind < 0.6:
+        steps, features, width = int(rng.integers(1, 12)), int(rng.choice([1, 3, 17])), int(rng.choice([1, 5, 16, 40]))
+        layers = [rng.choice((rv.GRU, rv.LSTM))(features, width, int(rng.integers(1, 3)), bool(rng.random() < 0.8))]
+        shape = (n, steps, features)
     else:
         layers, width = [], int(rng.choice([1, 3, 10, 64, 513, 784, 1100]))
-        shape = (n, 3, width) if rng.random() < 0.2 else (n, width)
+        rows = rng.random() < 0.2
+        shape = (n, 3, width) if rows else (n, width)
     for _ in range(rng.integers(1, 4)):
         out = int(rng.choice(WIDTHS))
         layers += [rv.Linear(width, out, bias=rng.random() < 0.8), *maybe_activation(rng)]
         width = out
-    if len(shape) == 3:
+    if rows:
         layers.append(rv.Flatten())
         width *= 3
     return rng, layers, rng.standard_normal(shape), rng.standard_normal((n, width))

@@ -92,6 +92,15 @@ RandomCropSpec random_crop_spec(const py::dict& fields) {
     return spec;
 }
 
+RecurrentSpec recurrent_spec(const py::dict& fields, RecurrentCell cell) {
+    return {cell,
+            field<index_t>(fields, "input_size"),
+            field<index_t>(fields, "hidden_size"),
+            field<index_t>(fields, "num_layers"),
+            field<bool>(fields, "bias"),
+            field<bool>(fields, "return_sequences")};
+}
+
 LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& found) {
     if (kind == "linear")
         return LinearSpec{field<index_t>(fields, "in_features"), field<index_t>(fields, "out_features"),
@@ -106,6 +115,8 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& fou
     if (kind == "layer_norm")
         return LayerNormSpec{field<Shape>(fields, "normalized_shape"), field<double>(fields, "eps"),
                              field<bool>(fields, "elementwise_affine")};
+    if (kind == "gru") return recurrent_spec(fields, RecurrentCell::gru);
+    if (kind == "lstm") return recurrent_spec(fields, RecurrentCell::lstm);
     if (kind == "residual")
         return ResidualSpec{specs(fields, "layers", found), specs(fields, "shortcut", found)};
     if (kind == "parallel") return parallel_spec(fields, found);

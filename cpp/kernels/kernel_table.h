@@ -11,6 +11,7 @@
 #include "normalization_kernels.h"
 #include "plane_kernels.h"
 #include "pool_kernels.h"
+#include "recurrent_kernels.h"
 #include "winograd_kernels.h"
 
 namespace ranvier {
@@ -26,6 +27,7 @@ struct Kernels {
     const LossKernels<T>* loss;
     const DepthwiseKernels<T>* depthwise;
     const InnerProductKernels<T>* inner_product;
+    const RecurrentKernels<T>* recurrent;
 };
 
 struct KernelTable {

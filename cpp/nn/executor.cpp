@@ -18,8 +18,8 @@ constexpr index_t kCacheBytes = 768 << 10;
 constexpr double kLeastWorkOfGroup = 30e3;
 
 index_t samples_in_cache(const Phase& phase, std::size_t element_size) {
-    return std::max<index_t>(
-        1, kCacheBytes / static_cast<index_t>(element_size) / std::max<index_t>(1, phase.touched_size));
+    return std::max(phase.fewest_samples, kCacheBytes / static_cast<index_t>(element_size) /
+                                              std::max<index_t>(1, phase.touched_size));
 }
 
 template <class T>
@@ -101,7 +101,8 @@ private:
         std::vector<Rows<T>> many(step.x.size() > kFew ? step.x.size() : 0);
         Rows<T>* x = many.empty() ? few : many.data();
         for (std::size_t i = 0; i < step.x.size(); ++i) x[i] = rows(step.x[i], part, arena);
-        const Operands<T> operands = {x, at(step.y, part, arena), at(step.saved, part, arena)};
+        const Operands<T> operands = {x, at(step.y, part, arena), at(step.saved, part, arena),
+                                      at(step.left, part, arena)};
         const T* grad = at(step.grad, part, arena);
         Op<T>& op = *p_.ops[step.node];
         switch (step.action) {
@@ -189,7 +190,7 @@ index_t groups_of(const Phase& phase, index_t n, std::size_t element_size) {
     const auto worthwhile = static_cast<index_t>(
         std::min(phase.work * static_cast<double>(n) / kLeastWorkOfGroup, static_cast<double>(kMostGroups)));
     const index_t wanted = phase.bounded ? worthwhile : std::max(worthwhile, in_cache);
-    return std::clamp<index_t>(wanted, 1, std::max<index_t>(1, n));
+    return std::clamp<index_t>(wanted, 1, std::max<index_t>(1, n / phase.fewest_samples));
 }
 
 template <class T>

@@ -36,7 +36,8 @@ private:
         for (const ParameterEntry& entry : parameters_.entries()) {
             const std::string prefix = node.path + ".";
             if (entry.name.compare(0, prefix.size(), prefix) != 0 ||
-                entry.name.find('.', prefix.size()) != std::string::npos)
+                entry.name.find('.', prefix.size()) != std::string::npos ||
+                !entry.name.ends_with(node.parameters))
                 continue;
             if (gradients && entry.frozen) continue;
             const T* numbers = gradients ? parameters_.gradient(entry) : parameters_.value(entry);

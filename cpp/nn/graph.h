@@ -18,12 +18,20 @@ struct AddSpec {};
 // The inputs one behind the other along the first axis of a sample.
 struct ConcatSpec {};
 
+// One of the layers of a RecurrentSpec.
+struct RecurrentLayerSpec {
+    RecurrentCell cell;
+    index_t input_size, hidden_size;
+    index_t number;  // from 0, the lowest
+    bool return_sequences;
+};
+
 // What a node computes. Layers that hold others, and Flatten, are lowered to nodes of these kinds.
 struct Operation
     : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, DropoutSpec, GaussianNoiseSpec,
                    RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec, RandomCropSpec,
                    ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec, BatchNormSpec,
-                   LayerNormSpec, CustomSpec, AddSpec, ConcatSpec> {
+                   LayerNormSpec, RecurrentLayerSpec, CustomSpec, AddSpec, ConcatSpec> {
     using variant::variant;
 };
 
@@ -52,6 +60,7 @@ struct Node {
     std::optional<FoldedBatchNorm> batch_norm;
     ActivationSpec activation{Activation::identity};
     MemoryFormat format = MemoryFormat::channels_first;  // of the output
+    std::string parameters = {};  // how the names of its parameters end, if the layer is several nodes
 };
 
 struct Graph {

@@ -63,6 +63,9 @@ std::string layer_name(const LayerSpec& layer) {
                 return norm.axes == 1 ? "BatchNorm1d" : "BatchNorm2d";
             },
             [](const LayerNormSpec&) -> std::string { return "LayerNorm"; },
+            [](const RecurrentSpec& recurrent) -> std::string {
+                return recurrent.cell == RecurrentCell::gru ? "GRU" : "LSTM";
+            },
             [](const GlobalAvgPool2dSpec&) -> std::string { return "GlobalAvgPool2d"; },
             [](const ResidualSpec&) -> std::string { return "Residual"; },
             [](const ParallelSpec&) -> std::string { return "Parallel"; },

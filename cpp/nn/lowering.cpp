@@ -67,6 +67,18 @@ private:
         return join(ConcatSpec{}, path, *layer, outputs);
     }
 
+    Operand lower_one(const RecurrentSpec& spec, Operand x) {
+        for (index_t k = 0; k < spec.num_layers; ++k) {
+            const bool last = k + 1 == spec.num_layers;
+            x = lower_one(RecurrentLayerSpec{spec.cell, k ? spec.hidden_size : spec.input_size,
+                                             spec.hidden_size, k, spec.return_sequences || !last},
+                          x);
+            graph_.nodes.back().parameters = "_l" + std::to_string(k);
+            if (spec.num_layers > 1) graph_.nodes.back().name += " l" + std::to_string(k);
+        }
+        return x;
+    }
+
     template <class Spec>
     Operand join(const Spec& spec, const std::string& path, const LayerSpec& layer,
                  const std::vector<Operand>& inputs) {

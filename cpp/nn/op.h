@@ -45,12 +45,15 @@ struct Rows {
     const T* row(index_t i, index_t size) const { return data + (offsets ? offsets[i] : i * size); }
 };
 
-// An op's operands for a micro-batch: its inputs, its output, and what forward saves for backward.
+// An op's operands for a micro-batch: its inputs, its output, what forward saves for backward, and what
+// backward_data leaves for backward_weights. What is saved lies sample by sample: backward may be called for
+// other parts of the batch than forward.
 template <class T>
 struct Operands {
     const Rows<T>* x;
     T* y;
     T* saved;
+    T* left = nullptr;
 };
 
 // How the gradients of an op's parameters are made.
@@ -82,6 +85,8 @@ struct Traits {
     index_t range_unit = 1;  // at_once: ranges of parameters are cut at multiples of this
     double flops = 0;        // multiplications and additions of a sample's forward pass; 0 if not a product
     index_t saved = 0;       // elements that forward saves for backward, of a sample
+    index_t left = 0;        // elements that backward_data leaves for backward_weights, of a sample
+    index_t fewest_samples = 1;  // that it wants at a time, since its products have so many rows
 };
 
 // What micro-batches are going to ask of an op, on any number of threads at once.
@@ -119,7 +124,7 @@ public:
     virtual void reduce(const MicroBatch&, const Rows<T>*, const T* /*grad*/) {}
     virtual void combine(const MicroBatch&, Direction, T* /*gradients*/) {}
     // Writes the gradients to those inputs whose grad_x is not nullptr, from that to the output before the
-    // activation. grad_x may not be grad.
+    // activation. grad_x may not be grad. It is called before backward_weights, whatever is wanted.
     virtual void backward_data(const MicroBatch&, const Operands<T>&, const T* /*grad*/,
                                T* const* /*grad_x*/) const {}
     virtual void backward_weights(const MicroBatch&, const Operands<T>&, const T* /*grad*/,
@@ -172,6 +177,7 @@ RANVIER_OP_MAKER(MaxoutSpec)
 RANVIER_OP_MAKER(SoftmaxSpec)
 RANVIER_OP_MAKER(BatchNormSpec)
 RANVIER_OP_MAKER(LayerNormSpec)
+RANVIER_OP_MAKER(RecurrentLayerSpec)
 RANVIER_OP_MAKER(CustomSpec)
 RANVIER_OP_MAKER(AddSpec)
 RANVIER_OP_MAKER(ConcatSpec)

@@ -48,8 +48,7 @@ public:
     void operator()(const LinearSpec& spec) {
         require_positive("in_features", spec.in_features);
         require_positive("out_features", spec.out_features);
-        const index_t pitch = row_pitch(spec.out_features);
-        add("weight", {spec.out_features, spec.in_features}, {1, pitch}, true, {spec.in_features, pitch});
+        add_transposed("weight", spec.out_features, spec.in_features);
         restrain(spec);
         if (spec.bias) add("bias", {spec.out_features}, {1});
     }
@@ -83,10 +82,25 @@ public:
         add("weight", spec.normalized_shape, c_strides(spec.normalized_shape));
         add("bias", spec.normalized_shape, c_strides(spec.normalized_shape));
     }
+    // PyTorch's names and order of the gates, (r, z, n) and (i, f, g, o).
+    void operator()(const RecurrentSpec& spec) {
+        require_positive("input_size", spec.input_size);
+        require_positive("hidden_size", spec.hidden_size);
+        require_positive("num_layers", spec.num_layers);
+        const index_t gates = (spec.cell == RecurrentCell::gru ? 3 : 4) * spec.hidden_size;
+        for (index_t k = 0; k < spec.num_layers; ++k) {
+            const std::string layer = "_l" + std::to_string(k);
+            add_transposed("weight_ih" + layer, gates, k ? spec.hidden_size : spec.input_size);
+            add_transposed("weight_hh" + layer, gates, spec.hidden_size);
+            if (!spec.bias) continue;
+            add("bias_ih" + layer, {gates}, {1});
+            add("bias_hh" + layer, {gates}, {1});
+        }
+    }
     void operator()(const CustomSpec& spec) {
         for (const auto& [name, shape] : spec.layer->parameters()) {
             for (const index_t size : shape) require_positive(name.c_str(), size);
-            add(name.c_str(), shape, c_strides(shape));
+            add(name, shape, c_strides(shape));
         }
     }
     void operator()(const ResidualSpec& spec) {
@@ -106,7 +120,12 @@ public:
     index_t statistics() const { return statistics_; }
 
 private:
-    void add(const char* name, const Shape& shape, const Shape& strides, bool trained = true,
+    // A weight of (out, in) that lies as (in, out), which the forward product reads fastest.
+    void add_transposed(const std::string& name, index_t out, index_t in) {
+        const index_t pitch = row_pitch(out);
+        add(name, {out, in}, {1, pitch}, true, {in, pitch});
+    }
+    void add(const std::string& name, const Shape& shape, const Shape& strides, bool trained = true,
              const Shape& memory = {}) {
         const std::string full = path_ + "." + name;
         index_t& size = trained ? trained_ : statistics_;

@@ -6,7 +6,7 @@ namespace ranvier {
 template <class T>
 typename Profile<T>::Row& Profile<T>::row_of(const NodeInfo& node) {
     for (Row& row : rows_)
-        if (row.node.path == node.path) return row;
+        if (row.node.path == node.path && row.node.parameters == node.parameters) return row;
     return rows_.emplace_back(Row{node});
 }
 

@@ -97,10 +97,14 @@ private:
     }
     void make_items() {
         for (const Shape& shape : graph_.values) value_items_.push_back(add_item(element_count(shape)));
-        for (std::size_t i = 0; i < graph_.nodes.size(); ++i)
-            saved_items_.push_back(traits(i).saved > 0 && p_.options.purpose == Purpose::gradients
-                                       ? add_item(traits(i).saved)
-                                       : -1);
+        for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+            saved_items_.push_back(item_for_backward(traits(i).saved));
+            left_items_.push_back(item_for_backward(traits(i).left));
+        }
+    }
+
+    int item_for_backward(index_t size) {
+        return size > 0 && p_.options.purpose == Purpose::gradients ? add_item(size) : -1;
     }
 
     // --- phases and their steps ----------------------------------------------------------------------------
@@ -300,6 +304,7 @@ private:
                     if (traits(i).reads_input) use_inputs(i, phase, at);
                     if (reads_output(i)) use(y, phase, at);
                     use(saved_items_[i], phase, at);
+                    use(left_items_[i], phase, at);
                     break;
                 case Action::loss:
                     use(value_items_[static_cast<std::size_t>(graph_.outputs[0].value)], phase, at);
@@ -396,6 +401,8 @@ private:
             products += product_work(step);
             elements += static_cast<double>(step.y.size + step.grad.size);
             phase.bounded |= step.makes_weights;
+            if (step.action == Action::forward || step.action == Action::backward)
+                phase.fewest_samples = std::max(phase.fewest_samples, traits(step.node).fewest_samples);
         }
         // Small nodes do not count beside products, so that the groups stay the same however these nodes are
         // fused.
@@ -410,6 +417,7 @@ private:
     Step finished(const Draft& draft) const {
         Step step{draft.action,
                   draft.node,
+                  {},
                   {},
                   {},
                   {},
@@ -429,6 +437,7 @@ private:
                 step.x.push_back(place(value_items_[static_cast<std::size_t>(input.value)]));
             step.y = place(value_items_[static_cast<std::size_t>(node(draft.node).output)]);
             step.saved = place(saved_items_[draft.node]);
+            step.left = place(left_items_[draft.node]);
         }
         return step;
     }
@@ -467,7 +476,7 @@ private:
     std::vector<int> segments_;  // of nodes
     std::vector<Item> items_;
     index_t total_ = 0;  // their size
-    std::vector<int> value_items_, saved_items_, gradient_items_;
+    std::vector<int> value_items_, saved_items_, left_items_, gradient_items_;
     std::vector<bool> needs_gradient_;        // of values
     std::vector<bool> trains_before_;         // of values: whether a parameter is among what they come from
     std::vector<std::vector<Draft>> drafts_;  // of each phase
@@ -478,14 +487,15 @@ private:
     bool fuses_ = false;
 };
 
-// The parameters of a node: those of its path that are trained, which lie side by side.
+// The parameters of a node: those of its path, and with its ending, that are trained. They lie side by side.
 template <class T>
 ParameterBlock block_of(const Node& node, const Parameters<T>& parameters) {
     ParameterBlock block;
     const std::string prefix = node.path + ".";
     for (const ParameterEntry& entry : parameters.entries()) {
         if (!entry.trained || !entry.name.starts_with(prefix) ||
-            entry.name.find('.', prefix.size()) != std::string::npos)
+            entry.name.find('.', prefix.size()) != std::string::npos ||
+            !entry.name.ends_with(node.parameters))
             continue;
         if (block.size == 0) block.offset = entry.offset;
         const index_t begin = entry.offset - block.offset;
@@ -517,7 +527,7 @@ Program<T>::Program(const Graph& lowered, Parameters<T>& parameters, const Progr
         const bool training = options.training && !keeps_statistics(node, parameters);
         ops.push_back(
             make_op<T>(OpSite<T>{node, output, parameters, training, options.purpose == Purpose::gradients}));
-        infos.push_back({node.path, node.name, ops.back()->traits.flops});
+        infos.push_back({node.path, node.name, node.parameters, ops.back()->traits.flops});
         blocks.push_back(ops.back()->traits.weights == WeightGradient::none ? ParameterBlock{}
                                                                             : block_of(node, parameters));
     }

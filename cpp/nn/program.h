@@ -47,7 +47,7 @@ struct Step {
     Action action;
     std::size_t node = 0;
     std::vector<Place> x;  // of the node's inputs
-    Place y, saved;
+    Place y, saved, left;
     Place grad;                  // to the node's output; what the step reads, or writes (loss)
     Place result;                // what activation_gradient makes of it
     std::vector<Place> grad_x;   // to the inputs
@@ -66,6 +66,7 @@ struct Phase {
     index_t local_size = 0;                                   // of a sample in the arena of a thread
     index_t touched_size = 0;                                 // of a sample in all memory
     double work = 0;                                          // of a sample (see threads_for)
+    index_t fewest_samples = 1;  // that a micro-batch should have
     bool bounded = false;  // sums are kept by groups, of which there are few
 };
 

@@ -13,6 +13,8 @@ from ranvier.history import Evaluation, History
 from ranvier.layers import (
     ELU,
     GELU,
+    GRU,
+    LSTM,
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
@@ -81,6 +83,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
     "SGD",
     "Adagrad",
     "Adam",

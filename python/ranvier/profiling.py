@@ -111,10 +111,10 @@ def profile(
     rows, gather, loss_seconds, update, samples, spent = trainer.profile(
         x, y, order, batch_size, loss.spec(), state, seconds
     )
-    first = next((row[0] for row in rows if row[4] > 0), None)  # makes no gradient to its input
+    first = next((position for position, row in enumerate(rows) if row[4] > 0), None)  # makes no gradient to its input
     layers = tuple(
-        LayerTime(path, name, forward / n, backward / n, flops, flops if path == first else 2 * flops)
-        for path, name, flops, forward, backward, n in rows
+        LayerTime(path, name, forward / n, backward / n, flops, flops if position == first else 2 * flops)
+        for position, (path, name, flops, forward, backward, n) in enumerate(rows)
     )
     return Profile(
         layers=layers,

@@ -51,7 +51,7 @@ def case(seed):
 def random_layers(rng):
     """Return layers, the shape of samples, and that of the outputs."""
     shape = (int(rng.integers(1, 5)), int(rng.integers(4, 11)), int(rng.integers(4, 11)))
-    shape = shape if rng.random() < 0.5 else (int(rng.integers(1, 40)),)
+    shape = [shape, shape[1:], (int(rng.integers(1, 40)),)][rng.integers(3)]
     layers, now = [], shape
     for _ in range(rng.integers(1, 7)):
         layer, now = random_layer(rng, now)
@@ -78,6 +78,11 @@ def random_layer(rng, shape):
             return rv.BatchNorm1d(shape[0]), shape
         outputs = int(rng.choice([1, 3, 8, 17, 64, 500]))
         return rv.Linear(shape[0], outputs, bias=bool(rng.random() < 0.8)), (outputs,)
+    if len(shape) == 2:
+        recurrent = rv.GRU if kind < 0.75 else rv.LSTM
+        size, whole = int(rng.choice([1, 3, 8, 17])), bool(rng.random() < 0.5)
+        layer = recurrent(shape[1], size, int(rng.integers(1, 3)), bool(rng.random() < 0.8), return_sequences=whole)
+        return layer, (shape[0], size) if whole else (size,)
     if kind < 0.6:
         return rv.BatchNorm2d(shape[0]), shape
     if kind < 0.7 and min(shape[1:]) >= 2:

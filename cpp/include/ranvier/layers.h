@@ -87,6 +87,15 @@ struct LayerNormSpec {
     double eps;
     bool elementwise_affine;
 };
+// Recurrent layers one above the other: samples of (time, input_size), whose states are 0 at first. Outputs
+// are the states of the uppermost after each time step, (time, hidden_size), or after the last one.
+enum class RecurrentCell { gru, lstm };
+struct RecurrentSpec {
+    RecurrentCell cell;
+    index_t input_size, hidden_size, num_layers;
+    bool bias;
+    bool return_sequences;  // else the last
+};
 // The mean of each channel's plane.
 struct GlobalAvgPool2dSpec {};
 
@@ -145,7 +154,7 @@ struct LayerSpec
     : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec, DropoutSpec,
                    GaussianNoiseSpec, RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec,
                    RandomCropSpec, ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec,
-                   BatchNormSpec, LayerNormSpec, ResidualSpec, ParallelSpec, CustomSpec> {
+                   BatchNormSpec, LayerNormSpec, RecurrentSpec, ResidualSpec, ParallelSpec, CustomSpec> {
     using variant::variant;
 };
 

@@ -11,6 +11,7 @@ namespace ranvier {
 struct NodeInfo {
     std::string path;  // "3", or "3.layers.0" within a branch
     std::string name;  // "Linear + ReLU"
+    std::string parameters;  // how the names of its parameters end, if the layer is several nodes
     double flops = 0;  // multiplications and additions of a sample's forward pass; 0 if not a product
 };
 enum class Direction { forward, backward };

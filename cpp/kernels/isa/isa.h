@@ -29,6 +29,8 @@ extern const DepthwiseKernels<float> depthwise_float32;
 extern const DepthwiseKernels<double> depthwise_float64;
 extern const InnerProductKernels<float> inner_product_float32;
 extern const InnerProductKernels<double> inner_product_float64;
+extern const RecurrentKernels<float> recurrent_float32;
+extern const RecurrentKernels<double> recurrent_float64;
 
 extern const KernelTable table;
 

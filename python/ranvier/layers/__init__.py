@@ -28,11 +28,14 @@ from ranvier.layers.linear import Linear, layers_of_sizes
 from ranvier.layers.noise import Dropout, GaussianNoise
 from ranvier.layers.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
 from ranvier.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from ranvier.layers.recurrent import GRU, LSTM
 from ranvier.layers.shape import Flatten
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
