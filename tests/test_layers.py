@@ -8,6 +8,18 @@ import ranvier as rv
 from ranvier import layers as layer_module
 
 IMAGE = (4, 7, 6)
+
+
+class Indices:
+    """Makes indices below 3 of any numbers."""
+
+    def forward(self, x):
+        return np.floor(3 * np.mod(np.abs(x), 1))
+
+    def backward(self, grad):
+        return np.zeros_like(grad)
+
+
 # Each between layers that give it a smooth input and a gradient to pass on.
 CASES = {
     "Linear": ((5,), [rv.Linear(5, 4), rv.Linear(4, 3, bias=False)]),
@@ -44,6 +56,7 @@ CASES = {
     "LayerNorm": ((6,), [rv.Linear(6, 5), rv.LayerNorm(5), rv.Linear(5, 3)]),
     "LayerNorm of images": (IMAGE, [rv.Conv2d(4, 3, 3), rv.LayerNorm((5, 4)), rv.Flatten(), rv.Linear(60, 3)]),
     "GRU": ((4, 3), [rv.GRU(3, 5), rv.Linear(5, 2)]),
+    "Embedding": ((4,), [Indices(), rv.Embedding(3, 5), rv.Flatten(), rv.Linear(20, 2)]),
     "GRU of two layers": (
         (4, 3),
         [rv.Linear(3, 2), rv.GRU(2, 3, num_layers=2, bias=False, return_sequences=True), rv.Flatten()],
@@ -162,6 +175,8 @@ def test_a_layer_is_its_fields():
         (lambda: rv.RandomCrop(4, padding=-1), ValueError, "padding"),
         (lambda: rv.RReLU(0.5, 0.1), ValueError, "lower"),
         (lambda: rv.GRU(0, 3), ValueError, "input_size"),
+        (lambda: rv.Embedding(0, 3), ValueError, "num_embeddings"),
+        (lambda: rv.Embedding(3, 1.5), TypeError, "embedding_dim"),
         (lambda: rv.LSTM(3, 4, num_layers=0), ValueError, "num_layers"),
         (lambda: rv.LSTM(3, 4, return_sequences=1), TypeError, "return_sequences"),
         (lambda: rv.Maxout(0), ValueError, "pieces"),

@@ -68,18 +68,18 @@ void lstm_step_backward(index_t samples, index_t hidden, const SampleRows<const 
     });
 }
 
-#define RANVIER_INSTANTIATE(T)                                                                             \
-    template void gru_step(index_t, index_t, const SampleRows<const T>&, const SampleRows<const T>&,       \
-                           const SampleRows<const T>&, const SampleRows<T>&, const SampleRows<T>&);        \
-    template void gru_step_backward(index_t, index_t, const SampleRows<const T>&,                          \
-                                    const SampleRows<const T>&, const SampleRows<const T>&,                \
-                                    const SampleRows<T>&, const SampleRows<T>&);                           \
-    template void lstm_step(index_t, index_t, const SampleRows<const T>&, const SampleRows<const T>&,      \
-                            const SampleRows<const T>&, const SampleRows<T>&, const SampleRows<T>&,        \
-                            const SampleRows<T>&);                                                         \
-    template void lstm_step_backward(index_t, index_t, const SampleRows<const T>&,                         \
-                                     const SampleRows<const T>&, const SampleRows<const T>&,               \
-                                     const SampleRows<const T>&, const SampleRows<const T>&,               \
+#define RANVIER_INSTANTIATE(T)                                                                        \
+    template void gru_step(index_t, index_t, const SampleRows<const T>&, const SampleRows<const T>&,  \
+                           const SampleRows<const T>&, const SampleRows<T>&, const SampleRows<T>&);   \
+    template void gru_step_backward(index_t, index_t, const SampleRows<const T>&,                     \
+                                    const SampleRows<const T>&, const SampleRows<const T>&,           \
+                                    const SampleRows<T>&, const SampleRows<T>&);                      \
+    template void lstm_step(index_t, index_t, const SampleRows<const T>&, const SampleRows<const T>&, \
+                            const SampleRows<const T>&, const SampleRows<T>&, const SampleRows<T>&,   \
+                            const SampleRows<T>&);                                                    \
+    template void lstm_step_backward(index_t, index_t, const SampleRows<const T>&,                    \
+                                     const SampleRows<const T>&, const SampleRows<const T>&,          \
+                                     const SampleRows<const T>&, const SampleRows<const T>&,          \
                                      const SampleRows<T>&, const SampleRows<T>&);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)

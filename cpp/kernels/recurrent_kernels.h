@@ -15,8 +15,8 @@ struct RecurrentKernels {
     // `grad_output` may be nullptr for zeros.
     void (*gru_backward)(index_t n, const T* gates, const T* before, const T* grad_output, T* grad,
                          T* grad_gates);
-    void (*lstm_backward)(index_t n, const T* gates, const T* cell_before, const T* cell, const T* grad_output,
-                          const T* grad, T* grad_cell, T* grad_gates);
+    void (*lstm_backward)(index_t n, const T* gates, const T* cell_before, const T* cell,
+                          const T* grad_output, const T* grad, T* grad_cell, T* grad_gates);
 };
 
 }  // namespace ranvier

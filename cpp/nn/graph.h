@@ -31,7 +31,7 @@ struct Operation
     : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, DropoutSpec, GaussianNoiseSpec,
                    RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec, RandomCropSpec,
                    ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec, BatchNormSpec,
-                   LayerNormSpec, RecurrentLayerSpec, CustomSpec, AddSpec, ConcatSpec> {
+                   LayerNormSpec, EmbeddingSpec, RecurrentLayerSpec, CustomSpec, AddSpec, ConcatSpec> {
     using variant::variant;
 };
 

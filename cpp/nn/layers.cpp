@@ -63,6 +63,7 @@ std::string layer_name(const LayerSpec& layer) {
                 return norm.axes == 1 ? "BatchNorm1d" : "BatchNorm2d";
             },
             [](const LayerNormSpec&) -> std::string { return "LayerNorm"; },
+            [](const EmbeddingSpec&) -> std::string { return "Embedding"; },
             [](const RecurrentSpec& recurrent) -> std::string {
                 return recurrent.cell == RecurrentCell::gru ? "GRU" : "LSTM";
             },

@@ -82,6 +82,12 @@ public:
         add("weight", spec.normalized_shape, c_strides(spec.normalized_shape));
         add("bias", spec.normalized_shape, c_strides(spec.normalized_shape));
     }
+    void operator()(const EmbeddingSpec& spec) {
+        require_positive("num_embeddings", spec.num_embeddings);
+        require_positive("embedding_dim", spec.embedding_dim);
+        const Shape shape = {spec.num_embeddings, spec.embedding_dim};
+        add("weight", shape, c_strides(shape));
+    }
     // PyTorch's names and order of the gates, (r, z, n) and (i, f, g, o).
     void operator()(const RecurrentSpec& spec) {
         require_positive("input_size", spec.input_size);

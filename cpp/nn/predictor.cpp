@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "../platform/denormals.h"
+#include "bad_sample.h"
 #include "batches.h"
 #include "clock.h"
 #include "errors.h"
@@ -136,7 +137,8 @@ void Predictor<T>::predict(index_t n, const Samples<T>& x, T* y, const std::func
     FlushDenormals flush;
     s.with_threads(n, [&] {
         s.for_each_chunk(n, x, proceed, [&](index_t first, index_t count, const T* numbers) {
-            s.run_chunk(count, numbers, y + first * s.output_size);
+            naming_bad_samples([&](index_t i) { return first + i; },
+                               [&] { s.run_chunk(count, numbers, y + first * s.output_size); });
         });
     });
 }
@@ -151,7 +153,8 @@ LossSums Predictor<T>::evaluate(index_t n, const Samples<T>& x, const Targets<T>
     s.with_threads(n, [&] {
         Scratch<T> outputs(checked_product({std::min(n, kChunk), s.output_size}, "the outputs of samples"));
         s.for_each_chunk(n, x, proceed, [&](index_t first, index_t count, const T* numbers) {
-            s.run_chunk(count, numbers, outputs.data());
+            naming_bad_samples([&](index_t i) { return first + i; },
+                               [&] { s.run_chunk(count, numbers, outputs.data()); });
             const Targets<T> part = {targets.dense ? targets.dense + first * s.output_size : nullptr,
                                      targets.labels ? targets.labels + first : nullptr,
                                      targets.weights ? targets.weights + first : nullptr};

@@ -66,7 +66,7 @@ struct Phase {
     index_t local_size = 0;                                   // of a sample in the arena of a thread
     index_t touched_size = 0;                                 // of a sample in all memory
     double work = 0;                                          // of a sample (see threads_for)
-    index_t fewest_samples = 1;  // that a micro-batch should have
+    index_t fewest_samples = 1;                               // that a micro-batch should have
     bool bounded = false;  // sums are kept by groups, of which there are few
 };
 

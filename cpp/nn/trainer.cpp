@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "../platform/denormals.h"
+#include "bad_sample.h"
 #include "batches.h"
 #include "clock.h"
 #include "errors.h"
@@ -147,9 +148,7 @@ struct Trainer<T>::State {
                                         all.weights ? all.weights + first : nullptr};
             loss_of_samples<T>(loss, 0, count, outputs, prediction, targets, divisor, grad, losses + first);
         };
-        const LossOfSamples<T> of_samples(loss_of_part);
-        run.loss = &of_samples;
-        run_phases(prepared.program, run, 0, prepared.program.phases.size());
+        run_all_phases(prepared, run, batch, LossOfSamples<T>(loss_of_part));
         return sum_of_losses(batch.n, losses, weight);
     }
     LossSums run_custom(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch,
@@ -161,10 +160,14 @@ struct Trainer<T>::State {
             sums = objective.custom(count, prediction, batch.samples, grad);
             if (batch.summed) scale(count * output_size(), static_cast<T>(sums.weight), grad);
         };
-        const LossOfSamples<T> of_samples(loss_of_part);
-        run.loss = &of_samples;
-        run_phases(prepared.program, run, 0, prepared.program.phases.size());
+        run_all_phases(prepared, run, batch, LossOfSamples<T>(loss_of_part));
         return sums;
+    }
+    void run_all_phases(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch,
+                        const LossOfSamples<T>& loss) {
+        run.loss = &loss;
+        naming_bad_samples([&](index_t i) { return batch.samples[i]; },
+                           [&] { run_phases(prepared.program, run, 0, prepared.program.phases.size()); });
     }
 
     double work_of(const Prepared<T>& prepared, index_t n) const {
@@ -362,7 +365,9 @@ const T* Trainer<T>::forward(index_t n, const Samples<T>& x, bool training) {
     if (s.last_x.size() < n * s.input_size()) s.last_x = Buffer<T>(s.capacity * s.input_size());
     std::copy_n(s.gatherer.numbers(x, 0, n), n * s.input_size(), s.last_x.data());
     s.last_run = s.run_of(prepared, n, {s.last_x.data(), nullptr});
-    run_phases(prepared.program, s.last_run, 0, prepared.program.first_backward - 1);
+    naming_bad_samples(
+        [](index_t i) { return i; },
+        [&] { run_phases(prepared.program, s.last_run, 0, prepared.program.first_backward - 1); });
     s.last = &prepared;
     const T* y = rows_at(s.last_run, prepared.program.outputs[0]).data;
     if (training && all_finite(n * s.output_size(), y)) s.update_statistics(prepared);

@@ -87,6 +87,10 @@ struct LayerNormSpec {
     double eps;
     bool elementwise_affine;
 };
+// The row of a table for each index, a number of a sample: samples have one more axis behind.
+struct EmbeddingSpec {
+    index_t num_embeddings, embedding_dim;
+};
 // Recurrent layers one above the other: samples of (time, input_size), whose states are 0 at first. Outputs
 // are the states of the uppermost after each time step, (time, hidden_size), or after the last one.
 enum class RecurrentCell { gru, lstm };
@@ -150,11 +154,11 @@ struct ParallelSpec {
     std::vector<std::vector<LayerSpec>> branches;
 };
 
-struct LayerSpec
-    : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec, DropoutSpec,
-                   GaussianNoiseSpec, RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec,
-                   RandomCropSpec, ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec,
-                   BatchNormSpec, LayerNormSpec, RecurrentSpec, ResidualSpec, ParallelSpec, CustomSpec> {
+struct LayerSpec : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec,
+                                DropoutSpec, GaussianNoiseSpec, RandomShiftSpec, RandomRotationSpec,
+                                RandomHorizontalFlipSpec, RandomCropSpec, ActivationSpec, PReLUSpec,
+                                RReLUSpec, MaxoutSpec, SoftmaxSpec, BatchNormSpec, LayerNormSpec,
+                                EmbeddingSpec, RecurrentSpec, ResidualSpec, ParallelSpec, CustomSpec> {
     using variant::variant;
 };
 

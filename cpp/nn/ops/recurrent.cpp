@@ -1,13 +1,14 @@
 // Recurrent layers (GRU and LSTM): one call for a sequence, forward and back through time.
 //
 // Rows of time steps go time by time: the micro-batch's samples of the first step, then those of the second.
+#include "ranvier/recurrent.h"
+
 #include <algorithm>
 #include <stdexcept>
 
 #include "instantiate.h"
 #include "ranvier/matmul.h"
 #include "ranvier/memory.h"
-#include "ranvier/recurrent.h"
 #include "ranvier/sizes.h"
 
 namespace ranvier {
@@ -64,15 +65,15 @@ public:
         Scratch<T> from_input(block * n * gates_), from_state(n * gates_);
         // Without a backward pass two states are kept, and the cell is overwritten.
         const bool keeps = at.saved;
-        Scratch<T> states(keeps || sequences_ ? 0 : 2 * n * hidden_), cells(keeps || !lstm_ ? 0 : n * hidden_);
-        const Sequence<T> state = keeps || sequences_ ? kept_states(at)
-                                                      : Sequence<T>{states.data(), hidden_, n * hidden_, 2};
+        Scratch<T> states(keeps || sequences_ ? 0 : 2 * n * hidden_),
+            cells(keeps || !lstm_ ? 0 : n * hidden_);
+        const Sequence<T> state =
+            keeps || sequences_ ? kept_states(at) : Sequence<T>{states.data(), hidden_, n * hidden_, 2};
         const Sequence<T> cell = keeps ? kept_cells(at) : Sequence<T>{cells.data(), hidden_, 0, 1};
         const Sequence<T> gates = {at.saved, saved_size(), 4 * hidden_, steps_};
         for (index_t t = 0; t < steps_; ++t) {
             const index_t in_block = t % block;
-            if (in_block == 0)
-                multiply_inputs(at.x[0], n, t, std::min(block, steps_ - t), from_input.data());
+            if (in_block == 0) multiply_inputs(at.x[0], n, t, std::min(block, steps_ - t), from_input.data());
             if (t > 0) multiply_states(state.at(t - 1), n, from_state.data());
             const SampleRows<const T> input = {from_input.data() + in_block * n * gates_, gates_};
             const SampleRows<const T> recurrent =
@@ -132,20 +133,19 @@ public:
         const ScatteredRows<T> x = inputs(at.x[0], n, 0, steps_, offsets.data());
         for (const GateRange& range : input_gates_) {
             const Matrix<const T> grad = {at.left + range.in_gradient, rows, range.width, row, 1};
-            matmul_transposed<T>(x, grad,
-                                 {sink.to + range.in_weight, features_, range.width,
-                                  input_weight_.row_stride, 1},
-                                 adding);
-            if (input_bias_) sum_rows(grad, sink.to + (input_bias_ - first) + range.in_weight, sink.accumulate);
+            matmul_transposed<T>(
+                x, grad, {sink.to + range.in_weight, features_, range.width, input_weight_.row_stride, 1},
+                adding);
+            if (input_bias_)
+                sum_rows(grad, sink.to + (input_bias_ - first) + range.in_weight, sink.accumulate);
         }
         const Sequence<T> state = kept_states(at);
         for (index_t k = 0; k < rows - n; ++k)
             offsets.data()[k] = k % n * state.sample_stride + k / n * state.step_stride;
-        matmul_transposed<T>(ScatteredRows<T>{state.data, offsets.data(), rows - n, hidden_},
-                             state_gates(at.left + n * row, rows - n),
-                             {sink.to + (state_weight_.data - first), hidden_, gates_,
-                              state_weight_.row_stride, 1},
-                             adding);
+        matmul_transposed<T>(
+            ScatteredRows<T>{state.data, offsets.data(), rows - n, hidden_},
+            state_gates(at.left + n * row, rows - n),
+            {sink.to + (state_weight_.data - first), hidden_, gates_, state_weight_.row_stride, 1}, adding);
         if (state_bias_)
             sum_rows(state_gates(at.left, rows), sink.to + (state_bias_ - first), sink.accumulate);
     }
@@ -214,8 +214,8 @@ private:
         Scratch<index_t> offsets(steps * n);
         Epilogue<T> biased;
         biased.col_bias = input_bias_;
-        matmul<T>(inputs(x, n, first, steps, offsets.data()), input_weight_,
-                  row_major(to, steps * n, gates_), biased);
+        matmul<T>(inputs(x, n, first, steps, offsets.data()), input_weight_, row_major(to, steps * n, gates_),
+                  biased);
     }
     void multiply_states(const SampleRows<T>& states, index_t n, T* to) const {
         Epilogue<T> biased;
@@ -251,7 +251,7 @@ private:
 
     bool lstm_, sequences_, backward_;
     index_t steps_, features_, hidden_;
-    index_t gates_;  // of all hidden units
+    index_t gates_;                       // of all hidden units
     std::vector<GateRange> input_gates_;  // as the gradients to the input's product lie
     Matrix<const T> input_weight_, state_weight_;
     const T *input_bias_, *state_bias_;

@@ -24,6 +24,7 @@ from ranvier.layers.augmentation import RandomCrop, RandomHorizontalFlip, Random
 from ranvier.layers.base import Layer, PlainLayer, checked_initializer, checked_result, layer_spec, require_layers
 from ranvier.layers.containers import Parallel, Residual
 from ranvier.layers.convolution import Conv2d
+from ranvier.layers.embedding import Embedding
 from ranvier.layers.linear import Linear, layers_of_sizes
 from ranvier.layers.noise import Dropout, GaussianNoise
 from ranvier.layers.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
@@ -41,6 +42,7 @@ __all__ = [
     "BatchNorm2d",
     "Conv2d",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GaussianNoise",
     "GlobalAvgPool2d",
