@@ -31,6 +31,7 @@ LAYERS = {
     "BatchNorm1d": ("rv.BatchNorm1d(3)", (3,)),
     "BatchNorm2d": ("rv.BatchNorm2d(2)", (2, 3, 3)),
     "LayerNorm": ("rv.LayerNorm((3,))", (2, 3)),
+    "GroupNorm": ("rv.GroupNorm(1, 2)", (2, 3)),
     "Embedding": ("rv.Embedding(3, 2)", (2, 3)),
     "GRU": ("rv.GRU(3, 2)", (2, 3)),
     "LSTM": ("rv.LSTM(3, 2, return_sequences=True)", (2, 3)),

@@ -115,6 +115,9 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& fou
     if (kind == "layer_norm")
         return LayerNormSpec{field<Shape>(fields, "normalized_shape"), field<double>(fields, "eps"),
                              field<bool>(fields, "elementwise_affine")};
+    if (kind == "group_norm")
+        return GroupNormSpec{field<index_t>(fields, "num_groups"), field<index_t>(fields, "num_channels"),
+                             field<double>(fields, "eps"), field<bool>(fields, "affine")};
     if (kind == "embedding")
         return EmbeddingSpec{field<index_t>(fields, "num_embeddings"),
                              field<index_t>(fields, "embedding_dim")};

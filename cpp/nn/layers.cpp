@@ -64,6 +64,7 @@ std::string layer_name(const LayerSpec& layer) {
             },
             [](const LayerNormSpec&) -> std::string { return "LayerNorm"; },
             [](const EmbeddingSpec&) -> std::string { return "Embedding"; },
+            [](const GroupNormSpec&) -> std::string { return "GroupNorm"; },
             [](const RecurrentSpec& recurrent) -> std::string {
                 return recurrent.cell == RecurrentCell::gru ? "GRU" : "LSTM";
             },

@@ -82,6 +82,13 @@ public:
         add("weight", spec.normalized_shape, c_strides(spec.normalized_shape));
         add("bias", spec.normalized_shape, c_strides(spec.normalized_shape));
     }
+    void operator()(const GroupNormSpec& spec) {
+        require_positive("num_groups", spec.num_groups);
+        require_positive("num_channels", spec.num_channels);
+        if (!spec.affine) return;
+        add("weight", {spec.num_channels}, {1});
+        add("bias", {spec.num_channels}, {1});
+    }
     void operator()(const EmbeddingSpec& spec) {
         require_positive("num_embeddings", spec.num_embeddings);
         require_positive("embedding_dim", spec.embedding_dim);

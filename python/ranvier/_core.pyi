@@ -127,6 +127,7 @@ def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence
 #   ("random_horizontal_flip", {"p": float}), ("random_crop", {"size": (h, w), "padding": (h, w)})
 #   ("batch_norm1d" | "batch_norm2d", {"num_features": int, "eps": float, "momentum": float, "affine": bool})
 #   ("layer_norm", {"normalized_shape": tuple, "eps": float, "elementwise_affine": bool}), ("global_avg_pool2d", {})
+#   ("group_norm", {"num_groups": int, "num_channels": int, "eps": float, "affine": bool})
 #   ("embedding", {"num_embeddings": int, "embedding_dim": int})
 #   ("gru" | "lstm", {"input_size": int, "hidden_size": int, "num_layers": int, "bias": bool, "return_sequences": bool})
 #   ("residual", {"layers": [...], "shortcut": [...]}), ("parallel", {"branches": [[...], ...]})

@@ -87,6 +87,12 @@ struct LayerNormSpec {
     double eps;
     bool elementwise_affine;
 };
+// Over some neighbouring channels, with all their pixels.
+struct GroupNormSpec {
+    index_t num_groups, num_channels;
+    double eps;
+    bool affine;
+};
 // The row of a table for each index, a number of a sample: samples have one more axis behind.
 struct EmbeddingSpec {
     index_t num_embeddings, embedding_dim;
@@ -154,11 +160,12 @@ struct ParallelSpec {
     std::vector<std::vector<LayerSpec>> branches;
 };
 
-struct LayerSpec : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec,
-                                DropoutSpec, GaussianNoiseSpec, RandomShiftSpec, RandomRotationSpec,
-                                RandomHorizontalFlipSpec, RandomCropSpec, ActivationSpec, PReLUSpec,
-                                RReLUSpec, MaxoutSpec, SoftmaxSpec, BatchNormSpec, LayerNormSpec,
-                                EmbeddingSpec, RecurrentSpec, ResidualSpec, ParallelSpec, CustomSpec> {
+struct LayerSpec
+    : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec, DropoutSpec,
+                   GaussianNoiseSpec, RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec,
+                   RandomCropSpec, ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec,
+                   BatchNormSpec, LayerNormSpec, GroupNormSpec, EmbeddingSpec, RecurrentSpec, ResidualSpec,
+                   ParallelSpec, CustomSpec> {
     using variant::variant;
 };
 

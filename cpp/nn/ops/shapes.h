@@ -29,6 +29,7 @@ Shape infer_shape(const SoftmaxSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const BatchNormSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const LayerNormSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const EmbeddingSpec& spec, const InputShapes& inputs);
+Shape infer_shape(const GroupNormSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const RecurrentLayerSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const CustomSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const AddSpec& spec, const InputShapes& inputs);

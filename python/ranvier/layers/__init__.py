@@ -27,7 +27,7 @@ from ranvier.layers.convolution import Conv2d
 from ranvier.layers.embedding import Embedding
 from ranvier.layers.linear import Linear, layers_of_sizes
 from ranvier.layers.noise import Dropout, GaussianNoise
-from ranvier.layers.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
+from ranvier.layers.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from ranvier.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from ranvier.layers.recurrent import GRU, LSTM
 from ranvier.layers.shape import Flatten
@@ -46,6 +46,7 @@ __all__ = [
     "Flatten",
     "GaussianNoise",
     "GlobalAvgPool2d",
+    "GroupNorm",
     "Heaviside",
     "Layer",
     "LayerNorm",

@@ -119,3 +119,44 @@ class LayerNorm(Layer):
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         """Start with weight 1 and bias 0."""
         return {"weight": np.ones(self._shape), "bias": np.zeros(self._shape)} if self.elementwise_affine else {}
+
+
+@dataclass(repr=False, eq=False)
+class GroupNorm(Layer):
+    """Normalization of groups of neighbouring channels of each sample (Wu and He 2018).
+
+    As `LayerNorm`, over the channels of a group with all their pixels; weight and bias are of a channel.
+
+    Parameters
+    ----------
+    num_groups, num_channels : int
+        Samples are (num_channels, ...), of which each num_channels / num_groups ones are a group. ``weight`` and ``bias``
+        are (num_channels,).
+    eps : float
+        Above 0.
+    affine : bool
+        Whether there are ``weight`` and ``bias``.
+    """
+
+    num_groups: int
+    num_channels: int
+    eps: float = 1e-5
+    affine: bool = True
+    kind: ClassVar[str] = "group_norm"
+
+    def __post_init__(self) -> None:
+        set_fields(
+            self,
+            num_groups=integer(self.num_groups, "num_groups", 1),
+            num_channels=integer(self.num_channels, "num_channels", 1),
+            eps=positive(self.eps, "eps"),
+            affine=boolean(self.affine, "affine"),
+        )
+        if self.num_channels % self.num_groups:
+            raise ValueError(
+                f"num_groups: expected a divisor of num_channels = {self.num_channels}, got {self.num_groups}"
+            )
+
+    def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
+        """Start with weight 1 and bias 0."""
+        return {"weight": np.ones(self.num_channels), "bias": np.zeros(self.num_channels)} if self.affine else {}
