@@ -172,6 +172,8 @@ def test_the_checks_pass(layer):
         (rv.Dropout(0.4), 20),
         (rv.MaxPool2d(2), (1, 4, 4)),
         (rv.GroupNorm(2, 4), (4, 3, 5)),
+        (rv.ConvTranspose2d(2, 3, 3, stride=2), (2, 3, 3)),
+        (rv.Upsample(2, "bilinear"), (2, 3, 3)),
         (rv.GRU(3, 4), (5, 3)),
         (rv.LSTM(3, 4, num_layers=2, return_sequences=True), (5, 3)),
         (rv.Residual([rv.Linear(4, 4), rv.GELU()]), 4),

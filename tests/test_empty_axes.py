@@ -32,6 +32,8 @@ LAYERS = {
     "BatchNorm2d": ("rv.BatchNorm2d(2)", (2, 3, 3)),
     "LayerNorm": ("rv.LayerNorm((3,))", (2, 3)),
     "GroupNorm": ("rv.GroupNorm(1, 2)", (2, 3)),
+    "ConvTranspose2d": ("rv.ConvTranspose2d(2, 3, 3)", (2, 4, 4)),
+    "Upsample": ("rv.Upsample(2, 'bilinear')", (2, 3, 3)),
     "Embedding": ("rv.Embedding(3, 2)", (2, 3)),
     "GRU": ("rv.GRU(3, 2)", (2, 3)),
     "LSTM": ("rv.LSTM(3, 2, return_sequences=True)", (2, 3)),

@@ -128,6 +128,8 @@ HEADERS = {
         "optimizer",
         "peak",
         "pool2d",
+        "recurrent",
+        "upsample",
         "softmax",
     },
     3: {"layers", "observer", "parameters", "predictor", "profile", "trainer"},

@@ -1,6 +1,7 @@
 """Every layer: analytic gradients against central differences in float64, and their configuration."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -68,6 +69,35 @@ CASES = {
     ),
     "GroupNorm": (IMAGE, [rv.Conv2d(4, 6, 3), rv.GroupNorm(3, 6), rv.Flatten(), rv.Linear(120, 3)]),
     "GroupNorm of features": ((6,), [rv.Linear(6, 8), rv.GroupNorm(2, 8, affine=False), rv.Linear(8, 3)]),
+    "ConvTranspose2d": (
+        IMAGE,
+        [
+            rv.Conv2d(4, 3, 3),
+            rv.ConvTranspose2d(3, 2, 3, padding=1),
+            rv.ConvTranspose2d(2, 2, 2, bias=False),
+            rv.Flatten(),
+        ],
+    ),
+    "ConvTranspose2d strided": (
+        IMAGE,
+        [
+            rv.Conv2d(4, 4, 3),
+            rv.ConvTranspose2d(
+                4, 6, (3, 2), stride=(2, 3), padding=1, output_padding=(1, 2), groups=2, dilation=(1, 2)
+            ),
+            rv.Flatten(),
+        ],
+    ),
+    "Upsample": (IMAGE, [rv.Conv2d(4, 2, 3), rv.Upsample(2), rv.Upsample((0.7, 1.5)), rv.Flatten()]),
+    "Upsample bilinear": (
+        IMAGE,
+        [
+            rv.Conv2d(4, 2, 3),
+            rv.Upsample((2, 3), "bilinear"),
+            rv.Upsample((1.3, 0.6), "bilinear", align_corners=True),
+            rv.Flatten(),
+        ],
+    ),
     "GlobalAvgPool2d": (IMAGE, [rv.Conv2d(4, 3, 3), rv.GlobalAvgPool2d()]),
     "Residual": ((6,), [rv.Linear(6, 5), rv.Residual([rv.Linear(5, 5), rv.Tanh(), rv.Linear(5, 5)]), rv.Linear(5, 3)]),
     "Residual first": ((6,), [rv.Residual([rv.Linear(6, 5), rv.Tanh()], [rv.Linear(6, 5, bias=False)])]),
@@ -147,6 +177,20 @@ def test_gradients_agree_with_central_differences(case):
     check(layers, x, rng.standard_normal((3, *outputs)), rv.QuadraticLoss())
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_layers_come_back(case, tmp_path):
+    shape, layers = CASES[case]
+    if any(isinstance(layer, Indices) for layer in layers):
+        shape, layers = (4,), layers[1:]
+    net = rv.Network(layers, seed=3)
+    x = np.random.default_rng(1).integers(0, 3, (5, *shape))
+    y = net.predict(x)
+    net.save(tmp_path / "net.safetensors")
+    for again in (rv.load(tmp_path / "net.safetensors"), pickle.loads(pickle.dumps(net)), net.copy()):
+        assert again.layers == net.layers
+        np.testing.assert_array_equal(again.predict(x), y)
+
+
 def test_a_layer_is_its_fields():
     layer = rv.Conv2d(1, 16, 5, padding=2)
     assert layer == rv.Conv2d(1, 16, 5, padding=2)
@@ -179,6 +223,12 @@ def test_a_layer_is_its_fields():
         (lambda: rv.GRU(0, 3), ValueError, "input_size"),
         (lambda: rv.GroupNorm(2, 5), ValueError, "num_groups"),
         (lambda: rv.GroupNorm(2, 4, eps=0), ValueError, "eps"),
+        (lambda: rv.ConvTranspose2d(4, 4, 3, stride=2, output_padding=2), ValueError, "output_padding"),
+        (lambda: rv.ConvTranspose2d(4, 6, 3, groups=4), ValueError, "groups"),
+        (lambda: rv.Upsample(0), ValueError, "scale_factor"),
+        (lambda: rv.Upsample((1, 2, 3)), ValueError, "scale_factor"),
+        (lambda: rv.Upsample(2, "cubic"), ValueError, "mode"),
+        (lambda: rv.Upsample(2, align_corners=True), ValueError, "align_corners"),
         (lambda: rv.Embedding(0, 3), ValueError, "num_embeddings"),
         (lambda: rv.Embedding(3, 1.5), TypeError, "embedding_dim"),
         (lambda: rv.LSTM(3, 4, num_layers=0), ValueError, "num_layers"),

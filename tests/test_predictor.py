@@ -44,6 +44,10 @@ PLAIN = {
     "sizes": ([784, 30, 10], (784,)),
     "wide": ([rv.Linear(300, 400), rv.Tanh(), rv.LayerNorm(400), rv.Linear(400, 7), rv.LogSoftmax()], (300,)),
     "groups": ([rv.Conv2d(2, 6, 3), rv.GroupNorm(3, 6), rv.ReLU(), rv.Flatten(), rv.Linear(96, 3)], (2, 6, 6)),
+    "enlarged": (
+        [rv.ConvTranspose2d(3, 8, 4, 2, 1), rv.ReLU(), rv.Upsample(2), rv.ConvTranspose2d(8, 1, 3, padding=1)],
+        (3, 5, 6),
+    ),
     "sequence": ([rv.GRU(3, 17, num_layers=2, return_sequences=True), rv.LSTM(17, 8), rv.Linear(8, 3)], (9, 3)),
     "norm first": ([rv.BatchNorm1d(9), rv.Linear(9, 4), rv.GELU()], (9,)),
     "images": (

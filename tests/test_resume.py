@@ -15,11 +15,11 @@ import ranvier as rv
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.random((120, 1, 28, 28), dtype=np.float32), RNG.integers(0, 10, 120)
 
-# name: layers, whether samples are vectors, batch size, optimizer
+# name: layers, shape of samples, batch size, optimizer
 CASES = {
-    "plain descent": ([rv.Linear(784, 30), rv.Sigmoid(), rv.Linear(30, 10)], True, 10, rv.SGD(0.5)),
-    "plain descent, wide": ([rv.Linear(784, 100), rv.ReLU(), rv.Linear(100, 10)], True, 64, rv.SGD(0.1)),
-    "momentum": ([rv.Linear(784, 100), rv.ReLU(), rv.Linear(100, 10)], True, 50, rv.SGD(0.1, 0.9, clip_norm=1.0)),
+    "plain descent": ([rv.Linear(784, 30), rv.Sigmoid(), rv.Linear(30, 10)], (784,), 10, rv.SGD(0.5)),
+    "plain descent, wide": ([rv.Linear(784, 100), rv.ReLU(), rv.Linear(100, 10)], (784,), 64, rv.SGD(0.1)),
+    "momentum": ([rv.Linear(784, 100), rv.ReLU(), rv.Linear(100, 10)], (784,), 50, rv.SGD(0.1, 0.9, clip_norm=1.0)),
     "convolutions in front": (
         [
             rv.Conv2d(1, 8, 5, padding=2),
@@ -33,7 +33,7 @@ CASES = {
             rv.Sigmoid(),
             rv.Linear(40, 10),
         ],
-        False,
+        (1, 28, 28),
         50,
         rv.Adam(1e-3),
     ),
@@ -49,16 +49,30 @@ CASES = {
             rv.LayerNorm(12),
             rv.Linear(12, 10),
         ],
-        False,
+        (1, 28, 28),
         50,
         rv.Adam(rv.CosineAnnealingLR(1e-3, T_max=4)),
+    ),
+    "sequences": ([rv.LSTM(28, 24, num_layers=2), rv.Linear(24, 10)], (28, 28), 50, rv.Adam(1e-3)),
+    "images enlarged": (
+        [
+            rv.Conv2d(1, 4, 4, stride=4),
+            rv.GroupNorm(2, 4),
+            rv.ConvTranspose2d(4, 6, 2, stride=2),
+            rv.Upsample(2, "bilinear"),
+            rv.GlobalAvgPool2d(),
+            rv.Linear(6, 10),
+        ],
+        (1, 28, 28),
+        50,
+        rv.Adam(1e-3),
     ),
 }
 
 
 def made(case):
-    layers, flat, batch_size, optimizer = CASES[case]
-    samples = IMAGES.reshape(120, -1) if flat else IMAGES
+    layers, shape, batch_size, optimizer = CASES[case]
+    samples = IMAGES.reshape(120, *shape)
     return rv.Network(layers, seed=5), samples, dict(batch_size=batch_size, optimizer=optimizer, progress=False)
 
 

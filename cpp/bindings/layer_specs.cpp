@@ -51,6 +51,27 @@ Conv2dSpec conv2d_spec(const py::dict& fields) {
     return spec;
 }
 
+ConvTranspose2dSpec conv_transpose2d_spec(const py::dict& fields) {
+    ConvTranspose2dSpec spec{};
+    spec.in_channels = field<index_t>(fields, "in_channels");
+    spec.out_channels = field<index_t>(fields, "out_channels");
+    read_pair(fields, "kernel_size", spec.kernel);
+    read_pair(fields, "stride", spec.stride);
+    read_pair(fields, "padding", spec.padding);
+    read_pair(fields, "output_padding", spec.output_padding);
+    read_pair(fields, "dilation", spec.dilation);
+    spec.groups = field<index_t>(fields, "groups");
+    spec.bias = field<bool>(fields, "bias");
+    return spec;
+}
+
+UpsampleSpec upsample_spec(const py::dict& fields) {
+    const auto [height, width] = field<std::pair<double, double>>(fields, "scale_factor");
+    return {{height, width},
+            field<std::string>(fields, "mode") == "bilinear",
+            field<bool>(fields, "align_corners")};
+}
+
 using Found = std::vector<std::shared_ptr<PythonLayer>>;
 
 std::vector<LayerSpec> layer_specs(const py::sequence& layers, Found& found);
@@ -107,6 +128,8 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& fou
                           field<bool>(fields, "bias"),           field<double>(fields, "l1"),
                           field<double>(fields, "l2"),           field<double>(fields, "max_norm")};
     if (kind == "conv2d") return conv2d_spec(fields);
+    if (kind == "conv_transpose2d") return conv_transpose2d_spec(fields);
+    if (kind == "upsample") return upsample_spec(fields);
     if (kind == "max_pool2d") return pool2d_spec(fields, true);
     if (kind == "avg_pool2d") return pool2d_spec(fields, false);
     if (kind == "global_avg_pool2d") return GlobalAvgPool2dSpec{};

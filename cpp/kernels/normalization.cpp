@@ -120,6 +120,31 @@ void batch_norm(const BatchNormShape& s, const T* x, const T* scale, const T* sh
 }
 
 template <class T>
+void add_to_channels(const BatchNormShape& s, const T* bias, T* y) {
+    FlushDenormals flush;
+    const auto& table = *kernels<T>().normalization;
+    for_each_channel(s, [&](index_t first, index_t n) {
+        for (index_t i = 0; i < s.outer; ++i)
+            for (index_t c = first; c < first + n; ++c) {
+                T* const plane = y + (i * s.channels + c) * s.inner;
+                table.affine(s.inner, plane, T(1), bias[c], plane);
+            }
+    });
+}
+
+template <class T>
+void channel_sums(const BatchNormShape& s, const T* x, T* sums, bool accumulate) {
+    FlushDenormals flush;
+    const auto sum = kernels<T>().normalization->sum;
+    for_each_channel(s, [&](index_t first, index_t n) {
+        for (index_t c = first; c < first + n; ++c) {
+            const double total = run_total(s, c, [&](index_t at) { return sum(s.inner, x + at); });
+            sums[c] = static_cast<T>(total) + (accumulate ? sums[c] : T{});
+        }
+    });
+}
+
+template <class T>
 void batch_norm_gradient_sums(const BatchNormShape& s, const T* grad, const T* x, const T* mean, double* sums,
                               double* products, bool accumulate) {
     FlushDenormals flush;
@@ -263,6 +288,8 @@ void pixel_means(index_t images, index_t pixels, index_t channels, const T* x, T
 #define RANVIER_INSTANTIATE(T)                                                                             \
     template void batch_norm_moments(const BatchNormShape&, const T*, const ChannelMoments&);              \
     template void batch_norm(const BatchNormShape&, const T*, const T*, const T*, T*);                     \
+    template void add_to_channels(const BatchNormShape&, const T*, T*);                                    \
+    template void channel_sums(const BatchNormShape&, const T*, T*, bool);                                 \
     template void batch_norm_gradient_sums(const BatchNormShape&, const T*, const T*, const T*, double*,   \
                                            double*, bool);                                                 \
     template void batch_norm_input_gradient(const BatchNormShape&, const T*, const T*, const T*, const T*, \

@@ -65,6 +65,8 @@ std::string layer_name(const LayerSpec& layer) {
             [](const LayerNormSpec&) -> std::string { return "LayerNorm"; },
             [](const EmbeddingSpec&) -> std::string { return "Embedding"; },
             [](const GroupNormSpec&) -> std::string { return "GroupNorm"; },
+            [](const ConvTranspose2dSpec&) -> std::string { return "ConvTranspose2d"; },
+            [](const UpsampleSpec&) -> std::string { return "Upsample"; },
             [](const RecurrentSpec& recurrent) -> std::string {
                 return recurrent.cell == RecurrentCell::gru ? "GRU" : "LSTM";
             },

@@ -63,6 +63,16 @@ public:
         restrain(spec);
         if (spec.bias) add("bias", {spec.out_channels}, {1});
     }
+    void operator()(const ConvTranspose2dSpec& spec) {
+        require_positive("in_channels", spec.in_channels);
+        require_positive("out_channels", spec.out_channels);
+        require_positive("groups", spec.groups);
+        require_positive("kernel_size", std::min(spec.kernel[0], spec.kernel[1]));
+        const Shape shape = {spec.in_channels, spec.out_channels / spec.groups, spec.kernel[0],
+                             spec.kernel[1]};
+        add("weight", shape, c_strides(shape));
+        if (spec.bias) add("bias", {spec.out_channels}, {1});
+    }
     void operator()(const PReLUSpec& spec) {
         require_positive("num_parameters", spec.num_parameters);
         add("weight", {spec.num_parameters}, {1});

@@ -19,6 +19,7 @@ from ranvier.layers import (
     BatchNorm1d,
     BatchNorm2d,
     Conv2d,
+    ConvTranspose2d,
     Dropout,
     Embedding,
     Flatten,
@@ -45,6 +46,7 @@ from ranvier.layers import (
     Softmax,
     Softplus,
     Tanh,
+    Upsample,
 )
 from ranvier.losses import (
     BCELoss,
@@ -98,6 +100,7 @@ __all__ = [
     "BatchNorm2d",
     "Checkpoint",
     "Conv2d",
+    "ConvTranspose2d",
     "CosineAnnealingLR",
     "CrossEntropyLoss",
     "CustomLayer",
@@ -145,6 +148,7 @@ __all__ = [
     "StopAtTolerance",
     "SumSquaredResidualsLoss",
     "Tanh",
+    "Upsample",
     "WarmUp",
     "__version__",
     "cpu_info",

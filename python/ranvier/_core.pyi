@@ -120,6 +120,9 @@ def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence
 #              "max_norm": float})
 #   ("conv2d", {"in_channels", "out_channels", "kernel_size": (h, w), "stride": (h, w), "padding": (h, w),
 #               "dilation": (h, w), "groups": int, "bias": bool, "l1", "l2", "max_norm"})
+#   ("conv_transpose2d", {"in_channels", "out_channels", "kernel_size": (h, w), "stride": (h, w), "padding": (h, w),
+#               "output_padding": (h, w), "dilation": (h, w), "groups": int, "bias": bool})
+#   ("upsample", {"scale_factor": (h, w), "mode": "nearest" | "bilinear", "align_corners": bool})
 #   ("max_pool2d" | "avg_pool2d", {"kernel_size": (h, w), "stride": (h, w), "padding": (h, w)})
 #   ("flatten" | "heaviside" | "sigmoid" | "tanh" | "relu" | "softplus" | "gelu" | "softmax" | "log_softmax", {})
 #   ("leaky_relu", {"negative_slope": float}), ("elu", {"alpha": float}), ("dropout", {"p": float})

@@ -50,8 +50,12 @@ def originals():
                      rv.Parallel([[rv.PReLU()], [rv.LayerNorm(6)]]), rv.Linear(12, 3)], seed=1, dtype="float64",
                     init=rv.initializers.XavierUniform()), (5,)),
         (rv.Network([5, 4, 3], seed=2), (5,)),
+        (rv.Network([rv.ConvTranspose2d(1, 2, 2, 2), rv.GroupNorm(1, 2), rv.Upsample(2), rv.Flatten(),
+                     rv.Linear(128, 3)], seed=3), (1, 2, 2)),
+        (rv.Network([rv.GRU(3, 4, 2, return_sequences=True), rv.LSTM(4, 3)], seed=4), (5, 3)),
     ]  # fmt: skip
     optimizers = [rv.Adam(rv.CosineAnnealingLR(1e-3, T_max=4)), rv.SGD(0.1, 0.9, clip_norm=1.0), rv.RMSprop()]
+    optimizers += [rv.Adam(), rv.SGD(0.1)]
     with tempfile.TemporaryDirectory() as folder:
         for (net, shape), optimizer in zip(networks, optimizers, strict=True):
             x, y = rng.standard_normal((6, *shape)), rng.integers(0, 3, 6)

@@ -94,6 +94,9 @@ def random_layer(rng, shape):
     if kind < 0.8:
         return rv.RandomShift(1) if rng.random() < 0.5 else rv.RandomHorizontalFlip(), shape
     channels = int(rng.choice([1, 2, 5, 8, 16]))
+    if kind < 0.85 and max(shape[1:]) < 20:
+        layer = rv.ConvTranspose2d(shape[0], channels, 3, 2, 1, 1) if kind < 0.83 else rv.Upsample(2, "bilinear")
+        return layer, (channels if kind < 0.83 else shape[0], 2 * shape[1], 2 * shape[2])
     groups = shape[0] if channels % shape[0] == 0 and rng.random() < 0.5 else 1
     size = int(rng.choice([1, 3]))
     return rv.Conv2d(shape[0], channels, size, padding=size // 2, groups=groups), (channels, *shape[1:])

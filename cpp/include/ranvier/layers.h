@@ -30,6 +30,13 @@ struct Conv2dSpec {
     double l1 = 0, l2 = 0;  // of the weight
     double max_norm = 0;    // as of LinearSpec
 };
+// What a convolution of that weight computes as the gradient to its input, plus the bias.
+struct ConvTranspose2dSpec {
+    index_t in_channels, out_channels;
+    index_t kernel[2], stride[2], padding[2], output_padding[2], dilation[2];
+    index_t groups = 1;
+    bool bias = true;
+};
 struct Pool2dSpec {
     bool maximum;  // else average
     index_t kernel[2], stride[2], padding[2];
@@ -92,6 +99,12 @@ struct GroupNormSpec {
     index_t num_groups, num_channels;
     double eps;
     bool affine;
+};
+// Images enlarged.
+struct UpsampleSpec {
+    double scale_factor[2];
+    bool bilinear;  // else nearest
+    bool align_corners;
 };
 // The row of a table for each index, a number of a sample: samples have one more axis behind.
 struct EmbeddingSpec {
@@ -164,8 +177,8 @@ struct LayerSpec
     : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec, DropoutSpec,
                    GaussianNoiseSpec, RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec,
                    RandomCropSpec, ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec,
-                   BatchNormSpec, LayerNormSpec, GroupNormSpec, EmbeddingSpec, RecurrentSpec, ResidualSpec,
-                   ParallelSpec, CustomSpec> {
+                   BatchNormSpec, LayerNormSpec, UpsampleSpec, ConvTranspose2dSpec, GroupNormSpec,
+                   EmbeddingSpec, RecurrentSpec, ResidualSpec, ParallelSpec, CustomSpec> {
     using variant::variant;
 };
 

@@ -30,6 +30,13 @@ double join_moments(index_t channels, double total_count, const ChannelMoments& 
 template <class T>
 void batch_norm(const BatchNormShape& shape, const T* x, const T* scale, const T* shift, T* y);
 
+// y += bias, of each channel; and the sum of each channel, written, or added to what is there if
+// `accumulate`.
+template <class T>
+void add_to_channels(const BatchNormShape& shape, const T* bias, T* y);
+template <class T>
+void channel_sums(const BatchNormShape& shape, const T* x, T* sums, bool accumulate);
+
 // What the gradients of y = gamma (x - mean) d + beta need of a whole batch, for each channel: the sum of
 // grad, and that of grad (x - mean). Written, or added to if `accumulate`.
 template <class T>

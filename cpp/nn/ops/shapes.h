@@ -30,6 +30,8 @@ Shape infer_shape(const BatchNormSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const LayerNormSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const EmbeddingSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const GroupNormSpec& spec, const InputShapes& inputs);
+Shape infer_shape(const ConvTranspose2dSpec& spec, const InputShapes& inputs);
+Shape infer_shape(const UpsampleSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const RecurrentLayerSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const CustomSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const AddSpec& spec, const InputShapes& inputs);

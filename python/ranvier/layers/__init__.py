@@ -23,7 +23,7 @@ from ranvier.layers.activation import (
 from ranvier.layers.augmentation import RandomCrop, RandomHorizontalFlip, RandomRotation, RandomShift
 from ranvier.layers.base import Layer, PlainLayer, checked_initializer, checked_result, layer_spec, require_layers
 from ranvier.layers.containers import Parallel, Residual
-from ranvier.layers.convolution import Conv2d
+from ranvier.layers.convolution import Conv2d, ConvTranspose2d
 from ranvier.layers.embedding import Embedding
 from ranvier.layers.linear import Linear, layers_of_sizes
 from ranvier.layers.noise import Dropout, GaussianNoise
@@ -31,6 +31,7 @@ from ranvier.layers.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, La
 from ranvier.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from ranvier.layers.recurrent import GRU, LSTM
 from ranvier.layers.shape import Flatten
+from ranvier.layers.upsampling import Upsample
 
 __all__ = [
     "ELU",
@@ -41,6 +42,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
+    "ConvTranspose2d",
     "Dropout",
     "Embedding",
     "Flatten",
@@ -69,6 +71,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Upsample",
     "checked_initializer",
     "checked_result",
     "layer_spec",

@@ -77,20 +77,20 @@ def starting_values(
     rng: np.random.Generator,
     init: Initializer | None,
     shape: tuple[int, ...],
-    bias: bool,
+    biases: int,
     fan_in: int,
     fan_out: int,
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Draw a weight of that shape, and a bias for each output if there are biases."""
+    """Draw a weight of that shape, and so many biases."""
     if init is None:
         # He et al. 2015 with a = sqrt(5), PyTorch's start: uniform in +-1 / sqrt(fan_in).
         bound = 1 / math.sqrt(fan_in)
         values = {"weight": rng.uniform(-bound, bound, shape)}
-        return values | {"bias": rng.uniform(-bound, bound, shape[0])} if bias else values
+        return values | {"bias": rng.uniform(-bound, bound, biases)} if biases else values
     weight = np.asarray(init.draw(rng, shape, fan_in, fan_out))
     if weight.shape != shape:
         raise ValueError(f"init: expected {type(init).__name__}.draw to give shape {shape}, got {weight.shape}")
-    return {"weight": weight, "bias": np.zeros(shape[0])} if bias else {"weight": weight}
+    return {"weight": weight, "bias": np.zeros(biases)} if biases else {"weight": weight}
 
 
 def require_layers(layers: object, name: str) -> tuple[Layer | PlainLayer, ...]:

@@ -1,4 +1,4 @@
-"""Convolutions."""
+"""Convolutions and transposed ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,19 @@ from ranvier.types import Pair
 
 if TYPE_CHECKING:
     from ranvier.initializers import Initializer
+
+
+def require_groups(layer: Conv2d | ConvTranspose2d) -> None:
+    """Check that the groups divide the channels.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
+    for field in ("in_channels", "out_channels"):
+        if getattr(layer, field) % layer.groups:
+            raise ValueError(f"groups: expected a divisor of {field} = {getattr(layer, field)}, got {layer.groups}")
 
 
 @dataclass(repr=False, eq=False)
@@ -67,9 +80,7 @@ class Conv2d(Layer):
             init=checked_initializer(self.init),
             max_norm=None if self.max_norm is None else positive(self.max_norm, "max_norm"),
         )
-        for field in ("in_channels", "out_channels"):
-            if getattr(self, field) % self.groups:
-                raise ValueError(f"groups: expected a divisor of {field} = {getattr(self, field)}, got {self.groups}")
+        require_groups(self)
 
     def spec(self) -> Spec:
         """Return the layer as the compiled core reads it, with all pairs written out."""
@@ -83,4 +94,80 @@ class Conv2d(Layer):
         area = height * width
         inputs, outputs = self.in_channels // self.groups, self.out_channels // self.groups
         shape = (self.out_channels, inputs, height, width)
-        return starting_values(rng, self.init, shape, self.bias, inputs * area, outputs * area)
+        biases = self.out_channels if self.bias else 0
+        return starting_values(rng, self.init, shape, biases, inputs * area, outputs * area)
+
+
+@dataclass(repr=False, eq=False)
+class ConvTranspose2d(Layer):
+    """Transposed two-dimensional convolution of (in_channels, height, width) samples.
+
+    What a `Conv2d` from out_channels to in_channels with this weight computes as the gradient to its input, plus the
+    bias.
+    Outputs have (height - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + output_padding + 1 rows.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, padding : int or pair of ints
+        For height and width. The padding is that of the convolution: it takes rows and columns away here.
+    output_padding : int or pair of ints
+        More rows and columns at the end, fewer than the stride: of the sizes that the convolution maps to the sample's,
+        it chooses one.
+    groups : int
+        Divides both channel counts. ``weight`` is (in_channels, out_channels / groups, kernel height, kernel width).
+    bias : bool
+        Whether there is a ``bias`` of (out_channels,).
+    dilation : int or pair of ints
+        Distance of the kernel's elements.
+    init : Initializer, optional
+        As in `Linear`. ``fan_in`` is out_channels / groups, and ``fan_out`` in_channels / groups, times the kernel's
+        area: as in PyTorch, those of the convolution.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel_size: Pair
+    stride: Pair = 1
+    padding: Pair = 0
+    output_padding: Pair = 0
+    groups: int = 1
+    bias: bool = True
+    dilation: Pair = 1
+    init: Initializer | None = None
+    kind: ClassVar[str] = "conv_transpose2d"
+
+    def __post_init__(self) -> None:
+        set_fields(
+            self,
+            in_channels=integer(self.in_channels, "in_channels", 1),
+            out_channels=integer(self.out_channels, "out_channels", 1),
+            kernel_size=integers(self.kernel_size, "kernel_size", 1),
+            stride=integers(self.stride, "stride", 1),
+            padding=integers(self.padding, "padding", 0),
+            output_padding=integers(self.output_padding, "output_padding", 0),
+            groups=integer(self.groups, "groups", 1),
+            bias=boolean(self.bias, "bias"),
+            dilation=integers(self.dilation, "dilation", 1),
+            init=checked_initializer(self.init),
+        )
+        require_groups(self)
+        for more, stride in zip(both(self.output_padding), both(self.stride), strict=True):
+            if more >= stride:
+                raise ValueError(
+                    f"output_padding: expected less than the stride {self.stride}, got {self.output_padding}"
+                )
+
+    def spec(self) -> Spec:
+        """Return the layer as the compiled core reads it, with all pairs written out."""
+        kind, fields = super().spec()
+        pairs = ("kernel_size", "stride", "padding", "output_padding", "dilation")
+        return kind, fields | {name: both(fields[name]) for name in pairs}
+
+    def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
+        """Draw from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), or by the initializer."""
+        height, width = both(self.kernel_size)
+        area = height * width
+        shape = (self.in_channels, self.out_channels // self.groups, height, width)
+        biases = self.out_channels if self.bias else 0
+        return starting_values(rng, self.init, shape, biases, shape[1] * area, self.in_channels // self.groups * area)

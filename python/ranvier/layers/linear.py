@@ -66,7 +66,8 @@ class Linear(Layer):
     def initial(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         """Draw from U(-1/sqrt(in_features), 1/sqrt(in_features)), or by the initializer."""
         shape = (self.out_features, self.in_features)
-        return starting_values(rng, self.init, shape, self.bias, self.in_features, self.out_features)
+        biases = self.out_features if self.bias else 0
+        return starting_values(rng, self.init, shape, biases, self.in_features, self.out_features)
 
 
 def layers_of_sizes(sizes: Sequence[Any]) -> list[Layer]:

@@ -130,8 +130,8 @@ class GroupNorm(Layer):
     Parameters
     ----------
     num_groups, num_channels : int
-        Samples are (num_channels, ...), of which each num_channels / num_groups ones are a group. ``weight`` and ``bias``
-        are (num_channels,).
+        Samples are (num_channels, ...), of which each num_channels / num_groups ones are a group. ``weight`` and
+        ``bias`` are (num_channels,).
     eps : float
         Above 0.
     affine : bool
