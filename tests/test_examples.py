@@ -41,3 +41,15 @@ def test_own_layer(tmp_path):
 
 def test_stream(tmp_path):
     assert float(run("stream.py", tmp_path).split()[-1]) > 0.8
+
+
+def test_adding(tmp_path):
+    guess, error = (float(value) for value in re.findall(r"error ([\d.]+)", run("adding.py", tmp_path)))
+    assert error < 0.1 * guess
+
+
+def test_gan(tmp_path):
+    lines = run("gan.py", tmp_path).splitlines()
+    drawn = [int(count) for count in lines[-2].split(": ")[1].split()]
+    assert sum(count > 0 for count in drawn) >= 8
+    assert float(lines[-1].split(": ")[1]) > 0.5
