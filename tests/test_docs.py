@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ranvier
-from ranvier import cli, datasets, diagnostics, initializers, kernels, metrics, notes, plot, torch, tuning
+from ranvier import cli, datasets, diagnostics, initializers, kernels, metrics, notes, onnx, plot, torch, tuning
 
 API = Path(__file__).resolve().parents[1] / "docs" / "api"
 PAGES = sorted(API.glob("*.rst"))
 SOURCE = {page.stem: page.read_text(encoding="utf-8") for page in PAGES}
-NEEDED = {"interchange": ("torch",)}  # the libraries that examples of a page use
+NEEDED = {"interchange": ("torch", "onnx", "onnxruntime")}  # the libraries that examples of a page use
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(ranvier.__path__, "ranvier.")
@@ -40,7 +40,7 @@ def documented():
 
 
 def public_names():
-    for module in (ranvier, kernels, datasets, initializers, plot, metrics, diagnostics, tuning, torch, notes):
+    for module in (ranvier, kernels, datasets, initializers, plot, metrics, diagnostics, tuning, torch, onnx, notes):
         yield module.__name__
         yield from (f"{module.__name__}.{name}" for name in module.__all__)
 

@@ -17,7 +17,7 @@ MODULES = [
     ["cli"],
     ["models"],
     ["__init__"],
-    ["plot", "diagnostics", "testing", "torch", "tuning", "notes"],
+    ["plot", "diagnostics", "testing", "onnx", "torch", "tuning", "notes"],
     ["network"],
     ["fitting", "predictor", "checkpoint"],
     ["training", "profiling", "tracing"],

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from ranvier import diagnostics as diagnostics
     from ranvier import initializers as initializers
     from ranvier import metrics as metrics
+    from ranvier import onnx as onnx
     from ranvier import plot as plot
     from ranvier import schedules as schedules
     from ranvier import testing as testing
@@ -175,6 +176,7 @@ _MODULES = (
     "initializers",
     "metrics",
     "models",
+    "onnx",
     "plot",
     "predictor",
     "profiling",

@@ -1,0 +1,746 @@
+"""What each operator of ONNX makes of a value: the next step on its way to a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ranvier import layers
+from ranvier.layers import Layer
+from ranvier.onnx.folding import UNKNOWN, axes_of
+from ranvier.onnx.graph import Node, Shape
+from ranvier.onnx.tensors import DTYPES
+from ranvier.onnx.values import (
+    Affine,
+    Compared,
+    Erf,
+    GlobalMean,
+    LayerStep,
+    Padded,
+    Pieces,
+    Step,
+    Value,
+    branches_of,
+    joined,
+)
+from ranvier.types import Array
+
+__all__ = ["OPERATORS", "Call"]
+
+
+@dataclass
+class Call:
+    """A node with what comes into it.
+
+    Attributes
+    ----------
+    node : Node
+    inputs : list of Value, ndarray or None
+        None: one that is left out.
+    opset : int
+    dtype : dtype
+        Of the network.
+    batch : int or None
+        The size of the batch, if the file is for batches of one size.
+    most : int
+        The number of nodes in the graph.
+    """
+
+    node: Node
+    inputs: list[Any]
+    opset: int
+    dtype: np.dtype[Any]
+    batch: int | None
+    most: int
+
+    def get(self, name: str, default: Any) -> Any:
+        """Return an attribute."""
+        value = self.node.attributes.get(name, default)
+        if default is not None and type(value) is not type(default):
+            self.node.refuse(f"attribute {name!r}: expected {type(default).__name__}, got {type(value).__name__}")
+        return value
+
+    def require(self, condition: Any, reason: str) -> None:
+        """Refuse the node unless a condition holds."""
+        if not condition:
+            self.node.refuse(reason)
+
+    @property
+    def value(self) -> Value:
+        """The first input, which is no constant."""
+        self.require(self.inputs and isinstance(self.inputs[0], Value), "expected what is computed as the first input")
+        return self.inputs[0]  # type: ignore[no-any-return]
+
+    def constant(self, at: int, name: str) -> Array:
+        """Return an input that must be a constant."""
+        array = self.optional(at, name)
+        if array is None:
+            self.node.refuse(f"expected a constant {name}, got none")
+        return array
+
+    def optional(self, at: int, name: str) -> Array | None:
+        """Return an input that must be a constant if it is there."""
+        given = self.inputs[at] if at < len(self.inputs) else None
+        self.require(not isinstance(given, Value), f"expected a constant {name}, got one that is computed")
+        return given
+
+    def parameter(self, at: int, name: str, shape: tuple[int, ...] | None = None) -> Array:
+        """Return a constant of the network's dtype, and of a shape if one is given."""
+        array = self.constant(at, name)
+        self.require(array.dtype == self.dtype, f"{name}: expected {self.dtype}, got {array.dtype}")
+        self.require(
+            shape is None or array.shape == shape, f"{name}: expected an array of shape {shape}, got {array.shape}"
+        )
+        return array
+
+    def layer(self, make: Callable[[], Layer], shape: Shape | None, tensors: dict[str, Array] | None = None) -> Value:
+        """Return the value behind one more layer."""
+        return self.value.then(LayerStep(self.node, self.made(make), tensors or {}), shape)
+
+    def made(self, make: Callable[[], Layer]) -> Layer:
+        """Return a layer; if its settings are refused, so is the node."""
+        try:
+            return make()
+        except (TypeError, ValueError) as error:
+            self.node.refuse(error)
+
+
+Operator = Callable[[Call], "Value | Array"]
+
+
+# --- activations ------------------------------------------------------------------------------------------------
+
+
+def _plain(make: Callable[[], Layer]) -> Operator:
+    return lambda call: call.layer(make, call.value.shape)
+
+
+def _leaky_relu(call: Call) -> Value:
+    return call.layer(lambda: layers.LeakyReLU(call.get("alpha", 0.01)), call.value.shape)
+
+
+def _elu(call: Call) -> Value:
+    return call.layer(lambda: layers.ELU(call.get("alpha", 1.0)), call.value.shape)
+
+
+def _gelu(call: Call) -> Value:
+    approximation = call.get("approximate", "none")
+    call.require(approximation == "none", f"expected approximate='none', got {approximation!r}")
+    return call.layer(layers.GELU, call.value.shape)
+
+
+def _prelu(call: Call) -> Value:
+    slope = call.parameter(1, "slope")
+    if call.opset > 6 or slope.ndim != 1:  # before, a vector is of channels
+        slope = _per_channel(call, slope, call.value.shape)
+    weight = slope.reshape(-1)
+    return call.layer(lambda: layers.PReLU(weight.size), call.value.shape, {"weight": weight})
+
+
+def _softmax(kind: Callable[[], Layer]) -> Operator:
+    def convert(call: Call) -> Value:
+        shape = call.value.shape
+        axis = call.get("axis", 1 if call.opset < 13 else -1)
+        is_vector = shape is not None and len(shape) == 1
+        axis = axis + 1 + len(shape) if axis < 0 and shape is not None else axis
+        call.require(axis == 1, f"expected axis 1, the first of a sample, got {axis}")
+        call.require(call.opset >= 13 or is_vector, "expected vectors, as it joins all axes before opset 13")
+        return call.layer(kind, shape)
+
+    return convert
+
+
+def _clip(call: Call) -> Value:
+    if call.opset < 11:
+        low, high = (call.node.attributes.get(name) for name in ("min", "max"))
+    else:
+        low, high = (call.optional(at, name) for at, name in ((1, "min"), (2, "max")))
+    if low is None and high is None:
+        return call.value
+    is_relu = low is not None and np.size(low) == 1 and float(np.reshape(low, ())) == 0 and high is None
+    call.require(is_relu, "expected bounds of 0 and none")
+    return call.layer(layers.ReLU, call.value.shape)
+
+
+def _erf(call: Call) -> Value:
+    return call.value.then(Erf(call.node), call.value.shape)
+
+
+def _greater(call: Call) -> Value:
+    bound = call.constant(1, "bound")
+    call.require(bound.size == 1 and float(bound.reshape(())) == 0, "expected a comparison with 0")
+    return call.value.then(Compared(call.node), call.value.shape)
+
+
+# --- products ---------------------------------------------------------------------------------------------------
+
+
+def _gemm(call: Call) -> Value:
+    shape = call.value.shape
+    call.require(shape is None or len(shape) == 1, f"expected samples that are vectors, got shape {shape}")
+    call.require(call.get("transA", 0) == 0, "expected transA=0")
+    weight = call.parameter(1, "B")
+    call.require(weight.ndim == 2, f"B: expected a matrix, got shape {weight.shape}")
+    weight = weight if call.get("transB", 0) else weight.T
+    alpha, beta = call.get("alpha", 1.0), call.get("beta", 1.0)
+    bias = call.optional(2, "C")
+    if bias is not None:
+        bias = call.parameter(2, "C")
+        rows = bias.shape[:-1]
+        call.require(bias.ndim <= 2 and set(rows) <= {1}, f"C: expected one row for all samples, got {bias.shape}")
+        call.require(bias.shape[-1:] in ((), (1,), (len(weight),)), f"C: does not fit {len(weight)} outputs")
+        bias = np.broadcast_to(beta * bias.reshape(-1), len(weight))
+    return _linear(call, alpha * weight, bias)
+
+
+def _linear(call: Call, weight: Array, bias: Array | None) -> Value:
+    outputs, inputs = weight.shape
+    shape = call.value.shape
+    if shape is not None:
+        call.require(
+            shape and shape[-1] in (inputs, None), f"expected {inputs} numbers along the last axis, got shape {shape}"
+        )
+        shape = (*shape[:-1], outputs)
+    tensors = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+    return call.layer(lambda: layers.Linear(inputs, outputs, bias is not None), shape, tensors)
+
+
+def _matmul(call: Call) -> Value:
+    weight = call.parameter(1, "second factor")
+    call.require(weight.ndim == 2, f"expected a matrix as the second factor, got shape {weight.shape}")
+    return _linear(call, weight.T, None)
+
+
+# --- windows ----------------------------------------------------------------------------------------------------
+
+
+def _images(call: Call) -> Shape:
+    shape = call.value.shape
+    if shape is None or len(shape) != 3:
+        call.node.refuse(f"expected images, (channels, height, width), got samples of shape {shape}")
+    return shape
+
+
+@dataclass
+class _Window:
+    """Where a window goes over images."""
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    def outputs(self, shape: Shape) -> Shape:
+        """Return the height and width of the outputs."""
+        result = []
+        for there, size, stride, padding, dilation in zip(
+            shape[1:], self.size, self.stride, self.padding, self.dilation, strict=True
+        ):
+            room = None if there is None else there + 2 * padding - dilation * (size - 1) - 1
+            result.append(None if room is None else room // stride + 1)
+        return tuple(result)
+
+
+def _window(call: Call, size: Sequence[int], shape: Shape) -> _Window:
+    strides, dilations = call.get("strides", [1, 1]), call.get("dilations", [1, 1])
+    sizes = [list(size), strides, dilations]
+    call.require(all(len(pair) == 2 and min(pair) > 0 for pair in sizes), "expected windows of two axes")
+    call.require(call.get("ceil_mode", 0) == 0, "expected ceil_mode=0")
+    pads = _pads(call, size, strides, dilations, shape)
+    return _Window(_pair(size), _pair(strides), _pair(pads), _pair(dilations))
+
+
+def _pair(values: Sequence[int]) -> tuple[int, int]:
+    first, second = values
+    return first, second
+
+
+def _pads(
+    call: Call, size: Sequence[int], strides: Sequence[int], dilations: Sequence[int], shape: Shape
+) -> Sequence[int]:
+    """Return the padding of height and width."""
+    kind = call.get("auto_pad", "NOTSET")
+    if kind == "VALID":
+        return 0, 0
+    pads = call.get("pads", [0, 0, 0, 0])
+    if kind in ("SAME_UPPER", "SAME_LOWER"):
+        call.require(None not in shape, f"auto_pad={kind!r}: expected images of a size that is known")
+        totals = [
+            max(0, (-(-there // stride) - 1) * stride + dilation * (width - 1) + 1 - there)  # type: ignore[operator]
+            for there, width, stride, dilation in zip(shape[1:], size, strides, dilations, strict=True)
+        ]
+        less = [total // 2 for total in totals]
+        more = [total - half for total, half in zip(totals, less, strict=True)]
+        pads = [*less, *more] if kind == "SAME_UPPER" else [*more, *less]
+    else:
+        call.require(kind == "NOTSET", f"auto_pad: expected one that ONNX has, got {kind!r}")
+    call.require(len(pads) == 4 and min(pads) >= 0, f"pads: expected four numbers from 0, got {pads}")
+    call.require(pads[:2] == pads[2:], f"pads: expected as many at the beginning as at the end, got {pads}")
+    return pads[:2]  # type: ignore[no-any-return]
+
+
+def _behind_padding(call: Call) -> Call:
+    """Return the call with the zeros around its images among its own."""
+    step = call.value.step
+    if not isinstance(step, Padded) or call.value.before is None:
+        return call
+    call.require(call.node.attributes.get("auto_pad", "NOTSET") in ("NOTSET", "VALID"), "expected pads, got auto_pad")
+    own = call.node.attributes.get("pads", [0, 0, 0, 0])
+    call.require(len(own) == 4, f"pads: expected four numbers, got {own}")
+    pads = [mine + more for mine, more in zip(own, [*step.padding, *step.padding], strict=True)]
+    node = call.node._replace(attributes=call.node.attributes | {"pads": pads, "auto_pad": "NOTSET"})
+    return replace(call, node=node, inputs=[call.value.before, *call.inputs[1:]])
+
+
+def _conv(call: Call) -> Value:
+    call = _behind_padding(call)
+    weight, shape = call.parameter(1, "W"), _images(call)
+    call.require(weight.ndim == 4, f"W: expected four axes, got shape {weight.shape}")
+    outputs, inputs, *size = weight.shape
+    call.require(call.get("kernel_shape", size) == size, f"kernel_shape: expected that of W, {size}")
+    window, groups = _window(call, size, shape), call.get("group", 1)
+    channels = inputs * groups
+    call.require(shape[0] in (channels, None), f"expected {channels} channels, got {shape[0]}")
+    tensors = {"weight": weight}
+    if call.optional(2, "B") is not None:
+        tensors["bias"] = call.parameter(2, "B", (outputs,))
+    return call.layer(
+        lambda: layers.Conv2d(
+            channels,
+            outputs,
+            _plainly(window.size),
+            _plainly(window.stride),
+            _plainly(window.padding),
+            _plainly(window.dilation),
+            groups,
+            "bias" in tensors,
+        ),
+        (outputs, *window.outputs(shape)),
+        tensors,
+    )
+
+
+def _plainly(pair: tuple[int, int]) -> int | tuple[int, int]:
+    return pair[0] if pair[0] == pair[1] else pair
+
+
+def _pooling(call: Call, kind: Callable[..., Layer], shape: Shape) -> Value:
+    window = _window(call, call.get("kernel_shape", [0, 0]), shape)
+    call.require(window.dilation == (1, 1), f"expected dilations of 1, got {window.dilation}")
+    size, stride = _plainly(window.size), _plainly(window.stride)
+    return call.layer(
+        lambda: kind(size, None if stride == size else stride, _plainly(window.padding)),
+        (shape[0], *window.outputs(shape)),
+    )
+
+
+def _max_pool(call: Call) -> Value:
+    return _pooling(call, layers.MaxPool2d, _images(call))
+
+
+def _average_pool(call: Call) -> Value:
+    inside = _behind_padding(call)
+    if inside is not call:
+        own = call.node.attributes.get("pads", [0])
+        call.require(not any(own) and "auto_pad" not in call.node.attributes, "expected pads=0 behind a Pad")
+    value = _pooling(inside, layers.AvgPool2d, _images(inside))
+    is_padded = inside is call and call.get("auto_pad", "NOTSET") != "VALID" and _has_padding(value)
+    call.require(not is_padded or call.get("count_include_pad", 0), "expected count_include_pad=1, as zeros count")
+    return value
+
+
+def _has_padding(value: Value) -> bool:
+    layer: Any = value.step.layer if isinstance(value.step, LayerStep) else None
+    return layer.padding not in (0, (0, 0))
+
+
+def _pad(call: Call) -> Value:
+    shape = _images(call)
+    call.require(call.get("mode", "constant") == "constant", "expected mode='constant'")
+    if call.opset < 11:
+        pads, fill = list(call.get("pads", [])), call.get("value", 0.0)
+    else:
+        pads, given = [int(size) for size in call.constant(1, "pads").reshape(-1)], call.optional(2, "value")
+        fill = 0 if given is None else float(given.reshape(()))
+    axes = axes_of(call.node, call.inputs, 3) or list(range(4))
+    call.require(len(pads) == 2 * len(axes), f"expected two pads an axis, got {len(pads)} for {len(axes)} axes")
+    before, after = [0] * 4, [0] * 4
+    for at, axis in enumerate(axes):
+        call.require(-4 <= axis < 4, f"expected an axis of images, got {axis}")
+        before[axis], after[axis] = pads[at], pads[at + len(axes)]
+    is_even = before == after and min(before) >= 0 and not any(before[:2])
+    call.require(is_even and fill == 0, "expected zeros, as many at the beginning as at the end of height and width")
+    sizes = (None if there is None else there + 2 * more for there, more in zip(shape[1:], before[2:], strict=True))
+    return call.value.then(Padded(call.node, tuple(before[2:])), (shape[0], *sizes))
+
+
+def _global_average_pool(call: Call) -> Value:
+    shape = _images(call)
+    return call.value.then(GlobalMean(call.node, shape), (shape[0], 1, 1))
+
+
+def _reduce_mean(call: Call) -> Value:
+    shape, axes = _images(call), axes_of(call.node, call.inputs)
+    named = sorted(axis % 4 if -4 <= axis < 4 else axis for axis in axes or [])
+    call.require(named == [2, 3], f"expected axes 2 and 3, which are height and width, got {axes}")
+    if call.get("keepdims", 1):
+        return _global_average_pool(call)
+    return call.layer(layers.GlobalAvgPool2d, shape[:1])
+
+
+# --- normalization ----------------------------------------------------------------------------------------------
+
+
+def _batch_normalization(call: Call) -> Value:
+    trains = call.get("training_mode", 0) or (call.opset < 14 and any(call.node.outputs[1:]))
+    call.require(not trains, "expected training_mode=0")
+    call.require(call.get("spatial", 1) == 1, "expected spatial=1")
+    shape = call.value.shape
+    kinds: dict[int, Callable[..., Layer]] = {1: layers.BatchNorm1d, 3: layers.BatchNorm2d}
+    if shape is None or len(shape) not in kinds:
+        call.node.refuse(f"expected vectors or images, got samples of shape {shape}")
+    weight = call.parameter(1, "scale")
+    names = ("bias", "running_mean", "running_var")
+    tensors = {"weight": weight} | {name: call.parameter(at, name, weight.shape) for at, name in enumerate(names, 2)}
+    call.require(weight.ndim == 1 and shape[0] in (len(weight), None), f"expected {weight.shape} channels, got {shape}")
+    eps, momentum = call.get("epsilon", 1e-5), 1 - call.get("momentum", 0.9)
+    make = kinds[len(shape)]
+    return call.layer(lambda: make(len(weight), eps=eps, momentum=round(momentum, 7)), shape, tensors)
+
+
+def _layer_normalization(call: Call) -> Value:
+    weight, shape = call.parameter(1, "Scale"), call.value.shape
+    axis = call.get("axis", -1)
+    axis = axis - 1 - len(shape) if axis > 0 and shape is not None else axis
+    call.require(
+        axis < 0 and -axis == weight.ndim, f"expected the axes of Scale, of shape {weight.shape}, got axis {axis}"
+    )
+    call.require(shape is None or len(shape) >= weight.ndim, f"expected axes of samples, got samples of {shape}")
+    last = None if shape is None else shape[len(shape) - weight.ndim :]
+    fits = last is None or all(there in (own, None) for there, own in zip(last, weight.shape, strict=True))
+    call.require(fits, f"Scale: expected shape {last}, got {weight.shape}")
+    bias = np.zeros_like(weight) if call.optional(2, "B") is None else call.parameter(2, "B", weight.shape)
+    sizes = weight.shape if weight.ndim > 1 else weight.shape[0]
+    return call.layer(
+        lambda: layers.LayerNorm(sizes, call.get("epsilon", 1e-5)), shape, {"weight": weight, "bias": bias}
+    )
+
+
+def _dropout(call: Call) -> Value:
+    training = call.optional(2, "training_mode")
+    call.require(training is None or not training.any(), "expected training_mode=False")
+    ratio = call.optional(1, "ratio")
+    p = call.get("ratio", 0.5) if ratio is None else float(str(ratio.reshape(())))
+    return call.layer(lambda: layers.Dropout(p), call.value.shape)
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------
+
+
+def _flatten(call: Call) -> Value:
+    shape, axis = call.value.shape, call.get("axis", 1)
+    axis = axis + 1 + len(shape) if axis < 0 and shape is not None else axis
+    call.require(axis == 1, f"expected axis 1, which leaves the batch as it is, got {axis}")
+    return _flattened(call)
+
+
+def _flattened(call: Call) -> Value:
+    value, shape = call.value, call.value.shape
+    if shape is not None and len(shape) == 1:
+        return value
+    if isinstance(value.step, GlobalMean) and value.before is not None:
+        step = LayerStep(value.step.node, layers.GlobalAvgPool2d())
+        return value.before.then(step, value.step.shape[:1])
+    return call.layer(layers.Flatten, (_count(shape),))
+
+
+def _count(shape: Shape | None) -> int | None:
+    if shape is None or None in shape:
+        return None
+    return math.prod(size for size in shape if size is not None)
+
+
+def _reshape(call: Call) -> Value:
+    wanted = [int(size) for size in call.constant(1, "shape").reshape(-1)]
+    call.require(not call.get("allowzero", 0) or 0 not in wanted, "expected sizes other than 0, as allowzero=1")
+    shape, count = call.value.shape, _count(call.value.shape)
+    first, *rest = wanted or [0]
+    keeps_batch = first in (0, UNKNOWN) or (call.batch is not None and first == call.batch)
+    if len(rest) == 1 and ((keeps_batch and rest[0] in (-1, count)) or (first == -1 and rest[0] == count is not None)):
+        return _flattened(call)
+    if shape is None or not (keeps_batch or first == -1):
+        call.node.refuse(f"expected a shape that leaves the batch as it is, got {wanted} for samples of shape {shape}")
+    sizes = [shape[at] if size == 0 and at < len(shape) else size for at, size in enumerate(rest)]
+    if tuple(sizes) == shape and None not in shape:
+        return call.value
+    # (channels, ...) to (channels / pieces, pieces, ...), of which comes a maximum
+    channels = shape[0] if shape else None
+    if channels and len(sizes) == len(shape) + 1 and tuple(sizes[2:]) == shape[1:] and (sizes[1] or 0) > 0:
+        groups, pieces = sizes[:2]
+        if pieces and groups in (channels // pieces, -1) and channels % pieces == 0:
+            return call.value.then(Pieces(call.node, pieces), (channels // pieces, pieces, *shape[1:]))
+    call.node.refuse(f"there is no layer that makes samples of shape {tuple(rest)} from {shape}")
+
+
+def _squeeze(call: Call) -> Value:
+    axes, step = axes_of(call.node, call.inputs), call.value.step
+    named = sorted(axis % 4 if -4 <= axis < 4 else axis for axis in axes or [])
+    call.require(
+        isinstance(step, GlobalMean) and named == [2, 3], f"expected axes 2 and 3 of a global mean, got {axes}"
+    )
+    return _flattened(call)
+
+
+def _reduce_max(call: Call) -> Value:
+    axes, step, value = axes_of(call.node, call.inputs), call.value.step, call.value
+    if not isinstance(step, Pieces) or axes != [2] or call.get("keepdims", 1) or value.before is None:
+        call.node.refuse("expected groups of channels behind a Reshape, axis 2 of them, and keepdims=0")
+    shape = value.shape
+    layer = call.made(lambda: layers.Maxout(step.pieces))
+    return value.before.then(LayerStep(call.node, layer), None if shape is None else (shape[0], *shape[2:]))
+
+
+def _shape(call: Call) -> Array:
+    if call.value.shape is None:
+        call.node.refuse("expected a number of axes that is known")
+    sizes = [call.batch, *call.value.shape]
+    start, end = call.get("start", 0), call.node.attributes.get("end")
+    return np.array([UNKNOWN if size is None else size for size in sizes][start:end], np.int64)
+
+
+def _transpose(call: Call) -> Value:
+    perm = call.get("perm", [])
+    call.require(perm and perm == sorted(perm), f"there is no layer that changes the order of axes, to {perm}")
+    return call.value
+
+
+def _identity(call: Call) -> Value:
+    return call.value
+
+
+def _cast(call: Call) -> Value:
+    value, to = call.value, call.get("to", 0)
+    wanted = np.dtype(DTYPES[to][0]) if to in DTYPES else None
+    if isinstance(value.step, Compared) and value.before is not None:
+        call.require(wanted == call.dtype, "expected a cast to the type of the network")
+        return value.before.then(LayerStep(call.node, layers.Heaviside()), value.shape)
+    call.require(wanted == call.dtype, f"expected a cast to {call.dtype}, the type of the network, got {wanted}")
+    return value
+
+
+# --- arithmetic -------------------------------------------------------------------------------------------------
+
+
+def _per_channel(call: Call, array: Array, shape: Shape | None) -> Array:
+    """Return a constant that is broadcast to a batch as a number, or as a vector with one for each channel."""
+    if array.size == 1 and (shape is None or array.ndim <= 1 + len(shape)):
+        return array.reshape(())
+    if shape is None:
+        call.node.refuse("expected a number of axes that is known")
+    padded = (1,) * (1 + len(shape) - array.ndim) + array.shape
+    is_vector = len(padded) == 1 + len(shape) and padded[0] == 1 and padded[2:] == (1,) * (len(shape) - 1)
+    call.require(
+        is_vector and shape[0] in (array.size, None),
+        f"expected a constant that is a number, or one for each channel, got shape {array.shape} for samples {shape}",
+    )
+    return array.reshape(-1)
+
+
+def _affine(call: Call, value: Value, scale: Array, shift: Array) -> Value:
+    """Return the value that is scaled and shifted, in one step with the last one if that may take it."""
+    is_shift = scale.ndim == 0 and scale == 1
+    is_along_channels = _is_of(value, layers.Conv2d) or (value.shape is not None and len(value.shape) == 1)
+    biased = _with_bias(value, shift) if is_shift and (is_along_channels or shift.ndim == 0) else None
+    if biased is not None:
+        return biased
+    step, before = value.step, value.before
+    if isinstance(step, Affine) and before is not None:
+        scale, shift, value = scale * step.scale, scale * step.shift + shift, before
+    if scale.ndim == shift.ndim == 0 and abs(scale - 1) < 1e-6 and shift == 0:
+        return value
+    return value.then(Affine(call.node, scale, shift, value.shape), value.shape)
+
+
+def _is_of(value: Value, kind: type[Layer]) -> bool:
+    """Return whether a value comes from such a layer."""
+    return isinstance(value.step, LayerStep) and isinstance(value.step.layer, kind)
+
+
+def _with_bias(value: Value, shift: Array) -> Value | None:
+    """Return the value with a shift that the layer before it takes as its bias, if that has none and can."""
+    step, before = value.step, value.before
+    if not isinstance(step, LayerStep) or before is None or not isinstance(step.layer, layers.Linear | layers.Conv2d):
+        return None
+    outputs = len(step.tensors["weight"])
+    if step.layer.bias or shift.shape not in ((), (outputs,)):
+        return None
+    layer = replace(step.layer, bias=True)
+    bias = np.broadcast_to(shift, outputs)
+    return before.then(replace(step, layer=layer, tensors=step.tensors | {"bias": bias}), value.shape)
+
+
+def _operands(call: Call) -> tuple[Value, Value] | tuple[Value, Array]:
+    """Return both operands, a constant being the second."""
+    call.require(len(call.inputs) == 2 and None not in [type(v) for v in call.inputs], "expected two operands")
+    a, b = call.inputs
+    return (a, b) if isinstance(a, Value) else (b, a)
+
+
+def _add(call: Call) -> Value:
+    value, other = _operands(call)
+    if isinstance(other, Value):
+        return _sum(call, value, other)
+    constant = other.astype(call.dtype)
+    # Of a product, a vector is added along the last axis, whatever the samples' shape.
+    biased = _with_bias(value, constant) if _is_of(value, layers.Linear) and constant.ndim == 1 else None
+    if biased is not None:
+        return biased
+    return _affine(call, value, np.ones((), call.dtype), _per_channel(call, constant, value.shape))
+
+
+def _sum(call: Call, a: Value, b: Value) -> Value:
+    both_known = a.shape is not None and b.shape is not None
+    call.require(not both_known or a.shape == b.shape, f"expected operands of one shape, got {a.shape} and {b.shape}")
+    root, paths = branches_of([a, b])
+    return root.then(joined(call.node, paths, True, call.most), a.shape or b.shape)
+
+
+def _sum_of_all(call: Call) -> Value:
+    call.require(
+        call.inputs and all(isinstance(value, Value) for value in call.inputs), "expected operands that are computed"
+    )
+    total: Value = call.inputs[0]
+    for value in call.inputs[1:]:
+        total = _sum(call, total, value)
+    return total
+
+
+def _sub(call: Call) -> Value:
+    value, other = _operands(call)
+    if isinstance(other, Value):
+        call.node.refuse("there is no layer that subtracts what is computed")
+    constant = _per_channel(call, other.astype(call.dtype), value.shape)
+    one = np.ones((), call.dtype)
+    is_first = call.inputs[0] is value
+    return _affine(call, value, one if is_first else -one, -constant if is_first else constant)
+
+
+def _neg(call: Call) -> Value:
+    return _affine(call, call.value, -np.ones((), call.dtype), np.zeros((), call.dtype))
+
+
+def _div(call: Call) -> Value:
+    value, other = _operands(call)
+    if isinstance(other, Value) or call.inputs[0] is not value:
+        call.node.refuse("there is no layer that divides by what is computed")
+    constant = _per_channel(call, other.astype(call.dtype), value.shape)
+    call.require((constant != 0).all(), "expected a divisor other than 0")
+    return _affine(call, value, 1 / constant, np.zeros((), call.dtype))
+
+
+def _mul(call: Call) -> Value:
+    value, other = _operands(call)
+    if isinstance(other, Value):
+        return _product(call, value, other)
+    constant = _per_channel(call, other.astype(call.dtype), value.shape)
+    return _affine(call, value, constant, np.zeros((), call.dtype))
+
+
+def _product(call: Call, a: Value, b: Value) -> Value:
+    """Return the activation that is a product of x with a function of x."""
+    root, paths = branches_of([a, b])
+    for factor, gate in (paths, paths[::-1]):
+        scale = _scale_of(factor)
+        made = None if scale is None else _gated(gate)
+        if scale is not None and made is not None:
+            layer, times = made
+            value = root.then(LayerStep(call.node, layer), root.shape)
+            number = np.asarray(scale * times, call.dtype)
+            return _affine(call, value, number, np.zeros((), call.dtype))
+    call.node.refuse("there is no layer that multiplies what is computed, but for x with a gate of x")
+
+
+def _scale_of(steps: Sequence[Step]) -> float | None:
+    """Return the number that steps multiply with, if they do nothing else."""
+    scale = 1.0
+    for step in steps:
+        if not isinstance(step, Affine) or not step.is_scalar or step.shift != 0:
+            return None
+        scale *= float(step.scale)
+    return scale
+
+
+def _gated(gate: Sequence[Step]) -> tuple[Layer, float] | None:
+    """Return the layer that x times a gate is, and the factor before it."""
+    if len(gate) == 3 and isinstance(gate[1], Erf):
+        inside, outside = gate[0], gate[2]
+        if isinstance(inside, Affine) and isinstance(outside, Affine) and inside.is_scalar and outside.is_scalar:
+            is_normal = abs(inside.scale - math.sqrt(0.5)) < 1e-6 and inside.shift == 0
+            if is_normal and outside.scale == outside.shift:
+                return layers.GELU(), 2 * float(outside.scale)
+    return None
+
+
+def _concat(call: Call) -> Value:
+    call.require(
+        call.inputs and all(isinstance(value, Value) for value in call.inputs), "expected operands that are computed"
+    )
+    values: list[Value] = call.inputs
+    shapes = [value.shape for value in values]
+    axis = call.get("axis", 1)
+    axis = axis + 1 + len(shapes[0]) if axis < 0 and shapes[0] is not None else axis
+    call.require(axis == 1, f"expected axis 1, the first of a sample, got {axis}")
+    channels = [shape[0] if shape else None for shape in shapes]
+    first = next((shape for shape in shapes if shape is not None), None)
+    total = None if None in channels else sum(size for size in channels if size is not None)
+    if len(values) == 1:
+        return values[0]
+    root, paths = branches_of(values)
+    return root.then(joined(call.node, paths, False, call.most), None if first is None else (total, *first[1:]))
+
+
+OPERATORS: dict[str, Operator] = {
+    "Add": _add,
+    "AveragePool": _average_pool,
+    "BatchNormalization": _batch_normalization,
+    "Cast": _cast,
+    "Clip": _clip,
+    "Concat": _concat,
+    "Conv": _conv,
+    "Div": _div,
+    "Dropout": _dropout,
+    "Elu": _elu,
+    "Erf": _erf,
+    "Flatten": _flatten,
+    "Gelu": _gelu,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global_average_pool,
+    "Greater": _greater,
+    "Identity": _identity,
+    "LayerNormalization": _layer_normalization,
+    "LeakyRelu": _leaky_relu,
+    "LogSoftmax": _softmax(layers.LogSoftmax),
+    "MatMul": _matmul,
+    "MaxPool": _max_pool,
+    "Mul": _mul,
+    "Neg": _neg,
+    "PRelu": _prelu,
+    "Pad": _pad,
+    "ReduceMax": _reduce_max,
+    "ReduceMean": _reduce_mean,
+    "Relu": _plain(layers.ReLU),
+    "Reshape": _reshape,
+    "Shape": _shape,
+    "Sigmoid": _plain(layers.Sigmoid),
+    "Softmax": _softmax(layers.Softmax),
+    "Softplus": _plain(layers.Softplus),
+    "Squeeze": _squeeze,
+    "Sub": _sub,
+    "Sum": _sum_of_all,
+    "Tanh": _plain(layers.Tanh),
+    "Transpose": _transpose,
+}

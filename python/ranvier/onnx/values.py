@@ -1,0 +1,260 @@
+"""What flows through a graph that becomes a network: values with the steps that lead to them from the input.
+
+A step is a layer, or something that becomes part of a layer when the next steps are known. Each value knows the value
+before it, so that the values form a tree, whose root is the input. Where two values are added, their paths from the
+last value that both come from are the two branches of a residual block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ranvier import layers
+from ranvier.layers import Layer
+from ranvier.onnx.graph import Node, Shape
+from ranvier.types import Array
+
+__all__ = [
+    "Affine",
+    "BranchStep",
+    "Compared",
+    "Erf",
+    "GlobalMean",
+    "LayerStep",
+    "Padded",
+    "Parts",
+    "Pieces",
+    "Step",
+    "Value",
+    "branches_of",
+    "joined",
+    "parts_of",
+]
+
+_MOST_CHANNELS = 2**20  # of constants that are broadcast to them
+_DEEPEST = 50  # branches within branches
+
+
+@dataclass
+class Step:
+    """What a node does to one value.
+
+    Attributes
+    ----------
+    node : Node
+    size : int
+        The nodes in it, those of branches included.
+    depth : int
+        Of branches within branches.
+    """
+
+    node: Node
+    size: int = field(default=1, kw_only=True)
+    depth: int = field(default=0, kw_only=True)
+
+
+@dataclass
+class LayerStep(Step):
+    """A layer with its parameters; those in ``constants`` are not to be trained."""
+
+    layer: Layer
+    tensors: dict[str, Array] = field(default_factory=dict)
+    constants: bool = False
+
+
+@dataclass
+class BranchStep(Step):
+    """A layer with branches, by their names in the names of parameters."""
+
+    make: Callable[[list[tuple[Layer, ...]]], Layer]
+    branches: dict[str, list[Step]]
+
+
+@dataclass
+class Affine(Step):
+    """``scale * x + shift``, each a number or one for each channel."""
+
+    scale: Array
+    shift: Array
+    shape: Shape | None
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether all channels are treated alike."""
+        return self.scale.ndim == self.shift.ndim == 0
+
+
+@dataclass
+class Erf(Step):
+    """The error function, of which `layers.GELU` is made."""
+
+
+@dataclass
+class Padded(Step):
+    """Zeros around images, for the window that comes next."""
+
+    padding: tuple[int, ...]
+
+
+@dataclass
+class GlobalMean(Step):
+    """The mean of each channel, which keeps the images' axes; the shape is that of the images."""
+
+    shape: Shape
+
+
+@dataclass
+class Pieces(Step):
+    """Channels in groups of neighbours, of which `layers.Maxout` takes the maximum."""
+
+    pieces: int
+
+
+@dataclass
+class Compared(Step):
+    """Whether numbers are above zero, as bools."""
+
+
+@dataclass
+class Value:
+    """A value of the graph, for a batch of any size.
+
+    Attributes
+    ----------
+    before : Value or None
+        What the step takes; None for the graph's input.
+    step : Step or None
+    shape : Shape or None
+        Of a sample; None if not even the number of axes is known.
+    depth : int
+        The number of steps from the input.
+    """
+
+    before: Value | None
+    step: Step | None
+    shape: Shape | None
+    depth: int = 0
+
+    def then(self, step: Step, shape: Shape | None) -> Value:
+        """Return the value behind one more step."""
+        return Value(self, step, shape, self.depth + 1)
+
+
+def branches_of(values: Sequence[Value]) -> tuple[Value, list[list[Step]]]:
+    """Return the last value that all come from, and the steps from there to each."""
+    ends = list(values)
+    paths: list[list[Step]] = [[] for _ in ends]
+    while any(end is not ends[0] for end in ends):
+        deepest = max(range(len(ends)), key=lambda at: ends[at].depth)
+        end = ends[deepest]
+        assert end.before is not None
+        assert end.step is not None
+        paths[deepest].append(end.step)
+        ends[deepest] = end.before
+    return ends[0], [path[::-1] for path in paths]
+
+
+def joined(node: Node, paths: Sequence[list[Step]], is_sum: bool, most: int) -> BranchStep:
+    """Return the step that adds two paths, or concatenates several along the channels.
+
+    Parameters
+    ----------
+    most : int
+        The nodes of the graph.
+    """
+    steps = [step for path in paths for step in path]
+    size, depth = 1 + sum(step.size for step in steps), 1 + max((step.depth for step in steps), default=0)
+    if size > most:
+        node.refuse(_NOT_NESTED)
+    if depth > _DEEPEST:
+        node.refuse(f"expected branches within branches to a depth of {_DEEPEST} at most")
+    if is_sum:
+        branches = dict(zip(("layers", "shortcut"), sorted(paths, key=len, reverse=True), strict=True))
+        return BranchStep(node, lambda parts: layers.Residual(*parts), branches, size=size, depth=depth)
+    branches = {f"branches.{at}": path for at, path in enumerate(paths)}
+    return BranchStep(node, lambda parts: layers.Parallel(tuple(parts)), branches, size=size, depth=depth)
+
+
+_NOT_NESTED = "expected branches that part and join one within another, but one node is part of two"
+
+
+@dataclass
+class Parts:
+    """Layers, one behind the other, with their parameters by name, and the patterns of those that are constants."""
+
+    layers: list[Layer] = field(default_factory=list)
+    tensors: dict[str, Array] = field(default_factory=dict)
+    frozen: list[str] = field(default_factory=list)
+
+    def add(self, layer: Layer, tensors: dict[str, Array], frozen: Sequence[str]) -> None:
+        """Add a layer with its parameters by their own names."""
+        path = f"{len(self.layers)}."
+        self.layers.append(layer)
+        self.tensors.update({path + name: tensor for name, tensor in tensors.items()})
+        self.frozen += [path + pattern for pattern in frozen]
+
+
+def parts_of(steps: Sequence[Step], seen: set[int]) -> Parts:
+    """Return the layers that steps have become.
+
+    Parameters
+    ----------
+    seen : set of int
+        The numbers of the nodes with parameters so far, which must not come twice.
+
+    Raises
+    ------
+    ValueError
+        If a step has become no layer.
+    """
+    parts = Parts()
+    for step in steps:
+        if isinstance(step, BranchStep):
+            inner = {name: parts_of(branch, seen) for name, branch in step.branches.items()}
+            parts.add(
+                step.make([tuple(part.layers) for part in inner.values()]),
+                {f"{name}.{own}": tensor for name, part in inner.items() for own, tensor in part.tensors.items()},
+                [f"{name}.{pattern}" for name, part in inner.items() for pattern in part.frozen],
+            )
+            continue
+        whole = _as_layer(step)
+        if whole.tensors and whole.node.number in seen:
+            whole.node.refuse(_NOT_NESTED)
+        if whole.tensors:
+            seen.add(whole.node.number)
+        parts.add(whole.layer, whole.tensors, ["*"] if whole.constants else [])
+    return parts
+
+
+def _as_layer(step: Step) -> LayerStep:
+    """Return a step as a layer that stands by itself."""
+    if isinstance(step, LayerStep):
+        return step
+    if isinstance(step, Affine):
+        return _frozen_normalization(step)
+    if isinstance(step, GlobalMean):
+        height, width = step.shape[1:]
+        if height is None or width is None:
+            step.node.refuse("expected a Flatten behind it, or images of a size that is known")
+        return LayerStep(step.node, layers.AvgPool2d((height, width)))
+    step.node.refuse("there is no layer that does this, nor one with what comes next")
+
+
+def _frozen_normalization(step: Affine) -> LayerStep:
+    """Return the batch normalization that scales and shifts channels: its running statistics are those of N(0, 1)."""
+    kinds: dict[int, Callable[..., Layer]] = {1: layers.BatchNorm1d, 3: layers.BatchNorm2d}
+    shape = step.shape
+    if shape is None or len(shape) not in kinds or shape[0] is None:
+        step.node.refuse("expected vectors or images with a number of channels that is known")
+    channels = shape[0]
+    if channels > _MOST_CHANNELS:
+        step.node.refuse(f"expected at most {_MOST_CHANNELS} channels, got {channels}")
+    values = {"weight": step.scale, "bias": step.shift, "running_mean": np.zeros(()), "running_var": np.ones(())}
+    layer = kinds[len(shape)](channels, eps=_NEGLIGIBLE)
+    return LayerStep(step.node, layer, {name: np.broadcast_to(v, channels) for name, v in values.items()}, True)
+
+
+_NEGLIGIBLE = 1e-30  # beside a variance of 1

@@ -1,0 +1,273 @@
+"""What a network predicts with as an ONNX graph: a few nodes for each layer."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from onnx import helper, numpy_helper
+
+from ranvier import files, layers
+from ranvier._core import __version__
+from ranvier.engine import Engine
+from ranvier.layers import Layer, PlainLayer
+from ranvier.layers.base import both
+from ranvier.network import Network
+from ranvier.types import Array
+
+__all__ = ["REFUSED", "WRITTEN", "write"]
+
+_OPSET = 17
+_IR_VERSION = 8  # that of opset 17, so that runtimes from 2022 on read it
+_LARGEST_FILE = 2**31 - 2**20  # of protobuf, less some room for the graph
+
+
+def write(network: Network, input_shape: tuple[int, ...], path: str | os.PathLike[str]) -> None:
+    """Write a file."""
+    state = network.state_dict()
+    if sum(value.nbytes for value in state.values()) >= _LARGEST_FILE:
+        raise ValueError("network: expected parameters of less than 2 GiB, which is the most that a file of ONNX has")
+    output_shape = network.shapes(input_shape)[-1]
+    graph = _Graph(state, network.dtype)
+    last = graph.sequence(network.layers, "", "input", input_shape)
+    graph.add("Identity", [last], output="output")
+    kind = helper.np_dtype_to_tensor_dtype(network.dtype)
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "ranvier",
+            [helper.make_tensor_value_info("input", kind, ["batch", *input_shape])],
+            [helper.make_tensor_value_info("output", kind, ["batch", *output_shape])],
+            graph.initializers,
+        ),
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="ranvier",
+        producer_version=__version__,
+    )
+    helper.set_model_props(model, network.metadata)
+    files.replace(os.fspath(path), model.SerializeToString())
+
+
+class _Place(NamedTuple):
+    """Where a layer stands: its path, the name of the value that it takes, and the shape of a sample of that."""
+
+    path: str
+    input: str
+    shape: tuple[int, ...]
+
+
+class _Graph:
+    """Nodes and constants, which grow layer by layer."""
+
+    def __init__(self, state: dict[str, Array], dtype: np.dtype[Any]) -> None:
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+        self.dtype = dtype
+        self._state = state
+        self._constants: set[str] = set()
+
+    def add(self, op: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
+        """Add a node, and return the name of its output."""
+        name = f"node_{len(self.nodes)}" if output is None else output
+        self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def constant(self, name: str, value: Any) -> str:
+        """Add a constant, of the network's dtype unless it is of integers, and return its name."""
+        array = np.asarray(value)
+        array = array.astype(np.int64 if array.dtype.kind == "i" else self.dtype, order="C")
+        if name not in self._constants:
+            self._constants.add(name)
+            self.initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def parameter(self, place: _Place, name: str, change: Callable[[Array], Array] | None = None) -> str:
+        """Add a parameter or a running statistic of a layer, or what becomes of it, and return its name."""
+        value = self._state[f"{place.path}.{name}"]
+        return self.constant(f"{place.path}.{name}", value if change is None else change(value))
+
+    def sequence(self, members: Sequence[Layer | PlainLayer], path: str, name: str, shape: tuple[int, ...]) -> str:
+        """Add layers, one behind the other, and return the name of the last one's output."""
+        self._require_written(members, path)
+        shapes = Engine(members, self.dtype.name, 0).predictor(shape).shapes if members else []
+        for position, (layer, before) in enumerate(zip(members, [shape, *shapes], strict=False)):
+            name = WRITTEN[type(layer)](self, layer, _Place(f"{path}{position}", name, before))
+        return name
+
+    def _require_written(self, members: Sequence[Layer | PlainLayer], path: str) -> None:
+        for position, layer in enumerate(members):
+            if type(layer) not in WRITTEN:
+                reason = REFUSED.get(type(layer), "a layer of your own cannot be exported")
+                raise ValueError(f"layer {path}{position} ({type(layer).__name__}): {reason}")
+
+
+# --- one function a layer ---------------------------------------------------------------------------------------
+
+
+def _left_out(graph: _Graph, layer: Layer, at: _Place) -> str:
+    """Add nothing for a layer that changes nothing in prediction."""
+    return at.input
+
+
+def _one_node(op: str, *fields: tuple[str, str], **attributes: Any) -> Callable[[_Graph, Any, _Place], str]:
+    """Return what adds a node with attributes that are fields of the layer, and others."""
+
+    def add(graph: _Graph, layer: Any, at: _Place) -> str:
+        own = {attribute: getattr(layer, field) for attribute, field in fields}
+        return graph.add(op, [at.input], **own, **attributes)
+
+    return add
+
+
+def _linear(graph: _Graph, layer: layers.Linear, at: _Place) -> str:
+    if len(at.shape) == 1:
+        bias = [graph.parameter(at, "bias")] if layer.bias else []
+        return graph.add("Gemm", [at.input, graph.parameter(at, "weight"), *bias], transB=1)
+    product = graph.add("MatMul", [at.input, graph.parameter(at, "weight", np.transpose)])
+    return graph.add("Add", [product, graph.parameter(at, "bias")]) if layer.bias else product
+
+
+def _window(layer: Any) -> dict[str, Any]:
+    """Return the attributes of a layer with a window."""
+    size = both(layer.kernel_size)
+    stride = size if layer.stride is None else both(layer.stride)
+    return {"kernel_shape": size, "strides": stride, "pads": both(layer.padding) * 2}
+
+
+def _conv2d(graph: _Graph, layer: layers.Conv2d, at: _Place) -> str:
+    inputs = [at.input, *(graph.parameter(at, name) for name in ("weight", "bias")[: 1 + layer.bias])]
+    return graph.add("Conv", inputs, **_window(layer), dilations=both(layer.dilation), group=layer.groups)
+
+
+def _max_pool2d(graph: _Graph, layer: layers.MaxPool2d, at: _Place) -> str:
+    return graph.add("MaxPool", [at.input], **_window(layer))
+
+
+def _avg_pool2d(graph: _Graph, layer: layers.AvgPool2d, at: _Place) -> str:
+    return graph.add("AveragePool", [at.input], **_window(layer), count_include_pad=1)
+
+
+def _global_avg_pool2d(graph: _Graph, layer: Layer, at: _Place) -> str:
+    return graph.add("Flatten", [graph.add("GlobalAveragePool", [at.input])])
+
+
+def _flatten(graph: _Graph, layer: Layer, at: _Place) -> str:
+    return graph.add("Flatten", [at.input])
+
+
+def _batch_norm(graph: _Graph, layer: Any, at: _Place) -> str:
+    if layer.affine:
+        affine = [graph.parameter(at, "weight"), graph.parameter(at, "bias")]
+    else:
+        affine = [
+            graph.constant(f"{at.path}.weight", np.ones(layer.num_features)),
+            graph.constant(f"{at.path}.bias", np.zeros(layer.num_features)),
+        ]
+    statistics = [graph.parameter(at, "running_mean"), graph.parameter(at, "running_var")]
+    settings = {"epsilon": layer.eps, "momentum": 1 - layer.momentum}
+    return graph.add("BatchNormalization", [at.input, *affine, *statistics], **settings)
+
+
+def _layer_norm(graph: _Graph, layer: layers.LayerNorm, at: _Place) -> str:
+    shape = layer.normalized_shape if isinstance(layer.normalized_shape, tuple) else (layer.normalized_shape,)
+    if layer.elementwise_affine:
+        affine = [graph.parameter(at, "weight"), graph.parameter(at, "bias")]
+    else:
+        affine = [graph.constant(f"{at.path}.weight", np.ones(shape))]
+    return graph.add("LayerNormalization", [at.input, *affine], axis=-len(shape), epsilon=layer.eps)
+
+
+def _prelu(graph: _Graph, layer: layers.PReLU, at: _Place) -> str:
+    broadcast = (-1, *[1] * (len(at.shape) - 1))
+    slope = graph.parameter(at, "weight", lambda value: value.reshape(broadcast))
+    return graph.add("PRelu", [at.input, slope])
+
+
+def _rrelu(graph: _Graph, layer: layers.RReLU, at: _Place) -> str:
+    return graph.add("LeakyRelu", [at.input], alpha=(layer.lower + layer.upper) / 2)
+
+
+def _gelu(graph: _Graph, layer: Layer, at: _Place) -> str:
+    scaled = graph.add("Mul", [at.input, graph.constant("sqrt_half", math.sqrt(0.5))])
+    doubled = graph.add("Add", [graph.add("Erf", [scaled]), graph.constant("one", 1.0)])
+    return graph.add("Mul", [graph.add("Mul", [at.input, doubled]), graph.constant("half", 0.5)])
+
+
+def _heaviside(graph: _Graph, layer: Layer, at: _Place) -> str:
+    is_above = graph.add("Greater", [at.input, graph.constant("zero", 0.0)])
+    return graph.add("Cast", [is_above], to=helper.np_dtype_to_tensor_dtype(graph.dtype))
+
+
+def _maxout(graph: _Graph, layer: layers.Maxout, at: _Place) -> str:
+    channels, *others = at.shape
+    shape = [0, channels // layer.pieces, layer.pieces, *others]
+    pieces = graph.add("Reshape", [at.input, graph.constant(f"{at.path}.shape", np.array(shape))])
+    return graph.add("ReduceMax", [pieces], axes=[2], keepdims=0)
+
+
+def _random_crop(graph: _Graph, layer: layers.RandomCrop, at: _Place) -> str:
+    """Add the window in the middle, which prediction takes."""
+    size = both(layer.size)
+    corner = [(there - wanted) // 2 for there, wanted in zip(at.shape[1:], size, strict=True)]
+    beyond = [start + wanted - there for start, wanted, there in zip(corner, size, at.shape[1:], strict=True)]
+    image = at.input
+    if max(*beyond, *(-start for start in corner)) > 0:
+        pads = [0, 0, *(max(0, -start) for start in corner), 0, 0, *(max(0, end) for end in beyond)]
+        image = graph.add("Pad", [image, graph.constant(f"{at.path}.pads", np.array(pads))])
+    if min(beyond) < 0:
+        starts = np.array([max(0, start) for start in corner])
+        bounds = {"starts": starts, "ends": starts + np.array(size), "axes": np.array([2, 3])}
+        names = [graph.constant(f"{at.path}.{name}", value) for name, value in bounds.items()]
+        image = graph.add("Slice", [image, *names])
+    return image
+
+
+def _residual(graph: _Graph, layer: layers.Residual, at: _Place) -> str:
+    paths = [graph.sequence(part, f"{at.path}.{name}.", at.input, at.shape) for name, part in layer.inner().items()]
+    return graph.add("Add", paths)
+
+
+def _parallel(graph: _Graph, layer: layers.Parallel, at: _Place) -> str:
+    parts = [graph.sequence(part, f"{at.path}.{name}.", at.input, at.shape) for name, part in layer.inner().items()]
+    return graph.add("Concat", parts, axis=1)
+
+
+# The layers that no graph is made for, and why.
+REFUSED: dict[type, str] = {}
+
+WRITTEN: dict[type, Callable[[_Graph, Any, _Place], str]] = {
+    layers.AvgPool2d: _avg_pool2d,
+    layers.BatchNorm1d: _batch_norm,
+    layers.BatchNorm2d: _batch_norm,
+    layers.Conv2d: _conv2d,
+    layers.Dropout: _left_out,
+    layers.ELU: _one_node("Elu", ("alpha", "alpha")),
+    layers.Flatten: _flatten,
+    layers.GELU: _gelu,
+    layers.GaussianNoise: _left_out,
+    layers.GlobalAvgPool2d: _global_avg_pool2d,
+    layers.Heaviside: _heaviside,
+    layers.LayerNorm: _layer_norm,
+    layers.LeakyReLU: _one_node("LeakyRelu", ("alpha", "negative_slope")),
+    layers.Linear: _linear,
+    layers.LogSoftmax: _one_node("LogSoftmax", axis=1),
+    layers.MaxPool2d: _max_pool2d,
+    layers.Maxout: _maxout,
+    layers.PReLU: _prelu,
+    layers.Parallel: _parallel,
+    layers.RReLU: _rrelu,
+    layers.RandomCrop: _random_crop,
+    layers.RandomHorizontalFlip: _left_out,
+    layers.RandomRotation: _left_out,
+    layers.RandomShift: _left_out,
+    layers.ReLU: _one_node("Relu"),
+    layers.Residual: _residual,
+    layers.Sigmoid: _one_node("Sigmoid"),
+    layers.Softmax: _one_node("Softmax", axis=1),
+    layers.Softplus: _one_node("Softplus"),
+    layers.Tanh: _one_node("Tanh"),
+}

@@ -1,0 +1,61 @@
+"""Each layer of the library with some settings, for tests of what is made from all layers."""
+
+import ranvier as rv
+
+IMAGES = (3, 12, 12)
+
+# A layer, and the shape of its samples.
+CASES = [
+    (rv.AvgPool2d(3, 2, 1), IMAGES),
+    (rv.BatchNorm1d(5, eps=1e-3, affine=False), (5,)),
+    (rv.BatchNorm2d(3), IMAGES),
+    (rv.Conv2d(3, 6, 3, stride=2, padding=(1, 2), dilation=2, groups=3), IMAGES),
+    (rv.Dropout(0.3), (5,)),
+    (rv.ELU(0.5), (5,)),
+    (rv.Flatten(), IMAGES),
+    (rv.GELU(), (5,)),
+    (rv.GaussianNoise(0.1), (5,)),
+    (rv.GlobalAvgPool2d(), IMAGES),
+    (rv.Heaviside(), (5,)),
+    (rv.LayerNorm((12, 12), eps=1e-3), IMAGES),
+    (rv.LayerNorm(5, elementwise_affine=False), (5,)),
+    (rv.LeakyReLU(0.3), (5,)),
+    (rv.Linear(12, 4), IMAGES),
+    (rv.Linear(5, 4, bias=False), (5,)),
+    (rv.LogSoftmax(), (5,)),
+    (rv.LogSoftmax(), IMAGES),
+    (rv.MaxPool2d((3, 2), (1, 2), (1, 0)), IMAGES),
+    (rv.Maxout(3), IMAGES),
+    (rv.PReLU(3), IMAGES),
+    (rv.PReLU(), (5,)),
+    (rv.Parallel([[rv.ReLU()], []]), (5,)),
+    (rv.RReLU(0.1, 0.3), (5,)),
+    (rv.RandomCrop((6, 14), (1, 1)), IMAGES),
+    (rv.RandomCrop(12, 2), IMAGES),
+    (rv.RandomCrop((5, 7)), IMAGES),
+    (rv.RandomHorizontalFlip(0.5), IMAGES),
+    (rv.RandomRotation(10), IMAGES),
+    (rv.RandomShift(2), IMAGES),
+    (rv.ReLU(), (5,)),
+    (rv.Residual([rv.Tanh()], [rv.Sigmoid()]), (5,)),
+    (rv.Sigmoid(), (5,)),
+    (rv.Softmax(), (5,)),
+    (rv.Softplus(), (5,)),
+    (rv.Tanh(), (5,)),
+]
+
+
+LAYERS = sorted(
+    {
+        layer
+        for name in rv.layers.__all__
+        if isinstance(layer := getattr(rv.layers, name), type) and issubclass(layer, rv.layers.Layer)
+    }
+    - {rv.layers.Layer},
+    key=lambda layer: layer.__name__,
+)
+
+
+def named(value):
+    """The id of a parameter of a test: the layer itself."""
+    return repr(value) if isinstance(value, rv.layers.Layer) else None

@@ -1,0 +1,746 @@
+"""ONNX files: what a network predicts is what ONNX Runtime computes, and what others write is read or refused."""
+
+import glob
+import importlib
+import os
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import ranvier as rv
+import ranvier.onnx
+from layer_cases import CASES, IMAGES, LAYERS, named
+
+onnx = pytest.importorskip("onnx", reason="files of ONNX need it: pip install onnx==1.23.2")
+onnxruntime = pytest.importorskip("onnxruntime", reason="files of ONNX are run by it: pip install onnxruntime==1.32.0")
+writing = importlib.import_module("ranvier.onnx.writing")
+operators = importlib.import_module("ranvier.onnx.operators")
+helper, numpy_helper, TensorProto = onnx.helper, onnx.numpy_helper, onnx.TensorProto
+
+
+def run(path, x):
+    """What ONNX Runtime makes of a batch."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
+
+
+def started(net, seed=1):
+    """The network with running statistics and parameters that are not at their start."""
+    rng = np.random.default_rng(seed)
+    net.load_state_dict({name: rng.uniform(0.5, 1.5, value.shape) for name, value in net.state_dict().items()})
+    return net
+
+
+# --- files of networks ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
+def test_each_layer_is_written_or_refused(layer):
+    assert (layer in writing.WRITTEN) + (layer in writing.REFUSED) + (layer is rv.CustomLayer) == 1
+
+
+# Layers that a file has in other words.
+OTHERS = {
+    rv.LayerNorm(5, elementwise_affine=False): rv.LayerNorm(5),
+    rv.BatchNorm1d(5, eps=1e-3, affine=False): rv.BatchNorm1d(5, eps=1e-3),
+    rv.RReLU(0.1, 0.3): rv.LeakyReLU(0.2),
+}
+LEFT_OUT = (rv.Dropout, rv.GaussianNoise, rv.RandomHorizontalFlip, rv.RandomRotation, rv.RandomShift, rv.RandomCrop)
+
+
+@pytest.mark.parametrize(("layer", "shape"), [c for c in CASES if type(c[0]) not in writing.REFUSED], ids=named)
+def test_each_layer_agrees_with_onnx_runtime_and_comes_back(tmp_path, layer, shape):
+    path = tmp_path / "layer.onnx"
+    net = started(rv.Network([layer], seed=0))
+    ranvier.onnx.export(net, path, shape)
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    for n in (1, 7):
+        x = np.random.default_rng(2).standard_normal((n, *shape)).astype(np.float32)
+        np.testing.assert_allclose(net.predict(x), run(path, x), rtol=1e-5, atol=1e-5)
+    if isinstance(layer, LEFT_OUT):
+        return
+    back = ranvier.onnx.load(path)
+    assert back.layers == (OTHERS.get(layer, layer),)
+    assert back.input_shape == shape
+    np.testing.assert_allclose(back.predict(x), net.predict(x), rtol=1e-6, atol=1e-6)
+
+
+def whole(dtype="float32"):
+    path = [rv.Conv2d(8, 8, 3, padding=1, bias=False), rv.BatchNorm2d(8), rv.RandomShift(1), rv.ReLU()]
+    return rv.Network(
+        [
+            rv.RandomCrop(12, 2),
+            rv.Conv2d(3, 8, (3, 1), stride=(1, 2), padding=(1, 0)),
+            rv.BatchNorm2d(8, momentum=0.25, eps=1e-3),
+            rv.Residual(path),
+            rv.ReLU(),
+            rv.Residual([rv.Residual(path[:2]), rv.GELU()], [rv.Conv2d(8, 8, 1)]),
+            rv.Parallel([[rv.Conv2d(8, 2, 1), rv.Tanh()], [], [rv.Parallel([[], []]), rv.Maxout(2)]]),
+            rv.MaxPool2d(2),
+            rv.GlobalAvgPool2d(),
+            rv.Linear(18, 8),
+            rv.Dropout(0.2),
+            rv.PReLU(),
+            rv.LayerNorm(8),
+            rv.Linear(8, 3, bias=False),
+            rv.LogSoftmax(),
+        ],
+        seed=0,
+        dtype=dtype,
+    )
+
+
+def test_a_whole_network_goes_and_comes_back(tmp_path):
+    net = whole()
+    x = np.random.default_rng(1).standard_normal((20, *IMAGES)).astype(np.float32)
+    net.fit(x, np.arange(20) % 3, progress=False)
+    net.metadata = {"author": "me"}
+    ranvier.onnx.export(net, tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.opset_import[0].version, model.ir_version) == (17, 8)
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    np.testing.assert_allclose(net.predict(x), run(tmp_path / "net.onnx", x), rtol=1e-5, atol=1e-5)
+    back = ranvier.onnx.load(tmp_path / "net.onnx", seed=4)
+    assert (back.seed, back.metadata, back.input_shape) == (4, {"author": "me"}, IMAGES)
+    assert not back.frozen
+    np.testing.assert_allclose(back.predict(x), net.predict(x), rtol=1e-5, atol=1e-5)
+    for value, other in zip(back.state_dict().values(), net.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(value, other)
+    back.fit(x, np.arange(20) % 3, loss=rv.CrossEntropyLoss(), progress=False)
+
+
+def test_networks_of_float64(tmp_path):
+    net = started(rv.Network([rv.Linear(4, 3), rv.ReLU(), rv.Linear(3, 2)], seed=0, dtype="float64"))
+    ranvier.onnx.export(net, tmp_path / "net.onnx", (4,))
+    x = np.random.default_rng(0).standard_normal((5, 4))
+    np.testing.assert_allclose(run(tmp_path / "net.onnx", x), net.predict(x), rtol=1e-13)
+    back = ranvier.onnx.load(tmp_path / "net.onnx")
+    assert back.dtype == np.float64
+    np.testing.assert_array_equal(back.predict(x), net.predict(x))
+
+
+class Own:
+    def forward(self, x):
+        return x
+
+    def backward(self, grad):
+        return grad
+
+
+def test_what_cannot_be_exported_says_why(tmp_path):
+    path = tmp_path / "net.onnx"
+    with pytest.raises(TypeError, match="expected a Network, got list"):
+        ranvier.onnx.export([rv.ReLU()], path)
+    with pytest.raises(ValueError, match="input_shape: expected the shape of a sample"):
+        ranvier.onnx.export(rv.Network([rv.ReLU()]), path)
+    with pytest.raises(ValueError, match=r"layer 0\.layers\.1 \(Own\): a layer of your own"):
+        ranvier.onnx.export(rv.Network([rv.Residual([rv.ReLU(), Own()])]), path, (3,))
+    with pytest.raises(ValueError, match="Linear"):
+        ranvier.onnx.export(rv.Network([rv.Linear(3, 2)]), path, (4,))
+    assert not path.exists()
+    with pytest.raises(OSError, match="no folder"):
+        ranvier.onnx.export(rv.Network([3, 2]), tmp_path / "nowhere" / "net.onnx")
+
+
+def test_without_onnx_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for call in (lambda: ranvier.onnx.load("a"), lambda: ranvier.onnx.export(rv.Network([2, 3]), "a")):
+        with pytest.raises(ImportError, match=r"pip install 'ranvier\[onnx\]'"):
+            call()
+
+
+# --- ONNX's own test cases ----------------------------------------------------------------------------------------
+
+# The files with the node tests of operators that layers stand for.
+NODE_TESTS = """add averagepool batch_normalization clip concat conv div dropout elu erf flatten gelu gemm
+    globalaveragepool greater identity layernormalization leakyrelu logsoftmax matmul maxpool mul neg pad prelu
+    reducemax reducemean relu reshape sigmoid softmax softplus squeeze sub sum tanh transpose"""
+# Those of them that are read, all others being refused.
+PASSED = set(
+    [
+        "averagepool_2d_default",
+        "averagepool_2d_precomputed_pads_count_include_pad",
+        "averagepool_2d_precomputed_strides",
+        "averagepool_2d_strides",
+        "basic_conv_with_padding",
+        "basic_conv_without_padding",
+        "batchnorm_epsilon",
+        "batchnorm_example",
+        "conv_with_autopad_same",
+        "conv_with_strides_and_asymmetric_padding",
+        "conv_with_strides_no_padding",
+        "conv_with_strides_padding",
+        "dropout_default",
+        "dropout_default_mask",
+        "dropout_default_old",
+        "dropout_random_old",
+        "elu",
+        "elu_default",
+        "elu_example",
+        "flatten_axis1",
+        "flatten_default_axis",
+        "flatten_negative_axis3",
+        "gelu_default_1",
+        "gelu_default_2",
+        "gemm_alpha",
+        "gemm_beta",
+        "gemm_default_no_bias",
+        "gemm_default_scalar_bias",
+        "gemm_default_single_elem_vector_bias",
+        "gemm_default_vector_bias",
+        "gemm_default_zero_bias",
+        "gemm_transposeB",
+        "globalaveragepool",
+        "globalaveragepool_precomputed",
+        "layer_normalization_2d_axis1",
+        "layer_normalization_2d_axis_negative_1",
+        "layer_normalization_3d_axis1_epsilon",
+        "layer_normalization_3d_axis2_epsilon",
+        "layer_normalization_3d_axis_negative_1_epsilon",
+        "layer_normalization_3d_axis_negative_2_epsilon",
+        "layer_normalization_4d_axis1",
+        "layer_normalization_4d_axis2",
+        "layer_normalization_4d_axis3",
+        "layer_normalization_4d_axis_negative_1",
+        "layer_normalization_4d_axis_negative_2",
+        "layer_normalization_4d_axis_negative_3",
+        "layer_normalization_default_axis",
+        "leakyrelu",
+        "leakyrelu_default",
+        "leakyrelu_example",
+        "logsoftmax_axis_1",
+        "logsoftmax_example_1",
+        "logsoftmax_large_number",
+        "matmul_2d",
+        "maxpool_2d_default",
+        "maxpool_2d_precomputed_pads",
+        "maxpool_2d_precomputed_same_upper",
+        "maxpool_2d_precomputed_strides",
+        "maxpool_2d_strides",
+        "maxpool_with_argmax_2d_precomputed_pads",
+        "maxpool_with_argmax_2d_precomputed_strides",
+        "relu",
+        "reshape_reduced_dims",
+        "sigmoid",
+        "sigmoid_example",
+        "softmax_axis_1",
+        "softmax_example",
+        "softmax_large_number",
+        "softplus",
+        "softplus_example",
+        "tanh",
+        "tanh_example",
+    ]
+)
+
+
+# The files in the wheel that are read.
+FILES = set(
+    [
+        "AvgPool2d",
+        "AvgPool2d_stride",
+        "BatchNorm2d_eval",
+        "BatchNorm2d_momentum_eval",
+        "Conv2d",
+        "Conv2d_depthwise",
+        "Conv2d_depthwise_padded",
+        "Conv2d_depthwise_strided",
+        "Conv2d_depthwise_with_multiplier",
+        "Conv2d_dilated",
+        "Conv2d_groups",
+        "Conv2d_groups_thnn",
+        "Conv2d_no_bias",
+        "Conv2d_padding",
+        "Conv2d_strided",
+        "ELU",
+        "LeakyReLU",
+        "LeakyReLU_with_negval",
+        "Linear",
+        "Linear_no_bias",
+        "LogSoftmax",
+        "MaxPool2d",
+        "PReLU_1d",
+        "PReLU_1d_multiparam",
+        "PReLU_2d",
+        "PReLU_2d_multiparam",
+        "PReLU_3d",
+        "PReLU_3d_multiparam",
+        "ReLU",
+        "Sigmoid",
+        "Softmax",
+        "Softmin",
+        "Softplus",
+        "Tanh",
+        "log_softmax_lastdim",
+        "operator_addconstant",
+        "operator_conv",
+        "operator_flatten",
+        "operator_view",
+        "softmax_lastdim",
+    ]
+)
+
+
+def is_read(path, x, expected, output):
+    """Whether a file is read; then it must agree."""
+    try:
+        net = ranvier.onnx.load(path, output=output)
+    except ValueError as error:
+        assert "can be read: " in str(error)  # noqa: PT017
+        return False
+    np.testing.assert_allclose(net.predict(x), expected, rtol=1e-3, atol=1e-5, err_msg=os.fspath(path))
+    return True
+
+
+def test_node_tests_of_onnx(tmp_path):
+    """Inputs but the first are constants here, as weights are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in NODE_TESTS.split():
+            importlib.import_module(f"onnx.backend.test.case.node.{name}")
+    cases = importlib.import_module("onnx.backend.test.case.node")._NodeTestCases
+    read = set()
+    for case in cases:
+        model = onnx.ModelProto()
+        model.CopyFrom(case.model)
+        if not {node.op_type for node in model.graph.node} & set(operators.OPERATORS):
+            continue
+        inputs, outputs = case.data_sets[0]
+        if not all(isinstance(value, np.ndarray) for value in inputs):
+            continue
+        for value, array in zip(model.graph.input[1:], inputs[1:], strict=True):
+            model.graph.initializer.append(numpy_helper.from_array(array, value.name))
+        path = tmp_path / f"{case.name}.onnx"
+        path.write_bytes(model.SerializeToString())
+        if is_read(path, inputs[0], outputs[0], model.graph.output[0].name):
+            read.add(case.name.removeprefix("test_"))
+    print(f"{len(read)} node tests of ONNX")
+    assert read == PASSED
+
+
+def test_files_in_the_wheel_of_onnx():
+    """Those that PyTorch wrote, long ago."""
+    data = os.path.join(os.path.dirname(onnx.__file__), "backend", "test", "data")
+    read = set()
+    for folder in sorted(glob.glob(f"{data}/pytorch-*/test_*")):
+        x, y = (
+            numpy_helper.to_array(onnx.load_tensor(f"{folder}/test_data_set_0/{name}_0.pb"))
+            for name in ("input", "output")
+        )
+        if is_read(f"{folder}/model.onnx", x, y, None):
+            read.add(os.path.basename(folder).removeprefix("test_"))
+    print(f"{len(read)} files of the wheel")
+    assert read == FILES
+
+
+# --- what others write --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.parametrize("kind", ["images", "vectors"])
+def test_files_of_torch(tmp_path, kind, dynamo):
+    torch = pytest.importorskip("torch", reason="this test needs torch: pip install torch==2.13.0")
+    if dynamo:
+        pytest.importorskip("onnxscript", reason="PyTorch writes files by it: pip install onnxscript==0.7.2")
+    nn = torch.nn
+    torch.manual_seed(0)
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.path = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 6, 1))
+
+        def forward(self, x):
+            return torch.relu(self.path(x) + x)
+
+    class Images(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(), Block())
+            self.side = nn.Conv2d(6, 4, 1)
+            self.head = nn.Linear(6 + 4, 5)
+
+        def forward(self, x):
+            x = self.body((x - 0.5) / 0.25)
+            x = torch.cat([nn.functional.max_pool2d(x, 2), nn.functional.avg_pool2d(self.side(x), 2)], 1)
+            return self.head(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    vectors = nn.Sequential(
+        nn.Flatten(), nn.Linear(12, 8), nn.GELU(), nn.LayerNorm(8), nn.Dropout(0.1), nn.Linear(8, 6, bias=False),
+        nn.LeakyReLU(0.2), nn.PReLU(), nn.Linear(6, 4), nn.ELU(0.5), nn.Softplus(), nn.Tanh(), nn.LogSoftmax(-1),
+    )  # fmt: skip
+    module, shape = (Images(), IMAGES) if kind == "images" else (vectors, (3, 4))
+    module(torch.randn(8, *shape))
+    module.eval()
+    path = tmp_path / "net.onnx"
+    batch = {0: torch.export.Dim("batch")} if dynamo else {0: "batch"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (torch.randn(2, *shape),),
+            os.fspath(path),
+            dynamo=dynamo,
+            **({"dynamic_shapes": (batch,), "verbose": False} if dynamo else {"dynamic_axes": {"x": batch}}),
+            input_names=["x"],
+        )
+    net = ranvier.onnx.load(path)
+    x = np.random.default_rng(0).standard_normal((7, *shape)).astype(np.float32)
+    np.testing.assert_allclose(net.predict(x), run(path, x), rtol=1e-5, atol=1e-5)
+    assert net.input_shape == shape
+    if kind == "images":
+        assert net.frozen  # the constants
+        assert any(isinstance(layer, rv.Residual) for layer in net.layers)
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_files_of_skl2onnx(tmp_path, classes):
+    skl2onnx = pytest.importorskip("skl2onnx", reason="this test needs it: pip install skl2onnx==1.20.0")
+    neural_network = importlib.import_module("sklearn.neural_network")
+    x = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if classes:
+            model = neural_network.MLPClassifier((5,), max_iter=3).fit(x, np.arange(60) % classes)
+            options, wanted = {"zipmap": False}, "probabilities"
+        else:
+            model = neural_network.MLPRegressor(hidden_layer_sizes=(5, 4), activation="tanh", max_iter=3).fit(
+                x, x[:, 0]
+            )
+            options, wanted = None, None
+        proto = skl2onnx.to_onnx(model, x[:1], options=options)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(proto.SerializeToString())
+    net = ranvier.onnx.load(path)
+    expected = model.predict_proba(x) if classes else model.predict(x)[:, None]
+    np.testing.assert_allclose(net.predict(x), expected, atol=1e-5)
+    if wanted:
+        np.testing.assert_array_equal(ranvier.onnx.load(path, output=wanted).predict(x), net.predict(x))
+        with pytest.raises(ValueError, match=r"node '.*' \(Cast|Reshape|ArrayFeatureExtractor\)"):
+            ranvier.onnx.load(path, output="label")
+        proto = skl2onnx.to_onnx(model, x[:1])
+        path.write_bytes(proto.SerializeToString())
+        with pytest.raises(ValueError, match="zipmap"):
+            ranvier.onnx.load(path)
+
+
+# --- graphs -------------------------------------------------------------------------------------------------------
+
+
+def model_of(nodes, constants=None, shape=("batch", 4), outputs=("y",), opset=17, dtype=TensorProto.FLOAT):
+    """A model of nodes, each (operator, inputs, output or outputs, attributes)."""
+    made = [
+        helper.make_node(op, list(inputs), [out] if isinstance(out, str) else list(out), name=f"n_{out}", **attributes)
+        for op, inputs, out, attributes in nodes
+    ]
+    tensors = [
+        numpy_helper.from_array(np.asarray(value, None if np.asarray(value).dtype.kind == "i" else np.float32), name)
+        for name, value in (constants or {}).items()
+    ]
+    graph = helper.make_graph(
+        made,
+        "g",
+        [helper.make_tensor_value_info("x", dtype, shape)],
+        [helper.make_tensor_value_info(name, dtype, None) for name in outputs],
+        tensors,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def saved(tmp_path, model):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def same(path, shape, n=3):
+    net = ranvier.onnx.load(path)
+    x = np.random.default_rng(0).standard_normal((n, *shape)).astype(np.float32)
+    np.testing.assert_allclose(net.predict(x), run(path, x), rtol=1e-5, atol=1e-5)
+    return net
+
+
+RNG = np.random.default_rng(0)
+SQUARE = RNG.standard_normal((4, 4))
+COLUMN = RNG.standard_normal((5, 1, 1))
+
+GRAPHS = {
+    "a product and a sum": (
+        [("MatMul", "xw", "a", {}), ("Add", "ba", "y", {})], {"w": SQUARE, "b": SQUARE[0]}, (4,),
+        [rv.Linear(4, 4)],
+    ),
+    "a product of sequences": (
+        [("MatMul", "xw", "a", {}), ("Add", "ab", "y", {})], {"w": SQUARE, "b": SQUARE[0]}, (3, 4),
+        [rv.Linear(4, 4)],
+    ),
+    "a general product": (
+        [("Gemm", "xwb", "y", {"alpha": 0.5, "beta": 2.0, "transB": 1})], {"w": SQUARE, "b": SQUARE[:1]}, (4,),
+        [rv.Linear(4, 4)],
+    ),
+    "constants around": (
+        [
+            ("Sub", "xm", "a", {}), ("Div", "as", "b", {}), ("Mul", "bm", "c", {}),
+            ("Relu", "c", "d", {}), ("Sub", "ed", "f", {}), ("Neg", "f", "y", {}),
+        ],
+        {"m": COLUMN, "s": COLUMN + 9, "e": 2.0}, (5, 4, 4),
+        [rv.BatchNorm2d(5, eps=1e-30), rv.ReLU(), rv.BatchNorm2d(5, eps=1e-30)],
+    ),
+    "a bias for channels": (
+        [("Conv", "xw", "a", {}), ("Add", "ab", "y", {})], {"w": RNG.standard_normal((5, 5, 2, 2)), "b": COLUMN},
+        (5, 4, 4), [rv.Conv2d(5, 5, 2)],
+    ),
+    "padding before a convolution": (
+        [("Pad", "xp", "a", {}), ("Conv", "aw", "y", {"pads": [1, 0, 1, 0]})],
+        {"p": np.array([0, 0, 1, 2, 0, 0, 1, 2]), "w": RNG.standard_normal((5, 5, 3, 3))}, (5, 4, 4),
+        [rv.Conv2d(5, 5, 3, padding=2, bias=False)],
+    ),
+    "padding before a mean": (
+        [("Pad", "xp", "a", {}), ("AveragePool", "a", "y", {"kernel_shape": [2, 2]})],
+        {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, (5, 4, 4), [rv.AvgPool2d(2, 1, 1)],
+    ),
+    "means of channels": ([("ReduceMean", "x", "y", {"axes": [-1, 2], "keepdims": 0})], {}, (5, 4, 4),
+        [rv.GlobalAvgPool2d()],
+    ),
+    "means of channels that are squeezed": (
+        [("GlobalAveragePool", "x", "a", {}), ("Squeeze", "ai", "y", {})], {"i": np.array([2, 3])}, (5, 4, 4),
+        [rv.GlobalAvgPool2d()],
+    ),
+    "means of channels that keep their axes": ([("GlobalAveragePool", "x", "y", {})], {}, (5, 4, 3),
+        [rv.AvgPool2d((4, 3))],
+    ),
+    "a shape that is computed": (
+        [
+            ("Shape", "x", "a", {}), ("Gather", "ai", "b", {}), ("Unsqueeze", "bz", "c", {}),
+            ("Concat", "cm", "d", {"axis": 0}), ("Reshape", "xd", "y", {}),
+        ],
+        {"i": np.array(0), "z": np.array([0]), "m": np.array([-1])}, (5, 4, 4), [rv.Flatten()],
+    ),
+    "a sum of branches": (
+        [("Relu", "x", "a", {}), ("Tanh", "a", "b", {}), ("Sigmoid", "a", "c", {}), ("Sum", "abc", "y", {})], {}, (4,),
+        [rv.ReLU(), rv.Residual([rv.Residual([rv.Tanh()])], [rv.Sigmoid()])],
+    ),
+    "twice itself": ([("Add", "xx", "y", {})], {}, (4,), [rv.Residual([])]),
+    "dense connections": (
+        [
+            ("MatMul", "xw", "a", {}), ("Concat", "xa", "b", {"axis": 1}), ("MatMul", "bv", "c", {}),
+            ("Concat", "xac", "d", {"axis": -1}), ("Relu", "d", "y", {}),
+        ],
+        {"w": SQUARE, "v": RNG.standard_normal((8, 4))}, (4,),
+        [
+            rv.Parallel([[], [rv.Linear(4, 4, bias=False)]]),
+            rv.Parallel([[], [rv.Linear(8, 4, bias=False)]]),
+            rv.ReLU(),
+        ],
+    ),
+    "what nobody needs": ([("Relu", "x", "y", {}), ("Unknown", "y", "z", {})], {}, (4,), [rv.ReLU()]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_graphs_become_layers(tmp_path, name):
+    nodes, constants, shape, layers = GRAPHS[name]
+    path = saved(tmp_path, model_of(nodes, constants, ("batch", *shape)))
+    if name == "what nobody needs":
+        assert ranvier.onnx.load(path).layers == tuple(layers)
+        return
+    net = same(path, shape)
+    if name != "a sum of branches":
+        assert net.layers == tuple(layers)
+
+
+REFUSED = {
+    "two inputs": ([("Add", ["x", "q"], "y", {})], {}, "expected a node that gives 'q'"),
+    "an operator without a layer": ([("Abs", "x", "y", {})], {}, r"node 'n_y' \(Abs\): there is no layer"),
+    "no operator at all": ([("Nothing", "x", "y", {})], {}, r"node 'n_y' \(Nothing\): .*opset 17"),
+    "an unknown attribute": ([("Relu", "x", "y", {"power": 3})], {}, "expected attributes of opset 17"),
+    "a cycle": ([("Add", "xb", "a", {}), ("Relu", "a", "b", {}), ("Relu", "b", "y", {})], {}, "needs its own output"),
+    "a name twice": ([("Relu", "x", "y", {}), ("Tanh", "x", "y", {})], {}, "there is already"),
+    "an output of nothing": ([("Relu", "x", "a", {})], {}, "expected a node that gives 'y'"),
+    "nothing but the input": ([("Identity", "x", "y", {})], {}, "expected at least one node"),
+    "a constant output": ([("Identity", "w", "y", {})], {"w": 1.0}, "expected one input, got 0"),
+    "a square": ([("Mul", "xx", "y", {})], {}, "there is no layer that multiplies"),
+    "a wrong shape": ([("MatMul", "xw", "y", {})], {"w": np.zeros((3, 2))}, "expected 3 numbers"),
+    "a bias that does not fit": ([("Gemm", "xwb", "y", {})], {"w": SQUARE, "b": [1, 2.0]}, "does not fit 4 outputs"),
+    "no constant": ([("Relu", "x", "a", {}), ("MatMul", "xa", "y", {})], {}, "expected a constant second factor"),
+    "a batch that is joined": ([("Reshape", "xs", "y", {})], {"s": np.array([1, -1])}, "leaves the batch as it is"),
+    "a wrong attribute": ([("LeakyRelu", "x", "y", {"alpha": 1})], {}, "attribute 'alpha': expected float, got int"),
+    "training": (
+        [("BatchNormalization", "xvvvv", "y", {"training_mode": 1})], {"v": SQUARE[0]}, "expected training_mode=0",
+    ),
+    "a node in two branches": (
+        [
+            ("MatMul", "xw", "a", {}), ("Relu", "a", "b", {}), ("MatMul", "bw", "c", {}), ("Add", "xb", "d", {}),
+            ("Add", "cd", "y", {}),
+        ],
+        {"w": SQUARE}, "one within another",
+    ),
+    "a square root of what is computed": ([("Sqrt", "x", "y", {})], {}, "there is no layer that does this"),
+    "the wrong axis": ([("Softmax", "x", "y", {"axis": 0})], {}, "expected axis 1"),
+    "uneven pads": (
+        [("MaxPool", "x", "y", {"kernel_shape": [3, 3], "pads": [1, 1, 0, 0]})], {}, "images",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_graphs_without_layers_are_refused(tmp_path, name):
+    nodes, constants, message = REFUSED[name]
+    with pytest.raises(ValueError, match=rf"model\.onnx: not a network that can be read: .*{message}") as caught:
+        ranvier.onnx.load(saved(tmp_path, model_of(nodes, constants)))
+    assert "\n" not in str(caught.value)
+
+
+def test_several_outputs_are_chosen_by_name(tmp_path):
+    path = saved(tmp_path, model_of([("Relu", "x", "y", {}), ("Tanh", "y", "z", {})], outputs=("y", "z")))
+    with pytest.raises(ValueError, match=r"expected one of \['y', 'z'\], as there are several"):
+        ranvier.onnx.load(path)
+    assert ranvier.onnx.load(path, output="z").layers == (rv.ReLU(), rv.Tanh())
+    assert ranvier.onnx.load(path, output="y").layers == (rv.ReLU(),)
+    with pytest.raises(ValueError, match=r"expected one of .* got 'x'"):
+        ranvier.onnx.load(path, output="x")
+
+
+# --- files that are damaged or made to do harm ----------------------------------------------------------------------
+
+
+def test_damaged_files_are_refused(tmp_path):
+    """At any byte: what is read is a network, and what is not is a ValueError."""
+    net = started(rv.Network([rv.Conv2d(1, 2, 3), rv.BatchNorm2d(2), rv.Residual([rv.ReLU()]), rv.GlobalAvgPool2d()]))
+    path = tmp_path / "net.onnx"
+    ranvier.onnx.export(net, path, (1, 5, 5))
+    contents = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        damaged = bytearray(contents[: rng.integers(len(contents))] if rng.random() < 0.3 else contents)
+        for place in rng.integers(0, max(1, len(damaged)), rng.integers(1, 4)):
+            if damaged:
+                damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            ranvier.onnx.load(path)
+        except ValueError as error:
+            assert str(error).startswith(os.fspath(path))  # noqa: PT017
+            refused += 1
+    assert refused > 200
+
+
+def test_files_that_are_none_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        ranvier.onnx.load(tmp_path / "nowhere")
+    with pytest.raises(IsADirectoryError):
+        ranvier.onnx.load(tmp_path)
+    for contents in (b"", b"PK\x03\x04", b"\xff" * 100, b"\x0a" * 100000, b"text"):
+        path = tmp_path / "file"
+        path.write_bytes(contents)
+        with pytest.raises(ValueError, match="file: not a network that can be read: expected"):
+            ranvier.onnx.load(path)
+    with pytest.raises(ValueError, match="expected a plain file"):
+        ranvier.onnx.load("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dims": [2**40, 2**40]},
+        {"dims": [2**31 - 1, 2**31 - 1]},
+        {"dims": [-4, -4]},
+        {"dims": [4]},
+        {"data_type": 99},
+        {"data_type": TensorProto.STRING},
+        {"data_type": TensorProto.COMPLEX64},
+        {"raw_data": b"123"},
+        {"raw_data": b""},
+    ],
+    ids=str,
+)
+def test_tensors_that_lie_are_refused(tmp_path, change):
+    model = model_of([("MatMul", "xw", "y", {})], {"w": SQUARE})
+    tensor = model.graph.initializer[0]
+    for field, value in change.items():
+        tensor.ClearField(field)
+        if field == "dims":
+            tensor.dims.extend(value)
+        else:
+            setattr(tensor, field, value)
+    with pytest.raises(ValueError, match="tensor 'w': expected"):
+        ranvier.onnx.load(saved(tmp_path, model))
+
+
+def test_external_data_stays_in_the_folder(tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    model = model_of([("MatMul", "xw", "y", {})], {"w": SQUARE})
+    raw = model.graph.initializer[0].raw_data
+    (inner / "weights").write_bytes(b"1234" + raw)
+    (tmp_path / "outside").write_bytes(b"1234" + raw)
+    (inner / "link").symlink_to(tmp_path / "outside")
+
+    def load(location, offset="4", length="64"):
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        del tensor.external_data[:]
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in {"location": location, "offset": offset, "length": length}.items():
+            tensor.external_data.add(key=key, value=value)
+        return ranvier.onnx.load(saved(inner, model))
+
+    np.testing.assert_array_equal(load("weights").parameters()["0.weight"], SQUARE.T.astype(np.float32))
+    absolute = os.fspath(tmp_path / "outside")
+    for location in ("../outside", "link", absolute, "", "a\0b", "/dev/zero", "weights/../../outside"):
+        with pytest.raises(ValueError, match="external data: expected a file in the folder"):
+            load(location)
+    for location, offset, length in (
+        ("nothing", "0", "64"), ("weights", "5", "64"), ("weights", "-1", "64"), ("weights", "0", "63"),
+        ("weights", "a", "64"), ("weights", str(2**70), "64"), (".", "0", "64"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="external data:"):
+            load(location, offset, length)
+
+
+def test_bombs_are_refused(tmp_path):
+    doubled = [("Concat", [f"c{i}", f"c{i}"], f"c{i + 1}", {"axis": 0}) for i in range(60)]
+    with pytest.raises(ValueError, match="expected constants of at most"):
+        ranvier.onnx.load(saved(tmp_path, model_of([*doubled, ("Mul", ["x", "c60"], "y", {})], {"c0": [1.0, 2.0]})))
+    crossed = [
+        node
+        for i in range(40)
+        for node in (
+            ("Relu", [f"a{i}"], f"r{i}", {}), ("Tanh", [f"b{i}"], f"t{i}", {}),
+            ("Add", [f"r{i}", f"b{i}"], f"a{i + 1}", {}), ("Add", [f"t{i}", f"a{i}"], f"b{i + 1}", {}),
+        )
+    ]  # fmt: skip
+    start = [("Sigmoid", "x", "a0", {}), ("Tanh", "x", "b0", {})]
+    with pytest.raises(ValueError, match="one within another"):
+        ranvier.onnx.load(saved(tmp_path, model_of([*start, *crossed, ("Add", ["a40", "b40"], "y", {})])))
+    nested = [("Relu", ["x"], "v0", {})]
+    nested += [("Add", ["x", f"v{i}"], f"v{i + 1}", {}) for i in range(3000)]
+    with pytest.raises(ValueError, match="to a depth of 50"):
+        ranvier.onnx.load(saved(tmp_path, model_of([*nested, ("Relu", ["v3000"], "y", {})])))
+    long = [("Relu", ["x"], "v0", {}), *(("Relu", [f"v{i}"], f"v{i + 1}", {}) for i in range(3000))]
+    assert len(ranvier.onnx.load(saved(tmp_path, model_of(long, outputs=("v3000",)))).layers) == 3001
+    shape = ("batch", 2**31 - 1, 2**31 - 1, 2**31 - 1)
+    with pytest.raises(ValueError, match="not a network that can be read"):
+        ranvier.onnx.load(saved(tmp_path, model_of([("Add", "xc", "y", {})], {"c": 1.0}, shape)))
+
+
+def test_subgraphs_and_other_domains_are_refused(tmp_path):
+    model = model_of([("Relu", "x", "y", {})])
+    branch = helper.make_graph([], "then", [], [])
+    model.graph.node[0].attribute.append(helper.make_attribute("then_branch", branch))
+    with pytest.raises(ValueError, match="attribute 'then_branch' is of a type that no layer has"):
+        ranvier.onnx.load(saved(tmp_path, model))
+    model = model_of([("Relu", "x", "y", {})])
+    model.graph.node[0].domain = "com.example"
+    with pytest.raises(ValueError, match=r"expected an operator of ONNX itself, got one of 'com\.example'"):
+        ranvier.onnx.load(saved(tmp_path, model))
+    for opset in (5, 99):
+        model = model_of([("Relu", "x", "y", {})])
+        model.opset_import[0].version = opset
+        with pytest.raises(ValueError, match=f"expected an opset from 6 to .*, got {opset}"):
+            ranvier.onnx.load(saved(tmp_path, model))
