@@ -97,12 +97,12 @@ def _slice(node: Node, inputs: list[Any], opset: int) -> Array:
     return np.asarray(inputs[0][tuple(index)])
 
 
-def _squeeze(node: Node, inputs: list[Any], opset: int) -> Array:
+def _squeeze(node: Node, inputs: list[Any], opset: int) -> Any:
     axes = axes_of(node, inputs)
     return np.squeeze(inputs[0], None if axes is None else tuple(axes))
 
 
-def _unsqueeze(node: Node, inputs: list[Any], opset: int) -> Array:
+def _unsqueeze(node: Node, inputs: list[Any], opset: int) -> Any:
     return np.expand_dims(inputs[0], tuple(axes_of(node, inputs) or ()))
 
 

@@ -172,8 +172,21 @@ def _erf(call: Call) -> Value:
 
 def _greater(call: Call) -> Value:
     bound = call.constant(1, "bound")
-    call.require(bound.size == 1 and float(bound.reshape(())) == 0, "expected a comparison with 0")
-    return call.value.then(Compared(call.node), call.value.shape)
+    call.require(bound.size == 1, f"expected a comparison with one number, got {bound.shape}")
+    return call.value.then(Compared(call.node, float(bound.reshape(()))), call.value.shape)
+
+
+def _where(call: Call) -> Value:
+    """Return x where it is above a bound, and softplus elsewhere: PyTorch's `torch.nn.Softplus`."""
+    call.require(all(isinstance(value, Value) for value in call.inputs), "expected operands that are computed")
+    root, (condition, above, below) = branches_of(call.inputs)
+    is_softplus = len(below) == 1 and isinstance(below[0], LayerStep) and below[0].layer == layers.Softplus()
+    is_far = len(condition) == 1 and isinstance(condition[0], Compared) and condition[0].bound >= _AS_SOFTPLUS
+    call.require(is_far and not above and is_softplus, "there is no layer that chooses, but for softplus")
+    return root.then(below[0], root.shape)
+
+
+_AS_SOFTPLUS = 20.0  # from here on, softplus differs from x by rounding alone
 
 
 # --- products ---------------------------------------------------------------------------------------------------
@@ -527,6 +540,7 @@ def _cast(call: Call) -> Value:
     wanted = np.dtype(DTYPES[to][0]) if to in DTYPES else None
     if isinstance(value.step, Compared) and value.before is not None:
         call.require(wanted == call.dtype, "expected a cast to the type of the network")
+        call.require(value.step.bound == 0, f"expected a comparison with 0, got {value.step.bound}")
         return value.before.then(LayerStep(call.node, layers.Heaviside()), value.shape)
     call.require(wanted == call.dtype, f"expected a cast to {call.dtype}, the type of the network, got {wanted}")
     return value
@@ -743,4 +757,5 @@ OPERATORS: dict[str, Operator] = {
     "Sum": _sum_of_all,
     "Tanh": _plain(layers.Tanh),
     "Transpose": _transpose,
+    "Where": _where,
 }

@@ -115,7 +115,9 @@ class Pieces(Step):
 
 @dataclass
 class Compared(Step):
-    """Whether numbers are above zero, as bools."""
+    """Whether numbers are above a bound, as bools."""
+
+    bound: float
 
 
 @dataclass
