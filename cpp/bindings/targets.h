@@ -102,7 +102,7 @@ const double* weights_for(const py::handle& object, index_t n, const std::string
 // Where n outputs and the sums of their errors go: arrays that are written to, or None.
 template <class T>
 OutputRecord<T> record_to(const py::object& predictions, const py::object& errors, index_t n,
-                          const Shape& output, bool dense) {
+                          const Shape& output, bool dense, index_t parts = 1) {
     OutputRecord<T> record;
     index_t rows;
     if (!predictions.is_none()) {
@@ -115,7 +115,9 @@ OutputRecord<T> record_to(const py::object& predictions, const py::object& error
     if (!errors.is_none()) {
         if (!dense) throw py::value_error("errors: expected rows of targets with them");
         samples<double>(errors, "errors", {element_count(output)}, rows);
-        if (rows != 5) throw py::value_error("errors: expected 5 rows, got " + std::to_string(rows));
+        if (rows != 5 * parts)
+            throw py::value_error("errors: expected " + std::to_string(5 * parts) + " rows, got " +
+                                  std::to_string(rows));
         record.errors = py::reinterpret_borrow<py::array_t<double>>(errors).mutable_data();
     }
     return record;

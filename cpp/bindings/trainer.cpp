@@ -315,12 +315,67 @@ struct PyTrainStep {
     }
 };
 
+// Functions that share batches with others.
+struct PyDataParallel {
+    index_t parts, all_parts;
+    bool sync_batch_norm;
+    py::function gather, reduce, wait;
+
+    template <class T>
+    DataParallel<T> of_batches(const py::handle& bounds) const {
+        DataParallel<T> all;
+        all.parts = parts;
+        all.all_parts = all_parts;
+        all.sync_batch_norm = sync_batch_norm;
+        all.bounds = samples<std::int64_t>(bounds, "bounds", {parts + 1}, all.batches);
+        all.gather = [this](index_t count, const double* own, double* whole) {
+            const CallersDenormals denormals;
+            py::gil_scoped_acquire acquire;
+            const py::object numbers = gather(py::array_t<double>(Shape{parts, count}, own));
+            index_t there;
+            const double* from = samples<double>(numbers, "gather", {count}, there);
+            if (there != all_parts)
+                throw py::value_error("gather: expected numbers of " + std::to_string(all_parts) +
+                                      " parts, got " + std::to_string(there));
+            std::copy_n(from, there * count, whole);
+        };
+        all.reduce = [this](index_t first, index_t count) {
+            const CallersDenormals denormals;
+            py::gil_scoped_acquire acquire;
+            reduce(first, count);
+        };
+        all.wait = [this] {
+            const CallersDenormals denormals;
+            py::gil_scoped_acquire acquire;
+            wait();
+        };
+        return all;
+    }
+};
+
+// The number of batches that an epoch has; their bounds fit the samples.
+template <class T>
+void require_bounds(const DataParallel<T>& all, index_t n) {
+    index_t taken = 0;
+    for (index_t batch = 0; batch < all.batches; ++batch)
+        for (index_t i = 0; i < all.parts; ++i) {
+            const std::int64_t* bound = all.bounds + batch * (all.parts + 1) + i;
+            if (bound[0] < 0 || bound[1] < bound[0])
+                throw py::value_error("bounds: expected rows that rise from 0 or more");
+            taken += bound[1] - bound[0];
+        }
+    if (taken != n)
+        throw py::value_error("bounds: expected those of " + std::to_string(n) + " samples, got " +
+                              std::to_string(taken));
+}
+
 py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& target, const py::handle& order,
                       index_t batch_size, const py::object& loss, PyOptimizer& optimizer,
                       const py::object& learning_rates, const std::string& on_nonfinite,
                       const py::object& report, const py::handle& weights, const py::object& losses,
                       const py::object& predictions, const py::object& errors,
-                      PyGradientAccumulation* accumulation) {
+                      PyGradientAccumulation* accumulation, const PyDataParallel* data_parallel,
+                      const py::object& bounds) {
     return self.visit([&](auto& trainer, auto element) {
         using T = decltype(element);
         index_t samples_there, n;
@@ -331,8 +386,15 @@ py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& ta
         EpochOptions<T> options;
         options.batch_size = batch_size;
         options.on_nonfinite = on_nonfinite_named(on_nonfinite);
+        DataParallel<T> all;
+        if (data_parallel) {
+            all = data_parallel->of_batches<T>(bounds);
+            require_bounds(all, n);
+            options.data_parallel = &all;
+        }
+        const index_t whole_batches = batch_size < 1 ? 0 : ceil_div(n, batch_size);
+        const index_t batches = data_parallel ? all.batches : whole_batches;
         if (accumulation) options.accumulation = &accumulation_of<T>(*accumulation, trainer);
-        const index_t batches = batch_size < 1 ? 0 : ceil_div(n, batch_size);
         const auto of_each = [&](const char* what, index_t count, const py::object& array, const char* name,
                                  const Shape& shape) {
             index_t there;
@@ -353,7 +415,7 @@ py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& ta
             options.losses = py::reinterpret_borrow<py::array_t<double>>(losses).mutable_data();
         }
         options.record =
-            record_to<T>(predictions, errors, n, trainer.output_shape(), objective.targets.dense);
+            record_to<T>(predictions, errors, n, trainer.output_shape(), objective.targets.dense, all.parts);
         Interruption interruption;
         options.report = [&](const EpochSums& now) {
             return interruption.proceed([&] {
@@ -459,7 +521,8 @@ void bind_trainer(py::module_& m) {
              py::arg("batch_size"), py::arg("loss"), py::arg("optimizer"), py::arg("learning_rates"),
              py::arg("on_nonfinite"), py::arg("report"), py::arg("weights") = py::none(),
              py::arg("losses") = py::none(), py::arg("predictions") = py::none(),
-             py::arg("errors") = py::none(), py::arg("accumulation") = py::none())
+             py::arg("errors") = py::none(), py::arg("accumulation") = py::none(),
+             py::arg("data_parallel") = py::none(), py::arg("bounds") = py::none())
         .def("step_from", &step_from, py::arg("accumulation"), py::arg("optimizer"),
              py::arg("learning_rates"), py::arg("check"))
         .def("mean_loss", &mean_of_sums, py::arg("loss"), py::arg("sum"), py::arg("weight"))
@@ -469,6 +532,11 @@ void bind_trainer(py::module_& m) {
                                        "Gradients of several batches added up for one update.")
         .def(py::init<const PyParameters&, index_t>(), py::arg("parameters"), py::arg("batches_per_update"))
         .def_property_readonly("batches", &PyGradientAccumulation::batches);
+    py::class_<PyDataParallel>(m, "DataParallel",
+                               "Functions that share each batch of a training with others.")
+        .def(py::init<index_t, index_t, bool, py::function, py::function, py::function>(), py::arg("parts"),
+             py::arg("all_parts"), py::arg("sync_batch_norm"), py::arg("gather"), py::arg("reduce"),
+             py::arg("wait"));
     py::class_<PyTrainStep>(
         m, "TrainStep", "One update from a batch, for one loss and optimizer.",
         visits<PyTrainStep, &PyTrainStep::trainer_object, &PyTrainStep::optimizer_object>())

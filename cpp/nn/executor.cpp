@@ -26,10 +26,12 @@ template <class T>
 class PhaseRun {
 public:
     PhaseRun(const Program<T>& program, const Run<T>& run, const Phase& phase)
-        : p_(program), run_(run), phase_(phase) {}
+        : p_(program),
+          run_(run),
+          phase_(phase),
+          groups_(phase.whole ? 1 : groups_of(phase, run.n, sizeof(T))) {}
 
-    void operator()() const {
-        groups_ = phase_.whole ? 1 : groups_of(phase_, run_.n, sizeof(T));
+    void take_steps() const {
         for (const Step& step : phase_.steps)
             if (!phase_.whole && step.action == Action::backward && step.grad_x[0])
                 p_.ops[step.node]->prepare({Use::backward_data});
@@ -38,7 +40,10 @@ public:
         else
             parallel_for(groups_, threads_for(phase_.work * static_cast<double>(run_.n)),
                          [&](index_t group) { run_group(group); });
-        MicroBatch whole = part_of(0, 0, run_.n);
+    }
+
+    void combine_sums() const {
+        const MicroBatch whole = whole_batch(run_, groups_);
         for (const auto& [node, direction] : phase_.combined)
             p_.ops[node]->combine(whole, direction, gradients_of(node, direction));
     }
@@ -51,14 +56,11 @@ private:
     }
 
     MicroBatch part_of(index_t group, index_t first, index_t count) const {
-        MicroBatch part;
-        part.batch = run_.n;
+        MicroBatch part = whole_batch(run_, groups_);
         part.first = first;
+        part.position += first;
         part.count = count;
         part.group = group;
-        part.groups = groups_;
-        part.seed = run_.seed;
-        part.step = run_.step;
         return part;
     }
 
@@ -180,7 +182,7 @@ private:
     const Program<T>& p_;
     const Run<T>& run_;
     const Phase& phase_;
-    mutable index_t groups_ = 1;
+    const index_t groups_;
 };
 
 }  // namespace
@@ -195,7 +197,31 @@ index_t groups_of(const Phase& phase, index_t n, std::size_t element_size) {
 
 template <class T>
 void run_phases(const Program<T>& program, const Run<T>& run, std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) PhaseRun<T>(program, run, program.phases[i])();
+    for (std::size_t i = begin; i < end; ++i) {
+        const PhaseRun<T> phase(program, run, program.phases[i]);
+        phase.take_steps();
+        phase.combine_sums();
+    }
+}
+
+template <class T>
+void take_steps(const Program<T>& program, const Run<T>& run, const Phase& phase) {
+    PhaseRun<T>(program, run, phase).take_steps();
+}
+template <class T>
+void combine_sums(const Program<T>& program, const Run<T>& run, const Phase& phase) {
+    PhaseRun<T>(program, run, phase).combine_sums();
+}
+
+template <class T>
+MicroBatch whole_batch(const Run<T>& run, index_t groups) {
+    MicroBatch part;
+    part.batch = part.count = run.n;
+    part.groups = groups;
+    part.seed = run.seed;
+    part.step = run.step;
+    part.position = run.position;
+    return part;
 }
 
 template <class T>
@@ -206,6 +232,9 @@ Rows<T> rows_at(const Run<T>& run, const Place& place) {
 
 #define RANVIER_INSTANTIATE(T)                                                            \
     template void run_phases(const Program<T>&, const Run<T>&, std::size_t, std::size_t); \
+    template void take_steps(const Program<T>&, const Run<T>&, const Phase&);             \
+    template void combine_sums(const Program<T>&, const Run<T>&, const Phase&);           \
+    template MicroBatch whole_batch(const Run<T>&, index_t);                              \
     template Rows<T> rows_at(const Run<T>&, const Place&);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)

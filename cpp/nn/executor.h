@@ -39,11 +39,21 @@ struct Run {
     T* partial_sums = nullptr;
     T* gradients = nullptr;  // of all parameters
     std::uint64_t seed = 0, step = 0;
+    index_t position = 0;             // of the first sample, in a batch of which others take the rest
     Observer<T>* observer = nullptr;  // of a program that is compiled for one
 };
 
 template <class T>
 void run_phases(const Program<T>& program, const Run<T>& run, std::size_t begin, std::size_t end);
+
+// The two halves of a phase, for a batch in parts, each of which has a program of its own: the steps of all
+// micro-batches; and what is combined at their end, of which op->get_sums() and set_sums() know the rest.
+template <class T>
+void take_steps(const Program<T>& program, const Run<T>& run, const Phase& phase);
+template <class T>
+void combine_sums(const Program<T>& program, const Run<T>& run, const Phase& phase);
+template <class T>
+MicroBatch whole_batch(const Run<T>& run, index_t groups = 1);
 
 // The groups of micro-batches that a phase takes n samples in, a function of the program and n alone.
 index_t groups_of(const Phase& phase, index_t n, std::size_t element_size);

@@ -23,6 +23,7 @@ struct MicroBatch {
     index_t count = 0;
     index_t group = 0, groups = 1;
     bool begins_group = true;
+    index_t position = 0;    // of its first sample in the batch that random layers draw for
     std::uint64_t seed = 0;  // of random layers
     std::uint64_t step = 0;  // counts the training passes: each draws fresh masks
 };
@@ -123,6 +124,11 @@ public:
     // block of parameters go, if they are made in the reduction; nullptr: nobody needs them.
     virtual void reduce(const MicroBatch&, const Rows<T>*, const T* /*grad*/) {}
     virtual void combine(const MicroBatch&, Direction, T* /*gradients*/) {}
+    // If others take further parts of the batch, between the two: how many numbers these sums are, those of
+    // the part at hand, and those of all parts, which combine() then takes instead, but for the gradients.
+    virtual index_t sums_size() const { return 0; }
+    virtual void get_sums(const MicroBatch&, Direction, double* /*own*/) {}
+    virtual void set_sums(Direction, index_t /*parts*/, const double* /*all*/) {}
     // Writes the gradients to those inputs whose grad_x is not nullptr, from that to the output before the
     // activation. grad_x may not be grad. It is called before backward_weights, whatever is wanted.
     virtual void backward_data(const MicroBatch&, const Operands<T>&, const T* /*grad*/,

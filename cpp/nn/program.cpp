@@ -221,6 +221,7 @@ private:
         if (!has_gradient(i)) return;
         const int grad = gradient_before_activation(i);
         before_activation_[i] = grad;
+        p_.blocks[i].phase = static_cast<std::size_t>(phase_);
         drafts().push_back({Action::reduce_gradient, i, grad});
         p_.phases[static_cast<std::size_t>(phase_)].combined.emplace_back(i, Direction::backward);
     }
@@ -251,7 +252,7 @@ private:
         const bool partial = weights(i) == WeightGradient::partial_sums;
         step.makes_weights = partial || (at_once && p_.options.observed);
         if (at_once && !p_.options.observed) deferred_.push_back({i, grad});
-        if (partial) p_.blocks[i].phase = static_cast<std::size_t>(phase_);
+        if (at_once || partial) p_.blocks[i].phase = static_cast<std::size_t>(phase_);
         if (writes || step.makes_weights || traits(i).whole_batch) drafts().push_back(std::move(step));
     }
 

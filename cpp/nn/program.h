@@ -75,7 +75,7 @@ struct ParameterBlock {
     index_t offset = 0, size = 0;
     std::vector<std::pair<index_t, index_t>> trained;  // ranges of it that are not frozen
     index_t partial_offset = -1;  // in memory for partial sums, kMostGroups of `size`; -1: none
-    std::size_t phase = 0;        // that makes the partial sums
+    std::size_t phase = 0;        // after which all is there that the gradients are made of
 };
 
 struct ProgramOptions {

@@ -23,15 +23,6 @@ constexpr index_t kGradientBytes = 64 << 10;
 // The work of completing and of updating an element, in units of threads_for().
 constexpr double kCompleteCost = 1.5, kUpdateCost = 2.5;
 
-template <class T>
-MicroBatch whole_batch(const Run<T>& run) {
-    MicroBatch part;
-    part.batch = part.count = run.n;
-    part.seed = run.seed;
-    part.step = run.step;
-    return part;
-}
-
 // A range that begins there; the last one takes with it what is less than a unit.
 index_t end_of_range(index_t begin, index_t length, index_t unit, index_t whole) {
     return whole - begin - length < unit ? whole : begin + length;
@@ -132,11 +123,44 @@ void Sweep<T>::complete_shard(const Shard& shard, const Run<T>& run) const {
 }
 
 template <class T>
+void Sweep<T>::complete(const Run<T>& run, std::size_t phase) const {
+    std::vector<const Shard*> shards;
+    double work = 0;
+    for (const Shard& shard : shards_) {
+        if (program_.blocks[shard.node].phase != phase) continue;
+        const bool begins_node = shards.empty() || shards.back()->node != shard.node;
+        if (begins_node && shard.deferred) {
+            prepare_product(*shard.deferred, run, 1);
+            work += program_.ops[shard.node]->traits.flops / kFlopsPerWork * static_cast<double>(run.n);
+        }
+        work += static_cast<double>(shard.end - shard.begin) * kCompleteCost;
+        shards.push_back(&shard);
+    }
+    parallel_for(static_cast<index_t>(shards.size()), threads_for(work),
+                 [&](index_t i) { complete_shard(*shards[static_cast<std::size_t>(i)], run); });
+}
+
+template <class T>
+std::vector<std::pair<index_t, index_t>> Sweep<T>::ranges(std::size_t phase) const {
+    std::vector<std::pair<index_t, index_t>> ranges;
+    for (std::size_t node = 0; node < program_.ops.size(); ++node)
+        if (program_.blocks[node].phase == phase)
+            for (const auto& [begin, end] : program_.blocks[node].trained)
+                ranges.emplace_back(program_.blocks[node].offset + begin, program_.blocks[node].offset + end);
+    return ranges;
+}
+
+template <class T>
 void Sweep<T>::prepare_products(const Run<T>& run, double factor) const {
+    for (const auto& product : program_.deferred) prepare_product(product, run, factor);
+}
+
+template <class T>
+void Sweep<T>::prepare_product(const typename Program<T>::Deferred& product, const Run<T>& run,
+                               double factor) const {
     const MicroBatch whole = whole_batch(run);
-    for (const auto& product : program_.deferred)
-        program_.ops[product.node]->prepare(
-            {Use::weight_ranges, &whole, rows_at(run, product.grad).data, static_cast<T>(factor)});
+    program_.ops[product.node]->prepare(
+        {Use::weight_ranges, &whole, rows_at(run, product.grad).data, static_cast<T>(factor)});
 }
 
 // The product over the whole batch that makes the gradients of a shard.

@@ -2,6 +2,7 @@
 // and the update, in shards that threads share out.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "executor.h"
@@ -27,6 +28,10 @@ public:
     };
     // Makes the gradients that are still to be made.
     Findings complete(const Run<T>& run, const Wishes& wishes) const;
+    // The same, without penalties, of what is complete after a phase; and the ranges of the flat buffer that
+    // these gradients are.
+    void complete(const Run<T>& run, std::size_t phase) const;
+    std::vector<std::pair<index_t, index_t>> ranges(std::size_t phase) const;
     // Whether there are penalties.
     bool penalizes() const { return penalized_; }
     // The same of gradients that are complete.
@@ -51,6 +56,8 @@ private:
     Findings complete(const Run<T>& run, const Wishes& wishes, bool fused) const;
     void complete_shard(const Shard& shard, const Run<T>& run) const;
     void prepare_products(const Run<T>& run, double factor) const;
+    void prepare_product(const typename Program<T>::Deferred& product, const Run<T>& run,
+                         double factor) const;
     void multiply(const Shard& shard, const Run<T>& run, const Sink<T>& sink) const;
     void sum_groups(const Shard& shard, const Run<T>& run) const;
     template <class Completion>

@@ -10,31 +10,19 @@
 
 #include "../platform/denormals.h"
 #include "bad_sample.h"
+#include "batch_loss.h"
+#include "batch_parts.h"
 #include "batches.h"
 #include "clock.h"
 #include "errors.h"
 #include "executor.h"
 #include "fault_finder.h"
+#include "prepared.h"
 #include "ranvier/sizes.h"
 #include "sweep.h"
 
 namespace ranvier {
 namespace {
-
-// A program with its memory.
-template <class T>
-struct Prepared {
-    Program<T> program;
-    Sweep<T> sweep;
-    Buffer<T> batch, partial_sums;
-
-    Prepared(const Graph& graph, Parameters<T>& parameters, const ProgramOptions& options, index_t capacity)
-        : program(graph, parameters, options),
-          sweep(program, parameters),
-          batch(checked_product({capacity, program.batch_size}, "the outputs of a batch")),
-          partial_sums(program.partial_size) {}
-    Prepared(const Prepared&) = delete;
-};
 
 index_t checked_capacity(index_t capacity) {
     if (capacity < 1)
@@ -63,6 +51,10 @@ struct Trainer<T>::State {
 
     // Made when first needed.
     std::unique_ptr<Prepared<T>> fused, apart, observed, steps[2];
+    struct SharedParts {
+        std::unique_ptr<BatchParts<T>> parts;
+        bool fused = false;  // with a loss of the library
+    } parts, observed_parts;
     Prepared<T>* last = nullptr;  // of the last forward()
     Run<T> last_run;
     Rows<T> input;
@@ -105,22 +97,12 @@ struct Trainer<T>::State {
     }
 
     Run<T> run_of(Prepared<T>& prepared, index_t n, const Rows<T>& x) {
-        Run<T> run;
         input = x;
-        run.inputs = &input;
-        run.n = n;
-        run.capacity = capacity;
-        run.batch = prepared.batch.data();
-        run.partial_sums = prepared.partial_sums.data();
-        run.gradients = parameters->gradients();
+        Run<T> run = ranvier::run_of(prepared, n, input, capacity, parameters->gradients());
         run.seed = seed;
         run.step = step;
-        for (const auto& op : prepared.program.ops)
-            op->prepare({n >= kBatchWorthPreparing ? Use::batch : Use::one_pass});
         return run;
     }
-    // Weights are transformed once for so many samples.
-    static constexpr index_t kBatchWorthPreparing = 4;
 
     bool calls_custom_layers() const {
         for (const Node& node : lowered.graph.nodes)
@@ -131,43 +113,12 @@ struct Trainer<T>::State {
     // Forward, loss and backward, but for what the sweep does.
     LossSums run_batch(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch,
                        const Objective<T>& objective, double* seconds) {
-        if (objective.custom) return run_custom(prepared, run, batch, objective, seconds);
-        const LossSpec& loss = objective.loss;
-        const index_t outputs = output_size();
-        const double weight = sum_of_weights<T>(loss, batch.n, batch.targets);
-        const double divisor = batch.summed ? 1 : loss_divisor(loss.kind, weight, outputs);
-        Scratch<SampleLoss> memory(batch.n);
-        SampleLoss* losses = memory.data();
-        auto loss_of_part = [&](index_t first, index_t count, const T* prediction, T* grad) {
-            const Stopwatch watch(seconds);
-            if (batch.predictions)
-                std::copy_n(prediction, count * outputs, batch.predictions + first * outputs);
-            const Targets<T>& all = batch.targets;
-            const Targets<T> targets = {all.dense ? all.dense + first * outputs : nullptr,
-                                        all.labels ? all.labels + first : nullptr,
-                                        all.weights ? all.weights + first : nullptr};
-            loss_of_samples<T>(loss, 0, count, outputs, prediction, targets, divisor, grad, losses + first);
-        };
-        run_all_phases(prepared, run, batch, LossOfSamples<T>(loss_of_part));
-        return sum_of_losses(batch.n, losses, weight);
-    }
-    LossSums run_custom(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch,
-                        const Objective<T>& objective, double* seconds) {
-        LossSums sums;
-        auto loss_of_part = [&](index_t, index_t count, const T* prediction, T* grad) {
-            const Stopwatch watch(seconds);
-            if (batch.predictions) std::copy_n(prediction, count * output_size(), batch.predictions);
-            sums = objective.custom(count, prediction, batch.samples, grad);
-            if (batch.summed) scale(count * output_size(), static_cast<T>(sums.weight), grad);
-        };
-        run_all_phases(prepared, run, batch, LossOfSamples<T>(loss_of_part));
-        return sums;
-    }
-    void run_all_phases(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch,
-                        const LossOfSamples<T>& loss) {
-        run.loss = &loss;
+        BatchLoss<T> loss(batch, objective, output_size(), seconds);
+        const LossOfSamples<T> of_samples(loss);
+        run.loss = &of_samples;
         naming_bad_samples([&](index_t i) { return batch.samples[i]; },
                            [&] { run_phases(prepared.program, run, 0, prepared.program.phases.size()); });
+        return loss.sums();
     }
 
     double work_of(const Prepared<T>& prepared, index_t n) const {
@@ -238,22 +189,112 @@ struct Trainer<T>::State {
         if (findings.finite) sweep.update(optimizer, sum, findings.squares);
         return findings.finite;
     }
-    // body(first, count) for ranges of the parameters' buffers.
+    // The same of a batch that is shared with others. All come to the same sums and the same answer.
+    bool train_shared(const Batch<T>& batch, const std::int64_t* bounds, const Objective<T>& objective,
+                      Optimizer<T>& optimizer, const EpochOptions<T>& options, EpochSums& sums) {
+        const DataParallel<T>& all = *options.data_parallel;
+        BatchParts<T>& own = parts_for(objective, all, false);
+        ++step;
+        share(own.run(batch, objective, bounds, all, seed, step), bounds, all, sums);
+        all.wait();
+        T* const gradients = parameters->gradients();
+        const double divisor = loss_divisor(objective.loss.kind, sums.weight, output_size());
+        each_task_of_parameters([&](index_t first, index_t count) {
+            const T factor = static_cast<T>(1 / divisor);
+            std::transform(gradients + first, gradients + first + count, gradients + first,
+                           [&](T sum) { return factor * sum; });
+        });
+        const bool matters = options.on_nonfinite != OnNonFinite::ignore,
+                   clips = optimizer.options.clip_norm > 0;
+        const Sweep<T>& sweep = own.prepared(0).sweep;
+        const auto findings = sweep.examine(gradients, {true, matters, clips});
+        if (matters && !(findings.finite && std::isfinite(sums.loss))) return false;
+        sweep.update(optimizer, gradients, findings.squares);
+        if (all.sync_batch_norm || batch.n > 0) update_statistics(own.prepared(0));
+        return true;
+    }
+    BatchParts<T>& parts_for(const Objective<T>& objective, const DataParallel<T>& all, bool watched) {
+        if (all.parts > 1 && calls_custom_layers())
+            throw std::invalid_argument(
+                "shards: expected as many as there are ranks, since a layer of your own keeps what it needs "
+                "of one "
+                "part of a batch only, got " +
+                std::to_string(all.all_parts));
+        last = nullptr;
+        index_t largest = 1;
+        for (index_t batch = 0; batch < all.batches; ++batch)
+            for (index_t i = 0; i < all.parts; ++i) {
+                const std::int64_t* bound = all.bounds + batch * (all.parts + 1) + i;
+                largest = std::max<index_t>(largest, bound[1] - bound[0]);
+            }
+        ProgramOptions options;
+        options.observed = watched;
+        options.fused_loss = !watched && !objective.custom;
+        SharedParts& shared = watched ? observed_parts : parts;
+        if (!shared.parts || shared.parts->capacity() < largest || shared.parts->size() != all.parts ||
+            shared.fused != options.fused_loss)
+            shared = {
+                std::make_unique<BatchParts<T>>(lowered.graph, *parameters, options, all.parts, largest),
+                options.fused_loss};
+        return *shared.parts;
+    }
+    // The sums over all parts, in their order.
+    static void share(const std::vector<LossSums>& own, const std::int64_t* bounds,
+                      const DataParallel<T>& all, EpochSums& sums) {
+        constexpr index_t kNumbers = 4;
+        Scratch<double> from(all.parts * kNumbers), whole(all.all_parts * kNumbers);
+        for (index_t i = 0; i < all.parts; ++i) {
+            const LossSums& part = own[static_cast<std::size_t>(i)];
+            const double numbers[kNumbers] = {part.loss, static_cast<double>(part.hits), part.weight,
+                                              static_cast<double>(bounds[i + 1] - bounds[i])};
+            std::copy_n(numbers, kNumbers, from.data() + i * kNumbers);
+        }
+        all.gather(kNumbers, from.data(), whole.data());
+        sums = {};
+        for (const double* part = whole.data(); part < whole.data() + all.all_parts * kNumbers;
+             part += kNumbers) {
+            sums.loss += part[0];
+            sums.hits += static_cast<index_t>(part[1]);
+            sums.weight += part[2];
+            sums.samples += static_cast<index_t>(part[3]);
+        }
+    }
+    // Empty if nothing that is taken here went bad.
+    std::string find_fault_of_parts(const Batch<T>& batch, const std::int64_t* bounds,
+                                    const Objective<T>& objective, const DataParallel<T>& all) {
+        BatchParts<T>& own = parts_for(objective, all, true);
+        std::fill_n(parameters->gradients(), parameters->size(), T{});  // where others' numbers may be
+        std::vector<FaultFinder<T>> finders(static_cast<std::size_t>(all.parts), FaultFinder<T>(*parameters));
+        std::vector<Observer<T>*> observers;
+        for (FaultFinder<T>& finder : finders) observers.push_back(&finder);
+        Batch<T> rows = batch;
+        if (batch.n > 0) rows.x = gathered(batch);
+        const std::vector<LossSums> sums = own.run(rows, objective, bounds, all, seed, step, observers);
+        if (const std::string sample = bad_sample(batch); !sample.empty()) return sample;
+        for (std::size_t i = 0; i < finders.size(); ++i) {
+            const FaultFinder<T>& finder = finders[i];
+            if (!std::isfinite(sums[i].loss) && (finder.fault().empty() || !finder.is_forward()))
+                return "the loss";
+            if (!finder.fault().empty()) return finder.fault();
+        }
+        return "";
+    }
+    std::string bad_sample(const Batch<T>& batch) const {
+        for (index_t i = 0; i < batch.n; ++i)
+            if (!all_finite(input_size(), batch.x.row(i, input_size())))
+                return "sample " + std::to_string(batch.samples[i]) + " of the input";
+        return "";
+    }
     template <class Body>
     void each_task_of_parameters(Body&& body) const {
         const index_t size = parameters->size();
         parallel_for(ceil_div(size, kAdded), threads_for(static_cast<double>(size)),
                      [&](index_t task) { body(task * kAdded, std::min(kAdded, size - task * kAdded)); });
     }
-    static void scale(index_t n, T factor, T* x) {
-        for (index_t i = 0; i < n; ++i) x[i] *= factor;
-    }
 
     // Goes through a batch that is not finite once more, to find where it went bad.
     std::string find_fault(const Batch<T>& batch, const Objective<T>& objective) {
-        for (index_t i = 0; i < batch.n; ++i)
-            if (!all_finite(input_size(), batch.x.row(i, input_size())))
-                return "sample " + std::to_string(batch.samples[i]) + " of the input";
+        if (const std::string sample = bad_sample(batch); !sample.empty()) return sample;
         Prepared<T>& prepared = for_objective(objective, true);
         FaultFinder<T> finder(*parameters);
         Run<T> run = run_of(prepared, batch.n, gathered(batch));
@@ -303,6 +344,19 @@ struct Trainer<T>::State {
         return predictions.data();
     }
     // Outputs of a batch that made no update are NaN, and do not count.
+    // Each part that is taken here of a batch has sums of errors of its own.
+    void record_outputs(const Batch<T>& batch, const std::int64_t* bounds, index_t parts,
+                        OutputRecord<T> record, bool updated) {
+        for (index_t i = 0; i < parts; ++i) {
+            const index_t first = bounds[i] - bounds[0];
+            Batch<T> part = batch;
+            part.n = bounds[i + 1] - bounds[i];
+            if (batch.predictions) part.predictions = batch.predictions + first * output_size();
+            if (batch.targets.dense) part.targets.dense = batch.targets.dense + first * output_size();
+            record_outputs(part, record, updated);
+            if (record.errors) record.errors += 5 * output_size();
+        }
+    }
     void record_outputs(const Batch<T>& batch, const OutputRecord<T>& record, bool updated) {
         if (!updated && record.predictions)
             std::fill_n(batch.predictions, batch.n * output_size(), std::numeric_limits<T>::quiet_NaN());
@@ -479,37 +533,56 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             optimizer.set_learning_rates(options.learning_rates +
                                          updates++ * static_cast<index_t>(optimizer.rates()));
     };
+    const DataParallel<T>* const shared = options.data_parallel;
+    index_t taken = 0;  // here
     const auto epoch = [&] {
-        for (index_t number = 0; total.samples < n; ++number) {
+        for (index_t number = 0; shared ? number < shared->batches : taken < n; ++number) {
             if (number > 0 && options.between_batches) options.between_batches();
-            const index_t now = std::min(options.batch_size, n - total.samples);
+            const std::int64_t* const bounds =
+                shared ? shared->bounds + number * (shared->parts + 1) : nullptr;
+            const index_t now =
+                shared ? bounds[shared->parts] - bounds[0] : std::min(options.batch_size, n - taken);
             Batch<T> batch;
-            {
+            if (now > 0) {
                 const Stopwatch watch(options.times ? &options.times->gather : nullptr);
-                batch = s.gatherer.gather(now, x, objective.targets, order + total.samples, apart);
+                batch = s.gatherer.gather(now, x, objective.targets, order + taken, apart);
             }
-            LossSums sums;
-            batch.predictions = s.place_of_predictions(options.record, total.samples);
+            EpochSums sums;
+            batch.predictions = s.place_of_predictions(options.record, taken);
+            taken += now;
             batch.summed = accumulation != nullptr;
             if (!accumulation) set_rates();
-            const bool used = accumulation ? s.accumulate(batch, objective, options, sums)
-                                           : s.train_batch(batch, objective, optimizer, options, sums);
-            if (!used) {
-                if (total.fault.empty())
-                    total.fault =
-                        "batch " + std::to_string(number + 1) + ": " + s.find_fault(batch, objective);
-                if (options.on_nonfinite == OnNonFinite::stop) break;
-                total.skipped += now;
-                sums = {};
+            bool used = false;
+            if (shared) {
+                used = s.train_shared(batch, bounds, objective, optimizer, options, sums);
+            } else {
+                LossSums own;
+                used = accumulation ? s.accumulate(batch, objective, options, own)
+                                    : s.train_batch(batch, objective, optimizer, options, own);
+                sums = {own.loss, own.hits, own.weight, now, 0, ""};
             }
-            s.record_outputs(batch, options.record, used);
+            if (!used) {
+                if (total.fault.empty()) {
+                    const std::string fault = shared
+                                                  ? s.find_fault_of_parts(batch, bounds, objective, *shared)
+                                                  : s.find_fault(batch, objective);
+                    total.fault = "batch " + std::to_string(number + 1) + ": " + fault;
+                }
+                if (options.on_nonfinite == OnNonFinite::stop) break;
+                total.skipped += sums.samples;
+                sums = {0, 0, 0, sums.samples, 0, ""};
+            }
+            if (shared)
+                s.record_outputs(batch, bounds, shared->parts, options.record, used);
+            else
+                s.record_outputs(batch, options.record, used);
             if (options.losses)
                 options.losses[number] =
                     sums.loss / loss_divisor(objective.loss.kind, sums.weight, s.output_size());
             total.loss += sums.loss;
             total.hits += sums.hits;
             total.weight += sums.weight;
-            total.samples += now;
+            total.samples += sums.samples;
             if (accumulation && accumulation->batches == accumulation->batches_per_update) {
                 set_rates();
                 const bool check = options.on_nonfinite != OnNonFinite::ignore;

@@ -74,6 +74,25 @@ struct GradientAccumulation {
     }
 };
 
+// A training that shares each batch with others, such as processes on other machines. All do the same calls,
+// in the same order. A batch is cut into parts, of which some are taken here; the gradients of the parts are
+// added up as a binary tree has it, here and by who gives these functions.
+template <class T>
+struct DataParallel {
+    index_t parts = 1, all_parts = 1;  // taken here, and by all; the first is a power of two
+    bool sync_batch_norm = false;      // by statistics of the whole batch, and not of each part
+    // Of each batch parts + 1 numbers: where in it the parts begin that are taken here, and where the last
+    // one ends. An order of samples has these alone.
+    const std::int64_t* bounds = nullptr;
+    index_t batches = 0;
+    // Takes `count` numbers of each part that is taken here, and gives those of all parts, in their order.
+    std::function<void(index_t count, const double* own, double* all)> gather;
+    // Begins to add up a range of parameters().gradients() over all who train, in place; wait() returns when
+    // all that has begun is done.
+    std::function<void(index_t first, index_t count)> reduce;
+    std::function<void()> wait;
+};
+
 // What the parts of an epoch outside the nodes took, in seconds.
 struct EpochTimes {
     double gather = 0, loss = 0, update = 0;
@@ -98,6 +117,8 @@ struct EpochOptions {
     // neither.
     Observer<T>* observer = nullptr;
     EpochTimes* times = nullptr;
+    // The batches are shared with others, and the sums of the epoch are over all; nullptr: with nobody.
+    const DataParallel<T>* data_parallel = nullptr;
 };
 
 template <class T>

@@ -25,7 +25,7 @@ protected:
         RandomDraws draws;
         draws.seed = part.seed;
         draws.stream = stream_of(part, layer_);
-        draws.first = part.first;
+        draws.first = part.position;
         return draws;
     }
 

@@ -7,6 +7,7 @@
 #include "batch_norm_fold.h"
 #include "instantiate.h"
 #include "ranvier/activation.h"
+#include "ranvier/elementwise.h"
 #include "ranvier/memory.h"
 #include "ranvier/normalization.h"
 #include "ranvier/trainer.h"
@@ -88,17 +89,42 @@ public:
     void combine(const MicroBatch& part, Direction direction, T* gradients) override {
         if (direction == Direction::backward) return combine_backward(part, gradients);
         if (!training_) return;
-        const ChannelMoments total = sums_.of(0);
-        double count = sums_.count(0);
-        for (index_t group = 1; group < part.groups; ++group)
-            count = join_moments(channels(), count, total, sums_.count(group), sums_.of(group));
+        if (!all_parts_) count_ = join_groups(part.groups);
+        const ChannelMoments total = all_parts_ ? whole() : sums_.of(0);
+        all_parts_ = false;
         for (index_t c = 0; c < channels(); ++c) {
             mean_[c] = static_cast<T>(total.mean[c]);
-            inverse_deviation_[c] = static_cast<T>(1 / std::sqrt(total.squares[c] / count + spec_.eps));
+            inverse_deviation_[c] = static_cast<T>(1 / std::sqrt(total.squares[c] / count_ + spec_.eps));
             scale()[c] = inverse_deviation_[c] * (gamma_ ? gamma_[c] : T(1));
             shift()[c] = (beta_ ? beta_[c] : T{}) - mean_[c] * scale()[c];
         }
-        count_ = count;
+    }
+
+    // Of each channel two sums, behind the number of its elements.
+    index_t sums_size() const override { return training_ ? 1 + 2 * channels() : 0; }
+    void get_sums(const MicroBatch& part, Direction direction, double* own) override {
+        if (part.batch == 0)
+            std::fill_n(sums_.of(0).mean, 2 * channels(), 0.0);
+        else if (direction == Direction::backward)
+            add_groups(part.groups);
+        *own = direction == Direction::forward && part.batch > 0 ? join_groups(part.groups) : 0;
+        std::copy_n(sums_.of(0).mean, 2 * channels(), own + 1);
+    }
+    void set_sums(Direction direction, index_t parts, const double* all) override {
+        if (!whole_.size()) whole_ = Buffer<double>(2 * channels());
+        std::fill_n(whole_.data(), whole_.size(), 0.0);
+        double count = 0;
+        for (index_t part = 0; part < parts; ++part, all += sums_size()) {
+            Scratch<double> copy(2 * channels());
+            std::copy_n(all + 1, 2 * channels(), copy.data());
+            if (direction == Direction::backward)
+                add<double>(2 * channels(), copy.data(), whole_.data());
+            else if (*all > 0)
+                count =
+                    join_moments(channels(), count, whole(), *all, {copy.data(), copy.data() + channels()});
+        }
+        if (direction == Direction::forward) count_ = count;
+        all_parts_ = true;
     }
 
     void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
@@ -148,29 +174,38 @@ private:
     // With h = (x - mean) d, y = gamma h + beta and N elements: grad_x = gamma d (g - sum(g) / N - h sum(g h)
     // / N), the two sums falling away for constant mean and d. As a g + b x + c.
     void combine_backward(const MicroBatch& part, T* gradients) {
-        const ChannelMoments total = sums_.of(0);
-        for (index_t group = 1; group < part.groups; ++group)
-            for (index_t c = 0; c < channels(); ++c) {
-                total.mean[c] += sums_.of(group).mean[c];
-                total.squares[c] += sums_.of(group).squares[c];
-            }
-        const double count = static_cast<double>(part.batch * inner_);
+        if (!all_parts_) add_groups(part.groups);
+        const ChannelMoments own = sums_.of(0), total = all_parts_ ? whole() : own;
+        all_parts_ = false;
         T *a = factors_.data() + 2 * channels(), *b = a + channels(), *add = b + channels();
         for (index_t c = 0; c < channels(); ++c) {
             const double d = static_cast<double>(inverse_deviation_[c]), sum = total.mean[c];
             const double product = total.squares[c] * d;  // sum g h
             if (gamma_ && gradients) {
-                gradients[c] = static_cast<T>(product);
-                gradients[beta_ - gamma_ + c] = static_cast<T>(sum);
+                gradients[c] = static_cast<T>(own.squares[c] * d);
+                gradients[beta_ - gamma_ + c] = static_cast<T>(own.mean[c]);
             }
             const double outer = d * (gamma_ ? static_cast<double>(gamma_[c]) : 1.0);
-            const double slope = training_ ? -outer * d * product / count : 0;
+            const double slope = training_ ? -outer * d * product / count_ : 0;
             a[c] = static_cast<T>(outer);
             b[c] = static_cast<T>(slope);
-            add[c] = static_cast<T>((training_ ? -outer * sum / count : 0) -
+            add[c] = static_cast<T>((training_ ? -outer * sum / count_ : 0) -
                                     slope * static_cast<double>(mean_[c]));
         }
     }
+
+    // Adds the groups' sums up, in order; of the forward pass, returns the number of elements of a channel.
+    double join_groups(index_t groups) {
+        double count = sums_.count(0);
+        for (index_t group = 1; group < groups; ++group)
+            count = join_moments(channels(), count, sums_.of(0), sums_.count(group), sums_.of(group));
+        return count;
+    }
+    void add_groups(index_t groups) {
+        for (index_t group = 1; group < groups; ++group)
+            add<double>(2 * channels(), sums_.of(group).mean, sums_.of(0).mean);
+    }
+    ChannelMoments whole() { return {whole_.data(), whole_.data() + channels()}; }
 
     static void approach(T& running, double now, double share) {
         running = static_cast<T>(static_cast<double>(running) * (1 - share) + now * share);
@@ -184,7 +219,9 @@ private:
     T *running_mean_, *running_variance_;
     ActivationSpec activation_;
     GroupSums sums_;
-    double count_ = 0;  // elements of a channel in the last batch
+    double count_ = 0;        // elements of a channel in the last batch
+    Buffer<double> whole_;    // sums over all parts of a batch
+    bool all_parts_ = false;  // whether the next combine() takes those
     Buffer<T> mean_, inverse_deviation_;
     Buffer<T> factors_;
 };

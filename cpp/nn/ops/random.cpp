@@ -20,7 +20,7 @@ protected:
     Draws draws(Draws from, const MicroBatch& part) const {
         from.seed = part.seed;
         from.stream = stream_of(part, layer_);
-        from.first = part.first * size_;
+        from.first = part.position * size_;
         return from;
     }
 

@@ -1,0 +1,40 @@
+// A program with its memory.
+#pragma once
+
+#include "executor.h"
+#include "ranvier/sizes.h"
+#include "sweep.h"
+
+namespace ranvier {
+
+template <class T>
+struct Prepared {
+    Program<T> program;
+    Sweep<T> sweep;
+    Buffer<T> batch, partial_sums;
+
+    Prepared(const Graph& graph, Parameters<T>& parameters, const ProgramOptions& options, index_t capacity)
+        : program(graph, parameters, options),
+          sweep(program, parameters),
+          batch(checked_product({capacity, program.batch_size}, "the outputs of a batch")),
+          partial_sums(program.partial_size) {}
+    Prepared(const Prepared&) = delete;
+};
+
+// The pass of n samples through it, once its ops have transformed the weights. `x` has to live on.
+template <class T>
+Run<T> run_of(Prepared<T>& prepared, index_t n, const Rows<T>& x, index_t capacity, T* gradients) {
+    constexpr index_t kBatchWorthPreparing = 4;  // weights are transformed once for so many samples
+    Run<T> run;
+    run.inputs = &x;
+    run.n = n;
+    run.capacity = capacity;
+    run.batch = prepared.batch.data();
+    run.partial_sums = prepared.partial_sums.data();
+    run.gradients = gradients;
+    for (const auto& op : prepared.program.ops)
+        op->prepare({n >= kBatchWorthPreparing ? Use::batch : Use::one_pass});
+    return run;
+}
+
+}  // namespace ranvier

@@ -1,0 +1,401 @@
+"""Training on several processes at once, which share each batch and add up its gradients over MPI.
+
+A batch is cut into as many parts as there are ranks, or into ``shards``. Each rank takes its own parts forward and back,
+all add up the gradients, and all make the same update; so each has the same network at any time. The core does the
+arithmetic and calls back when a range of gradients is complete; what goes over MPI is in here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ranvier import _core
+from ranvier.batches import ArrayBatches, Batches, Part
+from ranvier.checks import boolean, integer
+from ranvier.data import Data, Rows
+from ranvier.engine import Engine
+from ranvier.epoch_metrics import Tally
+from ranvier.types import Array, Labels
+
+__all__ = ["DataParallel", "Share", "data_parallel"]
+
+
+def _mpi() -> Any:
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise ImportError(
+            f"training on several processes needs mpi4py and an MPI library: pip install 'ranvier[mpi]' ({error})"
+        ) from None
+    return MPI
+
+
+class Share(NamedTuple):
+    """What a rank takes of some samples."""
+
+    positions: Labels  # of its samples among those
+    bounds: Labels  # for each batch where in it the rank's parts begin, and where the last one ends
+
+
+class DataParallel:
+    """How the ranks of a communicator train one network together; `ranvier.Network.fit` takes it as ``communicator``.
+
+    Parameters
+    ----------
+    communicator : mpi4py.MPI.Comm, optional
+        ``MPI.COMM_WORLD`` unless given.
+    shards : int, optional
+        Cut each batch into so many parts, whatever the number of ranks, and add up their gradients in one order: the
+        network then has the same bits on any number of ranks and threads. Shards and ranks must be powers of two, and
+        there must be a shard for each rank. Unless given, there is one part for each rank, and MPI's own all-reduce,
+        which is the quickest, adds them up.
+    sync_batch_norm : bool, optional
+        Whether batch normalization takes the statistics of the whole batch instead of each part's; always so with
+        shards. Without it, the running statistics are the means over the ranks.
+    own_data : bool
+        Whether each rank is given samples of its own, as many as any other, and not all are given the same. Each then
+        takes its share of ``batch_size`` from its own. A stream always gives a rank's own part of each batch.
+
+    Examples
+    --------
+    >>> together = DataParallel(shards=8)  # doctest: +SKIP
+    >>> network.fit(x, y, batch_size=256, communicator=together)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        communicator: Any = None,
+        *,
+        shards: int | None = None,
+        sync_batch_norm: bool | None = None,
+        own_data: bool = False,
+    ) -> None:
+        mpi = _mpi()
+        communicator = mpi.COMM_WORLD if communicator is None else communicator
+        if not isinstance(communicator, mpi.Comm):
+            raise TypeError(f"communicator: expected one of mpi4py, got {type(communicator).__name__}")
+        self.communicator = communicator
+        self.rank: int = communicator.rank
+        self.size: int = communicator.size
+        self.own_data = boolean(own_data, "own_data")
+        self.is_fixed = shards is not None
+        self.shards = self.size if shards is None else _checked_shards(shards, self.size)
+        self.sync_batch_norm = self.is_fixed if sync_batch_norm is None else boolean(sync_batch_norm, "sync_batch_norm")
+        if self.is_fixed and not self.sync_batch_norm:
+            raise ValueError("sync_batch_norm: expected True or None with shards, got False")
+        self.parts = self.shards // self.size  # of a batch that a rank takes
+        if self.size > 1:
+            _end_all_with_errors(communicator)
+
+    def __repr__(self) -> str:
+        """Return the call that makes it."""
+        given = {"shards": self.shards if self.is_fixed else None, "own_data": self.own_data or None}
+        shown = [f"{name}={value}" for name, value in given.items() if value is not None]
+        return f"DataParallel({', '.join(shown)})"
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether a training is the same without it."""
+        return self.size == 1 and not self.is_fixed
+
+    # --- what is whose -------------------------------------------------------------------------------------
+
+    def share(self, samples: int, batch_size: int) -> Share:
+        """Return what this rank takes of samples that all ranks have, in batches of that size."""
+        starts = np.arange(0, samples, batch_size, dtype=np.int64)
+        sizes = np.minimum(batch_size, samples - starts)
+        first = self.rank * self.parts
+        bounds = sizes[:, None] * np.arange(first, first + self.parts + 1) // self.shards
+        counts = bounds[:, -1] - bounds[:, 0]
+        before = np.cumsum(counts) - counts
+        positions = np.repeat(starts + bounds[:, 0] - before, counts) + np.arange(counts.sum())
+        return Share(positions, np.ascontiguousarray(bounds))
+
+    def share_of_own(self, samples: int, batch_size: int) -> Share:
+        """Return the share of samples that are all of this rank, in batches of which others have the rest."""
+        starts = np.arange(0, samples, batch_size, dtype=np.int64)
+        sizes = np.minimum(batch_size, samples - starts)
+        all_sizes = self._gathered(sizes)
+        before = all_sizes[: self.rank].sum(axis=0, dtype=np.int64)
+        bounds = before[:, None] + sizes[:, None] * np.arange(self.parts + 1) // self.parts
+        return Share(np.arange(samples), np.ascontiguousarray(bounds))
+
+    def blocks(self, samples: int) -> list[slice]:
+        """Return the parts of samples in succession that this rank evaluates."""
+        bounds = [samples * i // self.shards for i in range(self.rank * self.parts, (self.rank + 1) * self.parts + 1)]
+        return [slice(first, last) for first, last in zip(bounds, bounds[1:], strict=False)]
+
+    def in_step(self, parts: Iterator[Part], is_stream: bool) -> Iterator[Part]:
+        """Yield parts of a pass; raise on all ranks if a stream of batches ends on some of them only."""
+        number = 0
+        while True:
+            part = next(parts, None)
+            if is_stream:
+                there = self._gathered(np.array([part is not None]))[:, 0]
+                if there.any() and not there.all():
+                    raise ValueError(
+                        f"x: expected as many batches on all ranks, got {number} on rank {int(np.argmin(there))} and "
+                        f"more on rank {int(np.argmax(there))}"
+                    )
+            if part is None:
+                return
+            number += 1
+            yield part
+
+    # --- what goes over MPI --------------------------------------------------------------------------------
+
+    def core(self, engine: Engine) -> _core.DataParallel:
+        """Return what the core calls in a training of that engine."""
+        gradients = engine.parameters.flat_gradients
+        sums = _TreeSums(self, gradients) if self.is_fixed else _LibrarySums(self, gradients)
+        return _core.DataParallel(
+            self.parts, self.shards, self.sync_batch_norm, self.gathered_parts, sums.begin, sums.wait
+        )
+
+    def gathered_parts(self, own: Array) -> Array:
+        """Return the rows of all parts of a batch, given those of this rank's, in order."""
+        gathered: Array = self._gathered(own).reshape(-1, own.shape[1])
+        return gathered
+
+    def _gathered(self, own: Array) -> Array:
+        """Return arrays of one shape from all ranks as one."""
+        if self.size == 1:
+            return own[None]
+        whole = np.empty((self.size, *own.shape), own.dtype)
+        self.communicator.Allgather(np.ascontiguousarray(own), whole)
+        return whole
+
+    def objects(self, own: Any) -> list[Any]:
+        """Return an object from each rank."""
+        everything: list[Any] = self.communicator.allgather(own)
+        return everything
+
+    def any(self, wish: bool) -> bool:
+        """Return whether a rank wishes that."""
+        return bool(self._gathered(np.array([wish])).any())
+
+    def fault(self, own: str) -> str:
+        """Return where the first rank's numbers went bad, given "batch n: " and where this rank's did or nothing."""
+        batch = own.partition(": ")[0]
+        places = [fault.partition(": ")[2] for fault in self.objects(own)]
+        for rank, place in enumerate(places):
+            if place:
+                return f"{batch}: {place}, on rank {rank},"
+        return f"{batch}: the sum of all ranks' gradients"
+
+    def join(self, tally: Tally, counts_are_own: bool) -> None:
+        """Make the tally that of all ranks."""
+        tally.join(self.objects(tally.contents()), counts_are_own)
+
+    def finish_epoch(self, engine: Engine) -> None:
+        """Make the running statistics one, and look whether the parameters are.
+
+        Raises
+        ------
+        RuntimeError
+            If the ranks have come apart.
+        """
+        if self.size == 1:
+            return
+        if not self.sync_batch_norm:
+            for name in engine.parameters.statistics:
+                value = engine.parameters.value(name)
+                value[...] = self._gathered(np.array(value)).mean(axis=0)
+        sums = self.objects(zlib.crc32(engine.parameters.flat_values))
+        if len(set(sums)) > 1:
+            rank = next(rank for rank, own in enumerate(sums) if own != sums[0])
+            raise RuntimeError(
+                f"communicator: the parameters on rank {rank} have come apart from those on rank 0; a callback may have "
+                f"changed them on some ranks only"
+            )
+
+    # --- the start ------------------------------------------------------------------------------------------
+
+    def require_same(self, description: Mapping[str, Any]) -> None:
+        """Raise on all ranks unless they are about to train the same network in the same way."""
+        others = self.objects(dict(description))
+        for rank, other in enumerate(others):
+            for name in description:
+                if other[name] != others[0][name]:
+                    raise ValueError(
+                        f"{name}: expected the same on all ranks, got {others[0][name]} on rank 0 and {other[name]} on "
+                        f"rank {rank}"
+                    )
+
+    def describe(self, engine: Engine, batches: Batches, data: Data | None) -> dict[str, Any]:
+        """Return what has to be the same on all ranks about a network and what it is trained on."""
+        about: dict[str, Any] = {
+            "layers": repr(engine.layers),
+            "dtype": engine.dtype.name,
+            "seed": engine.seed,
+            "the network's parameters (by a checksum)": zlib.crc32(engine.parameters.flat_values),
+            "frozen": engine.parameters.frozen,
+            "communicator": repr(self),
+            "version": _core.__version__,
+        }
+        if self.is_fixed:
+            about["the instruction set"] = _core.cpu_info()["isa"]
+        about["the shape of a sample"] = batches.first.x.shape[1:]
+        about["the shape of a target"] = batches.first.y.shape[1:]
+        about["the number of samples"] = batches.samples
+        if data is not None and not self.own_data:
+            about["x (by a checksum of its ends)"] = _checksum_of_ends(data.x)
+            about["y (by a checksum of its ends)"] = _checksum_of_ends(data.y)
+        return about
+
+    def batch_size(self, batch_size: int) -> int:
+        """Return the size of a batch as `share` or `share_of_own` takes it.
+
+        Raises
+        ------
+        ValueError
+            If ranks with data of their own cannot have equal parts.
+        """
+        if not self.own_data:
+            return batch_size
+        if batch_size % self.size:
+            raise ValueError(f"batch_size: expected a multiple of the {self.size} ranks, got {batch_size}")
+        return batch_size // self.size
+
+    def read_own(self, data: Data, numbers: Labels, batch_size: int) -> Data:
+        """Return samples of these numbers in memory, of which only this rank's are read; others are undefined."""
+        positions = self.share(len(numbers), batch_size).positions
+        own = data.read(numbers[positions])
+
+        def placed(rows: Any) -> Any:
+            whole = np.empty((len(numbers), *rows.shape[1:]), rows.dtype)
+            whole[positions] = rows
+            return whole
+
+        return Data(placed(own.x), placed(own.y), None if own.weights is None else placed(own.weights))
+
+
+class _LibrarySums:
+    """Gradients added up by MPI's all-reduce, in the background as far as the library does that."""
+
+    def __init__(self, together: DataParallel, gradients: Array) -> None:
+        self._mpi = _mpi()
+        self._communicator, self._gradients = together.communicator, gradients
+        self._requests: list[Any] = []
+
+    def begin(self, first: int, count: int) -> None:
+        part = self._gradients[first : first + count]
+        self._requests.append(self._communicator.Iallreduce(self._mpi.IN_PLACE, part))
+
+    def wait(self) -> None:
+        self._mpi.Request.Waitall(self._requests)
+        self._requests = []
+
+
+class _TreeSums:
+    """Gradients added up as a binary tree over the ranks has it: in each round with one whose number differs in a bit.
+
+    Both add the same two numbers, and so all come to the same sums (recursive doubling).
+    """
+
+    def __init__(self, together: DataParallel, gradients: Array) -> None:
+        self._mpi = _mpi()
+        self._together, self._gradients = together, gradients
+        self._begun: list[tuple[Array, Array, list[Any]]] = []
+
+    def begin(self, first: int, count: int) -> None:
+        part = self._gradients[first : first + count]
+        self._begun.append((part, np.empty_like(part), []))
+        if self._together.size > 1:
+            self._begun[-1][2].extend(self._exchange(len(self._begun) - 1, 1))
+
+    def _exchange(self, number: int, apart: int) -> list[Any]:
+        part, other, _ = self._begun[number]
+        communicator, partner = self._together.communicator, self._together.rank ^ apart
+        return [communicator.Irecv(other, partner, number), communicator.Isend(part, partner, number)]
+
+    def wait(self) -> None:
+        for number, (part, other, requests) in enumerate(self._begun):
+            apart = 1
+            while apart < self._together.size:
+                self._mpi.Request.Waitall(requests if apart == 1 else self._exchange(number, apart))
+                np.add(part, other, out=part)
+                apart *= 2
+        self._begun = []
+
+
+class SharedBatches:
+    """Batches of arrays that are read by rows, of which each rank reads its own."""
+
+
+def data_parallel(communicator: Any) -> DataParallel | None:
+    """Return how to train together, given a communicator or that; None if there is nobody to train with."""
+    if communicator is None:
+        return None
+    together = communicator if isinstance(communicator, DataParallel) else DataParallel(communicator)
+    return None if together.is_alone else together
+
+
+def _checked_shards(shards: Any, ranks: int) -> int:
+    shards = integer(shards, "shards", 1)
+    if shards & (shards - 1):
+        raise ValueError(f"shards: expected a power of two, got {shards}")
+    if ranks & (ranks - 1):
+        raise ValueError(f"shards: expected a number of ranks that is a power of two with them, got {ranks} ranks")
+    if shards < ranks:
+        raise ValueError(f"shards: expected at least one for each of {ranks} ranks, got {shards}")
+    return shards
+
+
+def _checksum_of_ends(rows: Any) -> int:
+    """Return a checksum of some rows, which mostly differs if the order of all does."""
+    ends = [slice(0, 8), slice(len(rows) - 8 if len(rows) > 8 else 0, len(rows))]
+    parts = [rows.read(part) if isinstance(rows, Rows) else rows[part] for part in ends]
+    return zlib.crc32(np.ascontiguousarray(np.concatenate(parts)))
+
+
+_ended: list[Any] = []  # communicators whose ranks end together
+
+
+def _end_all_with_errors(communicator: Any) -> None:
+    """Have an error that nobody catches end all ranks, for the others would wait for this one forever."""
+    if _ended:
+        return
+    _ended.append(communicator)
+    failed = []
+    hook = sys.excepthook
+
+    def tell(kind: Any, error: Any, traceback: Any) -> None:
+        print(f"rank {communicator.rank} of {communicator.size}:", file=sys.stderr)
+        hook(kind, error, traceback)
+        failed.append(1)
+
+    def end() -> None:
+        if failed:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            communicator.Abort(1)
+
+    sys.excepthook = tell
+    atexit.register(end)
+
+
+def warn_of_too_many_threads(together: DataParallel) -> None:
+    """Warn if the ranks of this machine have more threads than it has processors for them."""
+    here = together.communicator.Split_type(_mpi().COMM_TYPE_SHARED)
+    ranks, threads = here.size, _core.num_threads()
+    here.Free()
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if ranks > 1 and threads > 1 and ranks * threads > processors:
+        warnings.warn(
+            f"{ranks} ranks of {threads} threads have {processors} processors on this machine; set OMP_NUM_THREADS, or "
+            f"call set_num_threads(), so that each thread has one",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+_ = ArrayBatches
