@@ -21,6 +21,7 @@ MODULES = [
     ["network"],
     ["fitting", "predictor", "checkpoint"],
     ["training", "profiling", "tracing"],
+    ["distributed"],
     ["engine", "callbacks", "summary", "batches"],
     ["epoch_metrics"],
     ["metrics"],

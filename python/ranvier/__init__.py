@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ranvier import custom as custom
     from ranvier import datasets as datasets
     from ranvier import diagnostics as diagnostics
+    from ranvier import distributed as distributed
     from ranvier import initializers as initializers
     from ranvier import metrics as metrics
     from ranvier import onnx as onnx
@@ -172,6 +173,7 @@ _MODULES = (
     "custom",
     "datasets",
     "diagnostics",
+    "distributed",
     "fitting",
     "initializers",
     "metrics",

@@ -247,6 +247,8 @@ class Trainer:
         predictions: Array | None = None,
         errors: NDArray[np.float64] | None = None,
         accumulation: GradientAccumulation | None = None,
+        data_parallel: DataParallel | None = None,
+        bounds: Labels | None = None,
     ) -> tuple[float, int, int, int, str, float, float]:
         """One pass over the samples in that order.
 
@@ -262,6 +264,10 @@ class Trainer:
         raises, and KeyboardInterrupt at a signal, ends the pass after a whole batch and is raised from here. Returns
         the mean loss, the hits, the samples done, those of them in batches left out, where the first such batch went
         bad, or "", and the sum of losses and of weights that the mean is of.
+
+        With ``data_parallel`` the order has the own samples alone, and ``bounds`` for each batch parts + 1 positions in
+        it: where the own parts begin, and where the last one ends. What is returned is over all, but for where a batch
+        went bad, which is what is known here. ``errors`` has 5 rows for each part.
         """
 
     def step_from(
@@ -306,6 +312,24 @@ class TrainStep:
 
         Raises FloatingPointError, with nothing changed, if the loss or a gradient is not finite.
         """
+
+class DataParallel:
+    """Functions that share each batch of a training with others: all train alike, and make the same calls in order.
+
+    ``parts`` of each batch are taken here, a power of two, and ``all_parts`` by all. ``gather`` gets an array with rows
+    of numbers of the own parts and returns those of all; ``reduce(first, count)`` begins to add up a range of
+    ``flat_gradients`` over all, and ``wait()`` returns when all of them are done.
+    """
+
+    def __init__(
+        self,
+        parts: int,
+        all_parts: int,
+        sync_batch_norm: bool,
+        gather: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+        reduce: Callable[[int, int], None],
+        wait: Callable[[], None],
+    ) -> None: ...
 
 class Predictor:
     """What predicts with a network on samples of one shape.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -31,6 +31,10 @@ class Part(NamedTuple):
     order: Labels | None  # in which the samples are taken; None: as they are
     batch_size: int
     numbers: Labels | None = None  # of the samples in the whole data, where data are only some of them
+
+
+# What reads the samples of these numbers, in batches of that size: those that are used of them.
+Read: TypeAlias = Callable[[Data, Labels, int], Data]
 
 
 class Batches(Protocol):
@@ -59,12 +63,13 @@ class Batches(Protocol):
 
 
 class ArrayBatches:
-    """Batches of data that can be read in any order."""
+    """Batches of data that can be read in any order; ``read`` may leave out samples that nobody uses."""
 
     is_ordered = False
 
-    def __init__(self, data: Data, batch_size: int) -> None:
+    def __init__(self, data: Data, batch_size: int, read: Read | None = None) -> None:
         self._data, self._batch_size = data, batch_size
+        self._read_some = read
         self._reading: Prefetched[Part] | None = None
         self.samples = len(data.x)
         self.number = math.ceil(self.samples / batch_size)
@@ -86,6 +91,10 @@ class ArrayBatches:
         self._reading = Prefetched(self._read(order))
         return self._reading
 
+    def block(self, samples: slice) -> ArrayBatches:
+        """Return some of the samples in succession."""
+        return ArrayBatches(self._data.block(samples), self._batch_size)
+
     def _read(self, order: Labels | None) -> Iterator[Part]:
         sides = (self._data.x, self._data.y)
         bytes_of_sample = sum(2 * side.bytes_of_row for side in sides if isinstance(side, Rows))
@@ -93,7 +102,10 @@ class ArrayBatches:
         for first in range(0, self.samples, batches * self._batch_size):
             last = min(self.samples, first + batches * self._batch_size)
             numbers = np.arange(first, last) if order is None else order[first:last]
-            data = self._data.read(slice(first, last) if order is None else numbers)
+            if self._read_some is not None:
+                data = self._read_some(self._data, numbers, self._batch_size)
+            else:
+                data = self._data.read(slice(first, last) if order is None else numbers)
             yield Part(data, None, self._batch_size, numbers)
 
 

@@ -36,6 +36,8 @@ class Callback:
     it and change it in any way. A further fit with the same callback begins with ``on_train_begin``.
     """
 
+    first_rank_only = False  # of those who train together (see `ranvier.distributed`), as what writes a file
+
     def __init_subclass__(cls, **options: Any) -> None:
         """Check the names of the methods."""
         super().__init_subclass__(**options)
@@ -241,6 +243,8 @@ class Checkpoint(Callback):
     mode : {"min", "max"}, optional
         Whether it is to be small or large. The metrics of the library know it themselves.
     """
+
+    first_rank_only = True
 
     path: str | os.PathLike[str]
     every: int = 1

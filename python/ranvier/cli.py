@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 import ranvier
-from ranvier import kernels
+from ranvier import distributed, kernels
+from ranvier.distributed import DataParallel
 from ranvier.files import require_regular, require_replaceable
 from ranvier.layers import Softmax
 from ranvier.models import DATASETS, MODELS
@@ -61,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--optimizer", choices=("adam", "sgd"), default="adam")
     train.add_argument("--seed", type=_number(int, 0, 2**63 - 1), default=0)
     train.add_argument("--threads", type=_number(int, 1), help="default: one for each core")
+    train.add_argument(
+        "--shards",
+        type=_number(int, 1),
+        help="under mpiexec: cut batches into so many parts, for the same bits on any number of processes",
+    )
     train.add_argument("--data", metavar="DIR", help="folder of the data set's files")
     train.add_argument("--save", metavar="FILE", help="the model; default: DATASET-MODEL.safetensors")
     train.add_argument("--plot", metavar="FILE", help="the learning curves; default: DATASET-MODEL.png")
@@ -77,18 +83,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    together = _together(arguments)
+    is_first = together is None or together.rank == 0
     if arguments.threads:
         ranvier.set_num_threads(arguments.threads)
     task = DATASETS[arguments.dataset]
     name = f"{arguments.dataset}-{arguments.model}"
     model_path = f"{name}.safetensors" if arguments.save is None else arguments.save
     plot_path = f"{name}.png" if arguments.plot is None else arguments.plot
-    for path in (model_path, plot_path):  # before any time is spent
-        require_replaceable(path)
-    _require_drawable(plot_path)
+    if is_first:
+        for path in (model_path, plot_path):  # before any time is spent
+            require_replaceable(path)
+        _require_drawable(plot_path)
     train, test = task.load(arguments.data)
     network = Network(task.mlp if arguments.model == "mlp" else task.cnn, seed=arguments.seed)
-    network.summary(train[0].shape[1:])
+    if is_first:
+        network.summary(train[0].shape[1:])
     interrupted = False
     try:
         network.fit(
@@ -97,10 +107,13 @@ def _train(arguments: argparse.Namespace) -> int:
             batch_size=arguments.batch_size or task.batch_size,
             optimizer=_optimizer(arguments),
             validation_data=test,
-            callbacks=[_print_accuracy],
+            callbacks=[_print_accuracy] if is_first else [],
+            communicator=together,
         )
     except KeyboardInterrupt:
         interrupted = True
+    if not is_first:
+        return 130 if interrupted else 0
     network.save(model_path, {_CLASSES: json.dumps(task.classes)})
     epochs = len(network.history) if network.history else 0
     if interrupted:
@@ -109,6 +122,16 @@ def _train(arguments: argparse.Namespace) -> int:
         print(f"model saved to {model_path}")
     _plot(network, plot_path, name)
     return 130 if interrupted else 0
+
+
+def _together(arguments: argparse.Namespace) -> DataParallel | None:
+    """Return how to train with the other processes that mpiexec has started, whose threads share the processors."""
+    if not distributed.is_launched() and arguments.shards is None:
+        return None
+    together = distributed.DataParallel(shards=arguments.shards)
+    if not arguments.threads and "OMP_NUM_THREADS" not in os.environ:
+        ranvier.set_num_threads(max(1, ranvier.num_threads() // together.ranks_here))
+    return together
 
 
 def _optimizer(arguments: argparse.Namespace) -> Optimizer:
@@ -241,6 +264,14 @@ def _info(arguments: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parsed = _parser().parse_args(arguments)
+    code = _code(parsed)
+    if code:
+        distributed.end_all(code)
+    return code
+
+
+def _code(parsed: argparse.Namespace) -> int:
+    """Run a command; return the exit code."""
     try:
         code: int = parsed.run(parsed)
         sys.stdout.flush()

@@ -78,6 +78,10 @@ class Data(NamedTuple):
         x, y = (part.read(numbers) if isinstance(part, Rows) else part[numbers] for part in (self.x, self.y))
         return Data(x, y, None if self.weights is None else self.weights[numbers])
 
+    def block(self, samples: slice) -> Data:
+        """Return some samples in succession, unread if these are."""
+        return Data(self.x[samples], self.y[samples], None if self.weights is None else self.weights[samples])
+
     def split(self, count: int) -> tuple[Data, Data]:
         """Return the samples but for the last ``count``, and these without their weights."""
         end = len(self.x) - count

@@ -1,8 +1,8 @@
 """Training on several processes at once, which share each batch and add up its gradients over MPI.
 
-A batch is cut into as many parts as there are ranks, or into ``shards``. Each rank takes its own parts forward and back,
-all add up the gradients, and all make the same update; so each has the same network at any time. The core does the
-arithmetic and calls back when a range of gradients is complete; what goes over MPI is in here.
+A batch is cut into as many parts as there are ranks, or into ``shards``. Each rank takes its own parts forward and
+back, all add up the gradients, and all make the same update; so each has the same network at any time. The core does
+the arithmetic and calls back when a range of gradients is complete; what goes over MPI is in here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 from ranvier import _core
 from ranvier.batches import ArrayBatches, Batches, Part
 from ranvier.checks import boolean, integer
-from ranvier.data import Data, Rows
+from ranvier.data import Data
 from ranvier.engine import Engine
 from ranvier.epoch_metrics import Tally
 from ranvier.types import Array, Labels
 
-__all__ = ["DataParallel", "Share", "data_parallel"]
+__all__ = ["DataParallel"]
 
 
 def _mpi() -> Any:
@@ -102,6 +102,14 @@ class DataParallel:
         return f"DataParallel({', '.join(shown)})"
 
     @property
+    def ranks_here(self) -> int:
+        """The ranks on this machine; all have to ask at once."""
+        here = self.communicator.Split_type(_mpi().COMM_TYPE_SHARED)
+        ranks: int = here.size
+        here.Free()
+        return ranks
+
+    @property
     def is_alone(self) -> bool:
         """Whether a training is the same without it."""
         return self.size == 1 and not self.is_fixed
@@ -130,8 +138,8 @@ class DataParallel:
 
     def blocks(self, samples: int) -> list[slice]:
         """Return the parts of samples in succession that this rank evaluates."""
-        bounds = [samples * i // self.shards for i in range(self.rank * self.parts, (self.rank + 1) * self.parts + 1)]
-        return [slice(first, last) for first, last in zip(bounds, bounds[1:], strict=False)]
+        parts = range(self.rank * self.parts, (self.rank + 1) * self.parts)
+        return [slice(samples * part // self.shards, samples * (part + 1) // self.shards) for part in parts]
 
     def in_step(self, parts: Iterator[Part], is_stream: bool) -> Iterator[Part]:
         """Yield parts of a pass; raise on all ranks if a stream of batches ends on some of them only."""
@@ -154,11 +162,15 @@ class DataParallel:
 
     def core(self, engine: Engine) -> _core.DataParallel:
         """Return what the core calls in a training of that engine."""
-        gradients = engine.parameters.flat_gradients
-        sums = _TreeSums(self, gradients) if self.is_fixed else _LibrarySums(self, gradients)
+        sums = self.sums(engine)
         return _core.DataParallel(
             self.parts, self.shards, self.sync_batch_norm, self.gathered_parts, sums.begin, sums.wait
         )
+
+    def sums(self, engine: Engine) -> _TreeSums | _LibrarySums:
+        """Return what adds up the gradients of that engine over the ranks."""
+        gradients = engine.parameters.flat_gradients
+        return _TreeSums(self, gradients) if self.is_fixed else _LibrarySums(self, gradients)
 
     def gathered_parts(self, own: Array) -> Array:
         """Return the rows of all parts of a batch, given those of this rank's, in order."""
@@ -209,13 +221,20 @@ class DataParallel:
             for name in engine.parameters.statistics:
                 value = engine.parameters.value(name)
                 value[...] = self._gathered(np.array(value)).mean(axis=0)
-        sums = self.objects(zlib.crc32(engine.parameters.flat_values))
+        sums = self.objects(_checksum(engine.parameters.flat_values))
         if len(set(sums)) > 1:
             rank = next(rank for rank, own in enumerate(sums) if own != sums[0])
             raise RuntimeError(
-                f"communicator: the parameters on rank {rank} have come apart from those on rank 0; a callback may have "
-                f"changed them on some ranks only"
+                f"communicator: the parameters on rank {rank} have come apart from those on rank 0; a callback may "
+                f"have changed them on some ranks only"
             )
+
+    def leave(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        """End all ranks if this one is about to leave the program in the middle of a training."""
+        if self.size > 1 and isinstance(error, SystemExit):
+            if isinstance(error.code, str):
+                print(error.code, file=sys.stderr)
+            end_all(error.code if isinstance(error.code, int) else 1)
 
     # --- the start ------------------------------------------------------------------------------------------
 
@@ -230,13 +249,13 @@ class DataParallel:
                         f"rank {rank}"
                     )
 
-    def describe(self, engine: Engine, batches: Batches, data: Data | None) -> dict[str, Any]:
+    def describe(self, engine: Engine, batches: Batches) -> dict[str, Any]:
         """Return what has to be the same on all ranks about a network and what it is trained on."""
         about: dict[str, Any] = {
             "layers": repr(engine.layers),
             "dtype": engine.dtype.name,
             "seed": engine.seed,
-            "the network's parameters (by a checksum)": zlib.crc32(engine.parameters.flat_values),
+            "the network's parameters (by a checksum)": _checksum(engine.parameters.flat_values),
             "frozen": engine.parameters.frozen,
             "communicator": repr(self),
             "version": _core.__version__,
@@ -246,32 +265,34 @@ class DataParallel:
         about["the shape of a sample"] = batches.first.x.shape[1:]
         about["the shape of a target"] = batches.first.y.shape[1:]
         about["the number of samples"] = batches.samples
-        if data is not None and not self.own_data:
-            about["x (by a checksum of its ends)"] = _checksum_of_ends(data.x)
-            about["y (by a checksum of its ends)"] = _checksum_of_ends(data.y)
+        if not batches.is_ordered and not self.own_data:
+            about["x (by a checksum of its ends)"] = _checksum_of_ends(batches.first.x)
+            about["y (by a checksum of its ends)"] = _checksum_of_ends(batches.first.y)
         return about
 
-    def batch_size(self, batch_size: int) -> int:
-        """Return the size of a batch as `share` or `share_of_own` takes it.
+    def batches(self, data: Data, batch_size: Any) -> ArrayBatches:
+        """Return the batches of arrays, of those of all ranks or of this rank's own; None takes all in one.
 
         Raises
         ------
         ValueError
             If ranks with data of their own cannot have equal parts.
         """
+        samples = len(data.x) * (self.size if self.own_data else 1)
+        size = samples if batch_size is None else min(integer(batch_size, "batch_size", 1), samples)
         if not self.own_data:
-            return batch_size
-        if batch_size % self.size:
-            raise ValueError(f"batch_size: expected a multiple of the {self.size} ranks, got {batch_size}")
-        return batch_size // self.size
+            return ArrayBatches(data, size, self._read_own)
+        if size % self.size:
+            raise ValueError(f"batch_size: expected a multiple of the {self.size} ranks, got {size}")
+        return ArrayBatches(data, size // self.size)
 
-    def read_own(self, data: Data, numbers: Labels, batch_size: int) -> Data:
-        """Return samples of these numbers in memory, of which only this rank's are read; others are undefined."""
+    def _read_own(self, data: Data, numbers: Labels, batch_size: int) -> Data:
+        """Return samples of these numbers in memory, of which only this rank's are read; others are zero."""
         positions = self.share(len(numbers), batch_size).positions
         own = data.read(numbers[positions])
 
         def placed(rows: Any) -> Any:
-            whole = np.empty((len(numbers), *rows.shape[1:]), rows.dtype)
+            whole = np.zeros((len(numbers), *rows.shape[1:]), rows.dtype)
             whole[positions] = rows
             return whole
 
@@ -327,20 +348,19 @@ class _TreeSums:
         self._begun = []
 
 
-class SharedBatches:
-    """Batches of arrays that are read by rows, of which each rank reads its own."""
-
-
 def data_parallel(communicator: Any) -> DataParallel | None:
     """Return how to train together, given a communicator or that; None if there is nobody to train with."""
     if communicator is None:
         return None
     together = communicator if isinstance(communicator, DataParallel) else DataParallel(communicator)
-    return None if together.is_alone else together
+    if together.is_alone:
+        return None
+    _warn_of_too_many_threads(together)
+    return together
 
 
-def _checked_shards(shards: Any, ranks: int) -> int:
-    shards = integer(shards, "shards", 1)
+def _checked_shards(given: Any, ranks: int) -> int:
+    shards: int = integer(given, "shards", 1)
     if shards & (shards - 1):
         raise ValueError(f"shards: expected a power of two, got {shards}")
     if ranks & (ranks - 1):
@@ -350,11 +370,13 @@ def _checked_shards(shards: Any, ranks: int) -> int:
     return shards
 
 
-def _checksum_of_ends(rows: Any) -> int:
+def _checksum(array: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).tobytes())
+
+
+def _checksum_of_ends(rows: Array) -> int:
     """Return a checksum of some rows, which mostly differs if the order of all does."""
-    ends = [slice(0, 8), slice(len(rows) - 8 if len(rows) > 8 else 0, len(rows))]
-    parts = [rows.read(part) if isinstance(rows, Rows) else rows[part] for part in ends]
-    return zlib.crc32(np.ascontiguousarray(np.concatenate(parts)))
+    return _checksum(np.concatenate([rows[:8], rows[-8:]]))
 
 
 _ended: list[Any] = []  # communicators whose ranks end together
@@ -375,27 +397,32 @@ def _end_all_with_errors(communicator: Any) -> None:
 
     def end() -> None:
         if failed:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            communicator.Abort(1)
+            end_all(1)
 
     sys.excepthook = tell
     atexit.register(end)
 
 
-def warn_of_too_many_threads(together: DataParallel) -> None:
-    """Warn if the ranks of this machine have more threads than it has processors for them."""
-    here = together.communicator.Split_type(_mpi().COMM_TYPE_SHARED)
-    ranks, threads = here.size, _core.num_threads()
-    here.Free()
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _warn_of_too_many_threads(together: DataParallel) -> None:
+    ranks, threads, processors = together.ranks_here, _core.num_threads(), os.cpu_count() or 1
     if ranks > 1 and threads > 1 and ranks * threads > processors:
         warnings.warn(
             f"{ranks} ranks of {threads} threads have {processors} processors on this machine; set OMP_NUM_THREADS, or "
             f"call set_num_threads(), so that each thread has one",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-_ = ArrayBatches
+def is_launched() -> bool:
+    """Return whether mpiexec, or what does its work, has started this process as one of several."""
+    sizes = (os.environ.get(name, "1") for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"))
+    return "PMIX_RANK" in os.environ or any(size not in ("", "1") for size in sizes)
+
+
+def end_all(code: int) -> None:
+    """End all ranks of the communicators that have been used, if there are others; this one with them."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for communicator in _ended:
+        communicator.Abort(code)

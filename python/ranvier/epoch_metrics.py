@@ -7,7 +7,7 @@ outputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from ranvier import metrics as functions
 from ranvier.data import Data, has_classes
 from ranvier.losses import CustomLoss, Loss
-from ranvier.types import Array
+from ranvier.types import Array, Labels
 
 __all__ = ["KNOWN", "AnyMetric", "Metrics", "Tally", "listed", "rises"]
 
@@ -114,9 +114,9 @@ class Metrics:
         """Return the names of what there is beside the loss and the accuracy."""
         return [*self._errors, *self._functions]
 
-    def tally(self) -> Tally:
-        """Return sums for a pass."""
-        return Tally(self._errors, self._functions, self._reference)
+    def tally(self, parts: int = 1) -> Tally:
+        """Return sums for a pass, of whose batches a process takes so many parts."""
+        return Tally(self._errors, self._functions, self._reference, parts)
 
 
 class Tally:
@@ -124,21 +124,26 @@ class Tally:
 
     Attributes
     ----------
-    errors : ndarray of float64, shape (5, outputs), or None
-        A reference, and the sums that the core adds to.
+    errors : ndarray of float64, shape (5 * parts, outputs), or None
+        Of each part a reference, and the sums that the core adds to.
     """
 
     def __init__(
-        self, errors: list[str], functions: Mapping[str, Callable[[Any, Any], float]], reference: Array | None
+        self,
+        errors: list[str],
+        functions: Mapping[str, Callable[[Any, Any], float]],
+        reference: Array | None,
+        parts: int = 1,
     ) -> None:
         self._names, self._functions = errors, functions
         self.errors: Array | None = None
         if reference is not None:
-            self.errors = np.zeros((5, len(reference)))
-            self.errors[0] = reference
+            self.errors = np.zeros((5 * parts, len(reference)))
+            self.errors[::5] = reference
         self._count = 0
         self._targets: list[Array] = []
         self._predictions: list[Array] = []
+        self._numbers: list[Labels] = []
 
     def wants_predictions(self, loss: Loss | CustomLoss) -> bool:
         """Return whether it needs all outputs: for functions, or for errors that the core does not see."""
@@ -148,18 +153,44 @@ class Tally:
         """Take note of samples whose errors the core has added."""
         self._count += count
 
-    def add_predictions(self, targets: Array, predictions: Array, loss: Loss | CustomLoss) -> None:
-        """Take note of outputs; rows of NaN are those that made no update."""
+    def add_predictions(
+        self, targets: Array, predictions: Array, loss: Loss | CustomLoss, numbers: Labels | None = None
+    ) -> None:
+        """Take note of outputs; rows of NaN are those that made no update. The numbers say what order they are in."""
         used = ~np.isnan(predictions.reshape(len(predictions), -1)).any(axis=1)
         if not used.all():
             targets, predictions = targets[used], predictions[used]
+            numbers = None if numbers is None else numbers[used]
         if self._functions:
             self._targets.append(targets)
             self._predictions.append(predictions)
+            self._numbers.append(np.arange(len(targets)) if numbers is None else numbers)
         if self.errors is not None and not isinstance(loss, Loss):
             rows = targets.reshape(len(targets), -1).astype(np.float64)
             error, distance = predictions.reshape(rows.shape) - rows, rows - self.errors[0]
-            self.errors[1:] += [np.sum(part, axis=0) for part in (error**2, abs(error), distance, distance**2)]
+            self.errors[1:5] += [np.sum(part, axis=0) for part in (error**2, abs(error), distance, distance**2)]
+
+    def contents(self) -> tuple[Any, ...]:
+        """Return what it has, for `join`."""
+        lists = (self._targets, self._predictions, self._numbers)
+        arrays = [np.concatenate(arrays) if arrays else None for arrays in lists]
+        return self.errors, self._count, *arrays
+
+    def join(self, contents: Sequence[tuple[Any, ...]], counts_are_own: bool) -> None:
+        """Become the tally of several, which either counted their own samples each or the same ones."""
+        errors, counts, *lists = zip(*contents, strict=True)
+        if counts_are_own:
+            self._count = sum(counts)
+        if self.errors is not None:
+            sums = np.concatenate(errors).reshape(-1, *self.errors[:5].shape)
+            self.errors = sums[0]
+            for part in sums[1:]:
+                self.errors[1:] += part[1:]
+        targets, predictions, numbers = ([array for array in arrays if array is not None] for arrays in lists)
+        if numbers:
+            order = np.argsort(np.concatenate(numbers), kind="stable")
+            self._targets = [np.concatenate(targets)[order]]
+            self._predictions = [np.concatenate(predictions)[order]]
 
     def results(self) -> dict[str, float]:
         """Return the metrics by name; NaN if there were no samples."""
@@ -174,7 +205,7 @@ class Tally:
 
     def _of_errors(self, name: str) -> float:
         assert self.errors is not None
-        _, squared, absolute, distance, distance_squared = self.errors
+        _, squared, absolute, distance, distance_squared = self.errors[:5]
         if name == "mae":
             return float(np.mean(absolute) / self._count)
         mse = float(np.mean(squared) / self._count)

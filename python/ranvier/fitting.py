@@ -7,7 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from ranvier.losses import CustomLoss, Loss
 from ranvier.optimizers import Optimizer
 from ranvier.training import Report, Sums, Training, added, evaluate, run_batches
 from ranvier.types import Array, Labels
+
+if TYPE_CHECKING:
+    from ranvier.distributed import DataParallel
 
 __all__ = ["Plan", "fit"]
 
@@ -39,6 +42,8 @@ class Plan(NamedTuple):
     on_nonfinite: str
     progress: bool
     accumulate_grad_batches: int
+    by_batch: bool  # a callback hears of each update
+    together: DataParallel | None = None  # with whom
 
     @property
     def updates_per_epoch(self) -> int | None:
@@ -102,7 +107,7 @@ def fit(network: Any, training: Training, plan: Plan) -> History:
         shown: dict[str, float | None] = {}
         started = time.perf_counter()
         try:
-            tally = metrics.tally()
+            tally = metrics.tally(1 if plan.together is None else plan.together.parts)
             report = bar.report if plan.progress else None
             sums, stopped = _Epoch(network, training, plan, tally, report).run(batches.parts(order))
             seconds = time.perf_counter() - started
@@ -111,9 +116,12 @@ def fit(network: Any, training: Training, plan: Plan) -> History:
             bar.report(sums.loss, sums.hits, used, sums.samples)
             if sums.fault:
                 _tell(sums.fault, epoch, sums.skipped, plan.on_nonfinite)
+            if plan.together is not None:
+                plan.together.finish_epoch(engine)
+                plan.together.join(tally, counts_are_own=False)
             shown |= tally.results()
             if plan.validation is not None:
-                shown |= _validation(evaluate(engine, plan.validation[0], plan.loss, plan.validation[1]))
+                shown |= _validation(evaluate(engine, plan.validation[0], plan.loss, plan.validation[1], plan.together))
         finally:
             bar.close(shown)
         history.append(
@@ -124,9 +132,14 @@ def fit(network: Any, training: Training, plan: Plan) -> History:
             **shown,
         )
         wishes = [callback.on_epoch_end(network, epoch, history) for callback in plan.callbacks]  # each is called
-        if stopped or any(wishes):
+        if _any(plan, stopped or any(wishes)):
             break
     return history
+
+
+def _any(plan: Plan, wish: bool) -> bool:
+    """Return whether anybody who trains together wishes that."""
+    return wish if plan.together is None else plan.together.any(wish)
 
 
 def _validation(evaluation: Evaluation) -> dict[str, float | None]:
@@ -153,24 +166,27 @@ class _Epoch:
         """Train on the parts; return their sums, and whether a callback ended the training."""
         since: Sums | None = None  # what the batches since the last update come to
         last: Data | None = None
+        together = self._plan.together
+        if together is not None:
+            parts = together.in_step(parts, self._plan.batches.is_ordered)
         for part in parts:
             order, last = np.arange(len(part.data.x), dtype=np.int64) if part.order is None else part.order, part.data
             while len(order):
-                size = len(order) if not self._listeners else self._missing * part.batch_size
+                size = self._missing * part.batch_size if self._plan.by_batch else len(order)
                 sums = self._train(part, order[:size])
                 order = order[size:]
                 if sums.fault and self._plan.on_nonfinite == "raise":
                     return self._sums, False
                 since = sums if since is None else added(self._training.engine, part.data, self._plan.loss, since, sums)
                 if self._pending == 0:
-                    if self._listeners and self._tell_listeners(since):
+                    if self._plan.by_batch and self._tell_listeners(since):
                         return self._sums, True
                     since = None
         if last is None or since is None:
             return self._sums, False
         self._finish(last)
         is_over = bool(self._sums.fault) and self._plan.on_nonfinite == "raise"
-        return self._sums, not is_over and self._listeners != [] and self._tell_listeners(since)
+        return self._sums, not is_over and self._plan.by_batch and self._tell_listeners(since)
 
     @property
     def _pending(self) -> int:
@@ -221,6 +237,8 @@ class _Epoch:
             self._report if is_whole else None,
             tally=self._tally,
             accumulation=self._accumulation,
+            together=plan.together,
+            is_own=plan.together is not None and (plan.together.own_data or plan.batches.is_ordered),
         )
         if sums.fault:
             sums = sums._replace(fault=_placed(sums.fault, self._done, part.numbers))
@@ -234,7 +252,7 @@ class _Epoch:
         """Return whether one of them ends the training after this update."""
         loss = math.nan if sums.skipped == sums.samples else sums.loss
         wishes = [callback.on_batch_end(self._network, self._updates, loss) for callback in self._listeners]
-        return any(wishes)  # each is called
+        return _any(self._plan, any(wishes))  # each is called
 
 
 def _placed(fault: str, done: int, numbers: Labels | None) -> str:

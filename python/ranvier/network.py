@@ -34,6 +34,7 @@ from ranvier.types import Array, Labels
 if TYPE_CHECKING:  # loaded where they are used, so that `import ranvier` stays quick
     from ranvier.callbacks import AnyCallback
     from ranvier.checkpoint import Contents
+    from ranvier.fitting import Plan
     from ranvier.initializers import Initializer
     from ranvier.predictor import Predictor
     from ranvier.profiling import Profile
@@ -773,6 +774,7 @@ class Network:
         shuffle: bool = True,
         on_nonfinite: str = "raise",
         progress: bool = True,
+        communicator: Any = None,
     ) -> History:
         """Train the network.
 
@@ -829,6 +831,9 @@ class Network:
             not even look.
         progress : bool
             Whether to show a progress bar.
+        communicator : mpi4py.MPI.Comm or ranvier.distributed.DataParallel, optional
+            Train together with the other processes of an MPI program, all of which make the same call with the same
+            network and data: each takes its part of each batch. See `ranvier.distributed`.
 
         Returns
         -------
@@ -848,7 +853,7 @@ class Network:
             that no `step` has used; or if all parameters are frozen.
         """
         from ranvier import fitting  # here, like the profile: not every program trains so
-        from ranvier.callbacks import checked_callbacks
+        from ranvier.callbacks import checked_callbacks, hears_batches
 
         self.engine.parameters.require_no_pass()
         self._training.require_no_gradients()
@@ -860,8 +865,22 @@ class Network:
         epochs, wanted, checked = integer(epochs, "epochs", 0), listed(metrics), checked_callbacks(callbacks)
         shuffle, progress = boolean(shuffle, "shuffle"), boolean(progress, "progress")
         accumulate_grad_batches = integer(accumulate_grad_batches, "accumulate_grad_batches", 1)
-        held, classes = None, self._classes
+        held, classes, together = None, self._classes, None
+        if communicator is not None:
+            from ranvier.distributed import data_parallel
+
+            together = data_parallel(communicator)
+        if together is not None:
+            if accumulate_grad_batches > 1:
+                raise ValueError(
+                    f"accumulate_grad_batches: expected 1 with a communicator, whose ranks share each batch, got "
+                    f"{accumulate_grad_batches}; take a larger batch_size"
+                )
+            progress = progress and together.rank == 0
+            checked = [callback for callback in checked if together.rank == 0 or not callback.first_rank_only]
         with contextlib.ExitStack() as reading:  # which ends with the training
+            if together is not None:
+                reading.push(together.leave)
             if y is None:
                 _require_stream(x, batch_size, sample_weight, validation_split)
                 batches: Batches = self._training_stream(x, epochs, steps_per_epoch, loss, settings)
@@ -875,7 +894,10 @@ class Network:
                     if validation_data is not None:
                         raise ValueError("validation_split: expected None with validation_data, got both")
                     data, held = data.split(held_out(validation_split, len(data.x)))
-                batches = ArrayBatches(data, _checked_batch_size(batch_size, len(data.x)))
+                if together is None:
+                    batches = ArrayBatches(data, _checked_batch_size(batch_size, len(data.x)))
+                else:
+                    batches = together.batches(data, batch_size)
                 of_training = self._metrics(wanted, batches, data, loss)
             reading.enter_context(batches)
             validation = None
@@ -895,7 +917,11 @@ class Network:
                 on_nonfinite=on_nonfinite,
                 progress=progress,
                 accumulate_grad_batches=accumulate_grad_batches,
+                by_batch=any(hears_batches(callback) for callback in checked),
+                together=together,
             )
+            if together is not None:
+                plan = self._common_plan(plan, classes)
             for callback in plan.callbacks:
                 callback.on_train_begin(self, plan.quantities())
             training.warn_of_twice(self.engine, loss)
@@ -911,6 +937,27 @@ class Network:
             for callback in plan.callbacks:
                 callback.on_train_end(self)
             return history
+
+    def _common_plan(self, plan: Plan, classes: Classes | None) -> Plan:
+        """Return a plan that is the same on all ranks, or raise on all of them."""
+        together, state = plan.together, self._training
+        assert together is not None
+        together.require_same(
+            together.describe(self.engine, plan.batches)
+            | {
+                "classes": None if classes is None else classes.values.tolist(),
+                "epochs": plan.epochs,
+                "loss": repr(plan.loss) if isinstance(plan.loss, Loss) else type(plan.loss).__name__,
+                "optimizer": repr(plan.optimizer),
+                "shuffle": plan.shuffle,
+                "on_nonfinite": plan.on_nonfinite,
+                "metrics and validation_data": plan.quantities(),
+                "epochs_trained": state.epochs,
+                "the optimizer's updates": 0 if state.state is None else state.state.steps,
+                "learning_rate_factor": state.factor,
+            }
+        )
+        return plan._replace(by_batch=together.any(plan.by_batch))
 
     def _training_stream(
         self, stream: Any, epochs: int, steps: int | None, loss: Loss | CustomLoss, optimizer: Optimizer

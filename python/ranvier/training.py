@@ -6,12 +6,12 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ranvier import _core
-from ranvier.batches import Batches
+from ranvier.batches import ArrayBatches, Batches
 from ranvier.checks import as_values, integer, nonnegative
 from ranvier.custom_losses import gradient_of, value_of
 from ranvier.data import Data, has_classes
@@ -22,6 +22,9 @@ from ranvier.layers import Sigmoid, Softmax
 from ranvier.losses import BCEWithLogitsLoss, CrossEntropyLoss, CustomLoss, Loss, SumSquaredResidualsLoss
 from ranvier.optimizers import Optimizer, checked_optimizer
 from ranvier.types import Array, Labels, Weights
+
+if TYPE_CHECKING:  # loaded where somebody trains together
+    from ranvier.distributed import DataParallel
 
 __all__ = [
     "Report",
@@ -97,20 +100,28 @@ def run_batches(
     losses: Array | None = None,
     tally: Tally | None = None,
     accumulation: _core.GradientAccumulation | None = None,
+    together: DataParallel | None = None,
+    is_own: bool = False,
 ) -> Sums:
     """Train on the samples in that order, with learning rates for each update or the optimizer's own.
 
     ``losses``, if given, receives the mean loss of each batch, and ``tally`` what its metrics need. With an
-    ``accumulation``, which may have batches already, an update is made whenever it has as many as it wants.
+    ``accumulation``, which may have batches already, an update is made whenever it has as many as it wants. The samples
+    are all that those take who train ``together``, or, if ``is_own``, this rank's alone; sums are over all.
     """
+    numbers, positions, bounds, core = order, None, None, None
+    if together is not None:
+        share = together.share_of_own if is_own else together.share
+        positions, bounds = share(len(order), batch_size)
+        numbers, core = order[positions], together.core(engine)
     batch_size = min(batch_size, len(data.x))
     trainer = engine.trainer(data.x.shape[1:], batch_size)
-    record = _Record(tally, loss, (len(order), *trainer.output_shape), engine.dtype)
+    record = _Record(tally, loss, (len(numbers), *trainer.output_shape), engine.dtype)
     sums = Sums(
         *trainer.train_epoch(
             data.x,
             data.y,
-            order,
+            numbers,
             batch_size,
             _in_core(loss, data),
             optimizer,
@@ -122,9 +133,16 @@ def run_batches(
             record.predictions,
             record.errors,
             accumulation,
+            core,
+            bounds,
         )
     )
-    record.finish(sums.samples, sums.samples - sums.skipped, lambda: data.y[order[: sums.samples]])
+    done = sums.samples
+    if together is not None:
+        done = len(numbers)
+        if sums.fault:
+            sums = sums._replace(fault=together.fault(sums.fault))
+    record.finish(done, sums.samples - sums.skipped, lambda: data.y[numbers[:done]], positions)
     return sums
 
 
@@ -138,13 +156,13 @@ class _Record:
         self.predictions = None if tally is None or not tally.wants_predictions(loss) else np.empty(shape, dtype)
         self.errors = tally.errors if tally is not None and isinstance(loss, Loss) else None
 
-    def finish(self, samples: int, used: int, targets: Callable[[], Array]) -> None:
-        """Add up what samples came to, of which so many were used."""
+    def finish(self, samples: int, used: int, targets: Callable[[], Array], numbers: Labels | None = None) -> None:
+        """Add up what samples came to, of which so many were used; the numbers say what order they are in."""
         if self._tally is None:
             return
         self._tally.add(used)
         if self.predictions is not None:
-            self._tally.add_predictions(targets(), self.predictions[:samples], self._loss)
+            self._tally.add_predictions(targets(), self.predictions[:samples], self._loss, numbers)
 
 
 def added(engine: Engine, data: Data, loss: Loss | CustomLoss, one: Sums, other: Sums) -> Sums:
@@ -169,13 +187,45 @@ def loss_gradients(engine: Engine, data: Data, loss: Loss | CustomLoss) -> dict[
     return {name: np.array(parts[name], order="C") for name in engine.trained}
 
 
-def evaluate(engine: Engine, batches: Batches, loss: Loss | CustomLoss, metrics: Metrics) -> Evaluation:
-    """Return the mean loss of all samples in evaluation mode, their accuracy if they have classes, and metrics."""
+def evaluate(
+    engine: Engine,
+    batches: Batches,
+    loss: Loss | CustomLoss,
+    metrics: Metrics,
+    together: DataParallel | None = None,
+) -> Evaluation:
+    """Return the mean loss of all samples in evaluation mode, their accuracy if they have classes, and metrics.
+
+    Those who train ``together`` share out the samples, but for streams, of which each has its own.
+    """
     tally = metrics.tally()
-    parts = [_evaluate(engine, part.data, loss, metrics, tally) for part in batches.parts()]
+    if together is None:
+        parts = [_evaluate(engine, part.data, loss, metrics, tally) for part in batches.parts()]
+    else:
+        parts = _evaluate_together(engine, batches, loss, metrics, tally, together)
     means, hits, weights, samples = (list(column) for column in zip(*parts, strict=True))
     accuracy = sum(hits) / sum(samples) if metrics.has_classes else None
     return Evaluation(_mean(means, weights, loss), accuracy, tally.results())
+
+
+def _evaluate_together(
+    engine: Engine, batches: Batches, loss: Loss | CustomLoss, metrics: Metrics, tally: Tally, together: DataParallel
+) -> list[tuple[float, int, float, int]]:
+    """Return what each part of the samples comes to, also those of others."""
+    own_parts: list[Batches] = [batches]
+    if isinstance(batches, ArrayBatches):
+        own_parts = [batches.block(block) for block in together.blocks(batches.samples)]
+    rows = np.zeros((len(own_parts), 4))
+    for row, own in zip(rows, own_parts, strict=True):
+        sums = [_evaluate(engine, part.data, loss, metrics, tally) for part in own.parts() if len(part.data.x)]
+        if sums:
+            means, hits, weights, samples = (list(column) for column in zip(*sums, strict=True))
+            row[:] = _mean(means, weights, loss), sum(hits), sum(weights), sum(samples)
+    together.join(tally, counts_are_own=True)
+    return [
+        (mean, int(hits), weight, int(samples))
+        for mean, hits, weight, samples in together.gathered_parts(rows).tolist()
+    ]
 
 
 def _evaluate(

@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+"""Time training on several processes, beside threads and PyTorch's DDP, and draw what more machines would do.
+
+    python bench/distributed.py [--match TEXT] [--seconds S] [--rounds N]
+    python bench/distributed.py --figure FILE
+
+The first form takes turns on one machine: one process with two threads, two ranks of one thread each, the same with
+eight shards, and two processes of PyTorch's DistributedDataParallel with gloo. A row has microseconds a step (the least
+of all rounds) and, for ranks, the share of the time that is spent in MPI. Behind it are the constants of an all-reduce.
+The second form draws the speedup that the cost model of docs/distributed.md predicts (that needs matplotlib).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+CASES = {"mlp": 256, "cnn": 50}  # batch sizes
+SYSTEMS = {
+    "1 process, 2 threads": ("ranvier", 1, 2),
+    "2 ranks, 1 thread each": ("ranvier", 2, 1),
+    "2 ranks, 8 shards": ("shards", 2, 1),
+    "PyTorch DDP, gloo": ("torch", 2, 1),
+}
+IMAGES = 2560
+
+
+def data_of(case: str) -> tuple[Any, Any]:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    x = rng.random((IMAGES, 1, 28, 28), dtype=np.float32)
+    return (x.reshape(IMAGES, -1) if case == "mlp" else x), rng.integers(0, 10, IMAGES)
+
+
+def timed(function: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+def ranvier_job(case: str, kind: str, seconds: float) -> None:
+    import ranvier as rv
+    from ranvier.models import DATASETS
+
+    together, spent = None, [0.0]
+    if kind == "shards" or "PMI_SIZE" in os.environ:
+        together, spent = watched(8 if kind == "shards" else None)
+    layers = [rv.Linear(784, 128), rv.ReLU(), rv.Linear(128, 10)] if case == "mlp" else list(DATASETS["mnist"].cnn)
+    net, (x, y) = rv.Network(layers, seed=0), data_of(case)
+    spent_in_epochs: list[tuple[float, float]] = []
+
+    def epoch() -> None:
+        spent[0] = 0.0
+        begin = time.perf_counter()
+        net.fit(x, y, batch_size=CASES[case], progress=False, communicator=together)
+        spent_in_epochs.append((time.perf_counter() - begin, spent[0]))
+
+    epochs = 2 + int(seconds * (20 if case == "mlp" else 4))
+    for _ in range(epochs):
+        epoch()
+    least, in_mpi = min(spent_in_epochs)
+    if together is None or together.rank == 0:
+        print(least, in_mpi / least)
+
+
+def watched(shards: int | None) -> tuple[Any, list[float]]:
+    """Return a DataParallel that adds the time it spends in MPI to a sum."""
+    from ranvier import _core
+    from ranvier.distributed import DataParallel
+
+    spent = [0.0]
+
+    class Watched(DataParallel):
+        def core(self, engine: Any) -> Any:
+            def watch(function: Callable[..., Any]) -> Callable[..., Any]:
+                def call(*arguments: Any) -> Any:
+                    begin = time.perf_counter()
+                    try:
+                        return function(*arguments)
+                    finally:
+                        spent[0] += time.perf_counter() - begin
+
+                return call
+
+            sums = self.sums(engine)
+            return _core.DataParallel(
+                self.parts,
+                self.shards,
+                self.sync_batch_norm,
+                watch(self.gathered_parts),
+                watch(sums.begin),
+                watch(sums.wait),
+            )
+
+    return Watched(shards=shards), spent
+
+
+def torch_job(case: str, seconds: float) -> None:
+    import torch
+    from torch import nn
+
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    if case == "mlp":
+        net = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+    else:
+        net = nn.Sequential(
+            *(nn.Conv2d(1, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(16, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+            *(nn.Linear(1568, 100), nn.Sigmoid(), nn.Linear(100, 10)),
+        )
+    net = nn.parallel.DistributedDataParallel(net)
+    optimizer, loss = torch.optim.Adam(net.parameters()), nn.CrossEntropyLoss()
+    x, y = (torch.from_numpy(part) for part in data_of(case))
+    batch = CASES[case]
+
+    def epoch() -> None:
+        order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(0))
+        for first in range(0, IMAGES, batch):
+            own = order[first : first + batch][rank * batch // size : (rank + 1) * batch // size]
+            optimizer.zero_grad()
+            loss(net(x[own]), y[own]).backward()
+            optimizer.step()
+
+    least = min(timed(epoch) for _ in range(2 + int(seconds * (8 if case == "mlp" else 1))))
+    if rank == 0:
+        print(least, math.nan)
+    torch.distributed.destroy_process_group()
+
+
+def all_reduce_job() -> None:
+    """Print the microseconds of an all-reduce of nothing much, and of a megabyte more."""
+    import numpy as np
+    from mpi4py import MPI
+
+    def least(size: int) -> float:
+        array = np.zeros(size // 4, np.float32)
+        times = []
+        for _ in range(200):
+            MPI.COMM_WORLD.Barrier()
+            times.append(timed(lambda: MPI.COMM_WORLD.Allreduce(MPI.IN_PLACE, array)))
+        return float(np.median(times))
+
+    small, large = least(64), least(1 << 20)
+    if MPI.COMM_WORLD.rank == 0:
+        print(f"all-reduce of 64 bytes {small * 1e6:.1f} us, of 1 MiB {large * 1e6:.0f} us")
+
+
+def command(case: str, system: str, seconds: float) -> tuple[list[str], dict[str, str]]:
+    kind, ranks, threads = SYSTEMS[system]
+    own = [sys.executable, __file__, "--job", kind, "--match", case, "--seconds", str(seconds)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    if kind == "torch":
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+        return launch + own[1:], environment
+    return (["mpiexec", "-n", str(ranks)] if ranks > 1 else []) + own, environment
+
+
+def measure(match: str, seconds: float, rounds: int) -> None:
+    for case, batch in CASES.items():
+        if match not in case:
+            continue
+        best: dict[str, tuple[float, float]] = {}
+        for _ in range(rounds):
+            for system in SYSTEMS:
+                line, environment = command(case, system, seconds)
+                out = subprocess.run(line, env=environment, capture_output=True, text=True, check=True).stdout
+                least, share = (float(number) for number in out.split()[-2:])
+                best[system] = min(best.get(system, (math.inf, math.nan)), (least, share))
+        steps = math.ceil(IMAGES / batch)
+        first = best["1 process, 2 threads"][0]
+        print(f"{case}, batches of {batch}")
+        for system, (least, share) in best.items():
+            in_mpi = "" if math.isnan(share) or share == 0 else f", {share:5.1%} in MPI"
+            print(f"  {system:24s} {least / steps * 1e6:8.0f} us a step, {least / first:5.2f}{in_mpi}")
+    print(
+        subprocess.run(
+            ["mpiexec", "-n", "2", sys.executable, __file__, "--job", "all_reduce"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    )
+
+
+# --- the cost model ---------------------------------------------------------------------------------------------
+
+# name: (seconds a sample on one core, bytes of gradients, samples in a batch)
+NETWORKS = {
+    "784-128-10, batches of 256": (6.0e-6, 4 * 101_770, 256),
+    "the notes' CNN, batches of 256": (90e-6, 4 * 171_098, 256),
+    "ResNet-20, batches of 1024": (5e-3, 4 * 272_474, 1024),
+}
+# name: (seconds of latency, bytes a second)
+NETWORK_SPEEDS = {"10 Gbit/s, 30 us": (30e-6, 1.25e9), "200 Gbit/s, 2 us": (2e-6, 25e9)}
+UPDATE = 1.2e-9  # seconds for a byte of gradients: to scale, look at and use it
+
+
+def step_seconds(ranks: int, sample: float, gradients: int, batch: int, latency: float, bandwidth: float) -> float:
+    """Return how long a step takes on so many ranks of one core: compute / ranks + messages."""
+    compute = sample * math.ceil(batch / ranks) + UPDATE * gradients
+    messages = 3 * math.log2(ranks) * latency + 2 * (1 - 1 / ranks) * gradients / bandwidth
+    return compute + messages
+
+
+def draw(path: str) -> None:
+    import matplotlib.pyplot as plt
+
+    ranks = [2**i for i in range(11)]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for axis, (speed, (latency, bandwidth)) in zip(axes, NETWORK_SPEEDS.items(), strict=True):
+        for name, (sample, gradients, batch) in NETWORKS.items():
+            alone = step_seconds(1, sample, gradients, batch, latency, bandwidth)
+            gains = [alone / step_seconds(r, sample, gradients, batch, latency, bandwidth) for r in ranks]
+            axis.plot(ranks, gains, marker="o", markersize=3, label=name)
+            best = max(range(len(ranks)), key=gains.__getitem__)
+            print(f"{speed}: {name}: {gains[best]:.1f} times as fast on {ranks[best]} ranks")
+        axis.plot(ranks, ranks, color="0.7", linewidth=1)
+        axis.set(xscale="log", yscale="log", xlabel="ranks", title=speed, ylim=(0.5, 1024))
+        axis.set_xticks(ranks[::2], ranks[::2])
+    axes[0].set_ylabel("speedup")
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=160)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--match", default="", help="only cases with this in their name")
+    parser.add_argument("--seconds", type=float, default=1.0, help="about how long a turn trains")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--figure", metavar="FILE", help="draw the cost model")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.job == "all_reduce":
+        all_reduce_job()
+    elif given.job == "torch":
+        torch_job(given.match, given.seconds)
+    elif given.job:
+        ranvier_job(given.match, given.job, given.seconds)
+    elif given.figure:
+        draw(given.figure)
+    else:
+        measure(given.match, given.seconds, given.rounds)
+
+
+if __name__ == "__main__":
+    main()

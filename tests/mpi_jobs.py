@@ -1,0 +1,266 @@
+"""Jobs that `test_distributed.py` runs under mpiexec: ``python mpi_jobs.py NAME [ARGUMENTS]``."""
+
+import hashlib
+import json
+import os
+import sys
+import time
+
+import numpy as np
+import ranvier as rv
+from mpi4py import MPI
+from ranvier.distributed import DataParallel
+
+WORLD = MPI.COMM_WORLD
+
+
+def tell(**results):
+    """Print results on rank 0, for the test to read."""
+    if WORLD.rank == 0:
+        print("RESULT " + json.dumps(results), flush=True)
+
+
+def digest(net):
+    """Return a hash of parameters and running statistics, which has to be the same on all ranks."""
+    state = net.state_dict()
+    own = hashlib.sha256(b"".join(state[name].tobytes() for name in sorted(state))).hexdigest()
+    assert len(set(WORLD.allgather(own))) == 1
+    return own
+
+
+def images(n=107, seed=0):  # ragged: 107 = 3 * 32 + 11
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, 1, 8, 8)).astype(np.float32)
+    return x, (x.sum(axis=(1, 2, 3)) > 0).astype(np.int64)
+
+
+def mlp():
+    return rv.Network([rv.Flatten(), rv.Linear(64, 48), rv.ReLU(), rv.Linear(48, 2)], seed=3)
+
+
+def cnn():
+    return rv.Network(
+        [
+            rv.Conv2d(1, 6, 3, padding=1),
+            rv.BatchNorm2d(6),
+            rv.ReLU(),
+            rv.MaxPool2d(2),
+            rv.Residual([rv.Conv2d(6, 6, 3, padding=1), rv.BatchNorm2d(6)]),
+            rv.Flatten(),
+            rv.Dropout(0.3),
+            rv.Linear(96, 24),
+            rv.Sigmoid(),
+            rv.Linear(24, 2),
+        ],
+        seed=3,
+    )
+
+
+def large():
+    """A layer that takes the whole batch, so that gradients are complete phase by phase; some are frozen."""
+    net = rv.Network(
+        [
+            rv.Flatten(),
+            rv.Linear(64, 20),
+            rv.Linear(20, 2049 * 4),
+            rv.Tanh(),
+            rv.Linear(2049 * 4, 20),
+            rv.Linear(20, 2),
+        ],
+        seed=3,
+    )
+    net.freeze("1.*", "2.bias")
+    return net
+
+
+def train(net, data=None, *, shards=None, n_epochs=2, batch_size=32, optimizer=None, **options):
+    x, y = images() if data is None else data
+    together = DataParallel(shards=shards, own_data=options.pop("own_data", False))
+    optimizer = rv.Adam(1e-2) if optimizer is None else optimizer
+    return net.fit(
+        x,
+        y,
+        epochs=n_epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        progress=False,
+        communicator=together,
+        **options,
+    )
+
+
+def bits():
+    """Hashes with four shards: each network, one thread and two."""
+    results = {}
+    for threads in (1, 2):
+        rv.set_num_threads(threads)
+        for make in (mlp, cnn, large):
+            net = make()
+            optimizer = rv.SGD(0.1, momentum=0.9, clip_norm=1.0) if make is mlp else rv.Adam(1e-2, weight_decay=1e-3)
+            x, y = images()
+            history = train(net, shards=4, optimizer=optimizer, validation_data=(x[:41], y[:41]), metrics=["f1"])
+            results[f"{make.__name__}, {threads} threads"] = [
+                digest(net),
+                history.loss,
+                history.val_loss,
+                history.accuracy,
+                history.f1,
+                history.val_f1,
+            ]
+    x, _ = images()
+    net = rv.Network([rv.Flatten(), rv.Linear(64, 3)], seed=1, dtype="float64")
+    weights = np.linspace(0.1, 2, 107)
+    history = train(
+        net, (x, x.reshape(107, 64)[:, :3]), shards=4, loss=rv.MSELoss(), sample_weight=weights, metrics=["rmse"]
+    )
+    results["numbers"] = [digest(net), history.r2, history.rmse, history.mae]
+    tell(**results)
+
+
+def against_one():
+    """The parameters without shards, and those of one process, which has other bits only."""
+    for make in (mlp, large):
+        net, alone = make(), make()
+        x, y = images()
+        weights = np.linspace(0.1, 2, len(x))
+        for one, options in ((net, {"communicator": WORLD}), (alone, {})):
+            one.fit(x, y, epochs=2, sample_weight=weights, optimizer=rv.SGD(0.1), progress=False, **options)
+        digest(net)
+        for name, value in alone.state_dict().items():
+            np.testing.assert_allclose(net.state_dict()[name], value, rtol=2e-4, atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(net.history.loss, alone.history.loss, rtol=1e-5)
+        assert net.history.accuracy == alone.history.accuracy
+    # Synchronized statistics and dropout are those of the whole batch.
+    net, alone = cnn(), cnn()
+    x, y = images()
+    together = DataParallel(sync_batch_norm=True)
+    for one, options in ((net, {"communicator": together}), (alone, {})):
+        one.fit(x, y, epochs=1, optimizer=rv.SGD(0.1), progress=False, **options)
+    digest(net)
+    for name, value in alone.state_dict().items():
+        np.testing.assert_allclose(net.state_dict()[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+    # Local statistics: each rank's own, and one mean in the end.
+    net = cnn()
+    train(net)
+    digest(net)
+    tell(passed=True)
+
+
+def rows(path):
+    """A mapped file that is read by rows, a stream, and data of each rank's own come to what arrays do."""
+    x, y = images()
+    if WORLD.rank == 0:
+        np.save(path, x.astype(np.float64))
+    WORLD.Barrier()
+    net, other = cnn(), cnn()
+    train(net, shards=4)
+    mapped = np.load(path, mmap_mode="r")
+    train(other, (mapped, y), shards=4)
+    assert digest(net) == digest(other)
+
+    size, rank = WORLD.size, WORLD.rank
+    x, y = images(96)
+
+    def stream():
+        for first in range(0, 96, 32):
+            own = slice(first + 32 * rank // size, first + 32 * (rank + 1) // size)
+            yield x[own], y[own]
+
+    class Stream:
+        def __iter__(self):
+            return stream()
+
+    net, other, third = cnn(), cnn(), cnn()
+    train(net, (x, y), shards=4, shuffle=False)
+    train(other, (Stream(), None), shards=4)
+    assert digest(net) == digest(other), "stream"
+    own = np.concatenate([np.arange(f + 32 * rank // size, f + 32 * (rank + 1) // size) for f in range(0, 96, 32)])
+    train(third, (x[own], y[own]), shards=4, shuffle=False, own_data=True)
+    assert digest(net) == digest(third), "own data"
+    tell(passed=True)
+
+
+def resume(path, epochs):
+    """Train up to that epoch, from the file if it is there, and hash."""
+    net = rv.load(path) if os.path.exists(path) else cnn()
+    WORLD.Barrier()
+    train(net, shards=4, n_epochs=int(epochs) - net.epochs_trained, callbacks=[rv.Checkpoint(path)])
+    tell(digest=digest(net), loss=net.history.loss)
+
+
+def differ(what):
+    """One rank has another something."""
+    x, y = images()
+    odd = WORLD.rank == WORLD.size - 1
+    seed = None if what == "seed" else 3
+    net = rv.Network([rv.Flatten(), rv.Linear(64, 3 if odd and what == "layers" else 2)], seed=seed)
+    if what == "shape" and odd:
+        x = x[:, :, :, :4].repeat(2, axis=2)
+        net = rv.Network([rv.Flatten(), rv.Linear(64, 2)], seed=3)
+        x = x.reshape(len(x), 8, 8)
+    if what == "data" and odd:
+        x, y = x[::-1], y[::-1]
+    if what == "samples" and odd:
+        x, y = x[:-1], y[:-1]
+    if what == "optimizer":
+        train(net, (x, y), optimizer=rv.SGD(0.1 if odd else 0.2))
+    train(net, (x, y))
+
+
+def not_finite(policy):
+    """A sample of the second rank's part is NaN."""
+    x, y = images()
+    x[20, 0, 3, 3] = np.nan
+    net = cnn()
+    before = digest(net)
+    try:
+        train(net, (x, y), shuffle=False, n_epochs=1, on_nonfinite=policy)
+    except FloatingPointError as error:
+        assert policy == "raise"
+        tell(message=str(error), unchanged=before == digest(net))
+        return
+    tell(unchanged=before == digest(net), loss=net.history.loss)
+
+
+def fail(how):
+    """One rank fails in the middle."""
+
+    class Failing(rv.callbacks.Callback):
+        def on_epoch_end(self, network, epoch, history):
+            if WORLD.rank == WORLD.size - 1 and epoch == 3:
+                if how == "raise":
+                    raise RuntimeError("this rank has had enough")
+                if how == "exit":
+                    sys.exit(3)
+                os.kill(os.getpid(), 9)
+            print("EPOCH", epoch, time.time(), flush=True)
+
+    train(mlp(), n_epochs=2000, callbacks=[Failing(), rv.Checkpoint(sys.argv[3])])
+
+
+def stop():
+    """A callback of one rank ends the training of all; one that hears of batches is there on one rank only."""
+
+    class Hears(rv.callbacks.Callback):
+        batches = 0
+
+        def on_batch_end(self, network, batch, loss):
+            self.batches += 1
+
+    hears = Hears()
+
+    def enough(network, epoch, history):
+        return WORLD.rank == WORLD.size - 1 and epoch == 2
+
+    net = mlp()
+    train(net, n_epochs=5, callbacks=[enough, *([hears] if WORLD.rank == 0 else [])])
+    digest(net)
+    tell(epochs=net.epochs_trained, batches=hears.batches)
+
+
+if __name__ == "__main__":
+    job = globals()[sys.argv[1]]
+    if sys.argv[1] == "fail":
+        job(sys.argv[2])
+    else:
+        job(*sys.argv[2:])

@@ -1,0 +1,170 @@
+"""Training on several processes: `ranvier.distributed`, in jobs of `mpi_jobs.py` under mpiexec."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ranvier as rv
+
+pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+if MPIEXEC is None:
+    pytest.skip("there is no mpiexec", allow_module_level=True)
+
+JOBS = Path(__file__).with_name("mpi_jobs.py")
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+}
+
+
+def launch(ranks, *command, limit=60):
+    """Run a command under mpiexec; return its exit code, output and errors."""
+    return subprocess.run(
+        [MPIEXEC, "-n", str(ranks), sys.executable, *map(str, command)],
+        env=os.environ | ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=limit,
+    )
+
+
+def job(ranks, *arguments):
+    """Return the results of a job, which has to succeed."""
+    done = launch(ranks, JOBS, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    return json.loads(line.removeprefix("RESULT "))
+
+
+def test_same_bits_on_any_number_of_ranks_and_threads():
+    one, two, four = job(1, "bits"), job(2, "bits"), job(4, "bits")
+    assert one == two
+    assert one == four
+    for name in ("mlp", "cnn", "large"):
+        assert one[f"{name}, 1 threads"] == one[f"{name}, 2 threads"]
+
+
+def test_ranks_train_as_one_process_does():
+    assert job(3, "against_one")["passed"]
+
+
+def test_rows_streams_and_own_data(tmp_path):
+    assert job(2, "rows", tmp_path / "x.npy")["passed"]
+
+
+def test_resume_on_another_number_of_ranks(tmp_path):
+    whole = job(1, "resume", tmp_path / "whole.safetensors", 4)
+    job(2, "resume", tmp_path / "parts.safetensors", 2)
+    assert job(4, "resume", tmp_path / "parts.safetensors", 4) == whole
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("seed", "seed: expected the same on all ranks"),
+        ("layers", "layers: expected the same on all ranks"),
+        (
+            "shape",
+            "the shape of a sample: expected the same on all ranks, got (1, 8, 8) on rank 0 and (8, 8) on rank 1",
+        ),
+        ("data", "x (by a checksum of its ends): expected the same on all ranks"),
+        ("samples", "the number of samples: expected the same on all ranks, got 107 on rank 0 and 106 on rank 1"),
+        ("optimizer", "optimizer: expected the same on all ranks, got SGD(lr=0.2) on rank 0 and SGD(lr=0.1) on rank 1"),
+    ],
+)
+def test_differences_are_named_at_the_start(what, said):
+    done = launch(2, JOBS, "differ", what, limit=20)
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+def test_where_numbers_go_bad():
+    result = job(2, "not_finite", "raise")
+    assert "batch 1: sample 20 of the input, on rank 1, gave numbers that are infinite or NaN" in result["message"]
+    assert result["unchanged"]
+    result = job(2, "not_finite", "warn")
+    assert not result["unchanged"]
+    assert np.isfinite(result["loss"]).all()
+
+
+@pytest.mark.parametrize("how", ["raise", "exit", "kill"])
+def test_a_rank_that_fails_ends_all(how, tmp_path):
+    path = tmp_path / "last.safetensors"
+    begun = time.time()
+    done = launch(2, JOBS, "fail", how, path, limit=60)
+    assert done.returncode != 0
+    if how == "raise":
+        assert "RuntimeError: this rank has had enough" in done.stderr
+        assert "rank 1 of 2" in done.stderr
+    last = max(float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("EPOCH"))
+    assert begun < last
+    assert time.time() - last < 10
+    assert rv.load(path).epochs_trained >= 2
+
+
+def test_one_rank_may_stop_all():
+    assert job(2, "stop") == {"epochs": 2, "batches": 8}
+
+
+def test_command_line(tmp_path):
+    model, plot = tmp_path / "model.safetensors", tmp_path / "model.png"
+    command = ("-m", "ranvier", "train", "digits", "--epochs", 1, "--shards", 2, "--save", model, "--plot", plot)
+    done = launch(2, *command)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1: test accuracy") == 1
+    two = rv.load(model).state_dict()
+    assert launch(1, *command).returncode == 0
+    one = rv.load(model).state_dict()
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    done = launch(2, "-m", "ranvier", "train", "digits", "--save", tmp_path / "none" / "model", limit=20)
+    assert done.returncode == 2
+    assert "ranvier train:" in done.stderr
+
+
+def test_bad_arguments():
+    from ranvier.distributed import DataParallel
+
+    x, y = np.zeros((4, 3), np.float32), np.zeros(4, np.int64)
+    net = rv.Network([rv.Linear(3, 2)], seed=0)
+    with pytest.raises(TypeError, match="communicator: expected one of mpi4py, got int"):
+        net.fit(x, y, communicator=3)
+    with pytest.raises(ValueError, match="shards: expected a power of two, got 6"):
+        DataParallel(shards=6)
+    with pytest.raises(ValueError, match="sync_batch_norm: expected True or None with shards, got False"):
+        DataParallel(shards=2, sync_batch_norm=False)
+
+
+def test_one_process_alone_trains_as_ever():
+    from mpi4py import MPI
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 3)).astype(np.float32), rng.integers(0, 2, 50)
+    one, other = (rv.Network([rv.Linear(3, 2)], seed=0) for _ in range(2))
+    one.fit(x, y, progress=False)
+    other.fit(x, y, progress=False, communicator=MPI.COMM_WORLD)
+    assert np.array_equal(one.state_dict()["0.weight"], other.state_dict()["0.weight"])
+
+
+def test_custom_layers_take_one_part_at_a_time():
+    from ranvier.distributed import DataParallel
+
+    class Double:
+        def forward(self, x):
+            return 2 * x
+
+        def backward(self, grad):
+            return 2 * grad
+
+    net = rv.Network([rv.Linear(3, 2), Double()], seed=0)
+    x, y = np.zeros((4, 3), np.float32), np.zeros(4, np.int64)
+    with pytest.raises(ValueError, match="shards: expected as many as there are ranks"):
+        net.fit(x, y, progress=False, communicator=DataParallel(shards=2))
