@@ -2,17 +2,21 @@
 """Time training on several processes, beside threads and PyTorch's DDP, and draw what more machines would do.
 
     python bench/distributed.py [--match TEXT] [--seconds S] [--rounds N]
+    python bench/distributed.py --constants
     python bench/distributed.py --figure FILE
 
 The first form takes turns on one machine: one process with two threads, two ranks of one thread each, the same with
 eight shards, and two processes of PyTorch's DistributedDataParallel with gloo. A row has microseconds a step (the least
 of all rounds) and, for ranks, the share of the time that is spent in MPI. Behind it are the constants of an all-reduce.
-The second form draws the speedup that the cost model of docs/distributed.md predicts (that needs matplotlib).
+The second form prints what a sample and the rest of a step take on one core, and the third draws the speedup that the
+cost model of docs/distributed.md predicts (that needs matplotlib).
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import math
 import os
 import subprocess
@@ -197,11 +201,55 @@ def measure(match: str, seconds: float, rounds: int) -> None:
 NETWORKS = {
     "784-128-10, batches of 256": (6.0e-6, 4 * 101_770, 256),
     "the notes' CNN, batches of 256": (90e-6, 4 * 171_098, 256),
-    "ResNet-20, batches of 1024": (5e-3, 4 * 272_474, 1024),
+    "ResNet-20, batches of 1024": (5e-3, 4 * 273_066, 1024),
 }
 # name: (seconds of latency, bytes a second)
 NETWORK_SPEEDS = {"10 Gbit/s, 30 us": (30e-6, 1.25e9), "200 Gbit/s, 2 us": (2e-6, 25e9)}
 UPDATE = 1.2e-9  # seconds for a byte of gradients: to scale, look at and use it
+
+
+def layers_of(name: str) -> tuple[list[Any], tuple[int, ...]]:
+    import ranvier as rv
+    from ranvier.models import DATASETS
+
+    if name.startswith("784"):
+        return [rv.Linear(784, 128), rv.ReLU(), rv.Linear(128, 10)], (784,)
+    if "CNN" in name:
+        return list(DATASETS["mnist"].cnn), (1, 28, 28)
+
+    def block(inputs: int, outputs: int) -> list[Any]:
+        stride = outputs // inputs
+        own = [
+            *(rv.Conv2d(inputs, outputs, 3, stride=stride, padding=1), rv.BatchNorm2d(outputs), rv.ReLU()),
+            *(rv.Conv2d(outputs, outputs, 3, padding=1), rv.BatchNorm2d(outputs)),
+        ]
+        return [rv.Residual(own, [rv.Conv2d(inputs, outputs, 1, stride=stride)] if stride > 1 else []), rv.ReLU()]
+
+    widths = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
+    blocks = [layer for pair in itertools.pairwise(widths) for layer in block(*pair)]
+    start = [rv.Conv2d(3, 16, 3, padding=1), rv.BatchNorm2d(16), rv.ReLU()]
+    return [*start, *blocks, rv.GlobalAvgPool2d(), rv.Flatten(), rv.Linear(64, 10)], (3, 32, 32)
+
+
+def constants() -> None:
+    """Print the seconds that a sample and the rest of a step take, from steps of two sizes."""
+    import numpy as np
+    import ranvier as rv
+
+    rv.set_num_threads(1)
+    for name in NETWORKS:
+        layers, shape = layers_of(name)
+        net, rng = rv.Network(layers, seed=0), np.random.default_rng(0)
+        sizes = (8, 32) if "ResNet" in name else (64, 256)
+        times = []
+        for size in sizes:
+            x, y = rng.random((size, *shape), dtype=np.float32), rng.integers(0, 10, size)
+            run = functools.partial(net.train_step, x, y)
+            times.append(min(timed(run) for _ in range(6 if "ResNet" in name else 60)))
+        sample = (times[1] - times[0]) / (sizes[1] - sizes[0])
+        parameters = sum(value.size for value in net.parameters().values())
+        rest = times[0] - sizes[0] * sample
+        print(f"{name}: {sample * 1e6:.1f} us a sample, {rest * 1e6:.0f} us a step, {parameters} parameters")
 
 
 def step_seconds(ranks: int, sample: float, gradients: int, batch: int, latency: float, bandwidth: float) -> float:
@@ -236,6 +284,7 @@ def main() -> None:
     parser.add_argument("--match", default="", help="only cases with this in their name")
     parser.add_argument("--seconds", type=float, default=1.0, help="about how long a turn trains")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--constants", action="store_true", help="measure what the cost model has")
     parser.add_argument("--figure", metavar="FILE", help="draw the cost model")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -245,6 +294,8 @@ def main() -> None:
         torch_job(given.match, given.seconds)
     elif given.job:
         ranvier_job(given.match, given.job, given.seconds)
+    elif given.constants:
+        constants()
     elif given.figure:
         draw(given.figure)
     else:

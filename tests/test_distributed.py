@@ -154,6 +154,34 @@ def test_one_process_alone_trains_as_ever():
     assert np.array_equal(one.state_dict()["0.weight"], other.state_dict()["0.weight"])
 
 
+def test_shards_of_one_process_are_its_batch():
+    from ranvier.distributed import DataParallel
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((45, 2, 6, 6))
+    target, weights = rng.standard_normal((45, 3)), rng.uniform(0.1, 2, 45)
+    layers = [rv.Conv2d(2, 4, 3, l2=0.1), rv.BatchNorm2d(4), rv.ReLU(), rv.Flatten(), rv.Dropout(0.4), rv.Linear(64, 3)]
+    nets = [rv.Network(layers, seed=0, dtype="float64") for _ in range(2)]
+    for net, communicator in zip(nets, (None, DataParallel(shards=8)), strict=True):
+        net.fit(
+            x,
+            target,
+            epochs=3,
+            batch_size=20,
+            loss=rv.MSELoss(),
+            optimizer=rv.SGD(0.1, momentum=0.9, clip_norm=0.5),
+            sample_weight=weights,
+            validation_data=(x, target),
+            progress=False,
+            communicator=communicator,
+        )
+    one, other = nets
+    for name, value in one.state_dict().items():
+        np.testing.assert_allclose(other.state_dict()[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+    for name in ("loss", "r2", "mae", "val_loss", "val_r2"):
+        np.testing.assert_allclose(getattr(other.history, name), getattr(one.history, name), rtol=1e-9, err_msg=name)
+
+
 def test_custom_layers_take_one_part_at_a_time():
     from ranvier.distributed import DataParallel
 

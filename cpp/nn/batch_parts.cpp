@@ -13,7 +13,7 @@ namespace {
 constexpr index_t kAdded = 16 << 10;
 
 // Gradients wait until so many can go in one message.
-constexpr index_t kMessageBytes = 1 << 20;
+constexpr index_t kMessageBytes = 256 << 10;
 
 template <class Range>
 index_t total(const std::vector<Range>& ranges) {

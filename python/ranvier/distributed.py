@@ -324,28 +324,33 @@ class _TreeSums:
 
     def __init__(self, together: DataParallel, gradients: Array) -> None:
         self._mpi = _mpi()
-        self._together, self._gradients = together, gradients
-        self._begun: list[tuple[Array, Array, list[Any]]] = []
+        self._communicator, self._rank, self._size = together.communicator, together.rank, together.size
+        self._gradients, self._others = gradients, np.empty_like(gradients)
+        self._begun: list[slice] = []
+        self._requests: list[list[Any]] = []
 
     def begin(self, first: int, count: int) -> None:
-        part = self._gradients[first : first + count]
-        self._begun.append((part, np.empty_like(part), []))
-        if self._together.size > 1:
-            self._begun[-1][2].extend(self._exchange(len(self._begun) - 1, 1))
+        if self._size > 1:
+            self._begun.append(slice(first, first + count))
+            self._requests.append(self._exchange(len(self._requests), 1))
 
     def _exchange(self, number: int, apart: int) -> list[Any]:
-        part, other, _ = self._begun[number]
-        communicator, partner = self._together.communicator, self._together.rank ^ apart
-        return [communicator.Irecv(other, partner, number), communicator.Isend(part, partner, number)]
+        part, partner = self._begun[number], self._rank ^ apart
+        return [
+            self._communicator.Irecv(self._others[part], partner, number),
+            self._communicator.Isend(self._gradients[part], partner, number),
+        ]
 
     def wait(self) -> None:
-        for number, (part, other, requests) in enumerate(self._begun):
-            apart = 1
-            while apart < self._together.size:
-                self._mpi.Request.Waitall(requests if apart == 1 else self._exchange(number, apart))
-                np.add(part, other, out=part)
-                apart *= 2
-        self._begun = []
+        apart = 1
+        while apart < self._size:
+            for number, part in enumerate(self._begun):
+                self._mpi.Request.Waitall(self._requests[number])
+                self._gradients[part] += self._others[part]
+                if 2 * apart < self._size:
+                    self._requests[number] = self._exchange(number, 2 * apart)
+            apart *= 2
+        self._begun, self._requests = [], []
 
 
 def data_parallel(communicator: Any) -> DataParallel | None:
@@ -416,8 +421,8 @@ def _warn_of_too_many_threads(together: DataParallel) -> None:
 
 def is_launched() -> bool:
     """Return whether mpiexec, or what does its work, has started this process as one of several."""
-    sizes = (os.environ.get(name, "1") for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"))
-    return "PMIX_RANK" in os.environ or any(size not in ("", "1") for size in sizes)
+    names = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
+    return any(os.environ.get(name, "1") not in ("", "1") for name in names)
 
 
 def end_all(code: int) -> None:
