@@ -175,6 +175,10 @@ def rows(path):
     own = np.concatenate([np.arange(f + 32 * rank // size, f + 32 * (rank + 1) // size) for f in range(0, 96, 32)])
     train(third, (x[own], y[own]), shards=4, shuffle=False, own_data=True)
     assert digest(net) == digest(third), "own data"
+    train(third, (x[own], y[own]), n_epochs=1, own_data=True, validation_split=0.25)
+    held = len(own) // 4
+    losses = WORLD.allgather(third.evaluate(x[own][-held:], y[own][-held:]).loss)
+    np.testing.assert_allclose(third.history.val_loss[-1], np.mean(losses), rtol=1e-6)
     tell(passed=True)
 
 

@@ -34,9 +34,15 @@ class Callback:
     Derive from it, and write the methods that you need. A method whose name begins with ``on_`` and is none of these is
     an error as soon as the class is made. ``network`` is the `ranvier.Network` that is trained; a callback may look at
     it and change it in any way. A further fit with the same callback begins with ``on_train_begin``.
+
+    Attributes
+    ----------
+    first_rank_only : bool
+        Whether it is called on rank 0 alone of those who train together (see `ranvier.distributed`), as suits what
+        writes files.
     """
 
-    first_rank_only = False  # of those who train together (see `ranvier.distributed`), as what writes a file
+    first_rank_only = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Check the names of the methods."""

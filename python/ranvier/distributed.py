@@ -61,8 +61,8 @@ class DataParallel:
         Whether batch normalization takes the statistics of the whole batch instead of each part's; always so with
         shards. Without it, the running statistics are the means over the ranks.
     own_data : bool
-        Whether each rank is given samples of its own, as many as any other, and not all are given the same. Each then
-        takes its share of ``batch_size`` from its own. A stream always gives a rank's own part of each batch.
+        Whether each rank is given samples of its own, also to validate with, as many as any other, and not all are
+        given the same. Each then takes its share of ``batch_size`` from its own. A stream always gives a rank's own part of each batch.
 
     Examples
     --------
@@ -138,8 +138,9 @@ class DataParallel:
 
     def blocks(self, samples: int) -> list[slice]:
         """Return the parts of samples in succession that this rank evaluates."""
-        parts = range(self.rank * self.parts, (self.rank + 1) * self.parts)
-        return [slice(samples * part // self.shards, samples * (part + 1) // self.shards) for part in parts]
+        first, parts = (0, self.parts) if self.own_data else (self.rank * self.parts, self.shards)
+        own = range(first, first + self.parts)
+        return [slice(samples * part // parts, samples * (part + 1) // parts) for part in own]
 
     def in_step(self, parts: Iterator[Part], is_stream: bool) -> Iterator[Part]:
         """Yield parts of a pass; raise on all ranks if a stream of batches ends on some of them only."""

@@ -164,7 +164,8 @@ class Tally:
         if self._functions:
             self._targets.append(targets)
             self._predictions.append(predictions)
-            self._numbers.append(np.arange(len(targets)) if numbers is None else numbers)
+            later = len(self._numbers) << 40  # than all of the calls before
+            self._numbers.append(np.arange(len(targets)) if numbers is None else numbers + later)
         if self.errors is not None and not isinstance(loss, Loss):
             rows = targets.reshape(len(targets), -1).astype(np.float64)
             error, distance = predictions.reshape(rows.shape) - rows, rows - self.errors[0]
