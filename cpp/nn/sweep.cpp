@@ -28,6 +28,11 @@ index_t end_of_range(index_t begin, index_t length, index_t unit, index_t whole)
     return whole - begin - length < unit ? whole : begin + length;
 }
 
+template <class T>
+void scale(index_t n, T factor, T* x) {
+    for (index_t i = 0; i < n; ++i) x[i] *= factor;
+}
+
 }  // namespace
 
 template <class T>
@@ -101,8 +106,9 @@ typename Sweep<T>::Findings Sweep<T>::look(T* gradients, double work, const Wish
     for_each_shard(work, [&](const Shard& shard, index_t i) {
         squares[i] = 0;
         if (!complete_one(shard)) return;
+        T* own = gradients + program_.blocks[shard.node].offset + shard.begin;
+        if (wishes.factor != 1) scale(shard.end - shard.begin, static_cast<T>(wishes.factor), own);
         if (wishes.penalties && penalized_) add_penalties(shard, gradients);
-        const T* own = gradients + program_.blocks[shard.node].offset + shard.begin;
         if (wishes.check && !all_finite(shard.end - shard.begin, own))
             finite.store(false, std::memory_order_relaxed);
         if (wishes.measure) squares[i] = sum_of_squares(shard.end - shard.begin, own);

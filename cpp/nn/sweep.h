@@ -19,6 +19,7 @@ public:
         bool penalties = false;  // their gradients are added
         bool check = false;      // whether all gradients are finite
         bool measure = false;    // the sum of their squares
+        double factor = 1;       // multiplies them first
     };
     // Of complete(): whether all gradients are finite (or nobody asked), and the sum of their squares
     // (likewise).

@@ -199,15 +199,10 @@ struct Trainer<T>::State {
         all.wait();
         T* const gradients = parameters->gradients();
         const double divisor = loss_divisor(objective.loss.kind, sums.weight, output_size());
-        each_task_of_parameters([&](index_t first, index_t count) {
-            const T factor = static_cast<T>(1 / divisor);
-            std::transform(gradients + first, gradients + first + count, gradients + first,
-                           [&](T sum) { return factor * sum; });
-        });
         const bool matters = options.on_nonfinite != OnNonFinite::ignore,
                    clips = optimizer.options.clip_norm > 0;
         const Sweep<T>& sweep = own.prepared(0).sweep;
-        const auto findings = sweep.examine(gradients, {true, matters, clips});
+        const auto findings = sweep.examine(gradients, {true, matters, clips, 1 / divisor});
         if (matters && !(findings.finite && std::isfinite(sums.loss))) return false;
         sweep.update(optimizer, gradients, findings.squares);
         if (all.sync_batch_norm || batch.n > 0) update_statistics(own.prepared(0));

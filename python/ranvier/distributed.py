@@ -62,7 +62,8 @@ class DataParallel:
         shards. Without it, the running statistics are the means over the ranks.
     own_data : bool
         Whether each rank is given samples of its own, also to validate with, as many as any other, and not all are
-        given the same. Each then takes its share of ``batch_size`` from its own. A stream always gives a rank's own part of each batch.
+        given the same. Each then takes its share of ``batch_size`` from its own. A stream always gives a rank's own
+        part of each batch.
 
     Examples
     --------
