@@ -32,15 +32,16 @@ SYSTEMS = {
     "2 ranks, 8 shards": ("shards", 2, 1),
     "PyTorch DDP, gloo": ("torch", 2, 1),
 }
-IMAGES = 2560
+IMAGES = {"mlp": 12800, "cnn": 1000}
 
 
 def data_of(case: str) -> tuple[Any, Any]:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    x = rng.random((IMAGES, 1, 28, 28), dtype=np.float32)
-    return (x.reshape(IMAGES, -1) if case == "mlp" else x), rng.integers(0, 10, IMAGES)
+    images = IMAGES[case]
+    x = rng.random((images, 1, 28, 28), dtype=np.float32)
+    return (x.reshape(images, -1) if case == "mlp" else x), rng.integers(0, 10, images)
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -66,7 +67,7 @@ def ranvier_job(case: str, kind: str, seconds: float) -> None:
         net.fit(x, y, batch_size=CASES[case], progress=False, communicator=together)
         spent_in_epochs.append((time.perf_counter() - begin, spent[0]))
 
-    epochs = 2 + int(seconds * (20 if case == "mlp" else 4))
+    epochs = 2 + int(seconds * 6)
     for _ in range(epochs):
         epoch()
     least, in_mpi = min(spent_in_epochs)
@@ -127,14 +128,14 @@ def torch_job(case: str, seconds: float) -> None:
     batch = CASES[case]
 
     def epoch() -> None:
-        order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(0))
-        for first in range(0, IMAGES, batch):
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+        for first in range(0, len(x), batch):
             own = order[first : first + batch][rank * batch // size : (rank + 1) * batch // size]
             optimizer.zero_grad()
             loss(net(x[own]), y[own]).backward()
             optimizer.step()
 
-    least = min(timed(epoch) for _ in range(2 + int(seconds * (8 if case == "mlp" else 1))))
+    least = min(timed(epoch) for _ in range(2 + int(seconds * 2)))
     if rank == 0:
         print(least, math.nan)
     torch.distributed.destroy_process_group()
@@ -179,7 +180,7 @@ def measure(match: str, seconds: float, rounds: int) -> None:
                 out = subprocess.run(line, env=environment, capture_output=True, text=True, check=True).stdout
                 least, share = (float(number) for number in out.split()[-2:])
                 best[system] = min(best.get(system, (math.inf, math.nan)), (least, share))
-        steps = math.ceil(IMAGES / batch)
+        steps = math.ceil(IMAGES[case] / batch)
         first = best["1 process, 2 threads"][0]
         print(f"{case}, batches of {batch}")
         for system, (least, share) in best.items():
@@ -249,7 +250,9 @@ def constants() -> None:
         sample = (times[1] - times[0]) / (sizes[1] - sizes[0])
         parameters = sum(value.size for value in net.parameters().values())
         rest = times[0] - sizes[0] * sample
-        print(f"{name}: {sample * 1e6:.1f} us a sample, {rest * 1e6:.0f} us a step, {parameters} parameters")
+        print(
+            f"{name}: {sample * 1e6:.1f} us a sample, {rest * 1e6:.0f} us a step, {parameters} parameters", flush=True
+        )
 
 
 def step_seconds(ranks: int, sample: float, gradients: int, batch: int, latency: float, bandwidth: float) -> float:

@@ -27,14 +27,14 @@ ENVIRONMENT = {
 }
 
 
-def launch(ranks, *command, limit=60):
+def launch(ranks, *command):
     """Run a command under mpiexec; return its exit code, output and errors."""
     return subprocess.run(
         [MPIEXEC, "-n", str(ranks), sys.executable, *map(str, command)],
         env=os.environ | ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=limit,
+        timeout=300,  # should it hang
     )
 
 
@@ -82,7 +82,7 @@ def test_resume_on_another_number_of_ranks(tmp_path):
     ],
 )
 def test_differences_are_named_at_the_start(what, said):
-    done = launch(2, JOBS, "differ", what, limit=20)
+    done = launch(2, JOBS, "differ", what)
     assert done.returncode != 0
     assert said in done.stderr
 
@@ -100,14 +100,14 @@ def test_where_numbers_go_bad():
 def test_a_rank_that_fails_ends_all(how, tmp_path):
     path = tmp_path / "last.safetensors"
     begun = time.time()
-    done = launch(2, JOBS, "fail", how, path, limit=60)
+    done = launch(2, JOBS, "fail", how, path)
     assert done.returncode != 0
     if how == "raise":
         assert "RuntimeError: this rank has had enough" in done.stderr
         assert "rank 1 of 2" in done.stderr
     last = max(float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("EPOCH"))
     assert begun < last
-    assert time.time() - last < 10
+    assert time.time() - last < 30  # a second, if the machine has time
     assert rv.load(path).epochs_trained >= 2
 
 
@@ -126,7 +126,7 @@ def test_command_line(tmp_path, capsys):
     capsys.readouterr()
     one = rv.load(model).state_dict()
     assert all(np.array_equal(one[name], two[name]) for name in one)
-    done = launch(2, "-m", "ranvier", "train", "digits", "--save", tmp_path / "none" / "model", limit=20)
+    done = launch(2, "-m", "ranvier", "train", "digits", "--save", tmp_path / "none" / "model")
     assert done.returncode == 2
     assert "ranvier train:" in done.stderr
 
