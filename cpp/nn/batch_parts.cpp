@@ -116,7 +116,7 @@ template <class T>
 void BatchParts<T>::complete(std::size_t phase) {
     for (const auto& part : parts_) {
         if (part->run.n > 0)
-            part->prepared.sweep.complete(part->run, phase);
+            part->prepared.sweep.complete_phase(part->run, phase);
         else
             for (const auto& [begin, end] : ranges_[phase])
                 std::fill(part->run.gradients + begin, part->run.gradients + end, T{});

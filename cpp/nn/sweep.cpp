@@ -129,7 +129,7 @@ void Sweep<T>::complete_shard(const Shard& shard, const Run<T>& run) const {
 }
 
 template <class T>
-void Sweep<T>::complete(const Run<T>& run, std::size_t phase) const {
+void Sweep<T>::complete_phase(const Run<T>& run, std::size_t phase) const {
     std::vector<const Shard*> shards;
     double work = 0;
     for (const Shard& shard : shards_) {

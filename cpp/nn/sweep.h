@@ -31,7 +31,7 @@ public:
     Findings complete(const Run<T>& run, const Wishes& wishes) const;
     // The same, without penalties, of what is complete after a phase; and the ranges of the flat buffer that
     // these gradients are.
-    void complete(const Run<T>& run, std::size_t phase) const;
+    void complete_phase(const Run<T>& run, std::size_t phase) const;
     std::vector<std::pair<index_t, index_t>> ranges(std::size_t phase) const;
     // Whether there are penalties.
     bool penalizes() const { return penalized_; }
