@@ -11,7 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ranvier
-from ranvier import cli, datasets, diagnostics, distributed, initializers, kernels, metrics, notes, onnx, plot, torch, tuning
+from ranvier import (
+    cli,
+    datasets,
+    diagnostics,
+    distributed,
+    initializers,
+    kernels,
+    metrics,
+    notes,
+    onnx,
+    plot,
+    torch,
+    tuning,
+)
 
 API = Path(__file__).resolve().parents[1] / "docs" / "api"
 PAGES = sorted(API.glob("*.rst"))
@@ -40,7 +53,20 @@ def documented():
 
 
 def public_names():
-    for module in (ranvier, kernels, datasets, initializers, plot, metrics, diagnostics, tuning, distributed, torch, onnx, notes):
+    for module in (
+        ranvier,
+        kernels,
+        datasets,
+        initializers,
+        plot,
+        metrics,
+        diagnostics,
+        tuning,
+        distributed,
+        torch,
+        onnx,
+        notes,
+    ):
         yield module.__name__
         yield from (f"{module.__name__}.{name}" for name in module.__all__)
 

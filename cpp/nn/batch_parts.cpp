@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "bad_sample.h"
 #include "ranvier/elementwise.h"
 #include "ranvier/threads.h"
 
@@ -58,7 +59,11 @@ std::vector<LossSums> BatchParts<T>::run(const Batch<T>& batch, const Objective<
     for (std::size_t phase = 0; phase < ranges_.size(); ++phase) {
         for (const auto& part : parts_)
             if (part->run.n > 0)
-                take_steps(part->prepared.program, part->run, part->prepared.program.phases[phase]);
+                naming_bad_samples([&](index_t i) { return part->batch.samples[i]; },
+                                   [&] {
+                                       take_steps(part->prepared.program, part->run,
+                                                  part->prepared.program.phases[phase]);
+                                   });
         if (all.sync_batch_norm) share_sums(phase, all);
         for (const auto& part : parts_)
             if (part->run.n > 0 || all.sync_batch_norm)
