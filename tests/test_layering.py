@@ -20,7 +20,7 @@ MODULES = [
     ["plot", "diagnostics", "testing", "onnx", "torch", "tuning", "notes"],
     ["network"],
     ["fitting", "predictor", "checkpoint"],
-    ["training", "profiling", "tracing"],
+    ["training", "profiling", "standardizing", "tracing"],
     ["distributed"],
     ["engine", "callbacks", "summary", "batches"],
     ["epoch_metrics"],

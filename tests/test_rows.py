@@ -193,3 +193,26 @@ def test_arrays_of_zarr(tmp_path, shuffle):
     x[:] = X
     far.fit(x, LABELS, batch_size=7, shuffle=shuffle, progress=False)
     assert_same(near, far)
+
+
+def test_a_profile_reads_some_batches(tmp_path):
+    rows = RowsOnly(X)
+    profile = network_of(2).profile(rows, NUMBERS, loss=rv.MSELoss(), batch_size=2, seconds=0.0)
+    assert profile.samples > 0
+    assert rows.most <= 128
+
+
+@pytest.mark.parametrize("steps", [3, 25])
+def test_a_learning_rate_test_reads_batches(steps, tmp_path, monkeypatch):
+    monkeypatch.setattr("ranvier.batches._READ", 1000)
+    rows, options = RowsOnly(X), {"steps": steps, "batch_size": 30, "loss": rv.MSELoss()}
+    expected = rv.diagnostics.learning_rate_range_test(network_of(2), X, NUMBERS, **options)
+    assert rv.diagnostics.learning_rate_range_test(network_of(2), rows, NUMBERS, **options) == expected
+    assert rows.most <= 30
+    assert (
+        rv.diagnostics.learning_rate_range_test(network_of(2), mapped(X, tmp_path, "x"), NUMBERS, **options) == expected
+    )
+
+
+def network_of(outputs):
+    return rv.Network([rv.Linear(4, 5), rv.Tanh(), rv.Linear(5, outputs)], seed=0)

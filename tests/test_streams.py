@@ -301,3 +301,28 @@ def test_losses_of_ones_own_take_streams():
     assert_same(*nets)
     np.testing.assert_allclose(one.loss, other.loss, rtol=1e-12)
     np.testing.assert_allclose(one.r2, other.r2, rtol=1e-9)
+
+
+def test_a_profile_takes_the_first_batch():
+    profile = network(2).profile(Batches(X, NUMBERS), loss=rv.MSELoss(), seconds=0.0)
+    assert profile.samples % BATCH == 0
+    with pytest.raises(TypeError, match="y: expected targets, or x as an iterable"):
+        network(2).profile(X, loss=rv.MSELoss())
+    with pytest.raises(TypeError, match="batch_size: expected none with a stream"):
+        network(2).profile(Batches(X, NUMBERS), batch_size=5)
+
+
+@pytest.mark.parametrize("steps", [2, 6, 17])
+def test_a_learning_rate_test_takes_streams(steps):
+    net = network(2)
+    before = net.state_dict()
+    stream = Batches(X, NUMBERS)
+    result = rv.diagnostics.learning_rate_range_test(net, stream, steps=steps, loss=rv.MSELoss(), high=1e-2)
+    assert len(result.losses) == steps
+    for name, value in before.items():
+        np.testing.assert_array_equal(net.state_dict()[name], value)
+    batches = list(itertools.islice(itertools.cycle(stream), steps))
+    losses = [net.train_step(x, y, loss=rv.MSELoss(), optimizer=rv.Adam(1e-6)) for x, y in batches[:1]]
+    np.testing.assert_allclose(result.losses[0], losses[0], rtol=1e-6)
+    with pytest.raises(TypeError, match="y: expected targets, or x as an iterable"):
+        rv.diagnostics.learning_rate_range_test(net, X)

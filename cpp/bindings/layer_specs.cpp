@@ -146,6 +146,7 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& fou
                              field<index_t>(fields, "embedding_dim")};
     if (kind == "gru") return recurrent_spec(fields, RecurrentCell::gru);
     if (kind == "lstm") return recurrent_spec(fields, RecurrentCell::lstm);
+    if (kind == "standardize") return StandardizeSpec{field<index_t>(fields, "num_features")};
     if (kind == "residual")
         return ResidualSpec{specs(fields, "layers", found), specs(fields, "shortcut", found)};
     if (kind == "parallel") return parallel_spec(fields, found);

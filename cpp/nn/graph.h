@@ -31,8 +31,8 @@ struct Operation
     : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, DropoutSpec, GaussianNoiseSpec,
                    RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec, RandomCropSpec,
                    ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec, BatchNormSpec,
-                   LayerNormSpec, UpsampleSpec, ConvTranspose2dSpec, GroupNormSpec, EmbeddingSpec,
-                   RecurrentLayerSpec, CustomSpec, AddSpec, ConcatSpec> {
+                   LayerNormSpec, StandardizeSpec, UpsampleSpec, ConvTranspose2dSpec, GroupNormSpec,
+                   EmbeddingSpec, RecurrentLayerSpec, CustomSpec, AddSpec, ConcatSpec> {
     using variant::variant;
 };
 

@@ -63,6 +63,7 @@ std::string layer_name(const LayerSpec& layer) {
                 return norm.axes == 1 ? "BatchNorm1d" : "BatchNorm2d";
             },
             [](const LayerNormSpec&) -> std::string { return "LayerNorm"; },
+            [](const StandardizeSpec&) -> std::string { return "Standardize"; },
             [](const EmbeddingSpec&) -> std::string { return "Embedding"; },
             [](const GroupNormSpec&) -> std::string { return "GroupNorm"; },
             [](const ConvTranspose2dSpec&) -> std::string { return "ConvTranspose2d"; },

@@ -120,6 +120,11 @@ public:
             add("bias_hh" + layer, {gates}, {1});
         }
     }
+    void operator()(const StandardizeSpec& spec) {
+        require_positive("num_features", spec.num_features);
+        add("mean", {spec.num_features}, {1}, false);
+        add("std", {spec.num_features}, {1}, false);  // 0 until there is one
+    }
     void operator()(const CustomSpec& spec) {
         for (const auto& [name, shape] : spec.layer->parameters()) {
             for (const index_t size : shape) require_positive(name.c_str(), size);

@@ -45,6 +45,7 @@ from ranvier.layers import (
     Sigmoid,
     Softmax,
     Softplus,
+    Standardize,
     Tanh,
     Upsample,
 )
@@ -146,6 +147,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Standardize",
     "StepLR",
     "StopAtTolerance",
     "SumSquaredResidualsLoss",
@@ -184,6 +186,7 @@ _MODULES = (
     "profiling",
     "schedules",
     "serialization",
+    "standardizing",
     "summary",
     "testing",
     "torch",

@@ -99,8 +99,9 @@ class ArrayBatches:
         sides = (self._data.x, self._data.y)
         bytes_of_sample = sum(2 * side.bytes_of_row for side in sides if isinstance(side, Rows))
         batches = max(1, _READ // max(1, bytes_of_sample * self._batch_size))
-        for first in range(0, self.samples, batches * self._batch_size):
-            last = min(self.samples, first + batches * self._batch_size)
+        count = self.samples if order is None else len(order)
+        for first in range(0, count, batches * self._batch_size):
+            last = min(count, first + batches * self._batch_size)
             numbers = np.arange(first, last) if order is None else order[first:last]
             if self._read_some is not None:
                 data = self._read_some(self._data, numbers, self._batch_size)

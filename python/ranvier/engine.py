@@ -145,6 +145,15 @@ class Engine:
         with self.parameters.reading():
             return {name: np.array(value, order="C") for name, value in self.values()}
 
+    def require_adapted(self) -> None:
+        """Raise a RuntimeError if a layer was never told the mean and the standard deviation of its data."""
+        for name in self.parameters.statistics:
+            if name.endswith(".std") and not self.parameters.value(name).any():
+                raise RuntimeError(
+                    f"layer {name.removesuffix('.std')} (Standardize): expected the mean and std of data; call "
+                    f"adapt(x) of the network before"
+                )
+
     def load(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Set parameters and running statistics, or nothing if something is wrong with the arrays.
 

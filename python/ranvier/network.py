@@ -249,11 +249,37 @@ class Network:
     def _set_frozen(self, patterns: Sequence[str], frozen: bool) -> None:
         names = all_matched(patterns, [name for name, _ in self.engine.values()], "patterns")
         for name in set(names) & set(self.engine.parameters.statistics):
-            path = name.rpartition(".")[0]
-            if not {f"{path}.running_mean", f"{path}.running_var"} <= set(names):
+            path, _, own = name.rpartition(".")
+            if own.startswith("running") and not {f"{path}.running_mean", f"{path}.running_var"} <= set(names):
                 raise ValueError(f"patterns: expected both running statistics of layer {path}, got {name} alone")
         self._training.require_no_gradients()
         self.engine.freeze(names, frozen)
+
+    def adapt(self, x: Any, *, steps: int | None = None) -> None:
+        """Take the means and standard deviations of data into the `Standardize` layers of the network.
+
+        Do so before the training, with the data to train on; what is to be evaluated has no part in it. Each layer gets
+        the statistics of what comes to it; a feature that does not vary is divided by 1.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, ...), or iterable of batches
+            Samples as in `fit`. What lies in a mapped file is read block by block. Batches are of samples, or tuples
+            that begin with them, as those that `fit` takes.
+        steps : int, optional
+            So many batches of an iterable, which may be endless; all unless given.
+
+        Raises
+        ------
+        ValueError
+            If the network has no such layer; if a layer does not fit the samples, or these are infinite or NaN. Nothing
+            has changed then.
+        """
+        from ranvier import standardizing  # here, for most networks do without
+
+        self._training.require_no_gradients()
+        shape = standardizing.adapt(self.engine, x, steps)
+        self.input_shape = shape
 
     # --- use ------------------------------------------------------------------------------------------------
 
@@ -285,6 +311,7 @@ class Network:
             return outputs
         samples = as_samples(x, self.dtype, by_rows=True)
         self.engine.output_shape(samples.shape[1:])  # a misfit is told before anything happens
+        self.engine.require_adapted()
         if isinstance(samples, Rows):
             outputs = self._predict_rows(samples, out)
         else:
@@ -327,6 +354,7 @@ class Network:
         """
         from ranvier.predictor import Predictor  # here, so that `import ranvier` stays quick
 
+        self.engine.require_adapted()
         shapes = [] if self.input_shape is None else [self.input_shape]
         return Predictor(self.layers, self.engine.parameters.frozen_copy(), self.dtype, shapes, threads)
 
@@ -430,6 +458,7 @@ class Network:
     def _samples(self, x: Any, name: str) -> Any:
         samples = as_samples(x, self.dtype, name)
         self.engine.output_shape(samples.shape[1:])  # a misfit is told before anything happens
+        self.engine.require_adapted()
         return samples
 
     def _data(
@@ -443,6 +472,7 @@ class Network:
         classes: Classes | None = None,
         learn: bool = False,
     ) -> Data:
+        self.engine.require_adapted()
         classes = self._classes if classes is None else classes
         shape = self.engine.output_shape
         return as_data(x, y, sample_weight, loss, self.dtype, shape, of, by_rows, classes, learn)
@@ -456,6 +486,7 @@ class Network:
         steps: int | None = None,
         classes: Classes | None = None,
     ) -> StreamBatches:
+        self.engine.require_adapted()
         classes = self._classes if classes is None else classes
 
         def check(batch: Any, of: str, output_shape: Any) -> Data:
@@ -985,9 +1016,9 @@ class Network:
     def profile(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
-        batch_size: int | None = 32,
+        batch_size: int | None = _BATCH_SIZE,
         loss: Loss | None = None,
         optimizer: Optimizer | None = None,
         seconds: float = 1.0,
@@ -1000,8 +1031,8 @@ class Network:
         Parameters
         ----------
         x, y, batch_size, loss, optimizer
-            As in `fit`, but the loss must be one of the library. The parameters, the random state and the optimizer's
-            state stay as they are.
+            As in `fit`, but the loss must be one of the library. Of a stream the first batch is taken, and of a mapped
+            file the rows of 64 batches. The parameters, the random state and the optimizer's state stay as they are.
         seconds : float
             How long to train for the measurement, at least.
 
@@ -1017,8 +1048,16 @@ class Network:
         if not isinstance(checked_loss(loss), Loss):
             raise TypeError(f"loss: expected a loss of the library, got {loss!r}")
         settings = Adam() if optimizer is None else checked_optimizer(optimizer)
-        data = self._data(x, y, loss)
-        size = _checked_batch_size(batch_size, len(data.x))
+        if y is None:
+            _require_stream(x, batch_size, None, None)
+            with self._stream(x, loss, "x") as batches:
+                data = batches.first
+            size = len(data.x)
+        else:
+            data = self._data(x, y, loss, by_rows=True)
+            size = _checked_batch_size(batch_size, len(data.x))
+            if data.is_read_by_rows():
+                data = data.read(self.engine.order(0, len(data.x))[: profiling.BATCHES * size])
         return profiling.profile(self.engine, data.x, data.y, size, loss, settings, seconds)
 
     # --- description and files ------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ from ranvier.losses import Loss
 from ranvier.optimizers import Optimizer
 from ranvier.types import Array
 
-__all__ = ["LayerTime", "Profile", "profile"]
+__all__ = ["BATCHES", "LayerTime", "Profile", "profile"]
+
+BATCHES = 64  # of an epoch at most
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,11 @@ class Profile:
 def profile(
     original: Engine, x: Array, y: Any, batch_size: int, loss: Loss, optimizer: Optimizer, seconds: float
 ) -> Profile:
-    """Train a copy for some time, on whole epochs of at most 64 batches."""
+    """Train a copy for some time, on whole epochs of at most `BATCHES` batches."""
     engine = original.copy()
     trainer = engine.trainer(x.shape[1:], batch_size)
     state = optimizer.create(engine.parameters)
-    order = engine.order(0, len(x))[: 64 * batch_size]
+    order = engine.order(0, len(x))[: BATCHES * batch_size]
     trainer.profile(x, y, order, batch_size, loss.spec(), state, 0.0)  # to warm up
     rows, gather, loss_seconds, update, samples, spent = trainer.profile(
         x, y, order, batch_size, loss.spec(), state, seconds

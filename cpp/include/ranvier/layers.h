@@ -119,6 +119,10 @@ struct RecurrentSpec {
     bool bias;
     bool return_sequences;  // else the last
 };
+// (x - mean) / std along the first axis of a sample, by statistics that are set from outside.
+struct StandardizeSpec {
+    index_t num_features;
+};
 // The mean of each channel's plane.
 struct GlobalAvgPool2dSpec {};
 
@@ -177,8 +181,8 @@ struct LayerSpec
     : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec, DropoutSpec,
                    GaussianNoiseSpec, RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec,
                    RandomCropSpec, ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec,
-                   BatchNormSpec, LayerNormSpec, UpsampleSpec, ConvTranspose2dSpec, GroupNormSpec,
-                   EmbeddingSpec, RecurrentSpec, ResidualSpec, ParallelSpec, CustomSpec> {
+                   BatchNormSpec, LayerNormSpec, StandardizeSpec, UpsampleSpec, ConvTranspose2dSpec,
+                   GroupNormSpec, EmbeddingSpec, RecurrentSpec, ResidualSpec, ParallelSpec, CustomSpec> {
     using variant::variant;
 };
 

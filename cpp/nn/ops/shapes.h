@@ -28,6 +28,7 @@ Shape infer_shape(const MaxoutSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const SoftmaxSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const BatchNormSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const LayerNormSpec& spec, const InputShapes& inputs);
+Shape infer_shape(const StandardizeSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const EmbeddingSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const GroupNormSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const ConvTranspose2dSpec& spec, const InputShapes& inputs);

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ranvier import _core
+from ranvier.batches import ArrayBatches, Part
 from ranvier.checks import integer, positive
-from ranvier.data import Data
+from ranvier.data import is_stream
+from ranvier.engine import Engine
 from ranvier.losses import CustomLoss, Loss, checked_loss
 from ranvier.network import Network
 from ranvier.optimizers import Adam, Optimizer, checked_optimizer
@@ -46,7 +50,7 @@ class LearningRateTest:
 def learning_rate_range_test(
     net: Network,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     low: float = 1e-6,
     high: float = 10.0,
@@ -64,7 +68,8 @@ def learning_rate_range_test(
     ----------
     net : Network
     x, y, batch_size, loss
-        As in `ranvier.Network.fit`. If there are more steps than batches, the samples come again.
+        As in `ranvier.Network.fit`, streams and mapped files included. If there are more steps than batches, the
+        samples come again.
     low, high : float
         The first and the last learning rate, above 0.
     steps : int
@@ -88,28 +93,55 @@ def learning_rate_range_test(
     if high <= low:
         raise ValueError(f"high: expected a learning rate above low = {low}, got {high}")
     settings = Adam() if optimizer is None else checked_optimizer(optimizer)
-    data = net._data(x, y, loss)
-    size = min(integer(batch_size, "batch_size", 1), len(data.x))
     rates = np.geomspace(low, high, steps)
-    with net.engine.restored():
+    with contextlib.closing(_parts(net, x, y, loss, batch_size, steps)) as parts, net.engine.restored():
         state = settings.create(net.engine.parameters)
         all_rates = settings.beside_groups(rates, 0, None)
-        losses = _until_explosion(_moving_averages(_losses(net, data, all_rates, size, loss, state)))
+        losses = _until_explosion(_moving_averages(_losses(net.engine, parts, all_rates, loss, state)))
     rates = rates[: len(losses)]
     return LearningRateTest(tuple(rates.tolist()), tuple(losses), _suggestion(rates, np.array(losses)))
 
 
+def _parts(
+    net: Network, x: Any, y: Any, loss: Loss | CustomLoss, batch_size: int, steps: int
+) -> Generator[Part, None, None]:
+    """Yield so many batches as `ranvier.Network.fit` takes them; the first part comes once all is checked."""
+    if y is None:
+        if not is_stream(x):
+            raise TypeError(f"y: expected targets, or x as an iterable of batches (x, y), got {type(x).__name__}")
+        with net._stream(x, loss, "x", 1, steps) as stream:
+            yield from stream.parts()
+        return
+    data = net._data(x, y, loss, by_rows=True)
+    samples = len(data.x)
+    size = min(integer(batch_size, "batch_size", 1), samples)
+    missing = steps * size
+    orders = (net.engine.order(net.epochs_trained + 1 + number, samples) for number in itertools.count())
+    if not data.is_read_by_rows():
+        whole = np.concatenate(list(itertools.islice(orders, -(-missing // samples))))
+        yield Part(data, whole[:missing], size)
+        return
+    with ArrayBatches(data, size) as batches:
+        for order in itertools.islice(orders, -(-steps // batches.number)):
+            part = order[:missing]
+            missing -= size * -(-len(part) // size)
+            yield from batches.parts(part)
+
+
 def _losses(
-    net: Network, data: Data, rates: Array, batch_size: int, loss: Loss | CustomLoss, state: _core.Optimizer
+    engine: Engine, parts: Iterable[Part], rates: Array, loss: Loss | CustomLoss, state: _core.Optimizer
 ) -> list[float]:
     """Train on a batch with each rate, up to the first whose loss is not finite; return the losses."""
-    rounds = -(-len(rates) * batch_size // len(data.x))
-    orders = [net.engine.order(net.epochs_trained + 1 + number, len(data.x)) for number in range(rounds)]
-    order = np.concatenate(orders)[: len(rates) * batch_size]
-    losses = np.zeros(len(rates))
-    sums = run_batches(net.engine, data, order, batch_size, loss, state, rates, losses=losses)
-    done: list[float] = losses[: sums.samples // batch_size].tolist()
-    return done
+    losses: list[float] = []
+    for part in parts:
+        order = np.arange(len(part.data.x)) if part.order is None else part.order
+        own = rates[len(losses) : len(losses) + -(-len(order) // part.batch_size)]
+        values = np.zeros(len(own))
+        sums = run_batches(engine, part.data, order, part.batch_size, loss, state, own, losses=values)
+        losses += values[: -(-sums.samples // part.batch_size)].tolist()
+        if sums.fault:
+            break
+    return losses
 
 
 def _moving_averages(values: Iterable[float]) -> Iterator[float]:

@@ -27,7 +27,7 @@ from ranvier.layers.convolution import Conv2d, ConvTranspose2d
 from ranvier.layers.embedding import Embedding
 from ranvier.layers.linear import Linear, layers_of_sizes
 from ranvier.layers.noise import Dropout, GaussianNoise
-from ranvier.layers.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
+from ranvier.layers.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, Standardize
 from ranvier.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from ranvier.layers.recurrent import GRU, LSTM
 from ranvier.layers.shape import Flatten
@@ -70,6 +70,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Standardize",
     "Tanh",
     "Upsample",
     "checked_initializer",

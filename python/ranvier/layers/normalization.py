@@ -75,6 +75,27 @@ class BatchNorm2d(_BatchNorm):
 
 
 @dataclass(repr=False, eq=False)
+class Standardize(Layer):
+    """Subtracts the mean of each feature, or of each channel, of the data, and divides by its standard deviation.
+
+    `ranvier.Network.adapt` takes ``mean`` and ``std`` from data; they are saved with the network and never trained. A
+    network in which they were never taken neither trains nor predicts.
+
+    Parameters
+    ----------
+    num_features : int
+        Those of (features,) samples, or the channels of (channels, ...) samples; ``mean`` and ``std`` are of
+        (num_features,).
+    """
+
+    num_features: int
+    kind: ClassVar[str] = "standardize"
+
+    def __post_init__(self) -> None:
+        set_fields(self, num_features=integer(self.num_features, "num_features", 1))
+
+
+@dataclass(repr=False, eq=False)
 class LayerNorm(Layer):
     """Normalization of each sample over its last axes (Ba, Kiros and Hinton 2016).
 
