@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import ranvier as rv
+from ranvier import fitting
 from ranvier.callbacks import Callback
 from ranvier.history import History
 
@@ -289,3 +290,28 @@ def test_callbacks_show_their_settings():
         "EarlyStopping(monitor='val_loss', patience=3, min_delta=0.0, restore_best=True, mode=None)"
     )
     assert repr(rv.StopAtTolerance(0.5)) == "StopAtTolerance(tolerance=0.5)"
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_who_hears_of_batches_costs_no_look_at_all_samples(shuffle, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((90, 4)), rng.integers(0, 3, 90)
+    options = {"epochs": 2, "batch_size": 16, "sample_weight": rng.random(90), "shuffle": shuffle, "progress": False}
+    nets = [rv.Network([rv.Linear(4, 8), rv.Tanh(), rv.Dropout(0.3), rv.Linear(8, 3)], seed=0) for _ in range(2)]
+    nets[0].fit(x, y, **options)
+    seen, own = [], fitting.run_batches
+    monkeypatch.setattr(
+        fitting, "run_batches", lambda engine, data, *a, **k: seen.append(len(data.x)) or own(engine, data, *a, **k)
+    )
+
+    class Hears(rv.callbacks.Callback):
+        def on_batch_end(self, network, batch, loss):
+            return False
+
+    nets[1].fit(x, y, callbacks=[Hears()], **options)
+    assert max(seen) == 16
+    for name, value in nets[0].state_dict().items():
+        np.testing.assert_array_equal(nets[1].state_dict()[name], value)
+    x[47] = np.nan
+    with pytest.raises(FloatingPointError, match="sample 47 of the input"):
+        nets[1].fit(x, y, callbacks=[Hears()], **options)

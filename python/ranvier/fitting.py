@@ -220,14 +220,17 @@ class _Epoch:
 
     def _train(self, part: Part, order: Labels) -> Sums:
         """Train on some samples of a part, and return their sums."""
-        plan, training = self._plan, self._training
+        plan, training, data, numbers = self._plan, self._training, part.data, part.numbers
+        if len(order) < len(data.x):  # since the core looks at all targets that it gets, each time
+            data, numbers = data.read(order), order if numbers is None else numbers[order]
+            order = np.arange(len(order), dtype=np.int64)
         state = training.use(plan.optimizer)
         batches = math.ceil(len(order) / part.batch_size)
         rates = self._rates((self._pending + batches) // plan.accumulate_grad_batches)
         is_whole = self._done == 0 and len(order) == plan.batches.samples
         sums = run_batches(
             training.engine,
-            part.data,
+            data,
             order,
             part.batch_size,
             plan.loss,
@@ -241,9 +244,9 @@ class _Epoch:
             is_own=plan.together is not None and (plan.together.own_data or plan.batches.is_ordered),
         )
         if sums.fault:
-            sums = sums._replace(fault=_placed(sums.fault, self._done, part.numbers))
+            sums = sums._replace(fault=_placed(sums.fault, self._done, numbers))
         self._done += batches
-        self._sums = sums if is_whole else added(training.engine, part.data, plan.loss, self._sums, sums)
+        self._sums = sums if is_whole else added(training.engine, data, plan.loss, self._sums, sums)
         if self._report is not None:
             self._report(self._sums.loss, self._sums.hits, self._sums.samples - self._sums.skipped, self._sums.samples)
         return sums
