@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["GaussianNoise", "Heaviside", "Maxout", "Parallel", "Residual"]
+__all__ = ["GaussianNoise", "Heaviside", "Maxout", "Parallel", "Residual", "Standardize"]
 
 
 class Residual(nn.Module):
@@ -53,6 +53,24 @@ class Heaviside(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return zeros and ones."""
         return (x > 0).to(x.dtype)
+
+
+class Standardize(nn.Module):
+    """Each feature or channel less its mean, divided by its standard deviation, as `ranvier.Standardize`."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.register_buffer("mean", torch.zeros(num_features))
+        self.register_buffer("std", torch.ones(num_features))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the standardized samples."""
+        shape = (-1, *[1] * (x.ndim - 2))
+        return (x - self.mean.view(shape)) / self.std.view(shape)
 
 
 class GaussianNoise(nn.Module):

@@ -280,6 +280,7 @@ _LAYERS: dict[type[nn.Module], Callable[[Any, bool], Layer]] = {
     modules.GaussianNoise: _plain(layers.GaussianNoise, "std"),
     modules.Heaviside: _plain(layers.Heaviside),
     modules.Maxout: _plain(layers.Maxout, "pieces"),
+    modules.Standardize: _plain(layers.Standardize, "num_features"),
     nn.AdaptiveAvgPool2d: _adaptive_avg_pool2d,
     nn.AvgPool2d: _avg_pool2d,
     nn.BatchNorm1d: _batch_norm(layers.BatchNorm1d),

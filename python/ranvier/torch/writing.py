@@ -105,5 +105,6 @@ WRITTEN: dict[type, Callable[[Any], nn.Module]] = {
     layers.Sigmoid: _plain(nn.Sigmoid),
     layers.Softmax: _plain(nn.Softmax, dim=1),
     layers.Softplus: _plain(nn.Softplus),
+    layers.Standardize: _plain(modules.Standardize),
     layers.Tanh: _plain(nn.Tanh),
 }
