@@ -41,6 +41,8 @@ CASES = [
     (rv.Sigmoid(), (5,)),
     (rv.Softmax(), (5,)),
     (rv.Softplus(), (5,)),
+    (rv.Standardize(3), IMAGES),
+    (rv.Standardize(5), (5,)),
     (rv.Tanh(), (5,)),
 ]
 

@@ -48,6 +48,8 @@ OTHERS = {
     rv.LayerNorm(5, elementwise_affine=False): rv.LayerNorm(5),
     rv.BatchNorm1d(5, eps=1e-3, affine=False): rv.BatchNorm1d(5, eps=1e-3),
     rv.RReLU(0.1, 0.3): rv.LeakyReLU(0.2),
+    rv.Standardize(3): rv.BatchNorm2d(3, eps=1e-30),
+    rv.Standardize(5): rv.BatchNorm1d(5, eps=1e-30),
 }
 LEFT_OUT = (rv.Dropout, rv.GaussianNoise, rv.RandomHorizontalFlip, rv.RandomRotation, rv.RandomShift, rv.RandomCrop)
 

@@ -216,3 +216,18 @@ def test_a_learning_rate_test_reads_batches(steps, tmp_path, monkeypatch):
 
 def network_of(outputs):
     return rv.Network([rv.Linear(4, 5), rv.Tanh(), rv.Linear(5, outputs)], seed=0)
+
+
+def test_rows_of_a_large_table_have_the_bits_of_batches():
+    """They are copied before they are used, other rows are not."""
+    x = np.random.default_rng(0).standard_normal((300_000, 16), dtype=np.float32)
+    y = np.random.default_rng(1).standard_normal((300_000, 1), dtype=np.float32)
+    one, other = (rv.Network([rv.Linear(16, 8), rv.Tanh(), rv.Linear(8, 1)], seed=0) for _ in range(2))
+    loss, optimizer = rv.MSELoss(), rv.Adam()
+    one.fit(x, y, loss=loss, optimizer=optimizer, batch_size=3000, progress=False)
+    other.epochs_trained = 1
+    order = other.shuffled(300_000)
+    for first in range(0, 300_000, 3000):
+        part = order[first : first + 3000]
+        other.train_step(x[part], y[part], loss=loss, optimizer=optimizer)
+    assert_same(one, other)

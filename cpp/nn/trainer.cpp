@@ -36,6 +36,9 @@ constexpr index_t kAdded = 16 << 10;
 // Gathered rows are read where they lie if they stay in the second-level cache from one tile's columns to the
 // next.
 constexpr index_t kMostBytesApart = 512 << 10;
+// From a table that the caches do not hold, each row is a wait for memory: a copy waits for many at once, a
+// product for those of a tile. Long rows are not worth a copy.
+constexpr index_t kBytesOfSmallTable = 16 << 20, kBytesOfLongRow = 1 << 10;
 
 }  // namespace
 
@@ -365,9 +368,11 @@ struct Trainer<T>::State {
         return straight.data();
     }
 
-    bool reads_rows_apart(Prepared<T>& prepared, index_t batch_size) const {
-        return prepared.program.reads_rows_apart() &&
-               batch_size * input_size() * static_cast<index_t>(sizeof(T)) <= kMostBytesApart;
+    // In batches of that size, from a table of about so many samples.
+    bool reads_rows_apart(Prepared<T>& prepared, index_t batch_size, index_t table) const {
+        const index_t row = input_size() * static_cast<index_t>(sizeof(T));
+        const bool waits = row < kBytesOfLongRow && table * row > kBytesOfSmallTable;
+        return prepared.program.reads_rows_apart() && batch_size * row <= kMostBytesApart && !waits;
     }
 };
 
@@ -520,7 +525,7 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
     Ticker ticker;
     EpochSums total;
     const bool apart =
-        !options.observer && s.reads_rows_apart(s.for_objective(objective, false), options.batch_size);
+        !options.observer && s.reads_rows_apart(s.for_objective(objective, false), options.batch_size, n);
     GradientAccumulation<T>* const accumulation = options.accumulation;
     index_t updates = 0;
     const auto set_rates = [&] {

@@ -181,6 +181,12 @@ def _layer_norm(graph: _Graph, layer: layers.LayerNorm, at: _Place) -> str:
     return graph.add("LayerNormalization", [at.input, *affine], axis=-len(shape), epsilon=layer.eps)
 
 
+def _standardize(graph: _Graph, layer: layers.Standardize, at: _Place) -> str:
+    broadcast = (-1, *[1] * (len(at.shape) - 1))
+    mean, std = (graph.parameter(at, name, lambda value: value.reshape(broadcast)) for name in ("mean", "std"))
+    return graph.add("Div", [graph.add("Sub", [at.input, mean]), std])
+
+
 def _prelu(graph: _Graph, layer: layers.PReLU, at: _Place) -> str:
     broadcast = (-1, *[1] * (len(at.shape) - 1))
     slope = graph.parameter(at, "weight", lambda value: value.reshape(broadcast))
@@ -269,5 +275,6 @@ WRITTEN: dict[type, Callable[[_Graph, Any, _Place], str]] = {
     layers.Sigmoid: _one_node("Sigmoid"),
     layers.Softmax: _one_node("Softmax", axis=1),
     layers.Softplus: _one_node("Softplus"),
+    layers.Standardize: _standardize,
     layers.Tanh: _one_node("Tanh"),
 }
