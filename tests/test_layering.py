@@ -17,7 +17,7 @@ MODULES = [
     ["cli"],
     ["models"],
     ["__init__"],
-    ["plot", "diagnostics", "testing", "onnx", "torch", "tuning", "notes"],
+    ["plot", "diagnostics", "testing", "onnx", "torch", "tuning", "notes", "sklearn"],
     ["network"],
     ["fitting", "predictor", "checkpoint"],
     ["training", "profiling", "standardizing", "tracing"],

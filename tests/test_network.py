@@ -456,3 +456,14 @@ def test_integers_and_lists_are_converted_once():
     net = small()
     np.testing.assert_array_equal(net.predict([[1, 2], [3, 4]]), net.predict(np.array([[1, 2], [3, 4]], np.float32)))
     np.testing.assert_array_equal(net.predict(np.asfortranarray(X)), net.predict(X))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
+def test_a_copy_of_a_dtype_is_that_dtype(dtype):
+    """Arrays that were pickled or mapped by others may have one of their own."""
+    twin = np.dtype(dtype, copy=True)
+    x = np.ones((3, 2), dtype).view(twin)
+    assert x.dtype is not np.dtype(dtype)
+    net = rv.Network([rv.Linear(2, 2)], dtype="float64" if dtype == "uint8" else twin)
+    net.fit(x, [0, 1, 1], progress=False)
+    assert net.predict(x).shape == net.predict(np.concatenate([x, x]))[:3].shape

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from ranvier import onnx as onnx
     from ranvier import plot as plot
     from ranvier import schedules as schedules
+    from ranvier import sklearn as sklearn
     from ranvier import testing as testing
     from ranvier import torch as torch
     from ranvier import tuning as tuning
@@ -187,6 +188,7 @@ _MODULES = (
     "schedules",
     "serialization",
     "standardizing",
+    "sklearn",
     "summary",
     "testing",
     "torch",

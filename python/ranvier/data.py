@@ -254,7 +254,7 @@ def as_samples(x: Any, dtype: np.dtype[Any], name: str = "x", by_rows: bool = Fa
     array = real_array(x, name)
     if array.ndim < 1:
         raise ValueError(f"{name}: expected an array of shape (samples, ...), got shape ()")
-    return _ready(array, array.dtype if array.dtype == np.uint8 else dtype)
+    return _ready(array, np.uint8 if array.dtype == np.uint8 else dtype)
 
 
 def _ready(array: Array, dtype: Any) -> Any:

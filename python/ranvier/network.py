@@ -134,6 +134,7 @@ class Network:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype: expected float32 or float64, got {self.dtype}")
+        self.dtype = np.dtype(self.dtype.name)  # not a copy of it, which the core would not recognise
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
             raise TypeError(f"seed: expected an int, got {type(seed).__name__}")
         if seed is not None and not 0 <= seed < 2**63:

@@ -182,7 +182,7 @@ class _NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # which has no ty
             raise ValueError("X_val: expected it together with y_val, got one of them alone")
         before = self._train(_Given(X, y, sample_weight), epochs, goes_on, validation)
         self.n_iter_ = self.network_.epochs_trained - before
-        if self.n_iter_ == epochs and (self.tol is not None or self.early_stopping):
+        if self.n_iter_ == epochs and self.tol is not None:
             warnings.warn(
                 f"max_iter: the loss was still falling after {epochs} epochs; allow more, or set tol=None to train "
                 f"for so many without a test",
@@ -436,7 +436,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):  # type: ignore[mis
         Of the starting values, of the orders, of dropout and of the samples held out.
     tol : float or None
         The training ends when the loss has not improved by more than this for ``n_iter_no_change`` epochs. None trains
-        for ``max_iter`` epochs, unless ``early_stopping`` ends them.
+        for ``max_iter`` epochs, unless ``early_stopping`` ends them at the first ones without any improvement.
     verbose : bool
         Whether to show a progress bar for each epoch.
     warm_start : bool
