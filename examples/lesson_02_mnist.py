@@ -17,7 +17,7 @@ def load_digits():
     """Return MNIST, or scikit-learn's digits if it cannot be had; samples are rows of pixels."""
     try:
         data = rv.datasets.mnist(flatten=True)
-    except OSError:
+    except (OSError, ImportError):
         data = rv.datasets.digits(flatten=True)
     (x, _), (x_test, _) = data
     name = "MNIST" if x.shape[1] == 784 else "no MNIST found; scikit-learn's 8 x 8 digits instead"

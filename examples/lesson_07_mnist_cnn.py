@@ -22,7 +22,7 @@ BATCH = 50
 def data():
     try:
         return rv.datasets.mnist()
-    except OSError:
+    except (OSError, ImportError):
         print("MNIST is not here: scikit-learn's digits take its place")
         return rv.datasets.digits()
 

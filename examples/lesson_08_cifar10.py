@@ -15,7 +15,7 @@ def data():
     """Return the images, the names of their classes, and that of the data."""
     try:
         return rv.datasets.cifar10(), DATASETS["cifar10"].classes, "CIFAR-10"
-    except OSError:
+    except (OSError, ImportError):
         print("CIFAR-10 is not here: scikit-learn's digits take its place")
         return rv.datasets.digits(), DATASETS["digits"].classes, "digits of 8 x 8"
 

@@ -1,6 +1,6 @@
 """A table with text labels, from the frame to a service: scale, search, calibrate, save, load and answer.
 
-Needs scikit-learn, pandas and skops: ``pip install 'ranvier[sklearn]' pandas``. Takes some seconds.
+Needs scikit-learn, pandas and skops: ``pip install 'ranvier[sklearn]' pandas skops``. Takes some seconds.
 """
 
 from __future__ import annotations

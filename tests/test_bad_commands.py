@@ -179,14 +179,14 @@ def _pictures(path, image):
     (path / "empty.png").touch()
 
 
-def no_network(url, path):
+def no_network(*arguments):
     raise OSError("there is no network")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_bad_call_is_one_line_and_code_2(folder, monkeypatch, capfd, name):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(files, "_fetch", no_network)
+    monkeypatch.setattr(files, "_retrieved", no_network)
     monkeypatch.delenv("RANVIER_DATA", raising=False)
     before = {entry.name: entry.stat(follow_symlinks=False).st_mtime_ns for entry in os.scandir(folder)}
     try:

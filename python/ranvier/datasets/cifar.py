@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ranvier.datasets.files import RemoteFile, file_digest, locate
+from ranvier.datasets.files import RemoteFile, locate
 from ranvier.datasets.types import Split, scaled
 
 __all__ = ["cifar10", "read_records"]
@@ -20,7 +20,6 @@ _ARCHIVE = RemoteFile(
         "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10",
     ),
     "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-    file_digest,
 )
 _FOLDER = "cifar-10-batches-bin"
 _TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
@@ -79,6 +78,8 @@ def cifar10(root: str | os.PathLike[str] | None = None) -> tuple[Split, Split]:
 
     Raises
     ------
+    ImportError
+        If the archive is missing, and pooch, the extra ``data``, is not installed.
     OSError
         If the archive is missing and cannot be downloaded.
     ValueError

@@ -1,22 +1,21 @@
-"""Files of data sets: where they are looked for, and how they are downloaded and checked."""
+"""Files of data sets: where they are looked for, how they are checked, and their download, which pooch does."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
 import hashlib
+import logging
 import os
-import secrets
-import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
-__all__ = ["RemoteFile", "cache_folder", "locate", "read_bytes", "unpacked_digest"]
+__all__ = ["RemoteFile", "locate", "read_bytes"]
 
-_CHUNK = 1 << 20
-_TIMEOUT = 30  # seconds without a byte
+_LARGEST = 1 << 28  # of what a gzip file may unpack to: more than any data set has
 
 
 @dataclass(frozen=True)
@@ -30,26 +29,19 @@ class RemoteFile:
     mirrors : sequence of str
         URLs of folders, tried in order.
     sha256 : str
-        Of what ``digest`` reads.
-    digest : callable
-        Path to hexadecimal digest: of the file itself, or of what it unpacks to.
+        Of the file on the mirrors.
+    unpacked_sha256 : str, optional
+        Of what it unpacks to: on disk it may be unpacked, or packed by another program.
     """
 
     name: str
     mirrors: Sequence[str]
     sha256: str
-    digest: Callable[[Path], str]
+    unpacked_sha256: str | None = None
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
-
-
-def unpacked_digest(path: Path) -> str:
-    """Return the SHA-256 of what a gzip file unpacks to; ValueError if it does not."""
-    return hashlib.sha256(read_bytes(path)).hexdigest()
+def _digest(contents: bytes) -> str:
+    return hashlib.sha256(contents).hexdigest()
 
 
 def read_bytes(path: Path) -> bytes:
@@ -58,20 +50,12 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     try:
         with gzip.open(path) as file:
-            return file.read()
+            contents = file.read(_LARGEST + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a complete gzip file ({error})") from None
-
-
-def cache_folder() -> Path:
-    """Return the folder for downloads: the platform's cache folder, /ranvier."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "ranvier"
+    if len(contents) > _LARGEST:
+        raise ValueError(f"{path}: unpacks to more than {_LARGEST} bytes")
+    return contents
 
 
 def locate(
@@ -87,7 +71,7 @@ def locate(
     ----------
     file : RemoteFile
     dataset : str
-        Also the name of the data set's folder in RANVIER_DATA and in the cache.
+        Also the name of the data set's folder in RANVIER_DATA and in pooch's cache folder for this library.
     root : path-like, optional
         The first folder to look in; where a download goes, if it is given.
     *alternatives : str
@@ -98,60 +82,77 @@ def locate(
 
     Raises
     ------
+    ImportError
+        If it is not there, and pooch is not installed.
     OSError
         If it is not there and cannot be downloaded.
+    ValueError
+        If it is there, but is another file by its SHA-256.
     """
     folders = [] if root is None else [Path(root)]
     if "RANVIER_DATA" in os.environ:
         data = Path(os.environ["RANVIER_DATA"])
         folders += [data / dataset, data] if unique_names else [data / dataset]
-    target = Path(root) if root is not None else cache_folder() / dataset
-    folders.append(cache_folder() / dataset)
     for folder in folders:
         for name in (file.name, *alternatives):
             if (folder / name).is_file():
-                return folder / name
-    return _download(file, target / file.name)
+                return _checked(folder / name, file)
+    return _download(file, dataset, root)
 
 
-def _download(file: RemoteFile, target: Path) -> Path:
-    from http.client import HTTPException  # which takes longer to load than the rest of the package
+def _checked(path: Path, file: RemoteFile) -> Path:
+    """Return the path of a file on disk, if it is the right one as far as that is known."""
+    is_packed = path.name == file.name
+    expected = file.sha256 if is_packed else file.unpacked_sha256
+    digest = _digest(path.read_bytes())
+    if expected is None or digest == expected:
+        return path
+    if is_packed and file.unpacked_sha256 is not None and _digest(read_bytes(path)) == file.unpacked_sha256:
+        return path
+    raise ValueError(f"{path}: expected the SHA-256 {expected}, got {digest}; remove it, and it is downloaded anew")
 
-    target.parent.mkdir(parents=True, exist_ok=True)
+
+def _download(file: RemoteFile, dataset: str, root: str | os.PathLike[str] | None) -> Path:
+    """Return the path of a file in pooch's cache, or in the root, once it is there."""
+    try:
+        import pooch
+    except ImportError:
+        place = (
+            f"{dataset}/{file.name} in the folder that RANVIER_DATA names" if root is None else Path(root) / file.name
+        )
+        raise ImportError(
+            f"{file.name} is nowhere, and downloads need pooch: pip install 'ranvier[data]'; or put the file at {place}"
+        ) from None
+    cache = Path(pooch.os_cache("ranvier")).expanduser() / dataset
+    folder = cache if root is None or (cache / file.name).is_file() else Path(root)
     failures = []
     for mirror in file.mirrors:
         url = f"{mirror.rstrip('/')}/{file.name}"
-        temporary = target.with_name(f".{secrets.token_hex(8)}.{target.name}")
         try:
-            _fetch(url, temporary)
-            digest = file.digest(temporary)
-            if digest == file.sha256:
-                os.replace(temporary, target)
-                return target
-            failures.append(f"{url}: SHA-256 is {digest}")
-        except (OSError, ValueError, HTTPException) as error:  # a URLError is an OSError
+            return _retrieved(pooch, url, file, folder)
+        except (OSError, ValueError) as error:  # those of requests are OSErrors
             failures.append(f"{url}: {error}")
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
     raise OSError(
-        f"could not download {file.name} (SHA-256 {file.sha256}); put it at {target} yourself. Tried:\n  "
+        f"could not download {file.name} (SHA-256 {file.sha256}); put it at {folder / file.name} yourself. Tried:\n  "
         + "\n  ".join(failures)
     )
 
 
-def _fetch(url: str, path: Path) -> None:
-    # Imported here, for they take longer to load than the rest of the package.
-    import urllib.request
+def _retrieved(pooch: ModuleType, url: str, file: RemoteFile, folder: Path) -> Path:
+    with _quiet(pooch.get_logger()):
+        path = Path(pooch.retrieve(url, f"sha256:{file.sha256}", file.name, folder, progressbar=True))
+    if path.stat().st_mode & 0o077 == 0:  # a temporary file's, which the others of this machine could not read
+        with contextlib.suppress(OSError):
+            path.chmod(0o644)
+    return path
 
-    from tqdm import tqdm
 
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, path.open("wb") as file:
-        size = response.headers.get("Content-Length")
-        total = int(size) if size is not None else None
-        with tqdm(total=total, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1]) as bar:
-            while chunk := response.read(_CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-            if total is not None and bar.n != total:
-                raise OSError(f"ended after {bar.n} of {total} bytes")
+@contextlib.contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Keep pooch from announcing a download, which has a progress bar."""
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

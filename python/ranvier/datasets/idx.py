@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ranvier.datasets.files import RemoteFile, file_digest, locate, read_bytes, unpacked_digest
+from ranvier.datasets.files import RemoteFile, locate, read_bytes
 from ranvier.datasets.types import Bytes, Split, scaled
 
 __all__ = ["fashion_mnist", "mnist", "read_idx"]
@@ -25,8 +25,13 @@ _MNIST_MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist",
     "https://systemds.apache.org/assets/datasets/mnist",
 )
-# Of the unpacked files.
 _MNIST_SHA256 = (
+    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+)
+_MNIST_UNPACKED_SHA256 = (
     "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -38,7 +43,6 @@ _FASHION_MIRRORS = (
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
 )
-# Of the packed files.
 _FASHION_SHA256 = (
     "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
     "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
@@ -109,14 +113,16 @@ def mnist(root: str | os.PathLike[str] | None = None, *, flatten: bool = False) 
 
     Raises
     ------
+    ImportError
+        If a file is missing, and pooch, the extra ``data``, is not installed.
     OSError
         If a file is missing and cannot be downloaded.
     ValueError
         If a file is not what it should be.
     """
     files = [
-        RemoteFile(f"{part}.gz", _MNIST_MIRRORS, sha256, unpacked_digest)
-        for part, sha256 in zip(_PARTS, _MNIST_SHA256, strict=True)
+        RemoteFile(f"{part}.gz", _MNIST_MIRRORS, sha256, unpacked)
+        for part, sha256, unpacked in zip(_PARTS, _MNIST_SHA256, _MNIST_UNPACKED_SHA256, strict=True)
     ]
     return _load(files, "mnist", root, flatten)
 
@@ -128,7 +134,6 @@ def fashion_mnist(root: str | os.PathLike[str] | None = None, *, flatten: bool =
     folder ``fashion-mnist`` of RANVIER_DATA, not in RANVIER_DATA itself.
     """
     files = [
-        RemoteFile(f"{part}.gz", _FASHION_MIRRORS, sha256, file_digest)
-        for part, sha256 in zip(_PARTS, _FASHION_SHA256, strict=True)
+        RemoteFile(f"{part}.gz", _FASHION_MIRRORS, sha256) for part, sha256 in zip(_PARTS, _FASHION_SHA256, strict=True)
     ]
     return _load(files, "fashion-mnist", root, flatten)
