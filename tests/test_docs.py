@@ -22,6 +22,7 @@ from ranvier import (
     notes,
     onnx,
     plot,
+    sklearn,
     torch,
     tuning,
 )
@@ -62,6 +63,7 @@ def public_names():
         metrics,
         diagnostics,
         tuning,
+        sklearn,
         distributed,
         torch,
         onnx,

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -53,3 +55,18 @@ def test_gan(tmp_path):
     drawn = [int(count) for count in lines[-2].split(": ")[1].split()]
     assert sum(count > 0 for count in drawn) >= 8
     assert float(lines[-1].split(": ")[1]) > 0.5
+
+
+def test_tabular(tmp_path):
+    for name in ("sklearn", "pandas", "skops"):
+        pytest.importorskip(name)
+    printed = run("tabular.py", tmp_path)
+    accuracy, brier = (float(re.search(rf"{name}: ([\d.]+)", printed)[1]) for name in ("accuracy", "Brier score"))
+    assert accuracy > 0.78
+    assert brier < 0.15
+    leaver, stayer = (
+        float(re.search(rf"{name}.*: ([\d.]+)", printed)[1]) for name in ("a new customer", "one of five")
+    )
+    assert leaver > 0.9
+    assert stayer < 0.2
+    assert printed.endswith("as the one that was saved: True\n")

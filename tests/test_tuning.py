@@ -343,3 +343,68 @@ import ranvier.tuning, ranvier.diagnostics
 assert not {"optuna", "sklearn", "matplotlib"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# --- a study of one's own -----------------------------------------------------------------------------------
+
+SHARING = """
+import sys
+import numpy as np
+import optuna
+import ranvier as rv
+from ranvier.tuning import Real, search
+
+rng = np.random.default_rng(0)
+x = rng.standard_normal((60, 2))
+y = (x[:, 0] > x[:, 1]).astype(int)
+
+
+def linear(parameters):
+    return rv.Network([rv.Linear(2, 2)], seed=0), {"optimizer": rv.SGD(parameters["lr"])}
+
+
+study = optuna.create_study(
+    study_name="shared", storage=sys.argv[1], load_if_exists=True, direction="maximize",
+)
+print(len(search(linear, {"lr": Real(1e-5, 1.0, log=True)}, x, y, trials=4, folds=2, study=study).trials))
+"""
+
+
+def test_processes_share_a_study(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    storage = f"sqlite:///{tmp_path}/study.db"
+    optuna.create_study(study_name="shared", storage=storage, direction="maximize")
+    command = [sys.executable, "-c", SHARING, storage]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        study = optuna.load_study(study_name="shared", storage=storage)
+        while len(study.trials) < 4 and other.poll() is None:  # both at once
+            search(linear, RATES, X, Y, trials=1, folds=2, study=study)
+        seen = int(other.communicate(timeout=120)[0])
+    assert other.returncode == 0
+    own = search(linear, RATES, X, Y, trials=1, folds=2, study=study)
+    assert 4 < seen < len(own.trials) == len(study.trials)
+    assert {trial.state for trial in own.trials} <= {"complete", "pruned"}
+    assert own.best.value == max(trial.value for trial in own.trials if trial.state == "complete")
+    assert own.study is study
+
+
+def test_the_trials_of_a_study_count():
+    optuna = pytest.importorskip("optuna")
+    study = optuna.create_study(direction="minimize")
+    study.enqueue_trial({"lr": 0.125})
+    first = search(linear, RATES, X, Y, trials=1, folds=2, metric="loss", study=study)
+    assert first.best.parameters == {"lr": 0.125}
+    study.enqueue_trial({"lr": 0.5})
+    study.ask()  # by someone else, who is still at it
+    again = search(linear, RATES, X, Y, trials=1, folds=2, metric="loss", study=study)
+    assert [trial.state for trial in again.trials] == ["complete", "running", "complete"]
+
+
+def test_an_unfit_study_is_told():
+    optuna = pytest.importorskip("optuna")
+    with pytest.raises(TypeError, match=r"study: expected an optuna\.Study, got str"):
+        search(linear, RATES, X, Y, trials=1, study="sqlite:///study.db")
+    with pytest.raises(ValueError, match="study: expected the direction 'maximize', which the metric has, got"):
+        search(linear, RATES, X, Y, trials=1, study=optuna.create_study(direction="minimize"))
+    with pytest.raises(ValueError, match="study: expected the direction"):
+        search(linear, RATES, X, Y, trials=1, study=optuna.create_study(directions=["maximize", "minimize"]))

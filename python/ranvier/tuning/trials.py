@@ -24,7 +24,13 @@ __all__ = ["Search", "Trial", "search"]
 
 Metric = Literal["accuracy", "loss"]
 
-_STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+_STATES = {
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+    "RUNNING": "running",
+    "WAITING": "waiting",
+}
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,9 @@ class Trial:
         The value of each name of the space.
     value : float or None
         The metric: of a complete trial, the mean over its folds; of a pruned one, its last. None if it failed.
-    state : {"complete", "pruned", "failed"}
-        Pruned: given up early. Failed: the training met numbers that are infinite or NaN.
+    state : {"complete", "pruned", "failed", "running", "waiting"}
+        Pruned: given up early. Failed: the training met numbers that are infinite or NaN. Running and waiting are those
+        of others that share the study.
     """
 
     number: int
@@ -58,7 +65,7 @@ class Search:
     best : Trial
         The complete one with the best metric.
     trials : tuple of Trial
-        All, in the order of their starts.
+        All of the study, in the order of their starts.
     study : optuna.Study
         For Optuna's own analyses and plots.
     """
@@ -177,6 +184,7 @@ def search(
     seed: int = 0,
     jobs: int = 1,
     pruning: bool = True,
+    study: Any = None,
     **options: Any,
 ) -> Search:
     """Search a space for the settings with the best metric on samples that were not trained on.
@@ -193,7 +201,7 @@ def search(
     x, y
         As in `ranvier.Network.fit`.
     trials : int
-        How many settings to try.
+        How many settings to try, here.
     folds : int, optional
         Each trial is a cross-validation with so many folds (see `cross_validate`); 3 unless given.
     validation_data : pair (x, y), optional
@@ -213,6 +221,10 @@ def search(
     pruning : bool
         Whether to give up a trial, after five complete ones and a quarter of the epochs, if its best metric so far is
         worse than the median of the others' at that epoch.
+    study : optuna.Study, optional
+        In place of a new one in memory: its trials count, its sampler draws the settings, and its pruner says which
+        trials are given up. Studies of one name in one storage are shared by processes and machines: each searches
+        with the same data and ``seed``, which then only divides into folds. Its direction must be that of the metric.
 
     Returns
     -------
@@ -237,7 +249,8 @@ def search(
     >>> def build(parameters):
     ...     net = rv.Network([rv.Linear(2, 2)], seed=0)
     ...     return net, {"optimizer": rv.SGD(parameters["lr"])}
-    >>> result = search(build, {"lr": Real(1e-4, 1, log=True)}, x, y, trials=8, epochs=5)
+    >>> space = {"lr": rv.tuning.Real(1e-4, 1, log=True)}
+    >>> result = search(build, space, x, y, trials=8, epochs=5)
     >>> result.best.parameters["lr"] > 0.01
     True
     """
@@ -250,16 +263,28 @@ def search(
     optuna = _optuna()
     splits = _splits_for(samples, targets, folds, validation_data, seed)
     objective = _Objective(build, dimensions, splits, metric, options, boolean(pruning, "pruning"))
+    direction = "maximize" if metric == "accuracy" else "minimize"
+    if study is not None:
+        _require_direction(study, direction, optuna)
     with _quiet(optuna), _threads_shared(jobs):
-        study = optuna.create_study(
-            direction="maximize" if metric == "accuracy" else "minimize",
-            sampler=optuna.samplers.TPESampler(seed=seed),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 4),
-        )
+        if study is None:
+            study = optuna.create_study(
+                direction=direction,
+                sampler=optuna.samplers.TPESampler(seed=seed),
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 4),
+            )
         study.optimize(objective, n_trials=trials, n_jobs=jobs, catch=(FloatingPointError,))
     if objective.error is not None:
         raise objective.error
     return _result(study)
+
+
+def _require_direction(study: Any, direction: str, optuna: ModuleType) -> None:
+    if not isinstance(study, optuna.Study):
+        raise TypeError(f"study: expected an optuna.Study, got {type(study).__name__}")
+    directions = [own.name.lower() for own in study.directions]
+    if directions != [direction]:
+        raise ValueError(f"study: expected the direction {direction!r}, which the metric has, got {directions}")
 
 
 def _splits_for(
