@@ -1,6 +1,7 @@
 """Training on a table of 20,000 rows: `ranvier.sklearn.NetworkClassifier` beside scikit-learn's ``MLPClassifier``.
 
-Both get the same parameters, rows and epochs, in turns; the times are the least of all turns. The accuracy is on rows held out.
+Both get the same parameters, rows and epochs, in turns; the times are the least of all turns. The accuracy is on rows
+held out.
 
     python bench/tabular.py [--turns 3] [--epochs 20] [--hidden 100 300] [--threads 1]
 """

@@ -663,7 +663,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):  # type: ignore[mis
             raise ValueError(
                 f"{name}: expected labels of the classes {self.classes_.tolist()}, got {y[unknown][:1].tolist()[0]!r}"
             )
-        return numbers.astype(np.int64)
+        return np.asarray(numbers, dtype=np.int64)
 
     def _wanted_outputs(self) -> int:
         classes = len(self.classes_)
