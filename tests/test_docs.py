@@ -30,7 +30,11 @@ from ranvier import (
 API = Path(__file__).resolve().parents[1] / "docs" / "api"
 PAGES = sorted(API.glob("*.rst"))
 SOURCE = {page.stem: page.read_text(encoding="utf-8") for page in PAGES}
-NEEDED = {"interchange": ("torch", "onnx", "onnxruntime")}  # the libraries that examples of a page use
+NEEDED = {
+    "interchange": ("torch", "onnx", "onnxruntime"),
+    "scikit_learn": ("sklearn", "skops"),
+    "sklearn": ("sklearn",),
+}  # the libraries that examples of a page use
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(ranvier.__path__, "ranvier.")

@@ -218,7 +218,7 @@ def test_any_loss():
     robust = NetworkRegressor((10,), loss=AbsoluteError(), solver=rv.Adam(0.05), max_iter=60, tol=None, random_state=0)
     robust.fit(X, y)
     assert np.median(np.abs(robust.predict(X) - y)) < 0.5
-    with pytest.raises(TypeError, match="expected a loss of the library"):
+    with pytest.raises(TypeError, match="sample_weight: expected a loss that takes it"):
         robust.fit(X, y, sample_weight=WEIGHTS)
 
 
