@@ -70,3 +70,8 @@ def test_tabular(tmp_path):
     assert leaver > 0.9
     assert stayer < 0.2
     assert printed.endswith("as the one that was saved: True\n")
+
+
+def test_reinforce_balances_the_pole(tmp_path):
+    pytest.importorskip("gymnasium")
+    assert float(run("reinforce_cartpole.py", tmp_path).split()[-1]) >= 475

@@ -43,7 +43,7 @@ def test_confusion_matrix_has_the_true_class_in_its_rows(true, pred):
 
 @FORMS
 @pytest.mark.parametrize(
-    ("metric", "each"), [(metrics.precision, PRECISION), (metrics.recall, RECALL), (metrics.f1, F1)]
+    ("metric", "each"), [(metrics.precision, PRECISION), (metrics.recall, RECALL), (metrics.f1_score, F1)]
 )
 def test_precision_recall_f1(true, pred, metric, each):
     np.testing.assert_allclose(metric(true, pred), each)
@@ -92,8 +92,8 @@ def test_r2_score():
         (lambda: metrics.accuracy([0.0, 1.0], [0, 1]), TypeError, "y_true: expected integer labels or rows"),
         (lambda: metrics.accuracy(["a"], [0]), TypeError, "y_true: expected an array of real numbers"),
         (lambda: metrics.recall([0, -1], [0, 1]), ValueError, "y_true: expected labels of at least 0, got -1"),
-        (lambda: metrics.f1([0], [[np.nan, 1]]), ValueError, "y_pred: contains NaN"),
-        (lambda: metrics.f1([0], [0], average="mean"), ValueError, "average: expected None, 'macro'"),
+        (lambda: metrics.f1_score([0], [[np.nan, 1]]), ValueError, "y_pred: contains NaN"),
+        (lambda: metrics.f1_score([0], [0], average="mean"), ValueError, "average: expected None, 'macro'"),
         (lambda: metrics.top_k_accuracy([0], [0]), ValueError, "y_score: expected rows of at least two scores"),
         (lambda: metrics.top_k_accuracy([0], [[0, 1]], 3), ValueError, "k: expected at most .* 2, got 3"),
         (lambda: metrics.top_k_accuracy([2], [[0, 1]], 1), ValueError, "y_true: expected labels from 0 to 1, got 2"),

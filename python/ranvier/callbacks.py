@@ -1,4 +1,4 @@
-"""Callbacks: what `fit` calls on its way to stop the training, to keep its best state or to slow it down."""
+"""Callbacks, which `fit` calls while it trains: they stop the training, keep its best state or lower its rate."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 
 
 class Callback:
-    """What `ranvier.Network.fit` calls on its way; all the library's callbacks are such.
+    """The base class of what `ranvier.Network.fit` calls while it trains, also of the library's own callbacks.
 
-    Derive from it, and write the methods that you need. A method whose name begins with ``on_`` and is none of these is
-    an error as soon as the class is made. ``network`` is the `ranvier.Network` that is trained; a callback may look at
-    it and change it in any way. A further fit with the same callback begins with ``on_train_begin``.
+    Derive from it, and write the methods that you need. A method whose name begins with ``on_`` but is none of these
+    is an error as soon as the class is made. ``network`` is the `ranvier.Network` that is trained; a callback may look
+    at it and change it in any way. Each further `fit` with the same callback calls ``on_train_begin`` first.
 
     Attributes
     ----------
@@ -54,26 +54,26 @@ class Callback:
                 raise TypeError(f"{cls.__name__}.{name}: expected one of {', '.join(hooks)}; did you mean {close[0]}?")
 
     def on_train_begin(self, network: Any, quantities: Collection[str]) -> None:
-        """Get ready; called before anything has changed, so that an error leaves no trace.
+        """Get ready for a training. Nothing has changed yet, so that an error raised here leaves no trace.
 
         Parameters
         ----------
         network : Network
         quantities : collection of str
-            What the history will have: "loss", "accuracy" or metrics by their names, and "val_loss" and so on.
+            The names of what the history will have: "loss", "accuracy", further metrics, "val_loss" and so on.
         """
 
     def on_batch_end(self, network: Any, batch: int, loss: float) -> bool | None:
-        """React to a batch of the epoch, counted from 1, and its mean loss; True ends the training.
+        """React to the end of a batch, counted from 1, with its mean loss; return True to end the training.
 
         Batches whose gradients `fit` adds up for one update are one batch to it.
         """
 
     def on_epoch_end(self, network: Any, epoch: int, history: History) -> bool | None:
-        """React to an epoch of this fit, counted from 1; True ends the training."""
+        """React to the end of an epoch of this `fit`, counted from 1; return True to end the training."""
 
     def on_train_end(self, network: Any) -> None:
-        """React to the end of a training, also if Ctrl-C ended it, but not if an error did."""
+        """React to the end of the training, also where Ctrl-C ended it, but not where an error did."""
 
 
 # A function is an on_epoch_end().
@@ -172,14 +172,14 @@ class EarlyStopping(Callback):
     monitor : str
         A quantity of the history: "loss", "accuracy" or another metric of `Network.fit`, or ``val_`` and one of these.
     patience : int
-        The epochs in succession without improvement that end the training, at least 1.
+        The number of epochs in succession without improvement that ends the training, at least 1.
     min_delta : float
-        An improvement is by more than this.
+        A change by more than this counts as an improvement.
     restore_best : bool
         Whether the network gets back the parameters and running statistics of its best epoch when the training
-        ends, be it here, at the last epoch, by another callback or by Ctrl-C. The optimizer's state stays the last.
+        ends, be it here, at the last epoch, by another callback or by Ctrl-C. The optimizer keeps its latest state.
     mode : {"min", "max"}, optional
-        Whether the quantity is to be small or large. The metrics of the library know it themselves.
+        Whether the quantity is to be small or large. Only a metric of your own needs it.
 
     Attributes
     ----------
@@ -236,18 +236,18 @@ class EarlyStopping(Callback):
 class Checkpoint(Callback):
     """Save the network with its training state (see `Network.save`).
 
-    Callbacks are called in their order; let this one be the last, so that the file has what the others changed.
+    `fit` calls callbacks in their order. Put this one last, so that the file has what the others have changed.
 
     Parameters
     ----------
     path : path-like
-        Each file replaces the one before, in one step.
+        The file, which each save replaces in one step.
     every : int
-        Save each time that so many epochs are done.
+        The number of epochs from one save to the next.
     monitor : str, optional
         Save only if this quantity of the history is better than in all files of this training, and so keep the best.
     mode : {"min", "max"}, optional
-        Whether it is to be small or large. The metrics of the library know it themselves.
+        Whether it is to be small or large. Only a metric of your own needs it.
     """
 
     first_rank_only = True
@@ -293,23 +293,24 @@ class Checkpoint(Callback):
 class ReduceLROnPlateau(Callback):
     """Multiply the learning rate when a quantity has not improved for some epochs.
 
-    It works through `Network.learning_rate_factor`, which goes on in a further `Network.fit` with an equal optimizer,
-    and is in a file with the training state. The patience starts anew.
+    It sets `Network.learning_rate_factor`, which stays in force in a further `Network.fit` with an equal optimizer, and
+    is saved with the training state. A further `Network.fit` counts the epochs without improvement anew.
 
     Parameters
     ----------
     monitor : str
         A quantity of the history: "loss", "accuracy" or another metric of `Network.fit`, or ``val_`` and one of these.
     factor : float
-        Above 0 and below 1.
+        The number that multiplies the learning rate, above 0 and below 1.
     patience : int
-        The epochs in succession without improvement after which the rate is reduced, at least 1.
+        The number of epochs in succession without improvement after which the rate is reduced, at least 1.
     min_delta : float
-        An improvement is by more than this.
+        A change by more than this counts as an improvement.
     min_factor : float
-        The least that all reductions together multiply the learning rate by.
+        The lower limit of `Network.learning_rate_factor`, the product of all reductions. It is relative, where
+        PyTorch's ``min_lr`` is a rate.
     mode : {"min", "max"}, optional
-        Whether the quantity is to be small or large. The metrics of the library know it themselves.
+        Whether the quantity is to be small or large. Only a metric of your own needs it.
     """
 
     monitor: str = "val_loss"
@@ -358,12 +359,12 @@ class StopAtTolerance(Callback):
     Parameters
     ----------
     tolerance : float
-        Above 0; the Euclidean length of the step, over all parameters together.
+        The least Euclidean length of a step, over all parameters together, above 0.
 
     Attributes
     ----------
     length : float
-        Of the last step; infinite before the first.
+        The length of the last step; infinite before the first.
     """
 
     tolerance: float

@@ -45,7 +45,7 @@ def listed(metrics: Any) -> list[AnyMetric]:
 
 def _of_classes(name: str) -> Callable[[Any, Any], float]:
     """Return the macro average of a metric that has a number for each class."""
-    function = getattr(functions, name)
+    function = functions.f1_score if name == "f1" else getattr(functions, name)
     return lambda y_true, y_pred: float(function(y_true, y_pred, average="macro"))
 
 

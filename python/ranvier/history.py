@@ -1,4 +1,4 @@
-"""What a training run leaves behind: one number an epoch for each quantity."""
+"""The record of a training run, one number an epoch for each quantity, and the result of an evaluation."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _further(of: Any, name: str) -> Any:
 
 @dataclass
 class History:
-    """What each epoch of a network came to, through all calls of its `Network.fit`.
+    """The losses, metrics and times of all epochs of a network, through all calls of its `Network.fit`.
 
     Each list has an entry for each epoch, or is empty if no epoch had the quantity. Where only some had it, the others'
     entries are NaN.
@@ -68,16 +68,16 @@ class History:
     loss : list of float
         The mean over the epoch's samples, taken while the parameters moved, with the weights of samples and classes.
     accuracy : list of float
-        Likewise, if the targets are classes.
+        The fraction of right predictions among the epoch's samples, if the targets are classes.
     val_loss, val_accuracy : list of float
-        Of the validation data after the epoch.
+        The loss and the accuracy of the validation data after the epoch.
     lr : list of float
-        Of the epoch's last update.
+        The learning rate of the epoch's last update.
     seconds : list of float
-        The time of the epoch.
+        The time that the epoch took, without its validation.
     metrics : dict of str to list of float
         Further metrics, which are attributes by their names, too: ``r2`` and ``mae`` if the targets are numbers, and
-        those that `Network.fit` was asked for; of the validation data ``val_r2`` and so on.
+        those that `Network.fit` was asked for. Those of the validation data are called ``val_r2`` and so on.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -89,7 +89,7 @@ class History:
     metrics: dict[str, list[float]] = field(default_factory=dict)
 
     def append(self, **quantities: float | None) -> None:
-        """Add an epoch; what is None, or not given, is NaN, unless no epoch had it."""
+        """Add an epoch. What is None or not given becomes NaN, unless no epoch has had it."""
         epochs = len(self)
         own = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "metrics"}
         for name in quantities:

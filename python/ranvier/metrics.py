@@ -15,7 +15,7 @@ from ranvier.checks import integer, real_array
 from ranvier.data import as_labels
 from ranvier.types import Array, Labels
 
-__all__ = ["accuracy", "confusion_matrix", "f1", "precision", "r2_score", "recall", "top_k_accuracy"]
+__all__ = ["accuracy", "confusion_matrix", "f1_score", "precision", "r2_score", "recall", "top_k_accuracy"]
 
 Average = Literal["macro", "micro", "weighted"]
 
@@ -175,7 +175,7 @@ def recall(y_true: Any, y_pred: Any, *, average: Average | None = None) -> Any:
     return _score("recall", y_true, y_pred, average)
 
 
-def f1(y_true: Any, y_pred: Any, *, average: Average | None = None) -> Any:
+def f1_score(y_true: Any, y_pred: Any, *, average: Average | None = None) -> Any:
     """Return the harmonic mean of `precision` and `recall`.
 
     Parameters, averages and errors are those of `precision`.

@@ -80,21 +80,21 @@ class Network:
         Layers start as PyTorch starts them. Sizes, as in ``Network([784, 30, 10])``, make the lecture notes' network, a
         `ranvier.notes.Network`: sigmoid layers, quadratic cost, weights and biases from N(0, 1).
     seed : int, optional
-        Of the starting values, the order of the samples and the random layers. A random one if not given.
+        It determines the starting values, the order of the samples and the random layers. Unless given, it is random.
     dtype : {"float32", "float64"}
-        Of parameters and arithmetic.
+        The type of the parameters, and of the arithmetic.
     init : Initializer, optional
-        Of the weights of all linear and convolutional layers that have none of their own; their biases then start
-        at 0.
+        It draws the weights of all linear and convolutional layers that have none of their own. Their biases then
+        start at 0.
 
     Attributes
     ----------
     layers : tuple of layers
     init : Initializer or None
     metadata : dict of str to str
-        Of the file that the network came from.
+        The entries that `save` was given for the file that the network came from.
     input_shape : tuple of int or None
-        The shape of the samples seen last.
+        The shape of one of the samples that the network has seen last.
 
     Examples
     --------
@@ -218,12 +218,12 @@ class Network:
         return self.engine.load(state, boolean(strict, "strict"))
 
     def freeze(self, *patterns: str) -> None:
-        """Leave some parameters as they are, whatever trains; no gradient is computed for them alone.
+        """Keep training from changing some parameters; no gradient is computed for them alone.
 
         Parameters
         ----------
         *patterns : str
-            Of names in the `state_dict`, with the wildcards of the shell: ``"0.*"`` is all of the first layer. A batch
+            Names in the `state_dict`, with the wildcards of the shell: ``"0.*"`` is all of the first layer. A batch
             normalization whose running statistics are frozen normalizes by them in training, too.
 
         Raises
@@ -293,7 +293,8 @@ class Network:
             Real numbers; converted to the network's dtype if need be. Bytes (uint8) are pixels, which count as
             fractions of 255, as in `fit`.
         out : ndarray, optional
-            Of the outputs' shape and the network's dtype, C-contiguous; filled and returned. It must not overlap x.
+            An array of the outputs' shape and the network's dtype, C-contiguous, that is filled and returned. It must
+            not overlap x.
 
         Returns
         -------
@@ -334,7 +335,7 @@ class Network:
         return out
 
     def predictor(self, threads: int | None = None) -> Predictor:
-        """Return what predicts with the weights as they are now, whatever becomes of the network.
+        """Return a function that predicts with the weights as they are now, whatever becomes of the network.
 
         If the network knows the shape of its samples, by an earlier call or because it was made from sizes, the
         weights are made ready for them at once, and else at the first prediction.
@@ -342,7 +343,7 @@ class Network:
         Parameters
         ----------
         threads : int, optional
-            Of a prediction at most; `num_threads` at the time of each prediction unless given.
+            The most threads that a prediction may use; `num_threads` at the time of each prediction unless given.
 
         Returns
         -------
@@ -413,7 +414,7 @@ class Network:
         Returns
         -------
         ndarray, shape (n,)
-            Of integers from 0 on if no labels have been seen.
+            The classes; if no labels have been seen, integers that count the outputs from 0.
 
         Raises
         ------
@@ -438,7 +439,7 @@ class Network:
         Returns
         -------
         dict of int to ndarray, shape (n, ...)
-            What each of these layers gives, by position.
+            The output of each of these layers, by its position.
 
         Raises
         ------
@@ -588,9 +589,9 @@ class Network:
     def loss_gradients(
         self, x: Any, y: Any, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
     ) -> dict[str, Array]:
-        """Return the gradients of a batch's loss in training mode, by parameter name, but for frozen ones.
+        """Return the gradients of a batch's loss in training mode, by parameter name; frozen parameters have none.
 
-        The network stays as it is, `gradients` and running statistics included; but random layers draw masks.
+        The network stays as it is, its `gradients` and running statistics included, but random layers draw masks.
 
         Parameters
         ----------
@@ -637,7 +638,7 @@ class Network:
         Parameters
         ----------
         grad_output : array_like, shape (n, ...)
-            The gradient of whatever is to become small to the outputs, of their shape. A loss gives it as
+            The gradient to the outputs of whatever is to become small. A loss gives it as
             ``loss.gradient(output, target)``.
         input_gradient : bool
             Whether to return the gradient to x, too.
@@ -645,6 +646,7 @@ class Network:
         Returns
         -------
         ndarray, shape (n, ...), or None
+            The gradient to x, if it was asked for.
 
         Raises
         ------
@@ -658,10 +660,10 @@ class Network:
         return self._training.backward(grad, boolean(input_gradient, "input_gradient"))
 
     def gradients(self) -> dict[str, Array]:
-        """Return writeable views of the gradients that `backward` has added up, by parameter name, but for frozen ones.
+        """Return writeable views of the gradients that `backward` has added up, by parameter name.
 
-        `step` and `zero_grad` make them zero. Penalties of layers and the clipping come with the step. Ask for them
-        anew after a step before you write to them.
+        Frozen parameters have none. `step` and `zero_grad` make the gradients zero; `step` also adds the penalties of
+        layers and clips. After a step, call this method again before you write to the gradients.
         """
         return self._training.gradients()
 
@@ -707,7 +709,7 @@ class Network:
         Returns
         -------
         float
-            The batch's mean loss, from before the update.
+            The mean loss of the batch before the update.
 
         Raises
         ------
@@ -737,10 +739,11 @@ class Network:
         Returns
         -------
         dict
-            ``"optimizer"``, its settings, or None; ``"updates"``, how many it has made; for each parameter what the
-            optimizer keeps of it, as ``"first_moment.0.weight"``; ``"learning_rate_factor"``; ``"epochs"``, which
-            number the orders of the samples, and ``"training_passes"``, which number the masks of random layers;
-            ``"frozen"``, as `frozen`, and ``"missed_updates"``, how many each parameter missed while it was.
+            ``"optimizer"`` has its settings, or None, and ``"updates"`` the number of updates that it has made. An
+            entry like ``"first_moment.0.weight"`` has what the optimizer keeps of a parameter. The others are
+            ``"learning_rate_factor"``; ``"epochs"``, which number the orders of the samples; ``"training_passes"``,
+            which number the masks of random layers; ``"frozen"``, the names in `frozen`; and ``"missed_updates"``, how
+            many updates each parameter missed while it was frozen.
         """
         return self._training.state_dict()
 
@@ -756,12 +759,12 @@ class Network:
 
     @property
     def history(self) -> History | None:
-        """What each epoch of `fit` came to, through all its calls, also interrupted ones; None before the first."""
+        """The losses and metrics of all epochs of `fit`, through all its calls, also interrupted ones; None before."""
         return self._training.history
 
     @property
     def epochs_trained(self) -> int:
-        """The epochs that `fit` has begun."""
+        """The number of epochs that `fit` has begun."""
         return self._training.epochs
 
     @epochs_trained.setter
@@ -782,7 +785,7 @@ class Network:
         self._training.factor = factor
 
     def shuffled(self, n: int) -> Labels:
-        """Return the order of n samples for the present epoch: a function of seed and epoch alone."""
+        """Return the order of n samples for the present epoch, which depends on seed and epoch alone."""
         return self.engine.order(self.epochs_trained, n)
 
     # --- training -------------------------------------------------------------------------------------------
@@ -1079,7 +1082,7 @@ class Network:
         Parameters
         ----------
         input_shape : tuple of int, optional
-            Of one sample; the one seen last unless given.
+            The shape of one sample. Unless given, it is that of the samples seen last.
         """
         from ranvier.summary import summary_text
 

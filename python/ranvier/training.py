@@ -1,4 +1,4 @@
-"""Training step by step: forward, backward, update; and what goes on from one step to the next."""
+"""Training step by step (forward, backward, update), and the state that goes from one step to the next."""
 
 from __future__ import annotations
 
@@ -300,11 +300,11 @@ class Training:
     state : _core.Optimizer or None
         The state that belongs to them.
     loss : Loss, CustomLoss or None
-        The one used last.
+        The loss used last.
     epochs : int
-        That `fit` has trained so far, which number the orders of the samples.
+        The number of epochs that `fit` has begun, by which the orders of the samples are numbered.
     history : History or None
-        Of these epochs.
+        The history of these epochs.
     """
 
     def __init__(self, engine: Engine) -> None:
