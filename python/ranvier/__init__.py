@@ -7,7 +7,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ranvier import kernels, notes
+from ranvier import kernels
 from ranvier._core import __version__, cpu_info, num_threads, set_num_threads
 from ranvier.history import Evaluation, History
 from ranvier.layers import (
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from ranvier import distributed as distributed
     from ranvier import initializers as initializers
     from ranvier import metrics as metrics
+    from ranvier import notes as notes
     from ranvier import onnx as onnx
     from ranvier import plot as plot
     from ranvier import schedules as schedules
@@ -181,6 +182,7 @@ _MODULES = (
     "initializers",
     "metrics",
     "models",
+    "notes",
     "onnx",
     "plot",
     "predictor",
@@ -207,6 +209,15 @@ _PLACES = {
         "WarmUp",
     ),
 }
+
+
+def _class_of_sizes() -> type[Network]:
+    from ranvier import notes
+
+    return notes.Network
+
+
+Network._of_sizes = staticmethod(_class_of_sizes)
 
 
 def __getattr__(name: str) -> Any:

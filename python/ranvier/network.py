@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
@@ -103,17 +103,12 @@ class Network:
     (5, 2)
     """
 
-    _of_sizes: ClassVar[type[Network] | None] = None  # the class that sizes make; it stands above this one
-
-    def __init_subclass__(cls, *, of_sizes: bool = False, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if of_sizes:
-            Network._of_sizes = cls
+    # Returns the class that sizes make. It stands above this one, and the package tells where.
+    _of_sizes: ClassVar[Callable[[], type[Network]]]
 
     def __new__(cls, layers: Any = None, *args: Any, **options: Any) -> Network:
         """Return a new network, of the notes' class if ``Network`` is given sizes."""
-        made = Network._of_sizes if cls is Network and are_sizes(layers) else None
-        return object.__new__(cls if made is None else made)
+        return object.__new__(Network._of_sizes() if cls is Network and are_sizes(layers) else cls)
 
     def __init__(
         self,
@@ -1250,7 +1245,6 @@ def load(path: str | os.PathLike[str]) -> Network:
     from ranvier import checkpoint
 
     with checkpoint.opened(path) as contents:
-        made = Network if contents.sizes is None else Network._of_sizes or Network
-        network: Network = object.__new__(made)
+        network: Network = object.__new__(Network if contents.sizes is None else Network._of_sizes())
         network._take(contents)
     return network

@@ -40,7 +40,7 @@ __all__ = ["Network", "load"]
 Regularization = Literal["L1", "L2"]
 
 
-class Network(network.Network, of_sizes=True):
+class Network(network.Network):
     """The lecture notes' network: a list of sizes makes sigmoid layers.
 
     ``ranvier.Network([784, 30, 10])`` makes one, too. It has all that any `ranvier.Network` has, and its file.
