@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 import ranvier as rv
+from programs import INTERRUPTIBLE
 from ranvier.models import DATASETS
 
 
@@ -120,9 +121,7 @@ def test_failures_are_one_line_and_code_2(tmp_path):
 def test_ctrl_c_keeps_what_was_trained(tmp_path):
     if os.name != "posix":
         pytest.skip("needs POSIX signals")
-    # A shell's background jobs ignore the signal, and hand that on.
-    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "from ranvier.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = INTERRUPTIBLE + "import sys\nfrom ranvier.cli import main\nsys.exit(main(sys.argv[1:]))"
     with subprocess.Popen(
         [sys.executable, "-c", code, "train", "digits", "--epochs", "1000000", "--save", "m.safetensors"],
         cwd=tmp_path,

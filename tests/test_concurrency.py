@@ -6,28 +6,10 @@ import time
 import numpy as np
 import pytest
 import ranvier as rv
+from fuzz.threads import in_threads
 from programs import succeeds
 
 RNG = np.random.default_rng(0)
-
-
-def in_threads(works):
-    """Run functions at once, each in a thread, and raise what one raised."""
-    errors = []
-
-    def guarded(work):
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def changed(net, before):
@@ -510,6 +492,20 @@ def test_a_training_state_is_of_one_moment(tmp_path):
         assert saved.get(steps, now) == now
 
 
+def test_a_training_state_in_memory_is_of_one_moment():
+    states = []
+
+    def look(net):
+        states.append(net.training_state_dict())
+        return len(states) >= 40 and len({state["updates"] for state in states}) >= 5
+
+    while_training(rv.Adam(), look)
+    for state in states:
+        assert state["training_passes"] == state["updates"]
+        for moment in ("first_moment.0.weight", "second_moment.0.bias"):
+            assert state[moment].min() == state[moment].max()
+
+
 def test_a_state_is_loaded_between_two_batches():
     # All columns are one number in both states, so that they stay equal, unless half of a state is trained on.
     other = {name: np.full_like(value, 7) for name, value in equal_columns()[0].state_dict().items()}
@@ -531,6 +527,11 @@ def test_in_the_middle_of_a_pass_a_layer_may_read_the_state_and_not_load_one():
                 states.append(net.state_dict())
                 with pytest.raises(RuntimeError, match="in the middle of a pass"):
                     net.load_state_dict(states[0])
+                training = net.training_state_dict()
+                with pytest.raises(RuntimeError, match="in the middle of a pass"):
+                    net.load_training_state_dict(training | {"epochs": 5, "frozen": ["0.weight"]})
+                after = net.training_state_dict()
+                assert (after["epochs"], after["frozen"]) == (training["epochs"], training["frozen"])
             return super().forward(x)
 
     states = []

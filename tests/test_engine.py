@@ -1,10 +1,11 @@
 """What the engine does beyond layers: pixels as bytes, predictions into an array, own layers inside, the profile."""
 
-import threading
+import functools
 
 import numpy as np
 import pytest
 import ranvier as rv
+from fuzz.threads import in_threads
 
 RNG = np.random.default_rng(0)
 BYTES, LABELS = RNG.integers(0, 256, (60, 1, 12, 12), dtype=np.uint8), RNG.integers(0, 3, 60)
@@ -76,11 +77,7 @@ def test_many_threads_predict_on_one_network():
             if (net.predict(samples[k]) != expected[k]).any():
                 wrong.append(k)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads([functools.partial(work, number) for number in range(6)])
     assert not wrong
 
 

@@ -1,16 +1,17 @@
 """Bits of whole trainings: at any number of threads, in another process, and continued from a file."""
 
+import functools
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ranvier as rv
+from fuzz.threads import in_threads
 
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.random((120, 1, 28, 28), dtype=np.float32), RNG.integers(0, 10, 120)
@@ -159,11 +160,7 @@ def test_two_networks_train_in_two_threads_at_once():
     def work(case):
         results[case] = trained(case, epochs=2)
 
-    threads = [threading.Thread(target=work, args=(case,)) for case in names for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads([functools.partial(work, case) for case in names for _ in range(2)])
     for case in names:
         assert_same(results[case], expected[case])
 

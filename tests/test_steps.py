@@ -1,10 +1,11 @@
 """Training in open steps: forward, backward, step, train_step; their bits, their state, and what they refuse."""
 
-import threading
+import functools
 
 import numpy as np
 import pytest
 import ranvier as rv
+from fuzz.threads import in_threads
 
 RNG = np.random.default_rng(0)
 N, BATCH = 90, 32
@@ -274,7 +275,7 @@ def test_every_step_draws_a_fresh_mask():
     net = rv.Network([rv.Dropout(0.5)], seed=0)
     ones = np.ones((4, 50), np.float32)
     first, second = net.forward(ones), net.forward(ones)
-    assert (first != second).any()
+    assert 60 < (first != second).sum() < 140  # of 200
     np.testing.assert_array_equal(net.backward(ones, input_gradient=True), second)
 
 
@@ -484,17 +485,10 @@ def test_steps_of_several_threads_do_not_mix():
         rng = np.random.default_rng(number)
         for _ in range(200):
             n = int(rng.integers(1, N))
-            try:
-                if not np.isfinite(net.train_step(X[:n], Y[:n])):
-                    failures.append(n)
-            except Exception as error:
-                failures.append(error)
+            if not np.isfinite(net.train_step(X[:n], Y[:n])):
+                failures.append(n)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads([functools.partial(work, number) for number in range(4)])
     assert not failures
     assert net.training_state_dict()["updates"] == 801
 

@@ -1,5 +1,6 @@
 """Threads: counts, forks, the GIL, other libraries' limits, and the choice of an instruction set."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import ranvier
+from fuzz.threads import in_threads
 from ranvier import kernels as K
 
 
@@ -213,11 +215,7 @@ def test_threads_of_python_may_call_at_once():
         for _ in range(5):
             results[i] = K.matmul(a, a)
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads([functools.partial(work, i) for i in range(4)])
     for result in results:
         np.testing.assert_array_equal(result, expected)
 

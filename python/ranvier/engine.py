@@ -96,7 +96,8 @@ class Engine:
     @property
     def training_passes(self) -> int:
         """The batches trained on so far, which number the masks of the random layers."""
-        return self._passes if self.latest_trainer is None else self.latest_trainer.training_passes
+        trainer = self.latest_trainer
+        return self._passes if trainer is None else trainer.training_passes
 
     @training_passes.setter
     def training_passes(self, passes: int) -> None:
@@ -120,8 +121,19 @@ class Engine:
         """
         with self.parameters.changing():
             self.parameters.freeze(names, frozen)
+            self._forget_trainer()
+
+    def set_frozen(self, names: Sequence[str]) -> None:
+        """Freeze these and no others, in ``with parameters.changing()``."""
+        if names != self.parameters.frozen:
+            self.parameters.freeze(self.parameters.frozen, False)
+            self.parameters.freeze(names, True)
+            self._forget_trainer()
+
+    def _forget_trainer(self) -> None:
+        """Have another trainer made: what one goes back through depends on what is frozen."""
         self._passes = self.training_passes
-        self.latest_trainer = None  # what it goes back through depends on them
+        self.latest_trainer = None
 
     def order(self, epoch: int, n: int) -> Labels:
         """Return the order of n samples for the epoch of that number: a function of it and the seed alone."""

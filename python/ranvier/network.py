@@ -749,6 +749,8 @@ class Network:
         ------
         TypeError, ValueError
             If something is missing, unknown or of another shape. Nothing is changed then.
+        RuntimeError
+            In the middle of a pass of the same thread.
         """
         self._training.load_state_dict(state)
 

@@ -449,16 +449,18 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a training needs to go on, with copies of the arrays."""
-        state: dict[str, Any] = {
-            "epochs": self.epochs,
-            "training_passes": self.engine.training_passes,
-            "optimizer": self.optimizer,
-            "updates": 0 if self.state is None else self.state.steps,
-            "learning_rate_factor": self.factor,
-            "frozen": self.engine.parameters.frozen,
-            "missed_updates": {} if self.state is None else self.state.missed_updates,
-        }
-        return state | {name: np.array(value, order="C") for name, value in self._moments(self.state).items()}
+        with self.engine.parameters.reading():  # all of one moment
+            core = self.state
+            state: dict[str, Any] = {
+                "epochs": self.epochs,
+                "training_passes": self.engine.training_passes,
+                "optimizer": self.optimizer,
+                "updates": 0 if core is None else core.steps,
+                "learning_rate_factor": self.factor,
+                "frozen": self.engine.parameters.frozen,
+                "missed_updates": {} if core is None else core.missed_updates,
+            }
+            return state | {name: np.array(value, order="C") for name, value in self._moments(core).items()}
 
     def averages(self) -> dict[str, Array]:
         """Return the exponential moving average of each parameter: itself, if it has not been updated or is frozen."""
@@ -495,12 +497,12 @@ class Training:
         for name, value in own.items():
             value[...] = as_values(arrays[name], value.shape, value.dtype, f"state: {name}")
         epochs, passes = (integer(numbers[name], f"state: {name}", 0) for name in ("epochs", "training_passes"))
-        self.factor = numbers["learning_rate_factor"]
-        self.epochs, self.optimizer, self.state, self._ready = epochs, optimizer, state, None
-        if frozen != self.engine.parameters.frozen:
-            self.engine.freeze(self.engine.parameters.frozen, False)
-            self.engine.freeze(frozen, True)
-        self.engine.training_passes = passes
+        factor = nonnegative(numbers["learning_rate_factor"], "state: learning_rate_factor")
+        with self.engine.parameters.changing():
+            self.factor = factor
+            self.epochs, self.optimizer, self.state, self._ready = epochs, optimizer, state, None
+            self.engine.set_frozen(frozen)
+            self.engine.training_passes = passes
 
     def copy(self, engine: Engine) -> Training:
         """Return one for a copy of the engine, that goes on likewise."""

@@ -1,13 +1,15 @@
 """Networks of random layers, and random calls of one network from several threads at once."""
 
 import contextlib
+import functools
 import pickle
 import tempfile
-import threading
 from pathlib import Path
 
 import numpy as np
 import ranvier as rv
+
+from .threads import in_threads
 
 
 class Halved:
@@ -29,22 +31,12 @@ def case(seed):
     assert net.shapes(shape)[-1] == outputs
     with tempfile.TemporaryDirectory() as folder:
         plans = [random_calls(rng, shape, outputs, Path(folder)) for _ in range(rng.integers(1, 4))]
-        errors = []
 
         def work(plan):
-            try:
-                for call in plan:
-                    call(net)
-            except BaseException as error:
-                errors.append(error)
+            for call in plan:
+                call(net)
 
-        threads = [threading.Thread(target=work, args=(plan,)) for plan in plans]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if errors:
-            raise errors[0]
+        in_threads([functools.partial(work, plan) for plan in plans])
         is_whole(net, samples(rng, 5, shape), Path(folder) / "net")
 
 
