@@ -200,7 +200,7 @@ def test_permutations_are_of_seed_and_stream():
     assert sorted(first) == list(range(100))
     np.testing.assert_array_equal(first, _core.random_permutation(1, 2, 100))
     for seed, stream in ((1, 3), (2, 2)):
-        assert (first != _core.random_permutation(seed, stream, 100)).any()
+        assert (first != _core.random_permutation(seed, stream, 100)).sum() > 90
 
 
 @pytest.mark.parametrize("count", [5, 40_000])

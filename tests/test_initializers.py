@@ -110,7 +110,7 @@ def test_torch_has_the_same_bounds():
 def test_the_seed_decides(initializer):
     layer = rv.Linear(8, 5, init=initializer)
     np.testing.assert_array_equal(weight_of(layer, seed=1), weight_of(layer, seed=1))
-    assert (weight_of(layer, seed=1) != weight_of(layer, seed=2)).any()
+    assert (weight_of(layer, seed=1) != weight_of(layer, seed=2)).sum() > 30  # of 40
 
 
 def test_the_network_s_is_for_layers_without_their_own():

@@ -1,6 +1,7 @@
 // Activations, softmax, pooling and random masks, where a C++ program calls them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -48,16 +49,21 @@ TEST_P(Elementwise, ActivationsAgreeWithTheLibrary) {
     each(Activation::heaviside, [](double x) { return x > 0 ? 1.0 : 0.0; });
 }
 
-TEST_P(Elementwise, SoftmaxRowsSumToOne) {
+TEST_P(Elementwise, SoftmaxRowsAreShares) {
     for (index_t cols : {1, 5, 16, 33}) {
         std::vector<double> x(static_cast<std::size_t>(3 * cols)), y(x.size());
         for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::cos(static_cast<double>(i)) * 50;
         ranvier::softmax<double>(ranvier::row_major<const double>(x.data(), {3, cols}),
                                  ranvier::row_major(y.data(), {3, cols}), 1);
         for (index_t i = 0; i < 3; ++i) {
-            double sum = 0;
-            for (index_t j = 0; j < cols; ++j) sum += y[static_cast<std::size_t>(i * cols + j)];
-            EXPECT_NEAR(sum, 1, 1e-14);
+            const auto row = [&](const std::vector<double>& from) { return from.begin() + i * cols; };
+            const double most = *std::max_element(row(x), row(x) + cols);
+            double total = 0;
+            for (index_t j = 0; j < cols; ++j) total += std::exp(row(x)[j] - most);
+            for (index_t j = 0; j < cols; ++j) {
+                const double expected = std::exp(row(x)[j] - most) / total;
+                EXPECT_NEAR(row(y)[j], expected, 1e-14 * expected);
+            }
         }
     }
 }
@@ -86,15 +92,23 @@ TEST_P(Elementwise, GeluKeepsItsLimits) {
 // Adding a number to all logits changes nothing: the logarithm of the sum must not be rounded beside it.
 template <class T>
 void expect_offset_is_lost(T offset) {
-    const double expected = std::log(3.0), tolerance = 4 * std::numeric_limits<T>::epsilon();
-    const std::vector<T> x(6, offset);
-    std::vector<T> y(6);
+    const double tolerance = 8 * std::numeric_limits<T>::epsilon();
+    // Beyond the offset, numbers that are exact beside it.
+    const double beyond[3] = {0, 0.5, -1.25};
+    double total = 0;
+    for (double value : beyond) total += std::exp(value);
+    std::vector<T> x(6), y(6);
     for (const bool columns : {false, true}) {
         const index_t rows = columns ? 3 : 2, cols = columns ? 2 : 3;
-        ranvier::log_softmax<T>(ranvier::row_major(x.data(), {rows, cols}),
+        const auto position = [&](std::size_t i) { return columns ? i / 2 : i % 3; };
+        for (std::size_t i = 0; i < 6; ++i) x[i] = offset + static_cast<T>(beyond[position(i)]);
+        ranvier::log_softmax<T>(ranvier::row_major<const T>(x.data(), {rows, cols}),
                                 ranvier::row_major(y.data(), {rows, cols}), columns ? 0 : 1);
-        for (T value : y) EXPECT_NEAR(value, -expected, tolerance) << offset;
+        for (std::size_t i = 0; i < 6; ++i)
+            EXPECT_NEAR(y[i], beyond[position(i)] - std::log(total), tolerance) << offset;
     }
+    for (std::size_t i = 0; i < 6; ++i) x[i] = offset + static_cast<T>(beyond[i % 3]);
+    const double expected = std::log(total) - (beyond[0] + beyond[2]) / 2;  // the mean of the labels' two
     const std::int64_t labels[2] = {0, 2};
     const T dense[6] = {1, 0, 0, 0, 0, 1};
     const auto loss = ranvier::Loss::softmax_cross_entropy;

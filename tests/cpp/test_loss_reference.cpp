@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "isas.h"
-#include "ranvier/loss.h"
+#include "losses.h"
 
 namespace {
 
@@ -21,27 +21,6 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 // Around a vector's end, around the end of rows that are short, primes, and many.
 constexpr index_t kOutputs[] = {1,  2,  3,  4,  5,  7,  8,  9,  10,  15,  16,
                                 17, 31, 32, 33, 37, 61, 64, 65, 127, 1000};
-
-std::vector<LossSpec> every_loss(index_t outputs) {
-    std::vector<LossSpec> all = {Loss::quadratic,
-                                 Loss::sum_squared_residuals,
-                                 Loss::mean_squared_error,
-                                 Loss::binary_cross_entropy,
-                                 Loss::binary_cross_entropy_with_logits,
-                                 Loss::softmax_cross_entropy,
-                                 Loss::hinge};
-    LossSpec smoothed = Loss::softmax_cross_entropy, weighted = Loss::softmax_cross_entropy;
-    LossSpec positive = Loss::binary_cross_entropy_with_logits;
-    smoothed.label_smoothing = 0.2;
-    for (index_t j = 0; j < outputs; ++j) {
-        weighted.weight.push_back(static_cast<double>(j % 3) / 2);
-        positive.pos_weight.push_back(0.5 + static_cast<double>(j % 4));
-    }
-    all.insert(all.end(), {smoothed, weighted, positive});
-    smoothed.weight = weighted.weight;
-    all.push_back(smoothed);
-    return all;
-}
 
 // What a row of outputs, as numbers of double, gives by the definitions of ranvier/loss.h.
 struct Row {

@@ -17,7 +17,12 @@
 #include <unistd.h>
 #endif
 #if defined(__linux__)
-#include <sched.h>
+#include <sys/syscall.h>
+
+#include <fstream>
+#include <string>
+
+#include "../../cpp/platform/affinity.h"
 #endif
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -104,6 +109,22 @@ TEST(Threads, WakeUpAfterAPauseInARegion) {
             EXPECT_TRUE(all_threads_come(3));
         }
         std::this_thread::sleep_for(20ms);
+    });
+}
+
+// A member that has not ended its task in time is no help for small jobs, for a while.
+TEST(Threads, AreNotTrustedForAWhileAfterALongWait) {
+    parallel_region(2, [] {
+        EXPECT_TRUE(wait_until([] {  // unless the caller itself loses its processor for longer than that
+            std::atomic<int> begun{0};
+            parallel_for(2, 2, [&](index_t task) {
+                wait_until([&] { return ++begun >= 2; });
+                if (task == 1) std::this_thread::sleep_for(5ms);
+            });
+            return !ranvier::detail::workers_are_prompt();
+        }));
+        EXPECT_TRUE(wait_until([] { return ranvier::detail::workers_are_prompt(); }));
+        EXPECT_TRUE(all_threads_come(2));
     });
 }
 
@@ -212,13 +233,38 @@ TEST(Threads, GiveTheirModeOfDenormalsBackToOpenmp) {
 #endif
 
 #if defined(__linux__)
+// What the system says that a thread of this process does: 'R' if it runs or could, 'S' if it sleeps.
+char state_of(pid_t thread) {
+    std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+    std::string line;
+    std::getline(file, line);
+    const std::size_t name = line.rfind(')');  // which may have blanks
+    return name == std::string::npos || name + 2 >= line.size() ? '?' : line[name + 2];
+}
+
+TEST(Threads, FallAsleepInARegionAndWakeUp) {
+    parallel_region(3, [] {
+        for (int turn = 0; turn < 3; ++turn) {
+            std::atomic<int> arrived{0};
+            std::vector<pid_t> ids(3);
+            parallel_for(3, 3, [&](index_t task) {
+                ids[static_cast<std::size_t>(task)] = static_cast<pid_t>(syscall(SYS_gettid));
+                ++arrived;
+                wait_until([&] { return arrived == 3; });
+            });
+            for (const pid_t id : ids)
+                if (id != static_cast<pid_t>(syscall(SYS_gettid)))
+                    EXPECT_TRUE(wait_until([&] { return state_of(id) == 'S'; }));
+            EXPECT_TRUE(all_threads_come(3));
+        }
+    });
+}
+
 TEST(Threads, KeepTheProcessorsThatTheyMayUse) {
-    const auto processors = [] {
-        cpu_set_t mask;
-        return sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 0;
-    };
+    const auto processors = [] { return ranvier::CpuMask::of_thread(0).processors(); };
     ASSERT_TRUE(all_threads_come(3));
-    const int all = processors();
+    const std::vector<int> all = processors();
+    ASSERT_FALSE(all.empty());
     for (int turn = 0; turn < 10; ++turn) {
         std::this_thread::sleep_for(3ms);  // after this the pool's are woken up where they do not disturb
         std::atomic<int> arrived{0}, right{0};
