@@ -191,8 +191,8 @@ py::dict missed_updates(const PyOptimizer& self) {
     py::dict missed;
     const auto& entries = std::visit(
         [](const auto& p) -> const auto& { return p->entries(); }, self.parameters);
-    const auto& counts = std::visit(
-        [](const auto& o) -> const auto& { return o->missed; }, self.any);
+    const auto counts = between_passes(
+        *self.lock, [&] { return std::visit([](const auto& o) { return o->missed; }, self.any); });
     for (std::size_t e = 0; e < counts.size(); ++e)
         if (counts[e] > 0) missed[py::str(entries[e].name)] = counts[e];
     return missed;
@@ -202,9 +202,10 @@ void set_missed_updates(PyOptimizer& self, const std::map<std::string, std::int6
     std::visit(
         [&](auto& p) {
             using T = std::remove_reference_t<decltype(*p->values())>;
-            auto& counts = std::get<OwnedOptimizer<T>>(self.any)->missed;
-            counts.assign(missed.empty() ? 0 : p->entries().size(), 0);
+            std::vector<std::int64_t> counts(missed.empty() ? 0 : p->entries().size());
             for (const auto& [name, count] : missed) counts[position_of(*p, name)] = count;
+            between_passes(*self.lock,
+                           [&] { std::get<OwnedOptimizer<T>>(self.any)->missed = std::move(counts); });
         },
         self.parameters);
 }
@@ -256,7 +257,7 @@ void PyParameters::require_changeable() const {
 
 PyOptimizer::PyOptimizer(const PyParameters& of, const UpdateOptions& options,
                          const std::vector<Group>& groups)
-    : parameters(of.any) {
+    : lock(of.lock), parameters(of.any) {
     of.require_changeable();
     std::visit(
         [&](auto& p) {
@@ -286,6 +287,8 @@ std::vector<double> PyOptimizer::learning_rates_of(const py::handle& rates) cons
 }
 
 void PyOptimizer::step() {
+    const ReleasedGil release;
+    const PassLock::Changing pass(*lock, &throw_if_interrupted);
     std::visit(
         [&](auto& p) {
             using T = std::remove_reference_t<decltype(*p->values())>;
@@ -337,24 +340,31 @@ void bind_nn(py::module_& m) {
              py::arg("groups") = std::vector<PyOptimizer::Group>{})
         .def_property_readonly("lr",
                                [](const PyOptimizer& self) {
-                                   return std::visit([](auto& o) { return o->options.lr; }, self.any);
+                                   return between_passes(*self.lock, [&] {
+                                       return std::visit([](auto& o) { return o->options.lr; }, self.any);
+                                   });
                                })
         .def(
             "set_learning_rates",
             [](PyOptimizer& self, const py::handle& rates) {
                 const std::vector<double> all = self.learning_rates_of(rates);
-                std::visit([&](auto& o) { o->set_learning_rates(all.data()); }, self.any);
+                between_passes(*self.lock, [&] {
+                    std::visit([&](auto& o) { o->set_learning_rates(all.data()); }, self.any);
+                });
             },
             py::arg("rates"))
         .def_property("missed_updates", &missed_updates, &set_missed_updates)
         .def_property(
             "steps",
-            [](const PyOptimizer& self) { return std::visit([](auto& o) { return o->steps; }, self.any); },
+            [](const PyOptimizer& self) {
+                return between_passes(*self.lock,
+                                      [&] { return std::visit([](auto& o) { return o->steps; }, self.any); });
+            },
             [](PyOptimizer& self, std::int64_t steps) {
-                std::visit([&](auto& o) { o->steps = steps; }, self.any);
+                between_passes(*self.lock, [&] { std::visit([&](auto& o) { o->steps = steps; }, self.any); });
             })
         .def_property_readonly("state", &optimizer_state)
-        .def("step", &PyOptimizer::step, py::call_guard<ReleasedGil>());
+        .def("step", &PyOptimizer::step);
 }
 
 }  // namespace ranvier

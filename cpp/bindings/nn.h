@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "gil.h"
 #include "pass_lock.h"
 #include "ranvier/parameters.h"
 
@@ -39,7 +40,16 @@ struct PyParameters {
     void require_changeable() const;
 };
 
+// body() without the GIL, while no other thread is in a pass; the calling one may be.
+template <class Body>
+auto between_passes(PassLock& lock, Body&& body) {
+    const ReleasedGil release;
+    const PassLock::Reading pass(lock, &throw_if_interrupted);
+    return body();
+}
+
 struct PyOptimizer {
+    std::shared_ptr<PassLock> lock;  // of its parameters: their passes read and change the state
     Either<SharedParameters> parameters;
     Either<OwnedOptimizer> any;
 

@@ -508,9 +508,14 @@ void bind_trainer(py::module_& m) {
             [](PyTrainer& self) { return self.visit([](auto& t, auto) { return t.capacity(); }); })
         .def_property(
             "training_passes",
-            [](PyTrainer& self) { return self.visit([](auto& t, auto) { return t.training_passes(); }); },
+            [](PyTrainer& self) {
+                return between_passes(*self.lock, [&] {
+                    return self.visit([](auto& t, auto) -> std::uint64_t { return t.training_passes(); });
+                });
+            },
             [](PyTrainer& self, std::uint64_t passes) {
-                self.visit([&](auto& t, auto) { t.training_passes() = passes; });
+                between_passes(*self.lock,
+                               [&] { self.visit([&](auto& t, auto) { t.training_passes() = passes; }); });
             })
         .def("forward", &forward, py::arg("x"), py::arg("training"))
         .def("backward", &backward, py::arg("grad"), py::arg("need_grad_x"), py::arg("adds"))
