@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import ranvier as rv
 from programs import succeeds
+from safetensors.numpy import load_file, save_file
 
 RNG = np.random.default_rng(0)
 
@@ -657,12 +658,11 @@ def test_wrong_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="p: not a complete safetensors file"):
         rv.load_predictor(path)
     path.write_bytes(contents)
-    safetensors = pytest.importorskip("safetensors.numpy")
-    tensors = safetensors.load_file(path)
+    tensors = load_file(path)
     config = json.loads(json.loads(contents[8 : 8 + int.from_bytes(contents[:8], "little")])["__metadata__"]["ranvier"])
 
     def refused(message, changed, tensors=tensors):
-        safetensors.save_file(tensors, path, {"ranvier": json.dumps(changed)})
+        save_file(tensors, path, {"ranvier": json.dumps(changed)})
         with pytest.raises(ValueError, match=message):
             rv.load_predictor(path)
 

@@ -1,8 +1,7 @@
 """The format of files: tensors as safetensors, the configuration as JSON in their metadata. No code is ever read.
 
 https://github.com/huggingface/safetensors describes the format. It is read here, and not by its own package, since that
-takes files into memory by mmap, which faults if a file becomes shorter meanwhile, and before its shapes are compared; and
-written here, since that package does not exist for every Python.
+takes files into memory by mmap, which faults if a file becomes shorter meanwhile, and before its shapes are compared.
 """
 
 from __future__ import annotations
@@ -155,6 +154,9 @@ def to_bytes(config: dict[str, Any], tensors: Mapping[str, Array], metadata: Map
     ValueError
         If they have the library's own entry, or are too long for the format.
     """
+    from safetensors import SafetensorError  # here, so that importing this stays quick
+    from safetensors.numpy import save
+
     if not isinstance(metadata, Mapping | None):
         raise TypeError(f"metadata: expected a mapping, got {type(metadata).__name__}")
     own = dict(metadata or {})
@@ -169,19 +171,13 @@ def to_bytes(config: dict[str, Any], tensors: Mapping[str, Array], metadata: Map
             (name + value).encode()
         except UnicodeEncodeError:
             raise ValueError(f"metadata: expected text that UTF-8 can encode, got {value!r} for {name!r}") from None
-    header: dict[str, Any] = {"__metadata__": entries}
-    data, end = [], 0
-    # The widest numbers first, so that all of them are aligned.
-    for name, value in sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
-        code = next(code for code, dtype in _DTYPES.items() if np.dtype(dtype) == value.dtype)
-        begin, end = end, end + value.nbytes
-        header[name] = {"dtype": code, "shape": list(value.shape), "data_offsets": [begin, end]}
-        data.append(value.astype(_DTYPES[code], order="C", copy=False).tobytes())
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _LENGTH)
-    if len(text) > _LONGEST_HEADER:
+    try:
+        contents = save({name: np.asarray(value, order="C") for name, value in tensors.items()}, entries)
+    except SafetensorError as error:  # from some version on
+        raise ValueError(f"metadata: expected some that the format can hold: {error}") from None
+    if int.from_bytes(contents[:_LENGTH], "little") > _LONGEST_HEADER:
         raise ValueError(f"metadata: expected some that the format can hold: more than {_LONGEST_HEADER} bytes")
-    return b"".join([len(text).to_bytes(_LENGTH, "little"), text, *data])
+    return contents
 
 
 class _Tensor(NamedTuple):
