@@ -10,13 +10,19 @@ CASES = [
     (rv.BatchNorm1d(5, eps=1e-3, affine=False), (5,)),
     (rv.BatchNorm2d(3), IMAGES),
     (rv.Conv2d(3, 6, 3, stride=2, padding=(1, 2), dilation=2, groups=3), IMAGES),
+    (rv.ConvTranspose2d(3, 6, (3, 2), 2, 1, output_padding=(1, 0), groups=3, dilation=2), IMAGES),
     (rv.Dropout(0.3), (5,)),
     (rv.ELU(0.5), (5,)),
+    (rv.Embedding(20, 3), (5,)),
     (rv.Flatten(), IMAGES),
     (rv.GELU(), (5,)),
+    (rv.GRU(12, 4, num_layers=2, bias=False), (7, 12)),
     (rv.GaussianNoise(0.1), (5,)),
     (rv.GlobalAvgPool2d(), IMAGES),
+    (rv.GroupNorm(3, 3, eps=1e-3), IMAGES),
+    (rv.GroupNorm(1, 3, affine=False), IMAGES),
     (rv.Heaviside(), (5,)),
+    (rv.LSTM(12, 4, return_sequences=True), (7, 12)),
     (rv.LayerNorm((12, 12), eps=1e-3), IMAGES),
     (rv.LayerNorm(5, elementwise_affine=False), (5,)),
     (rv.LeakyReLU(0.3), (5,)),
@@ -44,6 +50,8 @@ CASES = [
     (rv.Standardize(3), IMAGES),
     (rv.Standardize(5), (5,)),
     (rv.Tanh(), (5,)),
+    (rv.Upsample((2, 0.5)), IMAGES),
+    (rv.Upsample(1.5, "bilinear", align_corners=True), IMAGES),
 ]
 
 

@@ -65,7 +65,10 @@ def trained(module, shape):
 
 
 def agrees(net, module, shape, n=7):
-    x = np.random.default_rng(3).standard_normal((n, *shape)).astype(net.dtype)
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((n, *shape)).astype(net.dtype)
+    if isinstance(net.layers[0], rv.Embedding):
+        x = rng.integers(0, net.layers[0].num_embeddings, x.shape)
     with torch.no_grad():
         expected = module.eval()(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(net.predict(x), expected, rtol=0, atol=1e-5)
@@ -201,6 +204,9 @@ REFUSED = [
     (nn.BatchNorm2d(3, track_running_stats=False), "track_running_stats"),
     (nn.BatchNorm1d(3, momentum=None), "momentum"),
     (nn.LayerNorm(3, bias=False), "bias"),
+    (nn.Embedding(5, 3, padding_idx=0), "padding_idx"),
+    (nn.Upsample(size=9), "scale_factor"),
+    (nn.Upsample(scale_factor=2, mode="bicubic"), "mode"),
     (nn.MaxPool2d(2, dilation=2), "dilation"),
     (nn.MaxPool2d(2, return_indices=True), "return_indices"),
     (nn.MaxPool2d(5, padding=2, stride=0), "stride"),

@@ -1,4 +1,4 @@
-"""Modules for the layers that PyTorch has not: branches, and a few activations."""
+"""Modules for the layers that PyTorch has not: branches, recurrent layers with one output, and a few activations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["GaussianNoise", "Heaviside", "Maxout", "Parallel", "Residual", "Standardize"]
+__all__ = ["GRU", "LSTM", "GaussianNoise", "Heaviside", "Maxout", "Parallel", "Residual", "Standardize"]
 
 
 class Residual(nn.Module):
@@ -83,3 +83,33 @@ class GaussianNoise(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x, with noise in training."""
         return x + self.std * torch.randn_like(x) if self.training else x
+
+
+class GRU(nn.GRU):
+    """The states after all time steps, or the last one, as `ranvier.GRU`."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, return_sequences: bool = False
+    ) -> None:
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first=True)
+        self.return_sequences = return_sequences
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the states, or the last one."""
+        states = super().forward(x)[0]
+        return states if self.return_sequences else states[:, -1]
+
+
+class LSTM(nn.LSTM):
+    """The states after all time steps, or the last one, as `ranvier.LSTM`."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, return_sequences: bool = False
+    ) -> None:
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first=True)
+        self.return_sequences = return_sequences
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the states, or the last one."""
+        states = super().forward(x)[0]
+        return states if self.return_sequences else states[:, -1]

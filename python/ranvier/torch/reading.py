@@ -200,6 +200,29 @@ def _conv2d(module: Any, _: bool) -> Layer:
     return layers.Conv2d(**_convolution_fields(module))
 
 
+def _conv_transpose2d(module: Any, _: bool) -> Layer:
+    return layers.ConvTranspose2d(**_convolution_fields(module), output_padding=_plainly(module.output_padding))
+
+
+def _embedding(module: Any, _: bool) -> Layer:
+    _require(module.padding_idx is None, f"expected padding_idx=None, got {module.padding_idx}")
+    _require(module.max_norm is None, f"expected max_norm=None, got {module.max_norm}")
+    _require(not module.scale_grad_by_freq, "expected scale_grad_by_freq=False")
+    return layers.Embedding(module.num_embeddings, module.embedding_dim)
+
+
+def _upsample(module: Any, _: bool) -> Layer:
+    _require(module.size is None, "expected a scale_factor, got a size")
+    _require(module.mode in ("nearest", "bilinear"), f"expected mode nearest or bilinear, got {module.mode!r}")
+    _require(not module.recompute_scale_factor, "expected recompute_scale_factor=False")
+    return layers.Upsample(module.scale_factor, module.mode, bool(module.align_corners))
+
+
+def _group_norm(module: Any, _: bool) -> Layer:
+    _require(not module.affine or module.bias is not None, "expected a bias beside the weight")
+    return layers.GroupNorm(module.num_groups, module.num_channels, module.eps, module.affine)
+
+
 def _batch_norm(kind: Callable[..., Layer]) -> Callable[[Any, bool], Layer]:
     def convert(module: Any, _: bool) -> Layer:
         _require(module.track_running_stats, "expected track_running_stats=True, as running statistics are always kept")
@@ -276,9 +299,13 @@ def _plain(kind: Callable[..., Layer], *fields: str) -> Callable[[Any, bool], La
     return lambda module, _: kind(**{field: getattr(module, field) for field in fields})
 
 
+_RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "return_sequences")
+
 _LAYERS: dict[type[nn.Module], Callable[[Any, bool], Layer]] = {
+    modules.GRU: _plain(layers.GRU, *_RECURRENT),
     modules.GaussianNoise: _plain(layers.GaussianNoise, "std"),
     modules.Heaviside: _plain(layers.Heaviside),
+    modules.LSTM: _plain(layers.LSTM, *_RECURRENT),
     modules.Maxout: _plain(layers.Maxout, "pieces"),
     modules.Standardize: _plain(layers.Standardize, "num_features"),
     nn.AdaptiveAvgPool2d: _adaptive_avg_pool2d,
@@ -286,10 +313,13 @@ _LAYERS: dict[type[nn.Module], Callable[[Any, bool], Layer]] = {
     nn.BatchNorm1d: _batch_norm(layers.BatchNorm1d),
     nn.BatchNorm2d: _batch_norm(layers.BatchNorm2d),
     nn.Conv2d: _conv2d,
+    nn.ConvTranspose2d: _conv_transpose2d,
     nn.Dropout: _plain(layers.Dropout, "p"),
     nn.ELU: _plain(layers.ELU, "alpha"),
+    nn.Embedding: _embedding,
     nn.Flatten: _flatten,
     nn.GELU: _gelu,
+    nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,
     nn.LeakyReLU: _plain(layers.LeakyReLU, "negative_slope"),
     nn.Linear: _linear,
@@ -302,4 +332,5 @@ _LAYERS: dict[type[nn.Module], Callable[[Any, bool], Layer]] = {
     nn.Softmax: _softmax(layers.Softmax),
     nn.Softplus: _softplus,
     nn.Tanh: _plain(layers.Tanh),
+    nn.Upsample: _upsample,
 }

@@ -68,6 +68,12 @@ def _plain(kind: Callable[..., nn.Module], **others: Any) -> Callable[[Any], nn.
     return make
 
 
+def _upsample(layer: Any) -> nn.Module:
+    bilinear = layer.mode == "bilinear"
+    corners = {"align_corners": layer.align_corners} if bilinear else {}
+    return nn.Upsample(scale_factor=layer.scale_factor, mode=layer.mode, **corners)
+
+
 _OF_TRAINING = ("l1", "l2", "init", "max_norm")
 
 _NO_IMAGES = "PyTorch has no module for it; torchvision.transforms changes images before they come to the module"
@@ -86,13 +92,18 @@ WRITTEN: dict[type, Callable[[Any], nn.Module]] = {
     layers.BatchNorm1d: _plain(nn.BatchNorm1d),
     layers.BatchNorm2d: _plain(nn.BatchNorm2d),
     layers.Conv2d: _plain(nn.Conv2d),
+    layers.ConvTranspose2d: _plain(nn.ConvTranspose2d),
     layers.Dropout: _plain(nn.Dropout),
     layers.ELU: _plain(nn.ELU),
+    layers.Embedding: _plain(nn.Embedding),
     layers.Flatten: _plain(nn.Flatten),
     layers.GELU: _plain(nn.GELU),
+    layers.GRU: _plain(modules.GRU),
     layers.GaussianNoise: _plain(modules.GaussianNoise),
     layers.GlobalAvgPool2d: lambda layer: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    layers.GroupNorm: _plain(nn.GroupNorm),
     layers.Heaviside: _plain(modules.Heaviside),
+    layers.LSTM: _plain(modules.LSTM),
     layers.LayerNorm: _plain(nn.LayerNorm),
     layers.LeakyReLU: _plain(nn.LeakyReLU),
     layers.Linear: _plain(nn.Linear),
@@ -107,4 +118,5 @@ WRITTEN: dict[type, Callable[[Any], nn.Module]] = {
     layers.Softplus: _plain(nn.Softplus),
     layers.Standardize: _plain(modules.Standardize),
     layers.Tanh: _plain(nn.Tanh),
+    layers.Upsample: _upsample,
 }
