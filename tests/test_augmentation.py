@@ -110,7 +110,9 @@ def test_a_seed_and_a_pass_have_their_draws(layer):
     x = images(16, (2, 9, 8))
     np.testing.assert_array_equal(drawn(layer, x), drawn(layer, x))
     for other in (drawn(layer, x, seed=1), drawn(layer, x, passes=2)):
-        assert (drawn(layer, x) != other).any(axis=(1, 2, 3)).sum() > 3  # of 16 images, some of which may be drawn alike
+        assert (drawn(layer, x) != other).any(
+            axis=(1, 2, 3)
+        ).sum() > 3  # of 16 images, some of which may be drawn alike
     np.testing.assert_array_equal(drawn(layer, x)[:5], drawn(layer, x[:5]))
 
 

@@ -102,18 +102,20 @@ template <class T>
 void BatchParts<T>::share_sums(std::size_t phase, const DataParallel<T>& all) {
     const Phase& first = parts_[0]->prepared.program.phases[phase];
     for (const auto& [node, direction] : first.combined) {
-        const auto op = [&, node = node](Part& part) -> Op<T>& { return *part.prepared.program.ops[node]; };
-        const index_t count = op(*parts_[0]).sums_size();
-        if (count == 0) continue;
+        const auto sums_of = [node = node](const Part& part) {
+            return part.prepared.program.ops[node]->shared_sums;
+        };
+        if (!sums_of(*parts_[0])) continue;
+        const index_t count = sums_of(*parts_[0])->size();
         Scratch<double> own(size() * count), whole(all.all_parts * count);
         for (index_t i = 0; i < size(); ++i) {
             Part& part = *parts_[static_cast<std::size_t>(i)];
             const Phase& its = part.prepared.program.phases[phase];
             const index_t groups = its.whole ? 1 : groups_of(its, part.run.n, sizeof(T));
-            op(part).get_sums(whole_batch(part.run, groups), direction, own.data() + i * count);
+            sums_of(part)->get(whole_batch(part.run, groups), direction, own.data() + i * count);
         }
         all.gather(count, own.data(), whole.data());
-        for (const auto& part : parts_) op(*part).set_sums(direction, all.all_parts, whole.data());
+        for (const auto& part : parts_) sums_of(*part)->set(direction, all.all_parts, whole.data());
     }
 }
 

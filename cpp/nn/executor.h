@@ -47,7 +47,7 @@ template <class T>
 void run_phases(const Program<T>& program, const Run<T>& run, std::size_t begin, std::size_t end);
 
 // The two halves of a phase, for a batch in parts, each of which has a program of its own: the steps of all
-// micro-batches; and what is combined at their end, of which op->get_sums() and set_sums() know the rest.
+// micro-batches; and what is combined at their end, of which op->shared_sums know the rest.
 template <class T>
 void take_steps(const Program<T>& program, const Run<T>& run, const Phase& phase);
 template <class T>

@@ -109,6 +109,19 @@ struct Preparation {
     bool begins_pass() const { return use <= Use::frozen_outputs; }
 };
 
+// The sums of an op if others take further parts of the batch, between its reduce() and its combine(): how
+// many numbers they are, those of the part at hand, and those of all parts, which combine() then takes
+// instead, but for the gradients.
+class SharedSums {
+public:
+    virtual index_t size() const = 0;
+    virtual void get(const MicroBatch& part, Direction direction, double* own) = 0;
+    virtual void set(Direction direction, index_t parts, const double* all) = 0;
+
+protected:
+    ~SharedSums() = default;
+};
+
 template <class T>
 class Op {
 public:
@@ -124,11 +137,6 @@ public:
     // block of parameters go, if they are made in the reduction; nullptr: nobody needs them.
     virtual void reduce(const MicroBatch&, const Rows<T>*, const T* /*grad*/) {}
     virtual void combine(const MicroBatch&, Direction, T* /*gradients*/) {}
-    // If others take further parts of the batch, between the two: how many numbers these sums are, those of
-    // the part at hand, and those of all parts, which combine() then takes instead, but for the gradients.
-    virtual index_t sums_size() const { return 0; }
-    virtual void get_sums(const MicroBatch&, Direction, double* /*own*/) {}
-    virtual void set_sums(Direction, index_t /*parts*/, const double* /*all*/) {}
     // Writes the gradients to those inputs whose grad_x is not nullptr, from that to the output before the
     // activation. grad_x may not be grad. It is called before backward_weights, whatever is wanted.
     virtual void backward_data(const MicroBatch&, const Operands<T>&, const T* /*grad*/,
@@ -139,6 +147,7 @@ public:
     virtual void update_statistics() {}
 
     const Traits traits;
+    SharedSums* shared_sums = nullptr;  // of an op that reduces, if its sums can be over further parts
 };
 
 // Where an op stands.

@@ -46,8 +46,9 @@ struct Rows {
 
 template <class T>
 void expect_gru(index_t samples, index_t n, double tolerance) {
-    Rows<T> input(samples, 4 * n, 1), state(samples, 3 * n, 2), before(samples, n, 3), gates(samples, 4 * n, 4),
-        after(samples, n, 5), output(samples, n, 6), grad(samples, n, 7), grad_gates(samples, 4 * n, 8);
+    Rows<T> input(samples, 4 * n, 1), state(samples, 3 * n, 2), before(samples, n, 3),
+        gates(samples, 4 * n, 4), after(samples, n, 5), output(samples, n, 6), grad(samples, n, 7),
+        grad_gates(samples, 4 * n, 8);
     const Rows<T> untouched = gates;
     gru_step<T>(samples, n, input, state, before, gates, after);
     const Rows<T> given = grad;
@@ -76,9 +77,9 @@ void expect_gru(index_t samples, index_t n, double tolerance) {
 
 template <class T>
 void expect_lstm(index_t samples, index_t n, double tolerance) {
-    Rows<T> input(samples, 4 * n, 1), state(samples, 4 * n, 2), before(samples, n, 3), gates(samples, 4 * n, 4),
-        cell(samples, n, 5), after(samples, n, 6), output(samples, n, 7), grad(samples, n, 8),
-        grad_cell(samples, n, 9), grad_gates(samples, 4 * n, 10);
+    Rows<T> input(samples, 4 * n, 1), state(samples, 4 * n, 2), before(samples, n, 3),
+        gates(samples, 4 * n, 4), cell(samples, n, 5), after(samples, n, 6), output(samples, n, 7),
+        grad(samples, n, 8), grad_cell(samples, n, 9), grad_gates(samples, 4 * n, 10);
     lstm_step<T>(samples, n, input, state, before, gates, cell, after);
     const Rows<T> given = grad_cell;
     lstm_step_backward<T>(samples, n, gates, before, cell, output, grad, grad_cell, grad_gates);

@@ -34,7 +34,7 @@ private:
 };
 
 template <class T>
-class BatchNormOp final : public Op<T> {
+class BatchNormOp final : public Op<T>, private SharedSums {
 public:
     BatchNormOp(const BatchNormSpec& spec, const OpSite<T>& site)
         : Op<T>(traits_of(spec, site)),
@@ -50,6 +50,7 @@ public:
           mean_(spec.num_features),
           inverse_deviation_(spec.num_features),
           factors_(5 * spec.num_features) {
+        if (training_) this->shared_sums = this;
         if (this->traits.reduces) sums_ = GroupSums(spec.num_features, kMostGroups);
     }
 
@@ -101,8 +102,8 @@ public:
     }
 
     // Of each channel two sums, behind the number of its elements.
-    index_t sums_size() const override { return training_ ? 1 + 2 * channels() : 0; }
-    void get_sums(const MicroBatch& part, Direction direction, double* own) override {
+    index_t size() const override { return 1 + 2 * channels(); }
+    void get(const MicroBatch& part, Direction direction, double* own) override {
         if (part.batch == 0)
             std::fill_n(sums_.of(0).mean, 2 * channels(), 0.0);
         else if (direction == Direction::backward)
@@ -110,11 +111,11 @@ public:
         *own = direction == Direction::forward && part.batch > 0 ? join_groups(part.groups) : 0;
         std::copy_n(sums_.of(0).mean, 2 * channels(), own + 1);
     }
-    void set_sums(Direction direction, index_t parts, const double* all) override {
+    void set(Direction direction, index_t parts, const double* all) override {
         if (!whole_.size()) whole_ = Buffer<double>(2 * channels());
         std::fill_n(whole_.data(), whole_.size(), 0.0);
         double count = 0;
-        for (index_t part = 0; part < parts; ++part, all += sums_size()) {
+        for (index_t part = 0; part < parts; ++part, all += size()) {
             Scratch<double> copy(2 * channels());
             std::copy_n(all + 1, 2 * channels(), copy.data());
             if (direction == Direction::backward)
