@@ -10,9 +10,9 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
-def run(name, cwd):
+def run(name, cwd, timeout=120):
     result = subprocess.run(
-        [sys.executable, EXAMPLES / name], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, EXAMPLES / name], cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -75,3 +75,8 @@ def test_tabular(tmp_path):
 def test_reinforce_balances_the_pole(tmp_path):
     pytest.importorskip("gymnasium")
     assert float(run("reinforce_cartpole.py", tmp_path).split()[-1]) >= 475
+
+
+def test_deep_q_learning_balances_the_pole(tmp_path):
+    pytest.importorskip("gymnasium")
+    assert float(run("dqn_cartpole.py", tmp_path, timeout=600).split()[-1]) >= 475
