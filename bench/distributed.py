@@ -200,13 +200,13 @@ def measure(match: str, seconds: float, rounds: int) -> None:
 
 # name: (seconds a sample on one core, bytes of gradients, samples in a batch)
 NETWORKS = {
-    "784-128-10, batches of 256": (6.0e-6, 4 * 101_770, 256),
-    "the notes' CNN, batches of 256": (90e-6, 4 * 171_098, 256),
-    "ResNet-20, batches of 1024": (5e-3, 4 * 273_066, 1024),
+    "784-128-10, batches of 256": (4.5e-6, 4 * 101_770, 256),
+    "the notes' CNN, batches of 256": (128e-6, 4 * 171_158, 256),
+    "ResNet-20, batches of 1024": (2.5e-3, 4 * 273_066, 1024),
 }
 # name: (seconds of latency, bytes a second)
 NETWORK_SPEEDS = {"10 Gbit/s, 30 us": (30e-6, 1.25e9), "200 Gbit/s, 2 us": (2e-6, 25e9)}
-UPDATE = 1.2e-9  # seconds for a byte of gradients: to scale, look at and use it
+UPDATE = 0.4e-9  # seconds for a byte of gradients: to scale, look at and use it
 
 
 def layers_of(name: str) -> tuple[list[Any], tuple[int, ...]]:
