@@ -17,11 +17,13 @@ CASES = [
     (rv.Flatten(), IMAGES),
     (rv.GELU(), (5,)),
     (rv.GRU(12, 4, num_layers=2, bias=False), (7, 12)),
+    (rv.GRU(12, 4, return_sequences=True), (7, 12)),
     (rv.GaussianNoise(0.1), (5,)),
     (rv.GlobalAvgPool2d(), IMAGES),
     (rv.GroupNorm(3, 3, eps=1e-3), IMAGES),
     (rv.GroupNorm(1, 3, affine=False), IMAGES),
     (rv.Heaviside(), (5,)),
+    (rv.LSTM(12, 4, num_layers=2), (7, 12)),
     (rv.LSTM(12, 4, return_sequences=True), (7, 12)),
     (rv.LayerNorm((12, 12), eps=1e-3), IMAGES),
     (rv.LayerNorm(5, elementwise_affine=False), (5,)),
@@ -52,6 +54,8 @@ CASES = [
     (rv.Tanh(), (5,)),
     (rv.Upsample((2, 0.5)), IMAGES),
     (rv.Upsample(1.5, "bilinear", align_corners=True), IMAGES),
+    (rv.Upsample((0.7, 3), "bilinear"), IMAGES),
+    (rv.Upsample((0.7, 1.3), "bilinear", align_corners=True), IMAGES),
 ]
 
 

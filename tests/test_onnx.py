@@ -50,7 +50,9 @@ OTHERS = {
     rv.RReLU(0.1, 0.3): rv.LeakyReLU(0.2),
     rv.Standardize(3): rv.BatchNorm2d(3, eps=1e-30),
     rv.Standardize(5): rv.BatchNorm1d(5, eps=1e-30),
+    rv.Upsample((0.7, 1.3), "bilinear", align_corners=True): None,
 }
+WRITTEN_ONLY = (rv.GRU, rv.GroupNorm, rv.LSTM)
 LEFT_OUT = (rv.Dropout, rv.GaussianNoise, rv.RandomHorizontalFlip, rv.RandomRotation, rv.RandomShift, rv.RandomCrop)
 
 
@@ -62,8 +64,14 @@ def test_each_layer_agrees_with_onnx_runtime_and_comes_back(tmp_path, layer, sha
     onnx.checker.check_model(onnx.load(path), full_check=True)
     for n in (1, 7):
         x = np.random.default_rng(2).standard_normal((n, *shape)).astype(np.float32)
+        if isinstance(layer, rv.Embedding):
+            x = np.abs(x * 5).astype(np.int64)
         np.testing.assert_allclose(net.predict(x), run(path, x), rtol=1e-5, atol=1e-5)
-    if isinstance(layer, LEFT_OUT):
+    if isinstance(layer, LEFT_OUT) or OTHERS.get(layer, layer) is None:
+        return
+    if isinstance(layer, WRITTEN_ONLY):
+        with pytest.raises(ValueError, match="node 'node_0' "):
+            ranvier.onnx.load(path)
         return
     back = ranvier.onnx.load(path)
     assert back.layers == (OTHERS.get(layer, layer),)
@@ -126,6 +134,15 @@ def test_networks_of_float64(tmp_path):
     np.testing.assert_array_equal(back.predict(x), net.predict(x))
 
 
+@pytest.mark.parametrize("before", [[rv.Dropout(0.5)], []], ids=str)
+def test_indices_behind_other_layers(tmp_path, before):
+    layers = [*before, rv.Parallel([[rv.Embedding(20, 3)], [rv.Embedding(20, 3), rv.Tanh()]])]
+    net = rv.Network(layers, seed=0)
+    ranvier.onnx.export(net, tmp_path / "net.onnx", (4,))
+    x = np.arange(20, dtype=np.float32).reshape(5, 4)
+    np.testing.assert_allclose(run(tmp_path / "net.onnx", x), net.predict(x), rtol=1e-6)
+
+
 class Own:
     def forward(self, x):
         return x
@@ -159,19 +176,24 @@ def test_without_onnx_it_says_what_to_install(monkeypatch):
 # --- ONNX's own test cases ----------------------------------------------------------------------------------------
 
 # The files with the node tests of operators that layers stand for.
-NODE_TESTS = """add averagepool batch_normalization clip concat conv div dropout elu erf flatten gelu gemm
-    globalaveragepool greater identity layernormalization leakyrelu logsoftmax matmul maxpool mul neg pad prelu
-    reducemax reducemean relu reshape sigmoid softmax softplus squeeze sub sum tanh transpose"""
+NODE_TESTS = """
+    add averagepool batch_normalization clip concat conv convtranspose div dropout elu erf flatten gelu gemm
+    gather globalaveragepool greater groupnormalization identity instance_normalization layernormalization
+    leakyrelu logsoftmax matmul maxpool mul neg pad prelu reducemax reducemean relu reshape resize sigmoid
+    softmax softplus squeeze sub sum tanh transpose
+"""
 # Those of them that are read, all others being refused.
 PASSED = """
     averagepool_2d_default averagepool_2d_precomputed_pads_count_include_pad averagepool_2d_precomputed_strides
     averagepool_2d_strides basic_conv_with_padding basic_conv_without_padding batchnorm_epsilon
     batchnorm_example conv_with_autopad_same conv_with_strides_and_asymmetric_padding
-    conv_with_strides_no_padding conv_with_strides_padding dropout_default dropout_default_mask
-    dropout_default_old dropout_random_old elu elu_default elu_example flatten_axis1 flatten_default_axis
-    flatten_negative_axis3 gelu_default_1 gelu_default_2 gemm_alpha gemm_beta gemm_default_no_bias
-    gemm_default_scalar_bias gemm_default_single_elem_vector_bias gemm_default_vector_bias
+    conv_with_strides_no_padding conv_with_strides_padding convtranspose convtranspose_dilations
+    convtranspose_group_2 convtranspose_group_2_image_3 convtranspose_pad convtranspose_pads dropout_default
+    dropout_default_mask dropout_default_old dropout_random_old elu elu_default elu_example flatten_axis1
+    flatten_default_axis flatten_negative_axis3 gelu_default_1 gelu_default_2 gemm_alpha gemm_beta
+    gemm_default_no_bias gemm_default_scalar_bias gemm_default_single_elem_vector_bias gemm_default_vector_bias
     gemm_default_zero_bias gemm_transposeB globalaveragepool globalaveragepool_precomputed
+    group_normalization_epsilon group_normalization_example instancenorm_epsilon instancenorm_example
     layer_normalization_2d_axis1 layer_normalization_2d_axis_negative_1 layer_normalization_3d_axis1_epsilon
     layer_normalization_3d_axis2_epsilon layer_normalization_3d_axis_negative_1_epsilon
     layer_normalization_3d_axis_negative_2_epsilon layer_normalization_4d_axis1 layer_normalization_4d_axis2
@@ -180,8 +202,9 @@ PASSED = """
     leakyrelu_example logsoftmax_axis_1 logsoftmax_example_1 logsoftmax_large_number matmul_2d
     maxpool_2d_default maxpool_2d_precomputed_pads maxpool_2d_precomputed_same_upper
     maxpool_2d_precomputed_strides maxpool_2d_strides maxpool_with_argmax_2d_precomputed_pads
-    maxpool_with_argmax_2d_precomputed_strides relu reshape_reduced_dims sigmoid sigmoid_example softmax_axis_1
-    softmax_example softmax_large_number softplus softplus_example tanh tanh_example
+    maxpool_with_argmax_2d_precomputed_strides relu reshape_reduced_dims resize_downsample_scales_linear
+    resize_upsample_scales_linear resize_upsample_scales_linear_align_corners sigmoid sigmoid_example
+    softmax_axis_1 softmax_example softmax_large_number softplus softplus_example tanh tanh_example
 """
 
 
@@ -189,10 +212,11 @@ PASSED = """
 FILES = """
     AvgPool2d AvgPool2d_stride BatchNorm2d_eval BatchNorm2d_momentum_eval Conv2d Conv2d_depthwise
     Conv2d_depthwise_padded Conv2d_depthwise_strided Conv2d_depthwise_with_multiplier Conv2d_dilated
-    Conv2d_groups Conv2d_groups_thnn Conv2d_no_bias Conv2d_padding Conv2d_strided ELU LeakyReLU
-    LeakyReLU_with_negval Linear Linear_no_bias LogSoftmax MaxPool2d PReLU_1d PReLU_1d_multiparam PReLU_2d
-    PReLU_2d_multiparam PReLU_3d PReLU_3d_multiparam ReLU Sigmoid Softmax Softmin Softplus Tanh
-    log_softmax_lastdim operator_addconstant operator_conv operator_flatten operator_view softmax_lastdim
+    Conv2d_groups Conv2d_groups_thnn Conv2d_no_bias Conv2d_padding Conv2d_strided ConvTranspose2d
+    ConvTranspose2d_no_bias ELU Embedding Embedding_sparse LeakyReLU LeakyReLU_with_negval Linear Linear_no_bias
+    LogSoftmax MaxPool2d PReLU_1d PReLU_1d_multiparam PReLU_2d PReLU_2d_multiparam PReLU_3d PReLU_3d_multiparam
+    ReLU Sigmoid Softmax Softmin Softplus Tanh log_softmax_lastdim operator_addconstant operator_conv
+    operator_convtranspose operator_flatten operator_symbolic_override operator_view softmax_lastdim
 """
 
 

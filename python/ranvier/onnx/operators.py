@@ -267,7 +267,7 @@ def _window(call: Call, size: Sequence[int], shape: Shape) -> _Window:
     return _Window(_pair(size), _pair(strides), _pair(pads), _pair(dilations))
 
 
-def _pair(values: Sequence[int]) -> tuple[int, int]:
+def _pair(values: Sequence[Any]) -> tuple[Any, Any]:
     first, second = values
     return first, second
 
@@ -335,6 +335,93 @@ def _conv(call: Call) -> Value:
         (outputs, *window.outputs(shape)),
         tensors,
     )
+
+
+def _conv_transpose(call: Call) -> Value:
+    weight, shape = call.parameter(1, "W"), _images(call)
+    call.require(weight.ndim == 4, f"W: expected four axes, got shape {weight.shape}")
+    inputs, outputs, *size = weight.shape
+    call.require(call.get("kernel_shape", size) == size, f"kernel_shape: expected that of W, {size}")
+    fixed = "output_shape" in call.node.attributes or call.get("auto_pad", "NOTSET") != "NOTSET"
+    call.require(not fixed, "expected pads, got output_shape or auto_pad")
+    window, groups, more = _window(call, size, shape), call.get("group", 1), call.get("output_padding", [0, 0])
+    call.require(shape[0] in (inputs, None) and len(more) == 2, f"expected {inputs} channels, got {shape[0]}")
+    outputs *= groups
+    tensors = {"weight": weight}
+    if call.optional(2, "B") is not None:
+        tensors["bias"] = call.parameter(2, "B", (outputs,))
+    sizes = (
+        None if there is None else (there - 1) * stride - 2 * pad + dilation * (width - 1) + extra + 1
+        for there, stride, pad, dilation, width, extra in zip(
+            shape[1:], window.stride, window.padding, window.dilation, window.size, more, strict=True
+        )
+    )
+    return call.layer(
+        lambda: layers.ConvTranspose2d(
+            inputs,
+            outputs,
+            _plainly(window.size),
+            _plainly(window.stride),
+            _plainly(window.padding),
+            _plainly(_pair(more)),
+            groups,
+            "bias" in tensors,
+            _plainly(window.dilation),
+        ),
+        (outputs, *sizes),
+        tensors,
+    )
+
+
+def _resize(call: Call) -> Value:
+    shape, scales = _images(call), call.optional(2, "scales")
+    call.require(scales is not None and scales.shape == (4,), "expected scales of four axes")
+    assert scales is not None
+    call.require(scales[0] == scales[1] == 1, f"expected to resize height and width only, got {scales}")
+    known = ("mode", "coordinate_transformation_mode", "nearest_mode")
+    others = sorted(call.node.attributes.keys() - {*known, "cubic_coeff_a", "extrapolation_value"})
+    call.require(not others, f"expected none of the attributes {others}")
+    mode, corners, nearest = (call.get(name, usual) for name, usual in zip(known, _RESIZE, strict=True))
+    pair = _pair([float(str(scale)) for scale in scales[2:]])
+    factor = pair[0] if pair[0] == pair[1] else pair
+    sizes = (None if there is None else int(there * scale) for there, scale in zip(shape[1:], pair, strict=True))
+    if (mode, corners, nearest) == ("nearest", "asymmetric", "floor"):
+        return call.layer(lambda: layers.Upsample(factor), (shape[0], *sizes))
+    call.require(
+        mode == "linear" and corners in ("half_pixel", "align_corners"),
+        f"expected linear by half_pixel or align_corners, or nearest by asymmetric and floor, got {mode} by {corners}",
+    )
+    is_whole = all(there is not None and (there * scale) % 1 == 0 for there, scale in zip(shape[1:], pair, strict=True))
+    call.require(corners == "half_pixel" or is_whole, "expected scales to whole sizes with align_corners")
+    return call.layer(lambda: layers.Upsample(factor, "bilinear", corners == "align_corners"), (shape[0], *sizes))
+
+
+_RESIZE = "nearest", "half_pixel", "round_prefer_floor"  # what they are by default
+
+
+def _gather(call: Call) -> Value:
+    table, indices = [*call.inputs, None][:2]
+    call.require(isinstance(indices, Value) and not isinstance(table, Value), "expected rows of a constant table")
+    weight = call.parameter(0, "table")
+    call.require(weight.ndim == 2 and call.get("axis", 0) == 0, f"expected rows of a table, got shape {weight.shape}")
+    shape = None if indices.shape is None else (*indices.shape, weight.shape[1])
+    step = LayerStep(call.node, call.made(lambda: layers.Embedding(*weight.shape)), {"weight": weight})
+    return indices.then(step, shape)  # type: ignore[no-any-return]
+
+
+def _instance_normalization(call: Call) -> Value:
+    shape, weight = call.value.shape, call.parameter(1, "scale")
+    call.require(shape is not None and shape[:1] == weight.shape, f"expected {weight.shape} channels, got {shape}")
+    tensors = {"weight": weight, "bias": call.parameter(2, "B", weight.shape)}
+    return call.layer(lambda: layers.GroupNorm(len(weight), len(weight), call.get("epsilon", 1e-5)), shape, tensors)
+
+
+def _group_normalization(call: Call) -> Value:
+    call.require(call.opset >= 21, "expected a scale for each channel, as from opset 21")
+    shape, weight, groups = call.value.shape, call.parameter(1, "scale"), call.get("num_groups", 1)
+    call.require(shape is not None and shape[:1] == weight.shape, f"expected {weight.shape} channels, got {shape}")
+    tensors = {"weight": weight, "bias": call.parameter(2, "bias", weight.shape)}
+    return call.layer(lambda: layers.GroupNorm(groups, len(weight), call.get("epsilon", 1e-5)), shape, tensors)
 
 
 def _plainly(pair: tuple[int, int]) -> int | tuple[int, int]:
@@ -725,16 +812,20 @@ OPERATORS: dict[str, Operator] = {
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "Div": _div,
     "Dropout": _dropout,
     "Elu": _elu,
     "Erf": _erf,
     "Flatten": _flatten,
+    "Gather": _gather,
     "Gelu": _gelu,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_average_pool,
     "Greater": _greater,
+    "GroupNormalization": _group_normalization,
     "Identity": _identity,
+    "InstanceNormalization": _instance_normalization,
     "LayerNormalization": _layer_normalization,
     "LeakyRelu": _leaky_relu,
     "LogSoftmax": _softmax(layers.LogSoftmax),
@@ -748,6 +839,7 @@ OPERATORS: dict[str, Operator] = {
     "ReduceMean": _reduce_mean,
     "Relu": _plain(layers.ReLU),
     "Reshape": _reshape,
+    "Resize": _resize,
     "Shape": _shape,
     "Sigmoid": _plain(layers.Sigmoid),
     "Softmax": _softmax(layers.Softmax),

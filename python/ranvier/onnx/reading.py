@@ -116,7 +116,11 @@ class _Run:
             return self._folded(node, inputs)
         if node.op not in OPERATORS:
             node.refuse("there is no layer that does this")
-        if self._graph.dtype.kind != "f" and node.op != "Cast" and any(value is self._start for value in inputs):
+        if (
+            self._graph.dtype.kind != "f"
+            and node.op not in ("Cast", "Gather", "Shape")
+            and any(value is self._start for value in inputs)
+        ):
             node.refuse(f"expected floats, or a Cast to them behind the input, got {self._graph.dtype}")
         shape, dtype = self._graph.input_shape, _network_dtype(self._graph)
         operands = self._with_earlier_join(inputs) if node.op == "Concat" else inputs

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ranvier import files, layers
 from ranvier._core import __version__
@@ -32,14 +32,17 @@ def write(network: Network, input_shape: tuple[int, ...], path: str | os.PathLik
         raise ValueError("network: expected parameters of less than 2 GiB, which is the most that a file of ONNX has")
     output_shape = network.shapes(input_shape)[-1]
     graph = _Graph(state, network.dtype)
+    has_indices = isinstance(network.layers[0], layers.Embedding)
+    graph.integers = {"input"} if has_indices else set()
     last = graph.sequence(network.layers, "", "input", input_shape)
     graph.add("Identity", [last], output="output")
     kind = helper.np_dtype_to_tensor_dtype(network.dtype)
+    input_kind = TensorProto.INT64 if has_indices else kind
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "ranvier",
-            [helper.make_tensor_value_info("input", kind, ["batch", *input_shape])],
+            [helper.make_tensor_value_info("input", input_kind, ["batch", *input_shape])],
             [helper.make_tensor_value_info("output", kind, ["batch", *output_shape])],
             graph.initializers,
         ),
@@ -67,6 +70,7 @@ class _Graph:
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
         self.dtype = dtype
+        self.integers: set[str] = set()  # the values that are no floats
         self._state = state
         self._constants: set[str] = set()
 
@@ -76,10 +80,10 @@ class _Graph:
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
         return name
 
-    def constant(self, name: str, value: Any) -> str:
-        """Add a constant, of the network's dtype unless it is of integers, and return its name."""
+    def constant(self, name: str, value: Any, dtype: Any = None) -> str:
+        """Add a constant, by default of the network's dtype unless it is of integers, and return its name."""
         array = np.asarray(value)
-        array = array.astype(np.int64 if array.dtype.kind == "i" else self.dtype, order="C")
+        array = array.astype(dtype or (np.int64 if array.dtype.kind == "i" else self.dtype), order="C")
         if name not in self._constants:
             self._constants.add(name)
             self.initializers.append(numpy_helper.from_array(array, name))
@@ -87,8 +91,12 @@ class _Graph:
 
     def parameter(self, place: _Place, name: str, change: Callable[[Array], Array] | None = None) -> str:
         """Add a parameter or a running statistic of a layer, or what becomes of it, and return its name."""
-        value = self._state[f"{place.path}.{name}"]
+        value = self.value(place, name)
         return self.constant(f"{place.path}.{name}", value if change is None else change(value))
+
+    def value(self, place: _Place, name: str) -> Array:
+        """Return a parameter or a running statistic of a layer."""
+        return self._state[f"{place.path}.{name}"]
 
     def sequence(self, members: Sequence[Layer | PlainLayer], path: str, name: str, shape: tuple[int, ...]) -> str:
         """Add layers, one behind the other, and return the name of the last one's output."""
@@ -143,6 +151,43 @@ def _conv2d(graph: _Graph, layer: layers.Conv2d, at: _Place) -> str:
     return graph.add("Conv", inputs, **_window(layer), dilations=both(layer.dilation), group=layer.groups)
 
 
+def _conv_transpose2d(graph: _Graph, layer: layers.ConvTranspose2d, at: _Place) -> str:
+    inputs = [at.input, *(graph.parameter(at, name) for name in ("weight", "bias")[: 1 + layer.bias])]
+    window = _window(layer) | {"dilations": both(layer.dilation), "output_padding": both(layer.output_padding)}
+    return graph.add("ConvTranspose", inputs, **window, group=layer.groups)
+
+
+def _embedding(graph: _Graph, layer: Layer, at: _Place) -> str:
+    indices = at.input
+    if indices not in graph.integers:
+        indices = graph.add("Cast", [indices], to=TensorProto.INT64)
+    return graph.add("Gather", [graph.parameter(at, "weight"), indices])
+
+
+def _to_whole(size: int, factor: float) -> float:
+    """Return the factor to the size that is rounded down, large enough for another rounding of float32."""
+    wanted = math.floor(size * factor)
+    scale = np.float32(wanted / max(1, size))
+    while math.floor(np.float32(size) * scale) < wanted:
+        scale = np.nextafter(scale, np.float32(np.inf))
+    return float(scale)
+
+
+def _upsample(graph: _Graph, layer: layers.Upsample, at: _Place) -> str:
+    scale = layer.scale_factor
+    factors = list(scale) if isinstance(scale, tuple) else [scale, scale]
+    if layer.align_corners:  # for which ONNX takes the scaled size as it is, not rounded down
+        factors = [_to_whole(size, factor) for size, factor in zip(at.shape[1:], factors, strict=True)]
+    scales = graph.constant(f"{at.path}.scales", np.array([1, 1, *factors]), np.float32)
+    how: dict[str, Any]
+    if layer.mode == "nearest":
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    else:
+        corners = "align_corners" if layer.align_corners else "half_pixel"
+        how = {"mode": "linear", "coordinate_transformation_mode": corners}
+    return graph.add("Resize", [at.input, "", scales], **how)
+
+
 def _max_pool2d(graph: _Graph, layer: layers.MaxPool2d, at: _Place) -> str:
     return graph.add("MaxPool", [at.input], **_window(layer))
 
@@ -185,6 +230,43 @@ def _standardize(graph: _Graph, layer: layers.Standardize, at: _Place) -> str:
     broadcast = (-1, *[1] * (len(at.shape) - 1))
     mean, std = (graph.parameter(at, name, lambda value: value.reshape(broadcast)) for name in ("mean", "std"))
     return graph.add("Div", [graph.add("Sub", [at.input, mean]), std])
+
+
+def _group_norm(graph: _Graph, layer: layers.GroupNorm, at: _Place) -> str:
+    """Add a normalization of each group as of one channel, as opset 17 has no GroupNormalization."""
+    ones = graph.constant(f"{at.path}.ones", np.ones(layer.num_groups))
+    zeros = graph.constant(f"{at.path}.zeros", np.zeros(layer.num_groups))
+    grouped = graph.constant(f"{at.path}.groups", np.array([0, layer.num_groups, -1]))
+    normal = graph.add("Reshape", [at.input, grouped])
+    normal = graph.add("InstanceNormalization", [normal, ones, zeros], epsilon=layer.eps)
+    result = graph.add("Reshape", [normal, graph.constant(f"{at.path}.shape", np.array([0, *at.shape]))])
+    if layer.affine:
+        broadcast = (-1, *[1] * (len(at.shape) - 1))
+        weight, bias = (graph.parameter(at, name, lambda v: v.reshape(broadcast)) for name in ("weight", "bias"))
+        result = graph.add("Add", [graph.add("Mul", [result, weight]), bias])
+    return result
+
+
+def _recurrent(op: str, order: Sequence[int], **attributes: Any) -> Callable[[_Graph, Any, _Place], str]:
+    """Return what adds recurrent layers, whose gates ONNX has in another order."""
+
+    def add(graph: _Graph, layer: Any, at: _Place) -> str:
+        def gates(value: Array) -> Array:
+            return value.reshape(len(order), layer.hidden_size, -1)[list(order)].reshape(1, *value.shape)
+
+        states = graph.add("Transpose", [at.input], perm=[1, 0, 2])
+        for number in range(layer.num_layers):
+            inputs = [graph.parameter(at, f"weight_{name}_l{number}", gates) for name in ("ih", "hh")]
+            if layer.bias:
+                biases = [gates(graph.value(at, f"bias_{name}_l{number}")) for name in ("ih", "hh")]
+                inputs.append(graph.constant(f"{at.path}.bias_l{number}", np.concatenate(biases, axis=1)))
+            every = graph.add(op, [states, *inputs], hidden_size=layer.hidden_size, **attributes)
+            states = graph.add("Squeeze", [every, graph.constant("direction", np.array([1]))])
+        if layer.return_sequences:
+            return graph.add("Transpose", [states], perm=[1, 0, 2])
+        return graph.add("Gather", [states, graph.constant("last", np.array(-1))])
+
+    return add
 
 
 def _prelu(graph: _Graph, layer: layers.PReLU, at: _Place) -> str:
@@ -250,13 +332,18 @@ WRITTEN: dict[type, Callable[[_Graph, Any, _Place], str]] = {
     layers.BatchNorm1d: _batch_norm,
     layers.BatchNorm2d: _batch_norm,
     layers.Conv2d: _conv2d,
+    layers.ConvTranspose2d: _conv_transpose2d,
     layers.Dropout: _left_out,
     layers.ELU: _one_node("Elu", ("alpha", "alpha")),
+    layers.Embedding: _embedding,
     layers.Flatten: _flatten,
     layers.GELU: _gelu,
+    layers.GRU: _recurrent("GRU", (1, 0, 2), linear_before_reset=1),
     layers.GaussianNoise: _left_out,
     layers.GlobalAvgPool2d: _global_avg_pool2d,
+    layers.GroupNorm: _group_norm,
     layers.Heaviside: _heaviside,
+    layers.LSTM: _recurrent("LSTM", (0, 3, 1, 2)),
     layers.LayerNorm: _layer_norm,
     layers.LeakyReLU: _one_node("LeakyRelu", ("alpha", "negative_slope")),
     layers.Linear: _linear,
@@ -277,4 +364,5 @@ WRITTEN: dict[type, Callable[[_Graph, Any, _Place], str]] = {
     layers.Softplus: _one_node("Softplus"),
     layers.Standardize: _standardize,
     layers.Tanh: _one_node("Tanh"),
+    layers.Upsample: _upsample,
 }
