@@ -44,11 +44,11 @@ def same_network(one, other):
 # --- scikit-learn's checks ----------------------------------------------------------------------------------
 
 CHECKED = [
-    NetworkClassifier((8,), "tanh", solver="sgd", learning_rate_init=0.1, max_iter=50, n_iter_no_change=50),
+    NetworkClassifier((8,), "tanh", solver="sgd", learning_rate_init=0.1, max_iter=30, n_iter_no_change=30),
     NetworkClassifier(
         layers=own_layers, loss=rv.CrossEntropyLoss(), solver=rv.AdamW(0.05), batch_size=None, max_iter=30
     ),
-    NetworkRegressor((8,), rv.GELU(), learning_rate_init=0.05, max_iter=50, early_stopping=False),
+    NetworkRegressor((8,), rv.GELU(), learning_rate_init=0.05, max_iter=30, early_stopping=False),
 ]
 
 
@@ -59,18 +59,16 @@ def test_checks(estimator, check):
         check(estimator)
 
 
-# What they compare to seven digits, or want in float64.
+# What they compare to seven digits.
 OF_DOUBLE_PRECISION = {
     "check_sample_weight_equivalence_on_dense_data",
     "check_sample_weight_equivalence_on_sparse_data",
-    "check_regressor_multioutput",
 }
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-@pytest.mark.parametrize("kind", [NetworkClassifier, NetworkRegressor])
-def test_checks_of_a_network_of_float32(kind):
-    estimator = kind((8,), solver=rv.Adam(0.05), max_iter=20, tol=None, dtype="float32")
+def test_checks_of_a_network_of_float32():
+    estimator = NetworkClassifier((8,), solver=rv.Adam(0.05), max_iter=20, tol=None, dtype="float32")
     names = set()
     for instance, check in estimator_checks_generator(estimator):
         name = getattr(check, "func", check).__name__
