@@ -427,7 +427,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):  # type: ignore[mis
     batch_size : int, "auto" or None
         "auto" is 200, or all samples if there are fewer; None takes all samples in one batch.
     learning_rate_init : float or LRScheduler
-        A schedule of `ranvier.schedules` will do.
+        A schedule is one of this library, as `ranvier.CosineAnnealingLR`.
     max_iter : int
         The most epochs of a `fit`.
     shuffle : bool
