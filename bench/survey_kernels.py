@@ -261,6 +261,26 @@ def torch_gelu(t: dict[str, Any]) -> Call:
     return partial(torch._C._nn.gelu, t["x"], **out_in_c_order(t))
 
 
+def torch_selu(t: dict[str, Any]) -> Call:
+    return partial(aten("elu", "out"), t["x"], *SELU, 1, out=t["out"])
+
+
+def torch_selu_backward(t: dict[str, Any]) -> Call:
+    return partial(aten("elu_backward", "grad_input"), t["grad"], *SELU, 1, False, t["x"], grad_input=t["out"])
+
+
+def torch_relu6(t: dict[str, Any]) -> Call:
+    return partial(aten("hardtanh", "out"), t["x"], 0, 6, out=t["out"])
+
+
+def torch_mish_backward(t: dict[str, Any]) -> Call:
+    return partial(aten("mish_backward"), t["grad"], t["x"])
+
+
+def torch_hardswish_backward(t: dict[str, Any]) -> Call:
+    return partial(aten("hardswish_backward"), t["grad"], t["x"])
+
+
 def torch_elu_backward(t: dict[str, Any]) -> Call:
     return partial(aten("elu_backward", "grad_input"), t["grad"], 1, 1, 1, False, t["x"], grad_input=t["out"])
 
@@ -442,6 +462,7 @@ def ranvier_call(kernel: str, operands: dict[str, Any], options: dict[str, Any])
 
 
 MASKS = {"p": [0.1, 0.5], "seed": [1]}
+SELU = 1.6732632423543772, 1.0507009873554805  # alpha and scale
 SLOPES = {"training": [True, False], "seed": [1]}
 
 KERNELS = {
@@ -470,6 +491,16 @@ KERNELS = {
     "softplus_backward": Kernel(drawn("grad", "x"), torch_backward("softplus_backward", 1, 20)),
     "gelu": Kernel(drawn("x"), torch_gelu),
     "gelu_backward": Kernel(drawn("grad", "x"), torch_backward("gelu_backward")),
+    "relu6": Kernel(drawn("x"), torch_relu6),
+    "relu6_backward": Kernel(drawn("grad", "x"), torch_backward("hardtanh_backward", 0, 6)),
+    "selu": Kernel(drawn("x"), torch_selu),
+    "selu_backward": Kernel(drawn("grad", "x"), torch_selu_backward),
+    "silu": Kernel(drawn("x"), torch_named("silu")),
+    "silu_backward": Kernel(drawn("grad", "x"), torch_backward("silu_backward")),
+    "mish": Kernel(drawn("x"), torch_named("mish")),
+    "mish_backward": Kernel(drawn("grad", "x"), torch_mish_backward),
+    "hardswish": Kernel(drawn("x"), torch_named("hardswish")),
+    "hardswish_backward": Kernel(drawn("grad", "x"), torch_hardswish_backward),
     "prelu": Kernel(partial(draw_prelu, backward=False), torch_prelu),
     "prelu_backward": Kernel(partial(draw_prelu, backward=True), torch_prelu_backward),
     "rrelu": Kernel(drawn("x", **SLOPES), torch_rrelu),

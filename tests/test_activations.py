@@ -24,12 +24,18 @@ def density(x):
     return np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
+def softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+SELU = 1.0507009873554804934, 1.6732632423543772848  # scale and alpha
 # name: (value, derivative, keyword arguments)
 FUNCTIONS = {
     "heaviside": (lambda x: np.where(x > 0, 1.0, 0.0), lambda x: 0 * x, {}),
     "sigmoid": (logistic, lambda x: logistic(x) * logistic(-x), {}),
     "tanh": (np.tanh, lambda x: 1 / np.cosh(np.clip(x, -350, 350)) ** 2, {}),
     "relu": (lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0, {}),
+    "relu6": (lambda x: np.clip(x, 0, 6), lambda x: ((x > 0) & (x < 6)) * 1.0, {}),
     "leaky_relu": (
         lambda x: np.where(x > 0, x, 0.2 * x),
         lambda x: np.where(x > 0, 1, 0.2),
@@ -40,8 +46,24 @@ FUNCTIONS = {
         lambda x: np.where(x > 0, 1, 1.5 * np.exp(np.minimum(x, 0))),
         {"alpha": 1.5},
     ),
-    "softplus": (lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), logistic, {}),
+    "selu": (
+        lambda x: SELU[0] * np.where(x > 0, x, SELU[1] * np.expm1(np.minimum(x, 0))),
+        lambda x: SELU[0] * np.where(x > 0, 1, SELU[1] * np.exp(np.minimum(x, 0))),
+        {},
+    ),
+    "softplus": (softplus, logistic, {}),
     "gelu": (lambda x: x * normal_cdf(x), lambda x: normal_cdf(x) + x * density(x), {}),
+    "silu": (lambda x: x * logistic(x), lambda x: logistic(x) * (1 + x * logistic(-x)), {}),
+    "mish": (
+        lambda x: x * np.tanh(softplus(x)),
+        lambda x: np.tanh(softplus(x)) + x * logistic(x) / np.cosh(np.minimum(softplus(x), 350)) ** 2,
+        {},
+    ),
+    "hardswish": (
+        lambda x: np.where(x > -3, x * np.clip(x + 3, 0, 6) / 6, 0),
+        lambda x: np.where(np.abs(x) < 3, x / 3 + 0.5, x > 0),
+        {},
+    ),
 }
 SPECIALS = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 88.0, -88.0, 89.5, -104.0, 1e30, -1e30, 1e-7, -1e-7]
 
@@ -81,7 +103,7 @@ def test_special_values_follow_ieee(isa, dtype, name):
     x = np.array(SPECIALS * 3, dtype)
     with np.errstate(all="ignore"):
         expected = value(x.astype(np.float64))
-    limits = {"gelu": 0.0, "elu": -1.5, "leaky_relu": -np.inf}
+    limits = {"elu": -1.5, "leaky_relu": -np.inf} | dict.fromkeys(["gelu", "silu", "mish"], 0.0)
     expected[x == -np.inf] = limits.get(name, expected[x == -np.inf][0])
     expected[np.isnan(x)] = np.nan
     got = getattr(K, name)(x, **options)
@@ -106,7 +128,7 @@ def test_every_layout_gives_the_same_bits(name, shape, layout):
     np.testing.assert_array_equal(there, expected)
 
 
-@pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("name", ["relu", "tanh", "gelu", "mish"])
 def test_same_bits_at_any_thread_count(name):
     x = np.random.default_rng(3).standard_normal((1000, 1003)).astype(np.float32)
     set_num_threads(1)

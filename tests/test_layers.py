@@ -129,8 +129,13 @@ ACTIVATIONS = [
     rv.LeakyReLU(-0.5),
     rv.ELU(1.3),
     rv.ELU(-1.0),
+    rv.ReLU6(),
+    rv.SELU(),
     rv.Softplus(),
     rv.GELU(),
+    rv.SiLU(),
+    rv.Mish(),
+    rv.Hardswish(),
 ]
 for activation in ACTIVATIONS:
     # Behind a product it is fused; behind a pooling it stands alone.

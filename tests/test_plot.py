@@ -284,7 +284,9 @@ def test_misclassified_shows_what_was_wrong():
 # --- functions and networks ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["elu", "gelu", "heaviside", "leaky_relu", "relu", "sigmoid", "softplus", "tanh"])
+@pytest.mark.parametrize(
+    "name", ["elu", "heaviside", "leaky_relu", "relu6", "selu", "sigmoid", "silu", "mish", "hardswish"]
+)
 def test_activation_and_its_derivative(name):
     value, slope = plot.activation(name, bound=3).lines[:2]
     x = value.get_xdata()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import ranvier as rv
 
-ACTIVATIONS = (rv.ReLU, rv.Sigmoid, rv.Tanh, rv.Softplus, rv.ELU, rv.GELU)
+ACTIVATIONS = (rv.ReLU, rv.Sigmoid, rv.Tanh, rv.Softplus, rv.ELU, rv.GELU, rv.SELU, rv.SiLU, rv.Mish, rv.Hardswish)
 OPTIMIZERS = (rv.SGD(0.01), rv.SGD(0.01, momentum=0.9), rv.Adam(1e-3))
 WIDTHS = (1, 2, 7, 16, 30, 33, 100, 257)
 

@@ -39,6 +39,13 @@ double gelu(double x) {
 double softplus(double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }
 double sigmoid(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
 
+double silu(double x) { return std::isinf(x) && x < 0 ? -0.0 : x / (1 + std::exp(-x)); }
+double mish(double x) {
+    return std::isinf(x) && x < 0 ? -0.0 : x > 40 ? x : x * std::tanh(std::log1p(std::exp(x)));
+}
+double selu(double x) { return 1.0507009873554804934 * (x <= 0 ? 1.6732632423543772848 * std::expm1(x) : x); }
+double hardswish(double x) { return x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6; }
+
 struct Function {
     const char* name;
     void (*kernel)(index_t n, const float* x, float* y);
@@ -70,8 +77,15 @@ const Function kFunctions[] = {
     {"leaky_relu", activate<Activation::leaky_relu>,
      [](double x) { return x <= 0 ? static_cast<double>(0.01f) * x : x; }},
     {"elu", activate<Activation::elu>, [](double x) { return x <= 0 ? std::expm1(x) : x; }},
+    {"relu6", activate<Activation::relu6>, [](double x) { return x <= 0   ? 0
+                                                                 : x >= 6 ? 6
+                                                                          : x; }},
+    {"selu", activate<Activation::selu>, selu},
     {"softplus", activate<Activation::softplus>, softplus},
     {"gelu", activate<Activation::gelu>, gelu},
+    {"silu", activate<Activation::silu>, silu},
+    {"mish", activate<Activation::mish>, mish},
+    {"hardswish", activate<Activation::hardswish>, hardswish},
 };
 
 struct Worst {

@@ -383,9 +383,17 @@ void bind_elementwise(py::module_& m) {
     bind_plain<Activation::sigmoid>(m, "sigmoid", "Logistic function, 1 / (1 + exp(-x)).");
     bind_plain<Activation::tanh>(m, "tanh", "Hyperbolic tangent.");
     bind_plain<Activation::relu>(m, "relu", "Rectifier, max(x, 0).");
+    bind_plain<Activation::relu6>(m, "relu6", "Rectifier limited at 6, min(max(x, 0), 6).");
+    bind_plain<Activation::selu>(
+        m, "selu",
+        "Scaled exponential linear unit (Klambauer et al. 2017): `elu` with the alpha, and\n"
+        "times the scale, that keep a mean of 0 and a variance of 1.");
     bind_plain<Activation::softplus>(m, "softplus", "log(1 + exp(x)).");
     bind_plain<Activation::gelu>(m, "gelu",
                                  "x times the standard normal distribution function (exact, not by tanh).");
+    bind_plain<Activation::silu>(m, "silu", "x times the logistic function of x, also called swish.");
+    bind_plain<Activation::mish>(m, "mish", "x tanh(softplus(x)) (Misra 2019).");
+    bind_plain<Activation::hardswish>(m, "hardswish", "x relu6(x + 3) / 6 (Howard et al. 2019).");
     bind_with_parameter<Activation::leaky_relu>(m, "leaky_relu", "negative_slope", 0.01,
                                                 "Leaky rectifier: x above zero, negative_slope * x below.");
     bind_with_parameter<Activation::elu>(m, "elu", "alpha", 1.0,

@@ -170,8 +170,13 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& fou
     if (kind == "sigmoid") return ActivationSpec{Activation::sigmoid};
     if (kind == "tanh") return ActivationSpec{Activation::tanh};
     if (kind == "relu") return ActivationSpec{Activation::relu};
+    if (kind == "relu6") return ActivationSpec{Activation::relu6};
+    if (kind == "selu") return ActivationSpec{Activation::selu};
     if (kind == "softplus") return ActivationSpec{Activation::softplus};
     if (kind == "gelu") return ActivationSpec{Activation::gelu};
+    if (kind == "silu") return ActivationSpec{Activation::silu};
+    if (kind == "mish") return ActivationSpec{Activation::mish};
+    if (kind == "hardswish") return ActivationSpec{Activation::hardswish};
     throw py::value_error("layers: there is no layer of kind '" + kind + "'");
 }
 

@@ -19,7 +19,10 @@ double cost_of(Activation f) {
         case Activation::tanh:
         case Activation::elu:
         case Activation::softplus:
+        case Activation::selu:
         case Activation::gelu:
+        case Activation::silu:
+        case Activation::mish:
             return 3;
         default:
             return 1;
@@ -36,6 +39,9 @@ auto forward_kernel(Activation f) {
 bool activation_backward_reads_output(Activation f, double parameter) {
     switch (f) {
         case Activation::gelu:
+        case Activation::silu:
+        case Activation::mish:
+        case Activation::hardswish:
             return false;
         // The sign of y tells that of x only if the function does not turn at zero.
         case Activation::leaky_relu:

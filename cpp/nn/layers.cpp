@@ -18,21 +18,31 @@ const char* activation_name(Activation kind) {
         case Activation::identity:
             return "Identity";
         case Activation::heaviside:
-            return "Step";
+            return "Heaviside";
         case Activation::sigmoid:
             return "Sigmoid";
         case Activation::tanh:
             return "Tanh";
         case Activation::relu:
             return "ReLU";
+        case Activation::relu6:
+            return "ReLU6";
         case Activation::leaky_relu:
             return "LeakyReLU";
         case Activation::elu:
             return "ELU";
+        case Activation::selu:
+            return "SELU";
         case Activation::softplus:
             return "Softplus";
         case Activation::gelu:
             return "GELU";
+        case Activation::silu:
+            return "SiLU";
+        case Activation::mish:
+            return "Mish";
+        case Activation::hardswish:
+            return "Hardswish";
     }
     return "";
 }

@@ -46,6 +46,12 @@ TEST_P(Elementwise, ActivationsAgreeWithTheLibrary) {
     each(Activation::leaky_relu, [](double x) { return x > 0 ? x : 0.25 * x; });
     each(Activation::elu, [](double x) { return x > 0 ? x : 0.25 * std::expm1(x); });
     each(Activation::softplus, [](double x) { return std::log1p(std::exp(x)); });
+    each(Activation::relu6, [](double x) { return std::min(std::max(x, 0.0), 6.0); });
+    each(Activation::selu,
+         [](double x) { return 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * std::expm1(x)); });
+    each(Activation::silu, [](double x) { return x / (1 + std::exp(-x)); });
+    each(Activation::mish, [](double x) { return x * std::tanh(std::log1p(std::exp(x))); });
+    each(Activation::hardswish, [](double x) { return x * std::min(std::max(x + 3, 0.0), 6.0) / 6; });
     each(Activation::heaviside, [](double x) { return x > 0 ? 1.0 : 0.0; });
 }
 

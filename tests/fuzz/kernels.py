@@ -136,6 +136,11 @@ ACTIVATIONS = {
     "heaviside": lambda x: (x > 0).astype(np.float64),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0))),
+    "silu": lambda x: x * 0.5 * (1 + np.tanh(x / 2)),
+    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
+    "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
 }
 
 

@@ -60,6 +60,7 @@ def random_layer(rng, shape):
     anywhere = [rv.ReLU(), rv.Tanh(), rv.GELU(), rv.Softplus(), rv.ELU(), rv.PReLU(), rv.RReLU(), rv.Dropout(0.3)]
     anywhere += [rv.GaussianNoise(0.1), rv.LayerNorm(shape), rv.Softmax(), Halved(), rv.PReLU(shape[0]), rv.Sigmoid()]
     anywhere += [rv.GroupNorm(1, shape[0]), rv.GroupNorm(shape[0], shape[0])]
+    anywhere += [rv.ReLU6(), rv.SELU(), rv.SiLU(), rv.Mish(), rv.Hardswish()]
     anywhere += [rv.Residual([rv.Tanh()]), rv.Residual([rv.ReLU(), Halved()], [rv.Dropout(0.1)])]
     kind = rng.random()
     if kind < 0.4:

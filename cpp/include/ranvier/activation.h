@@ -8,8 +8,23 @@
 namespace ranvier {
 
 // The parameter is the slope below zero of leaky_relu and the alpha of elu; others ignore it.
-enum class Activation { identity, heaviside, sigmoid, tanh, relu, leaky_relu, elu, softplus, gelu };
-inline constexpr int kActivationCount = 9;
+enum class Activation {
+    identity,
+    heaviside,
+    sigmoid,
+    tanh,
+    relu,
+    relu6,
+    leaky_relu,
+    elu,
+    selu,
+    softplus,
+    gelu,
+    silu,
+    mish,
+    hardswish
+};
+inline constexpr int kActivationCount = 14;
 
 // y = f(x). y may be x itself (same data and strides); any other overlap is the caller's error.
 template <class T>

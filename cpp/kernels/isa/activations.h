@@ -89,6 +89,21 @@ struct Relu {
     }
 };
 
+struct Relu6 {
+    template <class T>
+    RANVIER_INLINE static Vec<T> value(Vec<T> x, Vec<T>) {
+        return select<T>(x <= Vec<T>{}, Vec<T>{}, select<T>(x >= broadcast(T(6)), broadcast(T(6)), x));
+    }
+    template <class T>
+    RANVIER_INLINE static Vec<T> slope(Vec<T> x, Vec<T>) {
+        return select<T>((x <= Vec<T>{}) | (x >= broadcast(T(6))), Vec<T>{}, broadcast(T(1)));
+    }
+    template <class T>
+    RANVIER_INLINE static Vec<T> slope_at(Vec<T> y, Vec<T> p) {
+        return slope<T>(y, p);
+    }
+};
+
 struct LeakyRelu {
     template <class T>
     RANVIER_INLINE static Vec<T> value(Vec<T> x, Vec<T> p) {
@@ -116,6 +131,26 @@ struct Elu {
     template <class T>
     RANVIER_INLINE static Vec<T> slope_at(Vec<T> y, Vec<T> p) {
         return select<T>(y <= Vec<T>{}, y + p, broadcast(T(1)));
+    }
+};
+
+// Self-normalizing: ELU with a scale and an alpha that keep a mean of 0 and a variance of 1 (Klambauer et al.
+// 2017).
+struct Selu {
+    static constexpr double kScale = 1.0507009873554804934193349852946;
+    static constexpr double kScaledAlpha = kScale * 1.6732632423543772848170429916717;
+
+    template <class T>
+    RANVIER_INLINE static Vec<T> value(Vec<T> x, Vec<T>) {
+        return select<T>(x <= Vec<T>{}, T(kScaledAlpha) * expm1<T>(x), T(kScale) * x);
+    }
+    template <class T>
+    RANVIER_INLINE static Vec<T> slope(Vec<T> x, Vec<T>) {
+        return select<T>(x <= Vec<T>{}, T(kScaledAlpha) * exp<T>(x), broadcast(T(kScale)));
+    }
+    template <class T>
+    RANVIER_INLINE static Vec<T> slope_at(Vec<T> y, Vec<T>) {
+        return select<T>(y <= Vec<T>{}, y + T(kScaledAlpha), broadcast(T(kScale)));
     }
 };
 
@@ -159,6 +194,79 @@ struct Gelu {
         const Vec<T> infinity = broadcast(T(__builtin_inf()));
         const Vec<T> density = select<T>(abs<T>(x) == infinity, Vec<T>{}, x * normal_density<T>(x));
         return select<T>(near, result, times_far_normal_cdf<T>(broadcast(T(1)), x) + density);
+    }
+};
+
+// e = exp(-|x|), `bounded`, which is x within bounds beyond which x e is zero, so that no infinity meets a
+// zero, and x e, rounded once also where that is below the normal numbers and e alone has lost digits.
+template <class T>
+struct Decay {
+    Vec<T> bounded, e, product;
+};
+template <class T>
+RANVIER_INLINE Decay<T> decay(Vec<T> x) {
+    constexpr T kBound = T(7) - Constants<T>::kExpLeast;
+    const Vec<T> bounded = clamp<T>(x, -kBound, kBound);
+    const auto [r, whole, n] = reduce<T>(-abs<T>(bounded));
+    const Vec<T> fraction = fma(r * r, exp_tail<T>(r), r) + T(1);
+    return {bounded, scale_by_power<T>(fraction, n, whole), scale_by_power<T>(bounded * fraction, n, whole)};
+}
+
+// x sigmoid(x), also called swish (Elfwing et al. 2017, Ramachandran et al. 2017).
+struct Silu {
+    template <class T>
+    RANVIER_INLINE static Vec<T> value(Vec<T> x, Vec<T>) {
+        const Decay<T> d = decay<T>(x);
+        return select<T>(x < Vec<T>{}, d.product, x) / (d.e + T(1));
+    }
+    // sigmoid(x) + x sigmoid(x) sigmoid(-x)
+    template <class T>
+    RANVIER_INLINE static Vec<T> slope(Vec<T> x, Vec<T>) {
+        const Decay<T> d = decay<T>(x);
+        const Vec<T> inverse = T(1) / (d.e + T(1));
+        return fma(d.product, inverse, select<T>(x < Vec<T>{}, d.e, broadcast(T(1)))) * inverse;
+    }
+};
+
+// x tanh(softplus(x)) (Misra 2019). With t = exp(x) the tangent is u / (u + 2), u = t (t + 2); above zero
+// numerator and denominator are divided by t^2.
+struct Mish {
+    template <class T>
+    RANVIER_INLINE static Vec<T> value(Vec<T> x, Vec<T>) {
+        const Vec<T> zero = {};
+        const Decay<T> d = decay<T>(x);
+        const Vec<T> above = fma(d.e, broadcast(T(2)), broadcast(T(1))), square = d.e * d.e;
+        const Vec<T> below = d.e + T(2);
+        const Vec<T> denominator =
+            select<T>(x < zero, fma(d.e, below, broadcast(T(2))), fma(square, broadcast(T(2)), above));
+        return select<T>(x < zero, d.product * below, x * above) / denominator;
+    }
+    // The tangent's own slope, times that of softplus, is 4 t (t + 1) / (u + 2)^2.
+    template <class T>
+    RANVIER_INLINE static Vec<T> slope(Vec<T> x, Vec<T>) {
+        const Vec<T> zero = {};
+        const Decay<T> d = decay<T>(x);
+        const Vec<T> numerator =
+            select<T>(x < zero, d.e * (d.e + T(2)), fma(d.e, broadcast(T(2)), broadcast(T(1))));
+        const Vec<T> inverse =
+            T(1) / select<T>(x < zero, numerator + T(2), fma(d.e * d.e, broadcast(T(2)), numerator));
+        const Vec<T> share = T(4) * d.product * (d.e + T(1)) * select<T>(x < zero, broadcast(T(1)), d.e);
+        return fma(share, inverse, numerator) * inverse;
+    }
+};
+
+// x relu6(x + 3) / 6 (Howard et al. 2019).
+struct Hardswish {
+    template <class T>
+    RANVIER_INLINE static Vec<T> value(Vec<T> x, Vec<T>) {
+        const Vec<T> between = x * (x + T(3)) * T(1.0 / 6);
+        return select<T>(x <= broadcast(T(-3)), Vec<T>{}, select<T>(x >= broadcast(T(3)), x, between));
+    }
+    template <class T>
+    RANVIER_INLINE static Vec<T> slope(Vec<T> x, Vec<T>) {
+        const Vec<T> between = fma(x, broadcast(T(1.0 / 3)), broadcast(T(0.5)));
+        return select<T>(x <= broadcast(T(-3)), Vec<T>{},
+                         select<T>(x >= broadcast(T(3)), broadcast(T(1)), between));
     }
 };
 

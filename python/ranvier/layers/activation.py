@@ -40,6 +40,13 @@ class ReLU(Layer):
 
 
 @dataclass(repr=False, eq=False)
+class ReLU6(Layer):
+    """min(max(x, 0), 6)."""
+
+    kind: ClassVar[str] = "relu6"
+
+
+@dataclass(repr=False, eq=False)
 class LeakyReLU(Layer):
     """Identity above zero, ``negative_slope * x`` below."""
 
@@ -97,6 +104,17 @@ class ELU(Layer):
 
 
 @dataclass(repr=False, eq=False)
+class SELU(Layer):
+    """`ELU` with a scale and an alpha that keep a mean of 0 and a variance of 1 (Klambauer et al. 2017).
+
+    scale * (x above zero, else alpha * (exp(x) - 1)), where scale is 1.0507 and alpha 1.6733. It wants weights drawn
+    by ``LeCunNormal()``.
+    """
+
+    kind: ClassVar[str] = "selu"
+
+
+@dataclass(repr=False, eq=False)
 class Softplus(Layer):
     """log(1 + exp(x))."""
 
@@ -108,6 +126,27 @@ class GELU(Layer):
     """``x`` times the standard normal distribution function at ``x``, exactly."""
 
     kind: ClassVar[str] = "gelu"
+
+
+@dataclass(repr=False, eq=False)
+class SiLU(Layer):
+    """x / (1 + exp(-x)), also called swish (Elfwing et al. 2017)."""
+
+    kind: ClassVar[str] = "silu"
+
+
+@dataclass(repr=False, eq=False)
+class Mish(Layer):
+    """x * tanh(log(1 + exp(x))) (Misra 2019)."""
+
+    kind: ClassVar[str] = "mish"
+
+
+@dataclass(repr=False, eq=False)
+class Hardswish(Layer):
+    """x * min(max(x + 3, 0), 6) / 6 (Howard et al. 2019)."""
+
+    kind: ClassVar[str] = "hardswish"
 
 
 @dataclass(repr=False, eq=False)

@@ -17,7 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["activation"]
 
-_FUNCTIONS = ("elu", "gelu", "heaviside", "leaky_relu", "relu", "sigmoid", "softplus", "tanh")
+_FUNCTIONS = (
+    "elu",
+    "gelu",
+    "hardswish",
+    "heaviside",
+    "leaky_relu",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "tanh",
+)
 _POINTS = 2001
 
 
@@ -27,8 +41,8 @@ def activation(names: str | Sequence[str], ax: Axes | None = None, *, bound: flo
     Parameters
     ----------
     names : str or sequence of str
-        Of functions of `ranvier.kernels`, at most six: "elu", "gelu", "leaky_relu", "relu", "sigmoid", "softplus",
-        "step", "tanh".
+        Of functions of `ranvier.kernels`, at most six: "elu", "gelu", "hardswish", "heaviside", "leaky_relu", "mish",
+        "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "tanh".
     ax : Axes, optional
     bound : float
         They are drawn from -bound to bound.
