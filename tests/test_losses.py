@@ -21,7 +21,21 @@ LOSSES = [
     (rv.CrossEntropyLoss(weight=(0.5, 2, 0, 1)), []),
     (rv.CrossEntropyLoss(0.3, (0.5, 2, 0, 1)), []),
     (rv.HingeLoss(), []),
+    (rv.L1Loss(), []),
+    (rv.HuberLoss(0.7), []),
+    (rv.SmoothL1Loss(0.3), []),
+    (rv.SmoothL1Loss(0), []),
+    (rv.QuantileLoss(0.9), []),
+    (rv.QuantileLoss((0.5, 0.1, 0.9, 0.25)), []),
+    (rv.NLLLoss(), [rv.LogSoftmax()]),
+    (rv.NLLLoss((0.5, 2, 0, 1)), [rv.LogSoftmax()]),
+    (rv.FocalLoss(), []),
+    (rv.FocalLoss(None, 0.5), []),
+    (rv.FocalLoss(0.6, 0), []),
+    (rv.PoissonNLLLoss(), []),
+    (rv.PoissonNLLLoss(log_input=False, eps=1e-3), [rv.Softplus()]),
 ]
+OF_CLASSES = rv.CrossEntropyLoss | rv.NLLLoss
 EVERY_LOSS = pytest.mark.parametrize(("loss", "last"), LOSSES, ids=lambda value: str(value))
 
 
@@ -47,6 +61,9 @@ def sample_losses(loss, p, t):
         weights = np.array(loss.weight or np.ones(outputs))
         smooth = (1 - loss.label_smoothing) * rows + loss.label_smoothing / outputs
         return -(weights * smooth * log_softmax(p)).sum(axis=1), weights[t] if labels else ones, 1
+    if isinstance(loss, rv.NLLLoss):
+        weights = np.array(loss.weight or np.ones(outputs))
+        return -(weights * rows * p).sum(axis=1), weights[t] if labels else ones, 1
     if isinstance(loss, rv.HingeLoss):
         if labels and outputs > 1:
             margins = np.maximum(0, 1 - p[np.arange(n), t][:, None] + p)
@@ -59,6 +76,25 @@ def sample_losses(loss, p, t):
         return terms.sum(axis=1), ones, outputs
     if isinstance(loss, rv.BCELoss):
         return -(rows * np.log(p) + (1 - rows) * np.log(1 - p)).sum(axis=1), ones, outputs
+    if isinstance(loss, rv.FocalLoss):
+        positive = 1 / (1 + np.exp(-p))
+        entropy = -(rows * np.log(positive) + (1 - rows) * np.log(1 - positive))
+        share = 1 if loss.alpha is None else loss.alpha * rows + (1 - loss.alpha) * (1 - rows)
+        wrong = positive * (1 - rows) + (1 - positive) * rows
+        return (share * wrong**loss.gamma * entropy).sum(axis=1), ones, outputs
+    if isinstance(loss, rv.PoissonNLLLoss):
+        terms = np.exp(p) - rows * p if loss.log_input else p - rows * np.log(p + loss.eps)
+        return terms.sum(axis=1), ones, outputs
+    distance = np.abs(p - rows)
+    if isinstance(loss, rv.QuantileLoss):
+        q = np.array(loss.quantile)
+        return np.maximum(q * (rows - p), (q - 1) * (rows - p)).sum(axis=1), ones, outputs
+    if isinstance(loss, rv.L1Loss) or loss == rv.SmoothL1Loss(0):
+        return distance.sum(axis=1), ones, outputs
+    if isinstance(loss, rv.HuberLoss | rv.SmoothL1Loss):
+        delta, divisor = (loss.delta, 1) if isinstance(loss, rv.HuberLoss) else (loss.beta, loss.beta)
+        terms = np.where(distance < delta, distance**2 / 2, delta * (distance - delta / 2))
+        return terms.sum(axis=1) / divisor, ones, outputs
     squares = ((p - rows) ** 2).sum(axis=1)
     return squares / (2 if isinstance(loss, rv.QuadraticLoss) else 1), ones, outputs
 
@@ -69,7 +105,7 @@ def expected(loss, p, t, sample_weight=None):
     sample_weight = np.ones(len(p)) if sample_weight is None else sample_weight
     if isinstance(loss, rv.SumSquaredResidualsLoss):
         return (sample_weight * each).sum()
-    over = count if isinstance(loss, rv.MSELoss | rv.BCELoss | rv.BCEWithLogitsLoss) else 1
+    over = 1 if isinstance(loss, rv.QuadraticLoss) else count
     return (sample_weight * each).sum() / (sample_weight * weights).sum() / over
 
 
@@ -136,9 +172,11 @@ def test_every_loss_is_covered():
     assert {type(loss) for loss, _ in LOSSES} == built_in
 
 
-@pytest.mark.parametrize("loss", [loss for loss, _ in LOSSES if not isinstance(loss, rv.HingeLoss)], ids=str)
-def test_labels_stand_for_one_hot_rows(loss):
-    p, t = batch(loss, isinstance(loss, rv.BCELoss), labels=True)
+@pytest.mark.parametrize(
+    ("loss", "last"), [case for case in LOSSES if not isinstance(case[0], rv.HingeLoss)], ids=lambda value: str(value)
+)
+def test_labels_stand_for_one_hot_rows(loss, last):
+    p, t = batch(loss, last, labels=True)
     _, weights, _ = sample_losses(loss, p, t)
     mean_weight = weights.mean()  # only labels' class weights divide, as in PyTorch
     assert mean_weight * loss(p, t) == pytest.approx(loss(p, np.eye(4)[t]), rel=1e-13)
@@ -146,13 +184,13 @@ def test_labels_stand_for_one_hot_rows(loss):
 
 @pytest.mark.parametrize(
     ("loss", "last"),
-    [case for case in LOSSES if not isinstance(case[0], rv.CrossEntropyLoss) and "(0.5" not in str(case[0])],
+    [case for case in LOSSES if not isinstance(case[0], OF_CLASSES) and "=(0.5" not in str(case[0])],
     ids=lambda value: str(value),
 )
 def test_one_output(loss, last):
     p, t = batch(loss, last, labels=True, outputs=1)
     assert loss(p, t) == pytest.approx(expected(loss, p, t), rel=1e-13)
-    boundary = 0 if isinstance(loss, rv.BCEWithLogitsLoss | rv.HingeLoss) else 0.5
+    boundary = 0 if isinstance(loss, rv.BCEWithLogitsLoss | rv.FocalLoss | rv.HingeLoss) else 0.5
     right = ((p[:, 0] > boundary) == t).mean()
     assert 0.3 < right < 0.7
     rows = 2.0 * t - 1 if isinstance(loss, rv.HingeLoss) else t.astype(float)
@@ -179,6 +217,22 @@ def test_losses_stay_finite_at_their_limits():
         assert np.isfinite(rv.BCEWithLogitsLoss(weight)(p, np.array([[1.0], [0], [0], [1]])))
     assert rv.CrossEntropyLoss()(np.array([[1000.0, 0]]), [1]) == 1000
     assert rv.CrossEntropyLoss(0.5)(np.array([[1000.0, 0]]), [0]) == 250
+    assert rv.NLLLoss()(np.array([[0.0, -np.inf]]), [0]) == 0
+    assert rv.NLLLoss()(np.array([[0.0, -np.inf]]), [1]) == np.inf
+    for dtype in (np.float32, np.float64):
+        for loss in (rv.FocalLoss(), rv.FocalLoss(None, 0), rv.FocalLoss(None, 0.5), rv.FocalLoss(None, 1)):
+            for t in (np.array([[1.0], [0], [0], [1]]), np.array([[0.0], [1], [1], [0]])):
+                assert np.isfinite(loss(p.astype(dtype), t))
+                assert np.isfinite(loss.gradient(p.astype(dtype), t)).all()
+        far = np.array([[np.finfo(dtype).max]], dtype)
+        assert rv.HuberLoss(0.5)(far, [[0.0]]) == 0.5 * far[0, 0]
+        for loss in (rv.L1Loss(), rv.SmoothL1Loss(), rv.QuantileLoss(0.75), rv.QuantileLoss(0.25)):
+            assert loss(np.array([[np.inf]], dtype), [[0.0]]) == np.inf
+
+
+@pytest.mark.parametrize("loss", [rv.L1Loss(), rv.HuberLoss(), rv.SmoothL1Loss(), rv.QuantileLoss(0.1)], ids=str)
+def test_a_distance_of_zero_has_no_slope(loss):
+    assert loss.gradient(np.ones((1, 1)), [[1.0]]) == 0
 
 
 # --- weights ----------------------------------------------------------------------------------------------
@@ -298,6 +352,18 @@ def test_a_loss_is_its_fields():
         (lambda: rv.BCEWithLogitsLoss(-1), ValueError, "pos_weight"),
         (lambda: rv.BCEWithLogitsLoss(float("nan")), ValueError, "pos_weight"),
         (lambda: rv.BCEWithLogitsLoss("2"), TypeError, "pos_weight"),
+        (lambda: rv.HuberLoss(0), ValueError, "delta"),
+        (lambda: rv.HuberLoss("1"), TypeError, "delta"),
+        (lambda: rv.SmoothL1Loss(-1), ValueError, "beta"),
+        (lambda: rv.QuantileLoss(1), ValueError, "quantile: .* above 0 and below 1, got 1"),
+        (lambda: rv.QuantileLoss((0.5, 0)), ValueError, "quantile: .* above 0 and below 1, got 0"),
+        (lambda: rv.QuantileLoss(()), ValueError, "quantile: expected at least one"),
+        (lambda: rv.QuantileLoss("half"), TypeError, "quantile"),
+        (lambda: rv.NLLLoss((1, -1)), ValueError, "weight"),
+        (lambda: rv.FocalLoss(1.5), ValueError, "alpha: expected a number from 0 to 1, or None, got 1.5"),
+        (lambda: rv.FocalLoss(gamma=-1), ValueError, "gamma"),
+        (lambda: rv.PoissonNLLLoss(eps=0), ValueError, "eps"),
+        (lambda: rv.PoissonNLLLoss(1), TypeError, "log_input"),
     ],
 )
 def test_bad_settings_name_the_field(make, error, message):
@@ -343,6 +409,22 @@ BAD = {
         ValueError,
         "pos_weight: expected a number or one for each of 3 outputs, got 2",
     ),
+    "quantiles": (
+        dict(loss=rv.QuantileLoss((0.1, 0.9))),
+        ValueError,
+        "quantile: expected a number or one for each of 3 outputs, got 2",
+    ),
+    "counts": (
+        dict(loss=rv.PoissonNLLLoss(), y=-np.ones((20, 3))),
+        ValueError,
+        "y: expected numbers of at least 0 for PoissonNLLLoss, got -1",
+    ),
+    "class weights of logarithms": (
+        dict(loss=rv.NLLLoss((1, 1))),
+        ValueError,
+        "weight: expected one for each of 3 classes, got 2",
+    ),
+    "numbers for classes": (dict(loss=rv.NLLLoss(), y=Y + 0.5), TypeError, "y: expected integer labels for NLLLoss"),
     "hinge labels": (dict(loss=rv.HingeLoss(), y=np.minimum(Y, 1) - 1), ValueError, "y: expected labels from 0 to 2,"),
     "hinge rows": (dict(loss=rv.HingeLoss(), y=np.eye(3)[Y]), ValueError, "y: expected rows of -1 and 1 for a hinge"),
 }
@@ -367,3 +449,51 @@ def test_hits_of_test_data_take_no_weights():
     with pytest.raises(TypeError, match="sample_weight: expected x and y"):
         net.evaluate((X, Y), sample_weight=W)
     assert 0 <= net.evaluate(X, Y, sample_weight=W).accuracy <= 1
+
+
+def test_log_likelihood_behind_log_softmax_is_the_cross_entropy():
+    rng = np.random.default_rng(9)
+    x, y, weight = rng.standard_normal((50, 5)), rng.integers(0, 4, 50), (1, 2, 0.5, 3)
+    one, two = (rv.Network([rv.Linear(5, 4), *last], seed=0, dtype="float64") for last in ([], [rv.LogSoftmax()]))
+    options = dict(optimizer=rv.SGD(0.5), batch_size=16, progress=False)
+    expected = one.fit(x, y, loss=rv.CrossEntropyLoss(weight=weight), **options)
+    got = two.fit(x, y, loss=rv.NLLLoss(weight), **options)
+    assert got.loss == pytest.approx(expected.loss, rel=1e-13)
+    assert got.accuracy == expected.accuracy
+    np.testing.assert_allclose(two.predict_proba(x), one.predict_proba(x), rtol=1e-12)
+    np.testing.assert_array_equal(two.predict_classes(x), one.predict_classes(x))
+
+
+@pytest.mark.parametrize("last", [[], [rv.Softmax()]])
+def test_log_likelihood_warns_where_there_are_no_logarithms(last):
+    net = rv.Network([rv.Linear(2, 3), *last], seed=0)
+    with pytest.warns(UserWarning, match="NLLLoss takes logarithms of probabilities"):
+        net.fit(X, Y, loss=rv.NLLLoss(), progress=False)
+
+
+def test_focal_loss_warns_of_two_sigmoids():
+    net = rv.Network([rv.Linear(2, 3), rv.Sigmoid()], seed=0)
+    with pytest.warns(UserWarning, match="FocalLoss takes outputs from before a Sigmoid"):
+        net.fit(X, Y, loss=rv.FocalLoss(), progress=False)
+
+
+@pytest.mark.parametrize(
+    "loss", [rv.L1Loss(), rv.HuberLoss(), rv.SmoothL1Loss(), rv.QuantileLoss(0.2), rv.PoissonNLLLoss()], ids=str
+)
+def test_integers_are_numbers_for_a_loss_of_numbers(loss):
+    x, y = np.random.default_rng(0).standard_normal((20, 2)), np.arange(20)
+    net = rv.Network([rv.Linear(2, 1)], seed=0)
+    history = net.fit(x, y, loss=loss, progress=False)
+    assert net.classes_ is None
+    assert history.accuracy == []
+    assert np.isfinite(history.metrics["r2"]).all()
+
+
+def test_focal_loss_gives_probabilities_and_classes():
+    x = np.random.default_rng(0).standard_normal((60, 2))
+    y = (x[:, 0] > 0).astype(int)
+    net = rv.Network([rv.Linear(2, 1)], seed=0)
+    net.fit(x, y, loss=rv.FocalLoss(), epochs=30, optimizer=rv.Adam(0.1), progress=False)
+    assert net.evaluate(x, y, loss=rv.FocalLoss()).accuracy > 0.9
+    np.testing.assert_array_equal(net.predict_classes(x), net.predict(x)[:, 0] > 0)
+    np.testing.assert_array_equal(net.predict_proba(x).argmax(axis=1), net.predict_classes(x))

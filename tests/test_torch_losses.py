@@ -13,6 +13,14 @@ def tensor(values):
     return torch.tensor(values, dtype=torch.float64)
 
 
+def focal_loss(inputs, targets, alpha=0.25, gamma=2.0):
+    """Return what torchvision.ops.sigmoid_focal_loss documents, which need not be installed."""
+    p = torch.sigmoid(inputs)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
+    loss = entropy * (1 - p * targets - (1 - p) * (1 - targets)) ** gamma
+    return (loss * (alpha * targets + (1 - alpha) * (1 - targets)) if alpha >= 0 else loss).mean()
+
+
 CASES = {
     "mse": (rv.MSELoss(), torch.nn.MSELoss(), "rows"),
     "bce": (rv.BCELoss(), torch.nn.BCELoss(), "rows"),
@@ -20,6 +28,19 @@ CASES = {
     "positive weight": (rv.BCEWithLogitsLoss(3), torch.nn.BCEWithLogitsLoss(pos_weight=tensor(3.0)), "rows"),
     "positive weights": (rv.BCEWithLogitsLoss(WEIGHTS), torch.nn.BCEWithLogitsLoss(pos_weight=tensor(WEIGHTS)), "rows"),
     "hinge": (rv.HingeLoss(), lambda p, t: 5 * torch.nn.functional.multi_margin_loss(p, t), "labels"),
+}
+PREDICTED_LIKE = {"bce": (0.05, 0.95), "poisson of means": (0.05, 3)}
+CASES |= {
+    "l1": (rv.L1Loss(), torch.nn.L1Loss(), "rows"),
+    "huber": (rv.HuberLoss(0.7), torch.nn.HuberLoss(delta=0.7), "rows"),
+    "smooth l1": (rv.SmoothL1Loss(0.3), torch.nn.SmoothL1Loss(beta=0.3), "rows"),
+    "smooth l1 of 0": (rv.SmoothL1Loss(0), torch.nn.SmoothL1Loss(beta=0), "rows"),
+    "nll": (rv.NLLLoss(), torch.nn.NLLLoss(), "labels"),
+    "nll with weights": (rv.NLLLoss(WEIGHTS), torch.nn.NLLLoss(tensor(WEIGHTS)), "labels"),
+    "poisson": (rv.PoissonNLLLoss(), torch.nn.PoissonNLLLoss(), "rows"),
+    "poisson of means": (rv.PoissonNLLLoss(False), torch.nn.PoissonNLLLoss(log_input=False), "rows"),
+    "focal": (rv.FocalLoss(), focal_loss, "rows"),
+    "focal with settings": (rv.FocalLoss(None, 1.5), lambda p, t: focal_loss(p, t, -1, 1.5), "rows"),
 }
 for kind in ("labels", "rows"):
     for smoothing in (0.0, 0.2):
@@ -35,7 +56,8 @@ for kind in ("labels", "rows"):
 def test_values_and_gradients_agree(case):
     ours, theirs, kind = CASES[case]
     rng = np.random.default_rng(0)
-    p = rng.uniform(0.05, 0.95, (30, 5)) if case == "bce" else 3 * rng.standard_normal((30, 5))
+    bounds = PREDICTED_LIKE.get(case)
+    p = rng.uniform(*bounds, (30, 5)) if bounds else 3 * rng.standard_normal((30, 5))
     t = rng.integers(0, 5, 30) if kind == "labels" else rng.dirichlet(np.ones(5), 30)
     prediction = torch.tensor(p, requires_grad=True)
     value = theirs(prediction, torch.from_numpy(t))

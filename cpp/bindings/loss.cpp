@@ -24,6 +24,13 @@ constexpr struct {
     {"binary_cross_entropy_with_logits", Loss::binary_cross_entropy_with_logits},
     {"softmax_cross_entropy", Loss::softmax_cross_entropy},
     {"hinge", Loss::hinge},
+    {"l1", Loss::l1},
+    {"huber", Loss::huber},
+    {"smooth_l1", Loss::smooth_l1},
+    {"quantile", Loss::quantile},
+    {"negative_log_likelihood", Loss::negative_log_likelihood},
+    {"focal", Loss::focal},
+    {"poisson", Loss::poisson},
 };
 
 void copy_labels(const std::int64_t* labels, const char* name, index_t n, index_t outputs,
@@ -52,23 +59,41 @@ void require_signs(const T* values, const char* name, index_t n) {
                                   std::to_string(values[i]) + " (element " + std::to_string(i) + ")");
 }
 
+// The logarithm of a Poisson distribution's probability is that of a count.
+template <class T>
+void require_counts(const T* values, const char* name, index_t n) {
+    for (index_t i = 0; i < n; ++i)
+        if (values[i] < 0)
+            throw py::value_error(std::string(name) +
+                                  ": expected numbers of at least 0 for PoissonNLLLoss, got " +
+                                  std::to_string(values[i]) + " (element " + std::to_string(i) + ")");
+}
+
+// One for all outputs, or one for each.
+void require_each(const std::vector<double>& values, const char* name, std::size_t outputs) {
+    if (values.size() > 1 && values.size() != outputs)
+        throw py::value_error(std::string(name) + ": expected a number or one for each of " +
+                              std::to_string(outputs) + " outputs, got " + std::to_string(values.size()));
+}
+
 void require_settings_fit(const LossSpec& loss, const Shape& output) {
-    if (loss.kind == Loss::softmax_cross_entropy && output.size() != 1)
+    const bool of_classes =
+        loss.kind == Loss::softmax_cross_entropy || loss.kind == Loss::negative_log_likelihood;
+    if (of_classes && output.size() != 1)
         throw py::value_error(
             "loss: cross-entropy needs a network that ends in one row of classes for each sample, "
             "got samples of output shape " +
             shape_text(output));
     const auto outputs = static_cast<std::size_t>(element_count(output));
-    if (loss.kind == Loss::softmax_cross_entropy && outputs == 1)
+    if (of_classes && outputs == 1)
         throw py::value_error(
             "loss: the cross-entropy of a single output is always 0; take MSELoss for numbers, or "
             "BCEWithLogitsLoss for two classes");
     if (const std::size_t n = loss.weight.size(); n != 0 && n != outputs)
         throw py::value_error("weight: expected one for each of " + std::to_string(outputs) +
                               " classes, got " + std::to_string(n));
-    if (const std::size_t n = loss.pos_weight.size(); n > 1 && n != outputs)
-        throw py::value_error("pos_weight: expected a number or one for each of " + std::to_string(outputs) +
-                              " outputs, got " + std::to_string(n));
+    require_each(loss.pos_weight, "pos_weight", outputs);
+    require_each(loss.quantile, "quantile", outputs);
 }
 
 Loss loss_named(const std::string& name) {
@@ -93,6 +118,20 @@ LossSpec loss_spec(const LossDescription& description) {
             spec.weight = value.cast<std::vector<double>>();
         else if (setting == "pos_weight")
             spec.pos_weight = value.cast<std::vector<double>>();
+        else if (setting == "quantile")
+            spec.quantile = value.cast<std::vector<double>>();
+        else if (setting == "delta")
+            spec.delta = value.cast<double>();
+        else if (setting == "beta")
+            spec.beta = value.cast<double>();
+        else if (setting == "gamma")
+            spec.gamma = value.cast<double>();
+        else if (setting == "alpha")
+            spec.alpha = value.cast<std::optional<double>>();
+        else if (setting == "log_input")
+            spec.log_input = value.cast<bool>();
+        else if (setting == "eps")
+            spec.eps = value.cast<double>();
         else
             throw py::value_error("loss: no setting '" + setting + "'");
     }
@@ -130,6 +169,7 @@ void check_targets(CheckedTargets<T>& checked, const py::handle& object, const c
         const T* dense = samples<T>(object, name, output, count);
         require_no_nan(dense, name, count * outputs);
         if (loss.kind == Loss::hinge) require_signs(dense, name, count * outputs);
+        if (loss.kind == Loss::poisson) require_counts(dense, name, count * outputs);
         checked.targets.dense = dense;
     }
     if (count != n)

@@ -16,8 +16,8 @@ namespace {
 constexpr index_t kRowsPerBlock = 64;
 constexpr index_t kShort = 32;  // outputs of rows that are turned
 
-LossForm form_of(Loss loss, bool labels, index_t outputs) {
-    switch (loss) {
+LossForm form_of(const LossSpec& loss, bool labels, index_t outputs) {
+    switch (loss.kind) {
         case Loss::quadratic:
         case Loss::sum_squared_residuals:
         case Loss::mean_squared_error:
@@ -28,10 +28,48 @@ LossForm form_of(Loss loss, bool labels, index_t outputs) {
             return LossForm::logits;
         case Loss::hinge:
             return labels && outputs > 1 ? LossForm::wrong_classes : LossForm::margin;
+        case Loss::l1:
+        case Loss::quantile:
+            return LossForm::pinball;
+        case Loss::huber:
+            return LossForm::huber;
+        case Loss::smooth_l1:
+            return loss.beta > 0 ? LossForm::huber : LossForm::pinball;
+        case Loss::negative_log_likelihood:
+            return LossForm::log_likelihood;
+        case Loss::focal:
+            return LossForm::focal;
+        case Loss::poisson:
+            return loss.log_input ? LossForm::poisson_log : LossForm::poisson;
         case Loss::softmax_cross_entropy:
             break;
     }
     return LossForm::cross_entropy;
+}
+
+// What a form's sum and its slopes are multiplied by.
+struct FormFactors {
+    double value, slope;
+};
+FormFactors form_factors(const LossSpec& loss) {
+    switch (loss.kind) {
+        case Loss::quadratic:
+            return {0.5, 1};
+        case Loss::sum_squared_residuals:
+        case Loss::mean_squared_error:
+            return {1, 2};
+        case Loss::l1:
+            return {2, 2};
+        case Loss::smooth_l1:
+            return loss.beta > 0 ? FormFactors{1 / loss.beta, 1 / loss.beta} : FormFactors{2, 2};
+        default:
+            return {1, 1};
+    }
+}
+
+// Whether a single output is a logit, of which 0 is the middle.
+bool is_of_logits(Loss loss) {
+    return loss == Loss::binary_cross_entropy_with_logits || loss == Loss::hinge || loss == Loss::focal;
 }
 
 // The losses of samples, with all that is the same for each of them.
@@ -40,27 +78,17 @@ class Comparison {
 public:
     Comparison(const LossSpec& loss, index_t outputs, const T* prediction, const Targets<T>& targets,
                double divisor, T* grad)
-        : form_(static_cast<int>(form_of(loss.kind, targets.labels != nullptr, outputs))),
+        : form_(static_cast<int>(form_of(loss, targets.labels != nullptr, outputs))),
           outputs_(outputs),
           prediction_(prediction),
           targets_(targets),
           grad_(grad),
-          value_factor_(loss.kind == Loss::quadratic ? 0.5 : 1),
-          slope_factor_(
-              (form_ == static_cast<int>(LossForm::squares) && loss.kind != Loss::quadratic ? 2 : 1) /
-              divisor),
-          threshold_(loss.kind == Loss::binary_cross_entropy_with_logits || loss.kind == Loss::hinge
-                         ? T(0)
-                         : T(0.5)),
+          value_factor_(form_factors(loss).value),
+          slope_factor_(form_factors(loss).slope / divisor),
+          threshold_(is_of_logits(loss.kind) ? T(0) : T(0.5)),
           no_label_(loss.kind == Loss::hinge && outputs == 1 ? T(-1) : T(0)),
           memory_(2 * outputs) {
-        if (loss.kind == Loss::softmax_cross_entropy) {
-            factors_.keep = static_cast<T>(1 - loss.label_smoothing);
-            factors_.even = static_cast<T>(loss.label_smoothing / static_cast<double>(outputs));
-            take_factors(loss.weight, 0);
-        } else {
-            take_factors(loss.pos_weight, 1);
-        }
+        take_settings(loss);
     }
 
     void take(index_t first, index_t count, SampleLoss* losses) const {
@@ -73,6 +101,34 @@ public:
     }
 
 private:
+    void take_settings(const LossSpec& loss) {
+        switch (static_cast<LossForm>(form_)) {
+            case LossForm::cross_entropy:
+                factors_.keep = static_cast<T>(1 - loss.label_smoothing);
+                factors_.even = static_cast<T>(loss.label_smoothing / static_cast<double>(outputs_));
+                return take_factors(loss.weight, 0);
+            case LossForm::log_likelihood:
+                return take_factors(loss.weight.empty() ? std::vector<double>{1} : loss.weight, 0);
+            case LossForm::logits:
+                return take_factors(loss.pos_weight, 1);
+            case LossForm::pinball:
+                if (loss.kind == Loss::quantile) take_factors(loss.quantile, 0.5);
+                return;
+            case LossForm::huber:
+                factors_.parameter = static_cast<T>(loss.kind == Loss::huber ? loss.delta : loss.beta);
+                return;
+            case LossForm::focal:
+                factors_.parameter = static_cast<T>(loss.gamma);
+                factors_.keep = static_cast<T>(loss.alpha ? 2 * *loss.alpha - 1 : 0);
+                factors_.even = static_cast<T>(loss.alpha ? 1 - *loss.alpha : 1);
+                return;
+            case LossForm::poisson:
+                factors_.parameter = static_cast<T>(loss.eps);
+                return;
+            default:
+                return;
+        }
+    }
     void take_factors(const std::vector<double>& weights, double origin) {
         if (weights.empty()) return;
         T* factors = memory_.data();
@@ -185,9 +241,15 @@ private:
 
 double loss_divisor(Loss loss, double weight, index_t outputs) {
     if (loss == Loss::sum_squared_residuals || weight == 0) return 1;
-    const bool over_outputs = loss == Loss::mean_squared_error || loss == Loss::binary_cross_entropy ||
-                              loss == Loss::binary_cross_entropy_with_logits;
-    return over_outputs ? weight * static_cast<double>(outputs) : weight;
+    switch (loss) {
+        case Loss::quadratic:
+        case Loss::hinge:
+        case Loss::softmax_cross_entropy:
+        case Loss::negative_log_likelihood:
+            return weight;
+        default:
+            return weight * static_cast<double>(outputs);
+    }
 }
 
 template <class T>

@@ -14,16 +14,23 @@ enum class LossForm {
     margin,         // sum_j max(0, 1 - t p)
     wrong_classes,  // sum_j max(0, 1 - p_own + p_j) over the j of which t is not 1; own is that of which it
                     // is
-    cross_entropy   // -sum_j share_j log softmax(p)_j; share = (keep t + even) factors.outputs[j]
+    cross_entropy,  // -sum_j share_j log softmax(p)_j; share = (keep t + even) factors.outputs[j]
+    pinball,        // sum_j max(q (t - p), (q - 1) (t - p)), q = 1/2 + factors.outputs[j]
+    huber,  // sum_j of (p - t)^2 / 2 up to a distance of d, of d (|p - t| - d / 2) beyond; d = parameter
+    log_likelihood,  // -sum_j factors.outputs[j] t p
+    focal,           // sum_j (keep t + even) (1 - s)^parameter times logits' term, s = t sigmoid(p) + (1 - t)
+                     // sigmoid(-p)
+    poisson_log,     // sum_j exp(p) - t p
+    poisson          // sum_j p - t log(p + parameter)
 };
-inline constexpr int kLossFormCount = 6;
+inline constexpr int kLossFormCount = 12;
 
-// What a form's terms are made with, the same for all samples. Without `outputs`, all of them are 0 for
-// logits and 1 for cross_entropy.
+// What a form's terms are made with, the same for all samples. Without `outputs`, all of them are 1 for
+// cross_entropy, and 0 for others.
 template <class T>
 struct LossFactors {
     const T* outputs = nullptr;
-    T keep = 1, even = 0;
+    T keep = 1, even = 0, parameter = 0;
 };
 
 // The lanes of the widest vector.

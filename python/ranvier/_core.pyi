@@ -116,7 +116,10 @@ def log_softmax_backward(grad: Array, y: Array, out: Array | None = None, *, axi
 
 # --- losses -----------------------------------------------------------------------------------------------
 # A loss's specification is its kind and its settings, which may be left out:
-#   ("quadratic" | "sum_squared_residuals" | "mean_squared_error" | "binary_cross_entropy" | "hinge", {})
+#   ("quadratic" | "sum_squared_residuals" | "mean_squared_error" | "binary_cross_entropy" | "hinge" | "l1", {})
+#   ("huber", {"delta": float}), ("smooth_l1", {"beta": float}), ("quantile", {"quantile": one for each output, or one})
+#   ("negative_log_likelihood", {"weight": one for each class, or none})
+#   ("focal", {"alpha": float or None, "gamma": float}), ("poisson", {"log_input": bool, "eps": float})
 #   ("binary_cross_entropy_with_logits", {"pos_weight": one for each output, or one})
 #   ("softmax_cross_entropy", {"label_smoothing": float, "weight": one for each class, or none})
 # target is dense, or int64 labels. Values are means as the loss defines them.

@@ -16,17 +16,7 @@ from ranvier import _core
 from ranvier.checks import real, real_array
 from ranvier.custom_losses import require_weighable
 from ranvier.labels import Classes, is_text, learned_classes
-from ranvier.losses import (
-    BCELoss,
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    CustomLoss,
-    HingeLoss,
-    Loss,
-    MSELoss,
-    QuadraticLoss,
-    SumSquaredResidualsLoss,
-)
+from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, NLLLoss, classifies, is_of_numbers
 from ranvier.rows import Rows, is_read_by_rows
 from ranvier.types import Array, Labels, Weights
 
@@ -43,10 +33,6 @@ __all__ = [
     "is_stream",
     "require_apart",
 ]
-
-
-_CLASSIFYING = (CrossEntropyLoss, BCELoss, BCEWithLogitsLoss, HingeLoss)
-_SQUARED = (MSELoss, QuadraticLoss, SumSquaredResidualsLoss)
 
 
 def is_stream(x: Any) -> bool:
@@ -163,14 +149,14 @@ def _has_labels(array: Any, loss: Loss | CustomLoss, outputs: int) -> bool:
     if is_text(array):
         return True
     is_number = isinstance(loss, CustomLoss) and not isinstance(loss, Loss)
-    is_number |= isinstance(loss, _SQUARED) and outputs == 1
+    is_number |= is_of_numbers(loss) and outputs == 1
     return array.dtype.kind in "iub" and not is_number
 
 
 def _found_classes(y: Any, by_rows: bool, loss: Loss | CustomLoss, outputs: int, name: str) -> Classes | None:
     """Return the classes that labels are of, or None if the targets are no labels."""
     array = np.asarray(y[:1] if by_rows else y)
-    if not _has_labels(array, loss, outputs) or (outputs == 1 and isinstance(loss, CrossEntropyLoss)):
+    if not _has_labels(array, loss, outputs) or (outputs == 1 and isinstance(loss, CrossEntropyLoss | NLLLoss)):
         return None
     if by_rows:
         array = np.unique(np.concatenate([np.unique(block) for block in Rows(y, np.asarray).blocks()]))
@@ -217,7 +203,7 @@ def has_classes(loss: Loss | CustomLoss, targets: Any, outputs: int) -> bool:
     Labels are classes, and so are targets that a loss of classification takes. Others are if all are one-hot rows, or 0
     and 1 for a single output.
     """
-    if isinstance(loss, _CLASSIFYING):
+    if classifies(loss):
         return True
     if isinstance(targets, Rows):
         return all(has_classes(loss, block, outputs) for block in targets.blocks())
@@ -278,7 +264,7 @@ def require_apart(out: Array | None, samples: Array) -> None:
 def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int, name: str = "y") -> Any:
     """Return y as int64 labels of shape (n,), or as rows of shape (n, outputs).
 
-    One axis of integers is labels, but numbers for a loss of squares and a single output; one axis of other numbers is
+    One axis of integers is labels, but numbers for a loss of numbers and a single output; one axis of other numbers is
     the targets of a single output. For a loss of your own, integers stay integers, of any shape (n, ...).
     """
     array = real_array(y, name)
@@ -287,14 +273,14 @@ def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int,
     is_own = not isinstance(loss, Loss)
     if array.dtype.kind == "f" and not is_own and np.isnan(array).any():
         raise ValueError(f"{name}: contains NaN")
-    if array.ndim == 1 and outputs == 1 and isinstance(loss, _SQUARED):
+    if array.ndim == 1 and outputs == 1 and is_of_numbers(loss):
         array = array[:, None]
     if array.dtype.kind in "iub" and (array.ndim == 1 or is_own):
         return _ready(array, np.int64)
     if array.ndim == 1:
-        if isinstance(loss, CrossEntropyLoss):
+        if isinstance(loss, CrossEntropyLoss | NLLLoss):
             raise TypeError(
-                f"{name}: expected integer labels for CrossEntropyLoss, got dtype {array.dtype}; take MSELoss for "
+                f"{name}: expected integer labels for {type(loss).__name__}, got dtype {array.dtype}; take MSELoss for "
                 f"numbers, or BCEWithLogitsLoss for two classes and a single output"
             )
         if outputs == 1:

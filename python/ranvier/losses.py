@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from ranvier import _core
-from ranvier.checks import real, require_instance, set_fields
+from ranvier.checks import boolean, nonnegative, positive, real, require_instance, set_fields
 from ranvier.settings import Settings
 from ranvier.types import Array, LossSpec
 
@@ -22,12 +22,22 @@ __all__ = [
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "CustomLoss",
+    "FocalLoss",
     "HingeLoss",
+    "HuberLoss",
+    "L1Loss",
     "Loss",
     "MSELoss",
+    "NLLLoss",
+    "PoissonNLLLoss",
     "QuadraticLoss",
+    "QuantileLoss",
+    "SmoothL1Loss",
     "SumSquaredResidualsLoss",
     "checked_loss",
+    "classifies",
+    "is_of_logits",
+    "is_of_numbers",
 ]
 
 
@@ -230,3 +240,211 @@ class HingeLoss(Loss):
     """
 
     kind: ClassVar[str] = "hinge"
+
+
+@dataclass(repr=False, eq=False)
+class L1Loss(Loss):
+    """The absolute error, averaged over outputs and samples."""
+
+    kind: ClassVar[str] = "l1"
+
+
+@dataclass(repr=False, eq=False)
+class HuberLoss(Loss):
+    """Half the squared error up to a distance of delta and linear beyond, averaged over outputs and samples.
+
+    Parameters
+    ----------
+    delta : float
+        Above 0. Beyond it the loss is ``delta * (distance - delta / 2)`` (Huber 1964).
+    """
+
+    kind: ClassVar[str] = "huber"
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the field, and make it a plain value."""
+        set_fields(self, delta=positive(self.delta, "delta"))
+
+    def spec(self) -> LossSpec:
+        """Return the kind and the settings, as the compiled core reads them."""
+        return self.kind, self.config()
+
+
+@dataclass(repr=False, eq=False)
+class SmoothL1Loss(Loss):
+    """`HuberLoss` with ``delta = beta``, divided by beta, so that it is `L1Loss` far away (Girshick 2015).
+
+    Parameters
+    ----------
+    beta : float
+        From 0, where the loss is `L1Loss`.
+    """
+
+    kind: ClassVar[str] = "smooth_l1"
+
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the field, and make it a plain value."""
+        set_fields(self, beta=nonnegative(self.beta, "beta"))
+
+    def spec(self) -> LossSpec:
+        """Return the kind and the settings, as the compiled core reads them."""
+        return self.kind, self.config()
+
+
+@dataclass(repr=False, eq=False)
+class QuantileLoss(Loss):
+    """The pinball loss, averaged over outputs and samples: outputs become quantiles (Koenker and Bassett 1978).
+
+    It is ``max(q * (t - p), (q - 1) * (t - p))``. Several quantiles of one number are so many outputs, with targets
+    that repeat the number.
+
+    Parameters
+    ----------
+    quantile : float or sequence of float
+        q, above 0 and below 1: one number, or one for each output. The median unless given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not of such numbers.
+    """
+
+    kind: ClassVar[str] = "quantile"
+
+    quantile: float | tuple[float, ...] = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the field, and make it a plain value."""
+        given: Any = self.quantile
+        if np.ndim(given) == 0:
+            set_fields(self, quantile=_quantile(given))
+        else:
+            set_fields(self, quantile=tuple(_quantile(value) for value in given))
+            if not given:
+                raise ValueError("quantile: expected at least one number, got none")
+
+    def spec(self) -> LossSpec:
+        """Return the kind and the settings, as the compiled core reads them."""
+        quantile = self.quantile
+        return self.kind, {"quantile": quantile if isinstance(quantile, tuple) else (quantile,)}
+
+
+def _quantile(value: Any) -> float:
+    quantile = real(value, "quantile")
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile: expected numbers above 0 and below 1, got {quantile}")
+    return quantile
+
+
+@dataclass(repr=False, eq=False)
+class NLLLoss(Loss):
+    """Negative log-likelihood, averaged over the samples: the network ends with `LogSoftmax`.
+
+    `CrossEntropyLoss` is this loss and the `LogSoftmax` in one, and costs less.
+
+    Parameters
+    ----------
+    weight : sequence of float, optional
+        What each class's term, ``-t p``, is multiplied by, and the mean's divisor, as in `CrossEntropyLoss`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not of finite numbers of at least 0, one of them above 0.
+    """
+
+    kind: ClassVar[str] = "negative_log_likelihood"
+
+    weight: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the field, and make it a plain value."""
+        if self.weight is not None:
+            set_fields(self, weight=_weights(self.weight, "weight"))
+
+    def spec(self) -> LossSpec:
+        """Return the kind and the settings, as the compiled core reads them."""
+        return self.kind, {"weight": self.weight or ()}
+
+
+@dataclass(repr=False, eq=False)
+class FocalLoss(Loss):
+    """The focal loss of logits, averaged over outputs and samples: easy targets count less (Lin et al. 2017).
+
+    It is `BCEWithLogitsLoss` without weights, each term multiplied by ``(1 - s)**gamma``, where s is the probability
+    that sigmoid(prediction) gives to the target; torchvision's ``sigmoid_focal_loss``. Each class of labels is one
+    output against the rest.
+
+    Parameters
+    ----------
+    alpha : float or None
+        From 0 to 1: what positive targets are multiplied by, and negative ones by ``1 - alpha``. None multiplies by
+        nothing.
+    gamma : float
+        From 0, where no target counts less.
+    """
+
+    kind: ClassVar[str] = "focal"
+
+    alpha: float | None = 0.25
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check the fields, and make them plain values."""
+        set_fields(self, gamma=nonnegative(self.gamma, "gamma"))
+        if self.alpha is not None:
+            set_fields(self, alpha=real(self.alpha, "alpha"))
+            if not 0 <= self.alpha <= 1:
+                raise ValueError(f"alpha: expected a number from 0 to 1, or None, got {self.alpha}")
+
+    def spec(self) -> LossSpec:
+        """Return the kind and the settings, as the compiled core reads them."""
+        return self.kind, self.config()
+
+
+@dataclass(repr=False, eq=False)
+class PoissonNLLLoss(Loss):
+    """Negative log-likelihood of counts under Poisson distributions, averaged over outputs and samples.
+
+    It lacks the term log(t!), which does not depend on the prediction. Targets are at least 0.
+
+    Parameters
+    ----------
+    log_input : bool
+        Whether predictions are logarithms of the distributions' means: ``exp(p) - t * p``. Otherwise they are the
+        means: ``p - t * log(p + eps)``.
+    eps : float
+        Above 0; read only for means.
+    """
+
+    kind: ClassVar[str] = "poisson"
+
+    log_input: bool = True
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Check the fields, and make them plain values."""
+        set_fields(self, log_input=boolean(self.log_input, "log_input"), eps=positive(self.eps, "eps"))
+
+    def spec(self) -> LossSpec:
+        """Return the kind and the settings, as the compiled core reads them."""
+        return self.kind, self.config()
+
+
+def classifies(loss: object) -> bool:
+    """Return whether all targets of the loss stand for classes."""
+    return isinstance(loss, CrossEntropyLoss | NLLLoss | BCELoss | BCEWithLogitsLoss | FocalLoss | HingeLoss)
+
+
+def is_of_logits(loss: object) -> bool:
+    """Return whether 0 is the middle between the two classes of a single output, rather than 1/2."""
+    return isinstance(loss, BCEWithLogitsLoss | FocalLoss | HingeLoss)
+
+
+def is_of_numbers(loss: object) -> bool:
+    """Return whether integers that a single output is compared with are numbers, not labels."""
+    return isinstance(loss, Loss) and not classifies(loss)

@@ -724,7 +724,7 @@ class Network:
         self._training.require_trained(settings)
         data = self._data(x, y, loss, sample_weight=sample_weight)
         if loss is not self._training.loss and loss != self._training.loss:
-            training.warn_of_twice(self.engine, loss)
+            training.warn_of_last_layer(self.engine, loss)
         self.input_shape = data.x.shape[1:]
         return self._training.train_step(data, loss, settings, given)
 
@@ -956,7 +956,7 @@ class Network:
                 plan = self._common_plan(plan, classes)
             for callback in plan.callbacks:
                 callback.on_train_begin(self, plan.quantities())
-            training.warn_of_twice(self.engine, loss)
+            training.warn_of_last_layer(self.engine, loss)
             self.input_shape = batches.first.x.shape[1:]
             self._training.loss = loss
             self._classes = classes

@@ -6,12 +6,19 @@ import numpy as np
 
 from ranvier import kernels
 from ranvier.layers import LogSoftmax, Sigmoid, Softmax
-from ranvier.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, CustomLoss, HingeLoss, Loss
+from ranvier.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    CustomLoss,
+    FocalLoss,
+    Loss,
+    classifies,
+    is_of_logits,
+)
 from ranvier.types import Array, Labels
 
 __all__ = ["predicted_numbers", "probabilities"]
-
-_CLASSIFYING = (CrossEntropyLoss, BCELoss, BCEWithLogitsLoss, HingeLoss)
 
 
 def probabilities(outputs: Array, last: object, loss: Loss | CustomLoss) -> Array:
@@ -30,7 +37,7 @@ def probabilities(outputs: Array, last: object, loss: Loss | CustomLoss) -> Arra
         return rows
     if isinstance(loss, CrossEntropyLoss) and not single:
         return kernels.softmax(rows)
-    if isinstance(loss, BCEWithLogitsLoss):
+    if isinstance(loss, BCEWithLogitsLoss | FocalLoss):
         rows = kernels.sigmoid(rows)
     elif not isinstance(loss, BCELoss) and not (isinstance(last, Sigmoid) and isinstance(loss, Loss)):
         raise TypeError(
@@ -49,9 +56,9 @@ def predicted_numbers(outputs: Array, last: object, loss: Loss | CustomLoss, has
         If neither labels nor the last layer nor the loss say that a single output stands for classes.
     """
     rows = outputs.reshape(len(outputs), -1)
-    classifies = has_labels or isinstance(loss, _CLASSIFYING) or isinstance(last, Sigmoid)
-    if not classifies and rows.shape[1] == 1:
+    of_classes = has_labels or classifies(loss) or isinstance(last, Sigmoid)
+    if not of_classes and rows.shape[1] == 1:
         raise TypeError(f"predict_classes: expected a network that was trained on classes, got one with {loss!r}")
     if rows.shape[1] > 1:
         return np.asarray(rows.argmax(axis=1), dtype=np.int64)
-    return (rows[:, 0] > (0 if isinstance(loss, BCEWithLogitsLoss | HingeLoss) else 0.5)).astype(np.int64)
+    return (rows[:, 0] > (0 if is_of_logits(loss) else 0.5)).astype(np.int64)

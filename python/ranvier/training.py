@@ -18,8 +18,16 @@ from ranvier.data import Data, has_classes
 from ranvier.engine import Engine
 from ranvier.epoch_metrics import Metrics, Tally
 from ranvier.history import Evaluation, History
-from ranvier.layers import Sigmoid, Softmax
-from ranvier.losses import BCEWithLogitsLoss, CrossEntropyLoss, CustomLoss, Loss, SumSquaredResidualsLoss
+from ranvier.layers import Linear, Sigmoid, Softmax
+from ranvier.losses import (
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    CustomLoss,
+    FocalLoss,
+    Loss,
+    NLLLoss,
+    SumSquaredResidualsLoss,
+)
 from ranvier.optimizers import Optimizer, checked_optimizer
 from ranvier.types import Array, Labels, Weights
 
@@ -35,7 +43,7 @@ __all__ = [
     "evaluate",
     "loss_gradients",
     "run_batches",
-    "warn_of_twice",
+    "warn_of_last_layer",
 ]
 
 Report = Callable[[float, int, int, int], object]  # mean loss, hits, of how many samples, samples done
@@ -260,9 +268,16 @@ def _mean(means: list[float], weights: list[float], loss: Loss | CustomLoss) -> 
     return sum(total for total, _ in parts) / sum(weight for _, weight in parts) if parts else math.nan
 
 
-def warn_of_twice(engine: Engine, loss: Loss | CustomLoss) -> None:
-    """Warn if the network ends with a function that the loss applies itself."""
-    for layer, own in ((Softmax, CrossEntropyLoss), (Sigmoid, BCEWithLogitsLoss)):
+def warn_of_last_layer(engine: Engine, loss: Loss | CustomLoss) -> None:
+    """Warn if the network ends with a function that the loss applies itself, or without one that it needs."""
+    if isinstance(loss, NLLLoss) and isinstance(engine.layers[-1], Linear | Softmax):
+        warnings.warn(
+            "NLLLoss takes logarithms of probabilities, which the network's last layer does not give; end it with "
+            "LogSoftmax, or take CrossEntropyLoss without a last softmax",
+            UserWarning,
+            stacklevel=3,
+        )
+    for layer, own in ((Softmax, CrossEntropyLoss), (Sigmoid, BCEWithLogitsLoss), (Sigmoid, FocalLoss)):
         if isinstance(engine.layers[-1], layer) and isinstance(loss, own):
             warnings.warn(
                 f"{own.__name__} takes outputs from before a {layer.__name__} and applies one itself, so the network's "

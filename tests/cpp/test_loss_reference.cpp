@@ -71,8 +71,56 @@ void add_wrong_classes(const std::vector<double>& p, index_t label, Row& row) {
     row.magnitude = row.loss;
 }
 
+double huber(double delta, double p, double t, double& slope) {
+    const double distance = std::abs(p - t);
+    slope = std::min(std::max(p - t, -delta), delta);
+    return distance <= delta ? distance * distance / 2 : delta * (distance - delta / 2);
+}
+
+double pinball(double q, double p, double t, double& slope) {
+    slope = p > t ? 1 - q : p < t ? -q : 0;
+    return std::max(q * (t - p), (q - 1) * (t - p));
+}
+
+double focal(const LossSpec& loss, double p, double t, double& slope) {
+    const double above = 1 / (1 + std::exp(-p)), below = 1 / (1 + std::exp(p));
+    const double entropy = t * std::log1p(std::exp(-p)) + (1 - t) * std::log1p(std::exp(p));
+    const double share = loss.alpha ? *loss.alpha * t + (1 - *loss.alpha) * (1 - t) : 1;
+    const double u = above * (1 - t) + below * t, power = std::pow(u, loss.gamma);
+    slope = share * (power * (above - t) +
+                     entropy * loss.gamma * std::pow(u, loss.gamma - 1) * above * below * (1 - 2 * t));
+    return share * power * entropy;
+}
+
+double poisson(const LossSpec& loss, double p, double t, double& slope) {
+    slope = loss.log_input ? std::exp(p) - t : 1 - t / (p + loss.eps);
+    return loss.log_input ? std::exp(p) - t * p : p - t * std::log(p + loss.eps);
+}
+
 double element(const LossSpec& loss, std::size_t j, double p, double t, double& slope) {
     switch (loss.kind) {
+        case Loss::l1: {
+            const double value = 2 * pinball(0.5, p, t, slope);
+            slope *= 2;
+            return value;
+        }
+        case Loss::quantile:
+            return pinball(loss.quantile.empty() ? 0.5 : loss.quantile[j], p, t, slope);
+        case Loss::huber:
+            return huber(loss.delta, p, t, slope);
+        case Loss::smooth_l1: {
+            if (loss.beta == 0) return element(Loss::l1, j, p, t, slope);
+            const double value = huber(loss.beta, p, t, slope) / loss.beta;
+            slope /= loss.beta;
+            return value;
+        }
+        case Loss::negative_log_likelihood:
+            slope = -at(loss.weight, j) * t;
+            return slope * p;
+        case Loss::focal:
+            return focal(loss, p, t, slope);
+        case Loss::poisson:
+            return poisson(loss, p, t, slope);
         case Loss::quadratic:
             slope = p - t;
             return (p - t) * (p - t) / 2;
@@ -110,9 +158,21 @@ Row row_of(const LossSpec& loss, const std::vector<double>& p, const std::vector
             row.loss += term;
             row.magnitude += std::abs(term);
             if (loss.kind == Loss::binary_cross_entropy_with_logits) row.greatest_share = 1;
+            // A power's error is that of its exponent; the other losses are differences.
+            if (loss.kind == Loss::focal) {
+                row.greatest_share = 1;
+                row.magnitude += std::abs(term) * loss.gamma * std::abs(p[j]);
+            }
+            if (loss.kind == Loss::poisson) {
+                row.magnitude += 2 * std::abs(t[j] * p[j]) + std::abs(t[j]);
+                row.greatest_share = std::max(row.greatest_share, std::exp(p[j]) + t[j]);
+            }
+            if (loss.kind == Loss::huber || loss.kind == Loss::smooth_l1)
+                row.greatest_share = std::abs(p[j]) + 1;
         }
     }
-    const bool signs = loss.kind == Loss::binary_cross_entropy_with_logits || loss.kind == Loss::hinge;
+    const bool signs = loss.kind == Loss::binary_cross_entropy_with_logits || loss.kind == Loss::hinge ||
+                       loss.kind == Loss::focal;
     row.hit = p.size() > 1 ? largest(p) == largest(t) : (p[0] > (signs ? 0 : 0.5)) == (t[0] > 0.5);
     return row;
 }
@@ -125,7 +185,8 @@ struct Batch {
     std::vector<double> weights;
 
     Batch(const LossSpec& loss, index_t samples, index_t count) : n(samples), outputs(count) {
-        const bool probabilities = loss.kind == Loss::binary_cross_entropy;
+        const bool probabilities =
+            loss.kind == Loss::binary_cross_entropy || (loss.kind == Loss::poisson && !loss.log_input);
         for (index_t i = 0; i < n * outputs; ++i) {
             const double wave = std::sin(1 + 3.7 * static_cast<double>(i));
             prediction.push_back(static_cast<T>(probabilities ? 0.5 + 0.4999 * wave : 9 * wave));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "ranvier/array.h"
@@ -18,18 +19,40 @@ enum class Loss {
     // Mean over samples. One output, or dense rows of -1 and 1: sum_j max(0, 1 - t p). Labels of several
     // outputs: sum over the wrong classes j of max(0, 1 - p_label + p_j) (Weston and Watkins 1999).
     hinge,
+    l1,     // |p - t|, mean over samples and outputs
+    huber,  // (p - t)^2 / 2 up to a distance of delta, and delta (|p - t| - delta / 2) beyond; mean likewise
+    smooth_l1,                // the same with delta = beta, over beta; for a beta of 0 it is l1
+    quantile,                 // max(q (t - p), (q - 1) (t - p)), mean over samples and outputs
+    negative_log_likelihood,  // -sum_j t p_j of logarithms of probabilities, mean over samples
+    // Cross-entropy with logits, times (1 - s)^gamma, s being the share of sigmoid(p) that is on t's side;
+    // mean over samples and outputs (Lin et al. 2017).
+    focal,
+    // Of numbers t that come from Poisson distributions: exp(p) - t p, or with log_input = false p - t log(p
+    // + eps); mean over samples and outputs.
+    poisson,
 };
 
 // A loss with its settings.
 struct LossSpec {
     Loss kind;
     // Of softmax_cross_entropy. The share of each target that is spread evenly over the classes (Szegedy et
-    // al. 2016), and what each class's term is multiplied by (empty: 1).
+    // al. 2016).
     double label_smoothing = 0;
+    // Of softmax_cross_entropy and negative_log_likelihood: what each class's term is multiplied by (empty:
+    // 1).
     std::vector<double> weight;
     // Of binary_cross_entropy_with_logits: what -t log p is multiplied by; one for each output, or one for
     // all (empty: 1).
     std::vector<double> pos_weight;
+    double delta = 1;              // of huber
+    double beta = 1;               // of smooth_l1
+    std::vector<double> quantile;  // q, one for each output, or one for all (empty: 1/2)
+    // Of focal. Targets are multiplied by alpha, and what they lack to 1 by 1 - alpha; both by 1 unless it is
+    // given.
+    double gamma = 2;
+    std::optional<double> alpha;
+    bool log_input = true;  // of poisson
+    double eps = 1e-8;
 
     LossSpec(Loss loss = Loss::quadratic) : kind(loss) {}
 };
@@ -47,7 +70,7 @@ struct Targets {
 struct LossSums {
     double loss = 0;   // sum over the samples, each times its weight, before the mean is taken
     index_t hits = 0;  // samples whose largest output is the target's; for one output, those on
-                       // the right side of 1/2 (of 0 for logits and the hinge); each counts once
+                       // the right side of 1/2 (of 0 for logits, focal and the hinge); each counts once
     // Sum of the samples' weights; a label's includes its class's weight. With dense rows class weights do
     // not count here, as in PyTorch.
     double weight = 0;

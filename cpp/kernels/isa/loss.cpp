@@ -13,12 +13,12 @@ struct Term {
     Vec<T> value, slope;
 };
 
-// Each elementwise loss has of(p, t, factor). A comparison with NaN is false; each select is such that NaN
-// comes out as NaN, and not as a loss of 0.
+// Each elementwise loss has of(factors, p, t, factor of the output). A comparison with NaN is false; each
+// select is such that NaN comes out as NaN, and not as a loss of 0.
 struct Squares {
     static constexpr bool kSquared = true;  // the term is the value's square
     template <class T>
-    RANVIER_INLINE static Term<T> of(Vec<T> p, Vec<T> t, Vec<T>) {
+    RANVIER_INLINE static Term<T> of(const LossFactors<T>&, Vec<T> p, Vec<T> t, Vec<T>) {
         return {p - t, p - t};
     }
 };
@@ -40,7 +40,7 @@ RANVIER_INLINE Vec<T> cut_log(Vec<T> p) {
 struct Binary {
     static constexpr bool kSquared = false;
     template <class T>
-    RANVIER_INLINE static Term<T> of(Vec<T> p, Vec<T> t, Vec<T>) {
+    RANVIER_INLINE static Term<T> of(const LossFactors<T>&, Vec<T> p, Vec<T> t, Vec<T>) {
         // log(1 - p) is log(q), but for what was lost in rounding q.
         const Vec<T> q = T(1) - p, lost = (T(1) - q) - p;
         const Vec<T> log_q = log<T>(q) + lost / at_least(broadcast(T(__FLT_MIN__)), q);
@@ -53,7 +53,7 @@ struct Logits {
     static constexpr bool kSquared = false;
     // No difference of large numbers: |p| times the share that is on the wrong side.
     template <class T>
-    RANVIER_INLINE static Term<T> of(Vec<T> p, Vec<T> t, Vec<T> factor) {
+    RANVIER_INLINE static Term<T> of(const LossFactors<T>&, Vec<T> p, Vec<T> t, Vec<T> factor) {
         const Vec<T> zero = {}, size = abs<T>(p);
         const Vec<T> e = exp<T>(-size), log = log1p_of_fraction<T>(e);
         const Vec<T> large = T(1) / (e + T(1)), small = e * large;  // sigmoid(|p|), sigmoid(-|p|)
@@ -70,10 +70,79 @@ struct Logits {
 struct Margin {
     static constexpr bool kSquared = false;
     template <class T>
-    RANVIER_INLINE static Term<T> of(Vec<T> p, Vec<T> t, Vec<T>) {
+    RANVIER_INLINE static Term<T> of(const LossFactors<T>&, Vec<T> p, Vec<T> t, Vec<T>) {
         const Vec<T> margin = T(1) - t * p, zero = {};
         const MaskOf<T> met = margin <= zero;
         return {select<T>(met, zero, margin), select<T>(met, zero, -t)};
+    }
+};
+
+// The slope is 0 where p is t.
+struct Pinball {
+    static constexpr bool kSquared = false;
+    template <class T>
+    RANVIER_INLINE static Term<T> of(const LossFactors<T>&, Vec<T> p, Vec<T> t, Vec<T> factor) {
+        const Vec<T> d = p - t, zero = {};
+        const Vec<T> slope = select<T>(d > zero, T(0.5) - factor, select<T>(d < zero, T(-0.5) - factor, d));
+        return {d * slope, slope};
+    }
+};
+
+struct Huber {
+    static constexpr bool kSquared = false;
+    template <class T>
+    RANVIER_INLINE static Term<T> of(const LossFactors<T>& factors, Vec<T> p, Vec<T> t, Vec<T>) {
+        const T delta = factors.parameter;
+        const Vec<T> d = p - t, size = abs<T>(d), half = size * T(0.5);
+        return {select<T>(size <= broadcast(delta), size * half, delta * (size - delta * T(0.5))),
+                clamp<T>(d, -delta, delta)};
+    }
+};
+
+struct LogLikelihood {
+    static constexpr bool kSquared = false;
+    template <class T>
+    RANVIER_INLINE static Term<T> of(const LossFactors<T>&, Vec<T> p, Vec<T> t, Vec<T> factor) {
+        const Vec<T> share = factor * t, zero = {};
+        // A class without a share does not count, though its probability be 0.
+        return {select<T>((share == zero) & (p <= zero), zero, -share * p), -share};
+    }
+};
+
+// With u = 1 - s the slope is that of the cross-entropy times u^gamma, and the cross-entropy times
+// gamma u^(gamma - 1) u', of which u' is sigmoid(p) sigmoid(-p) (1 - 2t).
+struct Focal {
+    static constexpr bool kSquared = false;
+    template <class T>
+    RANVIER_INLINE static Term<T> of(const LossFactors<T>& factors, Vec<T> p, Vec<T> t, Vec<T>) {
+        const Vec<T> zero = {}, size = abs<T>(p);
+        const Vec<T> e = exp<T>(-size), large = T(1) / (e + T(1)), small = e * large;
+        const MaskOf<T> positive = p >= zero;
+        const Vec<T> above = select<T>(positive, large, small), below = select<T>(positive, small, large);
+        const Vec<T> entropy = size * select<T>(positive, T(1) - t, t) + log1p_of_fraction<T>(e);
+        const Vec<T> least = broadcast(sizeof(T) == 4 ? T(__FLT_MIN__) : T(__DBL_MIN__));
+        const Vec<T> u = at_least(least, above * (T(1) - t) + below * t);
+        const Vec<T> share = (factors.keep * t + factors.even) * exp<T>(factors.parameter * log<T>(u));
+        const Vec<T> pull = factors.parameter * entropy * (above * below / u) * (T(1) - t - t);
+        return {share * entropy, share * (above * (T(1) - t) - below * t + pull)};
+    }
+};
+
+struct PoissonLog {
+    static constexpr bool kSquared = false;
+    template <class T>
+    RANVIER_INLINE static Term<T> of(const LossFactors<T>&, Vec<T> p, Vec<T> t, Vec<T>) {
+        const Vec<T> rate = exp<T>(p);
+        return {rate - t * p, rate - t};
+    }
+};
+
+struct Poisson {
+    static constexpr bool kSquared = false;
+    template <class T>
+    RANVIER_INLINE static Term<T> of(const LossFactors<T>& factors, Vec<T> p, Vec<T> t, Vec<T>) {
+        const Vec<T> rate = p + factors.parameter;
+        return {p - t * log<T>(rate), T(1) - t / rate};
     }
 };
 
@@ -93,13 +162,14 @@ double elementwise_row(const LossFactors<T>& factors, index_t n, const T* p, con
     const T* factor = factors.outputs;
     index_t j = 0;
     for (; j + kLanes<T> <= n; j += kLanes<T>) {
-        const Term<T> term = F::template of<T>(load(p + j), load(t + j), factor ? load(factor + j) : none);
+        const Term<T> term =
+            F::template of<T>(factors, load(p + j), load(t + j), factor ? load(factor + j) : none);
         add_term<T, F>(sum, term.value);
         if (grad) store(grad + j, term.slope * scales);
     }
     if (j < n) {
         const index_t rest = n - j;
-        const Term<T> term = F::template of<T>(load_partial(p + j, rest), load_partial(t + j, rest),
+        const Term<T> term = F::template of<T>(factors, load_partial(p + j, rest), load_partial(t + j, rest),
                                                factor ? load_partial(factor + j, rest) : none);
         add_term<T, F>(sum, first_lanes<T>(rest, term.value, none));
         if (grad) store_partial(grad + j, term.slope * scales, rest);
@@ -114,7 +184,7 @@ void elementwise_columns(const LossFactors<T>& factors, index_t n, const T* p, c
     for (index_t j = 0; j < n; ++j) {
         const index_t at = j * kLanes<T>;
         const Vec<T> factor = broadcast(factors.outputs ? factors.outputs[j] : T{});
-        const Term<T> term = F::template of<T>(load(p + at), load(t + at), factor);
+        const Term<T> term = F::template of<T>(factors, load(p + at), load(t + at), factor);
         add_term<T, F>(sum, term.value);
         if (grad) store(grad + at, term.slope * load(scales));
     }
@@ -337,13 +407,25 @@ void hit_columns(index_t n, const T* p, const T* t, T threshold, bool* hits) {
 
 }  // namespace
 
-#define RANVIER_LOSS_KERNELS(T)                                                                               \
-    {                                                                                                         \
-        {elementwise_row<T, Squares>, elementwise_row<T, Binary>, elementwise_row<T, Logits>,                 \
-         elementwise_row<T, Margin>,  wrong_classes_row<T>,       cross_entropy_row<T>},                      \
-            {elementwise_columns<T, Squares>, elementwise_columns<T, Binary>, elementwise_columns<T, Logits>, \
-             elementwise_columns<T, Margin>,  wrong_classes_columns<T>,       cross_entropy_columns<T>},      \
-            largest<T>, hit_columns<T>                                                                        \
+#define RANVIER_LOSS_KERNELS(T)                                                                          \
+    {                                                                                                    \
+        {elementwise_row<T, Squares>, elementwise_row<T, Binary>,     elementwise_row<T, Logits>,        \
+         elementwise_row<T, Margin>,  wrong_classes_row<T>,           cross_entropy_row<T>,              \
+         elementwise_row<T, Pinball>, elementwise_row<T, Huber>,      elementwise_row<T, LogLikelihood>, \
+         elementwise_row<T, Focal>,   elementwise_row<T, PoissonLog>, elementwise_row<T, Poisson>},      \
+            {elementwise_columns<T, Squares>,                                                            \
+             elementwise_columns<T, Binary>,                                                             \
+             elementwise_columns<T, Logits>,                                                             \
+             elementwise_columns<T, Margin>,                                                             \
+             wrong_classes_columns<T>,                                                                   \
+             cross_entropy_columns<T>,                                                                   \
+             elementwise_columns<T, Pinball>,                                                            \
+             elementwise_columns<T, Huber>,                                                              \
+             elementwise_columns<T, LogLikelihood>,                                                      \
+             elementwise_columns<T, Focal>,                                                              \
+             elementwise_columns<T, PoissonLog>,                                                         \
+             elementwise_columns<T, Poisson>},                                                           \
+            largest<T>, hit_columns<T>                                                                   \
     }
 
 constinit const LossKernels<float> loss_float32 = RANVIER_LOSS_KERNELS(float);
