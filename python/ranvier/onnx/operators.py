@@ -161,9 +161,10 @@ def _clip(call: Call) -> Value:
         low, high = (call.optional(at, name) for at, name in ((1, "min"), (2, "max")))
     if low is None and high is None:
         return call.value
-    is_relu = low is not None and np.size(low) == 1 and float(np.reshape(low, ())) == 0 and high is None
-    call.require(is_relu, "expected bounds of 0 and none")
-    return call.layer(layers.ReLU, call.value.shape)
+    bounds = [None if bound is None or np.size(bound) != 1 else float(np.reshape(bound, ())) for bound in (low, high)]
+    is_one = bounds[0] == 0 and (high is None or bounds[1] == 6)
+    call.require(is_one, "expected bounds of 0 and none, or of 0 and 6")
+    return call.layer(layers.ReLU if high is None else layers.ReLU6, call.value.shape)
 
 
 def _erf(call: Call) -> Value:
@@ -777,6 +778,9 @@ def _scale_of(steps: Sequence[Step]) -> float | None:
 
 def _gated(gate: Sequence[Step]) -> tuple[Layer, float] | None:
     """Return the layer that x times a gate is, and the factor before it."""
+    inner = tuple(step.layer for step in gate if isinstance(step, LayerStep))
+    if len(inner) == len(gate) and inner in _GATES:
+        return _GATES[inner], 1.0
     if len(gate) == 3 and isinstance(gate[1], Erf):
         inside, outside = gate[0], gate[2]
         if isinstance(inside, Affine) and isinstance(outside, Affine) and inside.is_scalar and outside.is_scalar:
@@ -784,6 +788,12 @@ def _gated(gate: Sequence[Step]) -> tuple[Layer, float] | None:
             if is_normal and outside.scale == outside.shift:
                 return layers.GELU(), 2 * float(outside.scale)
     return None
+
+
+_GATES: dict[tuple[Any, ...], Layer] = {
+    (layers.Sigmoid(),): layers.SiLU(),
+    (layers.Softplus(), layers.Tanh()): layers.Mish(),
+}
 
 
 def _concat(call: Call) -> Value:
@@ -824,6 +834,7 @@ OPERATORS: dict[str, Operator] = {
     "GlobalAveragePool": _global_average_pool,
     "Greater": _greater,
     "GroupNormalization": _group_normalization,
+    "HardSwish": _plain(layers.Hardswish),
     "Identity": _identity,
     "InstanceNormalization": _instance_normalization,
     "LayerNormalization": _layer_normalization,
@@ -840,6 +851,7 @@ OPERATORS: dict[str, Operator] = {
     "Relu": _plain(layers.ReLU),
     "Reshape": _reshape,
     "Resize": _resize,
+    "Selu": _plain(layers.SELU),
     "Shape": _shape,
     "Sigmoid": _plain(layers.Sigmoid),
     "Softmax": _softmax(layers.Softmax),

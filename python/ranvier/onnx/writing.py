@@ -285,6 +285,18 @@ def _gelu(graph: _Graph, layer: Layer, at: _Place) -> str:
     return graph.add("Mul", [graph.add("Mul", [at.input, doubled]), graph.constant("half", 0.5)])
 
 
+def _silu(graph: _Graph, layer: Layer, at: _Place) -> str:
+    return graph.add("Mul", [at.input, graph.add("Sigmoid", [at.input])])
+
+
+def _mish(graph: _Graph, layer: Layer, at: _Place) -> str:
+    return graph.add("Mul", [at.input, graph.add("Tanh", [graph.add("Softplus", [at.input])])])
+
+
+def _relu6(graph: _Graph, layer: Layer, at: _Place) -> str:
+    return graph.add("Clip", [at.input, graph.constant("zero", 0.0), graph.constant("six", 6.0)])
+
+
 def _heaviside(graph: _Graph, layer: Layer, at: _Place) -> str:
     is_above = graph.add("Greater", [at.input, graph.constant("zero", 0.0)])
     return graph.add("Cast", [is_above], to=helper.np_dtype_to_tensor_dtype(graph.dtype))
@@ -342,6 +354,7 @@ WRITTEN: dict[type, Callable[[_Graph, Any, _Place], str]] = {
     layers.GaussianNoise: _left_out,
     layers.GlobalAvgPool2d: _global_avg_pool2d,
     layers.GroupNorm: _group_norm,
+    layers.Hardswish: _one_node("HardSwish"),
     layers.Heaviside: _heaviside,
     layers.LSTM: _recurrent("LSTM", (0, 3, 1, 2)),
     layers.LayerNorm: _layer_norm,
@@ -350,6 +363,7 @@ WRITTEN: dict[type, Callable[[_Graph, Any, _Place], str]] = {
     layers.LogSoftmax: _one_node("LogSoftmax", axis=1),
     layers.MaxPool2d: _max_pool2d,
     layers.Maxout: _maxout,
+    layers.Mish: _mish,
     layers.PReLU: _prelu,
     layers.Parallel: _parallel,
     layers.RReLU: _rrelu,
@@ -358,6 +372,9 @@ WRITTEN: dict[type, Callable[[_Graph, Any, _Place], str]] = {
     layers.RandomRotation: _left_out,
     layers.RandomShift: _left_out,
     layers.ReLU: _one_node("Relu"),
+    layers.ReLU6: _relu6,
+    layers.SELU: _one_node("Selu"),
+    layers.SiLU: _silu,
     layers.Residual: _residual,
     layers.Sigmoid: _one_node("Sigmoid"),
     layers.Softmax: _one_node("Softmax", axis=1),
