@@ -9,10 +9,10 @@ namespace ranvier {
 
 // A node of the graph: a layer, with what it has taken over.
 struct NodeInfo {
-    std::string path;  // "3", or "3.layers.0" within a branch
-    std::string name;  // "Linear + ReLU"
+    std::string path;        // "3", or "3.layers.0" within a branch
+    std::string name;        // "Linear + ReLU"
     std::string parameters;  // how the names of its parameters end, if the layer is several nodes
-    double flops = 0;  // multiplications and additions of a sample's forward pass; 0 if not a product
+    double flops = 0;        // multiplications and additions of a sample's forward pass; 0 if not a product
 };
 enum class Direction { forward, backward };
 
