@@ -95,15 +95,12 @@ struct Batch {
 template <class Work, class Check>
 long refuse_each(Work&& work, Check&& check) {
     for (long refused = 0;; ++refused) {
-        bool thrown = false;
         allocations_left = refused;
         try {
             work();
-        } catch (const std::bad_alloc&) {
-            thrown = true;
+        } catch (const std::bad_alloc&) {  // some do without instead, such as std::stable_sort
         }
         if (allocations_left.exchange(-1) >= 0) return refused;
-        EXPECT_TRUE(thrown) << "allocation " << refused << " was refused, and nobody heard of it";
         check();
     }
 }
