@@ -50,6 +50,13 @@ def test_adding(tmp_path):
     assert error < 0.1 * guess
 
 
+def test_gan(tmp_path):
+    lines = run("gan.py", tmp_path).splitlines()
+    drawn = [int(count) for count in lines[-2].split(": ")[1].split()]
+    assert sum(count > 0 for count in drawn) >= 6
+    assert float(lines[-1].split(": ")[1]) > 0.3
+
+
 def test_tabular(tmp_path):
     for name in ("sklearn", "pandas", "skops"):
         pytest.importorskip(name)
