@@ -215,8 +215,8 @@ FILES = """
     Conv2d_groups Conv2d_groups_thnn Conv2d_no_bias Conv2d_padding Conv2d_strided ConvTranspose2d
     ConvTranspose2d_no_bias ELU Embedding Embedding_sparse LeakyReLU LeakyReLU_with_negval Linear Linear_no_bias
     LogSoftmax MaxPool2d PReLU_1d PReLU_1d_multiparam PReLU_2d PReLU_2d_multiparam PReLU_3d PReLU_3d_multiparam
-    ReLU Sigmoid Softmax Softmin Softplus Tanh log_softmax_lastdim operator_addconstant operator_conv
-    operator_convtranspose operator_flatten operator_symbolic_override operator_view softmax_lastdim
+    ReLU SELU Sigmoid Softmax Softmin Softplus Tanh log_softmax_lastdim operator_addconstant operator_conv
+    operator_convtranspose operator_flatten operator_selu operator_symbolic_override operator_view softmax_lastdim
 """
 
 

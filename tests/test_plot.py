@@ -292,7 +292,7 @@ def test_activation_and_its_derivative(name):
     x = value.get_xdata()
     assert (x[0], x[-1]) == (-3, 3)
     np.testing.assert_array_equal(value.get_ydata(), getattr(kernels, name)(x))
-    smooth = np.abs(x) > 0.01  # away from a kink
+    smooth = (np.abs(x) > 0.01) & (np.abs(x) < 2.99)  # away from kinks
     differences = (getattr(kernels, name)(x + 1e-6) - getattr(kernels, name)(x - 1e-6)) / 2e-6
     np.testing.assert_allclose(slope.get_ydata()[smooth], differences[smooth], atol=1e-6)
     assert (value.get_label(), slope.get_label()) == (name, f"derivative of {name}")

@@ -32,8 +32,15 @@ WEIGHTS = rng.integers(0, 4, 120).astype(float)
 SHORT = {"max_iter": 4, "tol": None, "random_state": 0, "solver": rv.Adam(0.02)}
 
 
-def own_layers(shape, outputs):
-    return [rv.Linear(shape[0], 12), rv.Tanh(), rv.Linear(12, outputs)]
+class OwnLayers:
+    def __call__(self, shape, outputs):
+        return [rv.Linear(shape[0], 12), rv.Tanh(), rv.Linear(12, outputs)]
+
+    def __repr__(self):  # a function's has its address, and a test of that name would be another one in each process
+        return "own_layers"
+
+
+own_layers = OwnLayers()
 
 
 def same_network(one, other):

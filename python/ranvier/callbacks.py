@@ -33,7 +33,7 @@ class Callback:
 
     Derive from it, and write the methods that you need. A method whose name begins with ``on_`` but is none of these
     is an error as soon as the class is made. ``network`` is the `ranvier.Network` that is trained; a callback may look
-    at it and change it in any way. Each further `fit` with the same callback calls ``on_train_begin`` first.
+    at it and change it in any way. Each further fit with the same callback calls ``on_train_begin`` first.
 
     Attributes
     ----------
@@ -66,11 +66,11 @@ class Callback:
     def on_batch_end(self, network: Any, batch: int, loss: float) -> bool | None:
         """React to the end of a batch, counted from 1, with its mean loss; return True to end the training.
 
-        Batches whose gradients `fit` adds up for one update are one batch to it.
+        Batches whose gradients `ranvier.Network.fit` adds up for one update are one batch to it.
         """
 
     def on_epoch_end(self, network: Any, epoch: int, history: History) -> bool | None:
-        """React to the end of an epoch of this `fit`, counted from 1; return True to end the training."""
+        """React to the end of an epoch of this fit, counted from 1; return True to end the training."""
 
     def on_train_end(self, network: Any) -> None:
         """React to the end of the training, also where Ctrl-C ended it, but not where an error did."""
@@ -236,7 +236,7 @@ class EarlyStopping(Callback):
 class Checkpoint(Callback):
     """Save the network with its training state (see `Network.save`).
 
-    `fit` calls callbacks in their order. Put this one last, so that the file has what the others have changed.
+    Callbacks are called in their order. Put this one last, so that the file has what the others have changed.
 
     Parameters
     ----------

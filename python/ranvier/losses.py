@@ -45,10 +45,10 @@ __all__ = [
 class CustomLoss(Protocol):
     """What a loss of your own must offer.
 
-    Predictions have the network's dtype and the shape (n, *output). Targets have any shape (n, ...): integers come as
-    int64, other numbers in the network's dtype, and NaN may stand for what is not there. Both methods may have a third
-    parameter, ``sample_weight``: they are then given it as an array of float64, of shape (n,), if the training has
-    weights.
+    Predictions have the network's dtype and the shape ``(n, *output)``. Targets have any shape (n, ...): integers come
+    as int64, other numbers in the network's dtype, and NaN may stand for what is not there. Both methods may have a
+    third parameter, ``sample_weight``: they are then given it as an array of float64, of shape (n,), if the training
+    has weights.
     """
 
     def __call__(self, prediction: Array, target: Any) -> float:

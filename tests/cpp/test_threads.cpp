@@ -252,9 +252,10 @@ TEST(Threads, FallAsleepInARegionAndWakeUp) {
                 ++arrived;
                 wait_until([&] { return arrived == 3; });
             });
-            for (const pid_t id : ids)
-                if (id != static_cast<pid_t>(syscall(SYS_gettid)))
-                    EXPECT_TRUE(wait_until([&] { return state_of(id) == 'S'; }));
+            for (const pid_t id : ids) {
+                if (id == static_cast<pid_t>(syscall(SYS_gettid))) continue;
+                EXPECT_TRUE(wait_until([&] { return state_of(id) == 'S'; }));
+            }
             EXPECT_TRUE(all_threads_come(3));
         }
     });

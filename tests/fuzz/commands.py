@@ -38,7 +38,7 @@ def case(seed):
         make_files(rng)
         words = random_words(rng)
         output, errors = io.StringIO(), io.StringIO()
-        fetch, dataset_files._fetch = dataset_files._fetch, _no_network
+        download, dataset_files._download = dataset_files._download, _no_network
         try:
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), warnings.catch_warnings():
                 warnings.simplefilter("error")
@@ -47,7 +47,7 @@ def case(seed):
                 except SystemExit as exit:  # of argparse
                     code = exit.code
         finally:
-            dataset_files._fetch = fetch
+            dataset_files._download = download
         told = [line for line in errors.getvalue().replace("\r", "\n").splitlines() if line.startswith("ranvier")]
         assert code in (0, 2), (words, code, errors.getvalue())
         assert len(told) == (code == 2), (words, code, errors.getvalue())

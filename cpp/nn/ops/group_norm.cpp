@@ -34,8 +34,10 @@ public:
         T *scale = factors.data(), *shift = scale + n * channels_;
         const double count = static_cast<double>(std::max<index_t>(1, group_size()));
         for (index_t k = 0; k < all; ++k) {
+            // Without pixels there are no moments.
             const T mean = static_cast<T>(group_size() ? found.mean[k] : 0);
-            const T d = static_cast<T>(1 / std::sqrt(found.squares[k] / count + epsilon_));
+            const double variance = group_size() ? found.squares[k] / count : 0;
+            const T d = static_cast<T>(1 / std::sqrt(variance + epsilon_));
             if (at.saved) {
                 T* const own = at.saved + k / groups_ * 2 * groups_ + k % groups_;
                 own[0] = mean;

@@ -69,7 +69,7 @@ def load(path: str | os.PathLike[str], *, output: str | None = None, seed: int |
     output : str, optional
         The name of the output to compute, if there are several.
     seed : int, optional
-        Of the network's random numbers, as for `Network`.
+        Of the network's random numbers, as for `ranvier.Network`.
 
     Returns
     -------

@@ -30,7 +30,7 @@ def from_module(module: nn.Module, *, seed: int | None = None) -> Network:
     module : torch.nn.Module
         A ``Sequential``, whose members may be ``Sequential``, too, or a single layer.
     seed : int, optional
-        Of the network's random numbers, as for `Network`.
+        Of the network's random numbers, as for `ranvier.Network`.
 
     Returns
     -------
