@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <new>
 #include <vector>
 
 namespace ranvier {
@@ -64,15 +65,18 @@ private:
 // Negative if the system does not tell.
 inline int current_processor() { return sched_getcpu(); }
 
-// Moves the calling thread to one of the other processors that it may run on. Nothing forbids it to come
-// back.
-inline void leave_processor(int cpu, int choice) {
-    const CpuMask mask = CpuMask::of_thread(0);
-    std::vector<int> others = mask.processors();
-    others.erase(std::remove(others.begin(), others.end(), cpu), others.end());
-    if (others.empty()) return;
-    CpuMask::only(others[static_cast<std::size_t>(choice) % others.size()]).apply_to(0);
-    mask.apply_to(0);
+// Moves the calling thread to one of the other processors that it may run on, if there is memory for masks.
+// Nothing forbids it to come back.
+inline void leave_processor(int cpu, int choice) noexcept {
+    try {
+        const CpuMask mask = CpuMask::of_thread(0);
+        std::vector<int> others = mask.processors();
+        others.erase(std::remove(others.begin(), others.end(), cpu), others.end());
+        if (others.empty()) return;
+        CpuMask::only(others[static_cast<std::size_t>(choice) % others.size()]).apply_to(0);
+        mask.apply_to(0);
+    } catch (const std::bad_alloc&) {
+    }
 }
 
 }  // namespace ranvier
@@ -81,7 +85,7 @@ inline void leave_processor(int cpu, int choice) {
 namespace ranvier {
 
 inline int current_processor() { return -1; }
-inline void leave_processor(int /*cpu*/, int /*choice*/) {}
+inline void leave_processor(int /*cpu*/, int /*choice*/) noexcept {}
 
 }  // namespace ranvier
 #endif

@@ -78,11 +78,11 @@ private:
     // Systems like to put a woken thread on its waker's processor, and to leave it there for milliseconds,
     // queued behind the caller. So the caller lets it in for a moment, in which it moves to another
     // processor; unless OpenMP binds threads, for then they are where the user wants them.
-    void after_waking() override {
+    void after_waking() noexcept override {
         processor_.store(current_processor());
         std::this_thread::yield();
     }
-    void after_sleeping(int member) override { make_way(member); }
+    void after_sleeping(int member) noexcept override { make_way(member); }
     void make_way(int member) {
         const int callers = processor_.load();
         if (callers >= 0 && callers == current_processor() && omp_get_proc_bind() == omp_proc_bind_false)

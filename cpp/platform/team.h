@@ -51,11 +51,12 @@ protected:
     // A member's, from 1 on: takes part in the caller's jobs until it is dismissed.
     void serve(int member);
 
-    // The caller is about to wake who sleeps, and has done so; a member is about to sleep, and has slept.
-    virtual void before_waking(int /*helpers*/) {}
-    virtual void after_waking() {}
-    virtual void before_sleeping(int /*member*/) {}
-    virtual void after_sleeping(int /*member*/) {}
+    // The caller is about to wake who sleeps, and has done so; a member is about to sleep, and has slept. A
+    // job is open meanwhile, which no exception may leave.
+    virtual void before_waking(int /*helpers*/) noexcept {}
+    virtual void after_waking() noexcept {}
+    virtual void before_sleeping(int /*member*/) noexcept {}
+    virtual void after_sleeping(int /*member*/) noexcept {}
 
 private:
     // For how long a member has had its processor.

@@ -2,6 +2,7 @@
 #include "thread_pool.h"
 
 #include <algorithm>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -54,9 +55,9 @@ private:
         serve(member);
     }
 
-    void before_sleeping(int member) override { workers_[member].state.store(kAsleep); }
+    void before_sleeping(int member) noexcept override { workers_[member].state.store(kAsleep); }
 
-    void after_sleeping(int member) override {
+    void after_sleeping(int member) noexcept override {
         Worker& self = workers_[member];
         for (State state = kAsleep; !self.state.compare_exchange_weak(state, kAwake); state = kAsleep) {
             if (state == kPinned) {
@@ -71,7 +72,15 @@ private:
     // Systems like to put a woken thread on its waker's processor, which has better to do, and to leave it
     // there for milliseconds. So each sleeper may wake up on another processor only, one for each; awake, it
     // is free again.
-    void before_waking(int helpers) override {
+    void before_waking(int helpers) noexcept override {
+        try {
+            pin_sleepers(helpers);
+        } catch (const std::bad_alloc&) {
+            // Without memory for masks they wake up where the system likes.
+        }
+    }
+
+    void pin_sleepers(int helpers) {
         const int here = current_processor();
         std::vector<int> others = CpuMask::of_thread(0).processors();
         others.erase(std::remove(others.begin(), others.end(), here), others.end());
@@ -83,8 +92,12 @@ private:
     static void pin(Worker& worker, int cpu) {
         State state = kAsleep;
         if (!worker.state.compare_exchange_strong(state, kBeingPinned)) return;
-        worker.affinity = CpuMask::of_thread(worker.id);
-        const bool pinned = worker.affinity.count() > 0 && CpuMask::only(cpu).apply_to(worker.id);
+        bool pinned = false;
+        try {
+            worker.affinity = CpuMask::of_thread(worker.id);
+            pinned = worker.affinity.count() > 0 && CpuMask::only(cpu).apply_to(worker.id);
+        } catch (const std::bad_alloc&) {
+        }
         worker.state.store(pinned ? kPinned : kAsleep);
     }
 
