@@ -13,7 +13,7 @@
 #include "ranvier/threads.h"
 #include "ranvier/trainer.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+#if defined(RANVIER_SANITIZED) || !defined(__GLIBC__)
 #define RANVIER_OWN_ALLOCATION 0  // sanitizers have their own
 #else
 #define RANVIER_OWN_ALLOCATION 1
