@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -386,6 +387,9 @@ def _checksum_of_ends(rows: Array) -> int:
     return _checksum(np.concatenate([rows[:8], rows[-8:]]))
 
 
+# Seconds between the last words of a rank and the end of all: launchers drop what they have not passed on by then.
+_FAREWELL = 1.0
+
 _ended: list[Any] = []  # communicators whose ranks end together
 
 
@@ -429,7 +433,10 @@ def is_launched() -> bool:
 
 def end_all(code: int) -> None:
     """End all ranks of the communicators that have been used, if there are others; this one with them."""
+    if not _ended:
+        return
     sys.stdout.flush()
     sys.stderr.flush()
+    time.sleep(_FAREWELL)
     for communicator in _ended:
         communicator.Abort(code)
