@@ -35,8 +35,10 @@ void read_pair(const py::dict& fields, const char* name, index_t (&pair)[2]) {
     pair[1] = width;
 }
 
-Conv2dSpec conv2d_spec(const py::dict& fields) {
-    Conv2dSpec spec{};
+// What a convolution and a transposed one have.
+template <class Spec>
+Spec convolution_spec(const py::dict& fields) {
+    Spec spec{};
     spec.in_channels = field<index_t>(fields, "in_channels");
     spec.out_channels = field<index_t>(fields, "out_channels");
     read_pair(fields, "kernel_size", spec.kernel);
@@ -45,6 +47,11 @@ Conv2dSpec conv2d_spec(const py::dict& fields) {
     read_pair(fields, "dilation", spec.dilation);
     spec.groups = field<index_t>(fields, "groups");
     spec.bias = field<bool>(fields, "bias");
+    return spec;
+}
+
+Conv2dSpec conv2d_spec(const py::dict& fields) {
+    auto spec = convolution_spec<Conv2dSpec>(fields);
     spec.l1 = field<double>(fields, "l1");
     spec.l2 = field<double>(fields, "l2");
     spec.max_norm = field<double>(fields, "max_norm");
@@ -52,16 +59,8 @@ Conv2dSpec conv2d_spec(const py::dict& fields) {
 }
 
 ConvTranspose2dSpec conv_transpose2d_spec(const py::dict& fields) {
-    ConvTranspose2dSpec spec{};
-    spec.in_channels = field<index_t>(fields, "in_channels");
-    spec.out_channels = field<index_t>(fields, "out_channels");
-    read_pair(fields, "kernel_size", spec.kernel);
-    read_pair(fields, "stride", spec.stride);
-    read_pair(fields, "padding", spec.padding);
+    auto spec = convolution_spec<ConvTranspose2dSpec>(fields);
     read_pair(fields, "output_padding", spec.output_padding);
-    read_pair(fields, "dilation", spec.dilation);
-    spec.groups = field<index_t>(fields, "groups");
-    spec.bias = field<bool>(fields, "bias");
     return spec;
 }
 

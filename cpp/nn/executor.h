@@ -43,6 +43,12 @@ struct Run {
     Observer<T>* observer = nullptr;  // of a program that is compiled for one
 };
 
+// How a pass of n samples uses weights that may change after it.
+inline Use use_of_pass(index_t n) {
+    constexpr index_t kBatchWorthPreparing = 4;  // weights are transformed once for so many samples
+    return n >= kBatchWorthPreparing ? Use::batch : Use::one_pass;
+}
+
 template <class T>
 void run_phases(const Program<T>& program, const Run<T>& run, std::size_t begin, std::size_t end);
 

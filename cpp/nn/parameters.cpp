@@ -53,24 +53,12 @@ public:
         if (spec.bias) add("bias", {spec.out_features}, {1});
     }
     void operator()(const Conv2dSpec& spec) {
-        require_positive("in_channels", spec.in_channels);
-        require_positive("out_channels", spec.out_channels);
-        require_positive("groups", spec.groups);
-        require_positive("kernel_size", std::min(spec.kernel[0], spec.kernel[1]));
-        const Shape shape = {spec.out_channels, spec.in_channels / spec.groups, spec.kernel[0],
-                             spec.kernel[1]};
-        add("weight", shape, c_strides(shape));
+        add_kernels(spec, spec.out_channels, spec.in_channels);
         restrain(spec);
         if (spec.bias) add("bias", {spec.out_channels}, {1});
     }
     void operator()(const ConvTranspose2dSpec& spec) {
-        require_positive("in_channels", spec.in_channels);
-        require_positive("out_channels", spec.out_channels);
-        require_positive("groups", spec.groups);
-        require_positive("kernel_size", std::min(spec.kernel[0], spec.kernel[1]));
-        const Shape shape = {spec.in_channels, spec.out_channels / spec.groups, spec.kernel[0],
-                             spec.kernel[1]};
-        add("weight", shape, c_strides(shape));
+        add_kernels(spec, spec.in_channels, spec.out_channels);
         if (spec.bias) add("bias", {spec.out_channels}, {1});
     }
     void operator()(const PReLUSpec& spec) {
@@ -152,6 +140,16 @@ private:
     void add_transposed(const std::string& name, index_t out, index_t in) {
         const index_t pitch = row_pitch(out);
         add(name, {out, in}, {1, pitch}, true, {in, pitch});
+    }
+    // The weight of a convolution between all `rows` channels of one side and those of a group on the other.
+    template <class Spec>
+    void add_kernels(const Spec& spec, index_t rows, index_t columns) {
+        require_positive("in_channels", spec.in_channels);
+        require_positive("out_channels", spec.out_channels);
+        require_positive("groups", spec.groups);
+        require_positive("kernel_size", std::min(spec.kernel[0], spec.kernel[1]));
+        const Shape shape = {rows, columns / spec.groups, spec.kernel[0], spec.kernel[1]};
+        add("weight", shape, c_strides(shape));
     }
     void add(const std::string& name, const Shape& shape, const Shape& strides, bool trained = true,
              const Shape& memory = {}) {

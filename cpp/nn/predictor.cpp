@@ -18,8 +18,6 @@ namespace {
 // Samples that are taken at a time: enough for many threads, few enough for outputs between segments to stay
 // in a cache.
 constexpr index_t kChunk = 512;
-// Weights are transformed once for so many samples.
-constexpr index_t kBatchWorthPreparing = 4;
 
 }  // namespace
 
@@ -125,9 +123,7 @@ double Predictor<T>::work_of_sample() const {
 }
 template <class T>
 void Predictor<T>::prepare(index_t n) {
-    const Use use = state_->weights == Weights::frozen ? Use::frozen_outputs
-                    : n >= kBatchWorthPreparing        ? Use::batch
-                                                       : Use::one_pass;
+    const Use use = state_->weights == Weights::frozen ? Use::frozen_outputs : use_of_pass(n);
     for (const auto& op : state_->program.ops) op->prepare({use});
 }
 

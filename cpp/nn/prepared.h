@@ -24,7 +24,6 @@ struct Prepared {
 // The pass of n samples through it, once its ops have transformed the weights. `x` has to live on.
 template <class T>
 Run<T> run_of(Prepared<T>& prepared, index_t n, const Rows<T>& x, index_t capacity, T* gradients) {
-    constexpr index_t kBatchWorthPreparing = 4;  // weights are transformed once for so many samples
     Run<T> run;
     run.inputs = &x;
     run.n = n;
@@ -32,8 +31,7 @@ Run<T> run_of(Prepared<T>& prepared, index_t n, const Rows<T>& x, index_t capaci
     run.batch = prepared.batch.data();
     run.partial_sums = prepared.partial_sums.data();
     run.gradients = gradients;
-    for (const auto& op : prepared.program.ops)
-        op->prepare({n >= kBatchWorthPreparing ? Use::batch : Use::one_pass});
+    for (const auto& op : prepared.program.ops) op->prepare({use_of_pass(n)});
     return run;
 }
 

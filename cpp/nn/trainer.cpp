@@ -134,15 +134,22 @@ struct Trainer<T>::State {
         for (const auto& op : prepared.program.ops) op->update_statistics();
     }
 
+    // The next step of a training, forward and back.
+    Run<T> run_step(Prepared<T>& prepared, const Batch<T>& batch, const Objective<T>& objective,
+                    const EpochOptions<T>& options, LossSums& sums) {
+        ++step;
+        Run<T> run = run_of(prepared, batch.n, batch.x);
+        run.observer = options.observer;
+        sums = run_batch(prepared, run, batch, objective, options.times ? &options.times->loss : nullptr);
+        return run;
+    }
+
     // One update from a batch; false, with nothing changed, if the loss or a gradient is not finite and that
     // matters.
     bool train_batch(const Batch<T>& batch, const Objective<T>& objective, Optimizer<T>& optimizer,
                      const EpochOptions<T>& options, LossSums& sums) {
         Prepared<T>& prepared = for_objective(objective, options.observer != nullptr);
-        ++step;
-        Run<T> run = run_of(prepared, batch.n, batch.x);
-        run.observer = options.observer;
-        sums = run_batch(prepared, run, batch, objective, options.times ? &options.times->loss : nullptr);
+        const Run<T> run = run_step(prepared, batch, objective, options, sums);
         const Stopwatch watch(options.times ? &options.times->update : nullptr);
         const bool matters = options.on_nonfinite != OnNonFinite::ignore;
         if (matters && !std::isfinite(sums.loss)) return false;
@@ -157,10 +164,7 @@ struct Trainer<T>::State {
         GradientAccumulation<T>& accumulation = *options.accumulation;
         ++accumulation.batches;
         Prepared<T>& prepared = for_objective(objective, options.observer != nullptr);
-        ++step;
-        Run<T> run = run_of(prepared, batch.n, batch.x);
-        run.observer = options.observer;
-        sums = run_batch(prepared, run, batch, objective, options.times ? &options.times->loss : nullptr);
+        const Run<T> run = run_step(prepared, batch, objective, options, sums);
         const Stopwatch watch(options.times ? &options.times->update : nullptr);
         const bool matters = options.on_nonfinite != OnNonFinite::ignore;
         if (matters && !std::isfinite(sums.loss)) return false;
@@ -192,7 +196,7 @@ struct Trainer<T>::State {
         if (findings.finite) sweep.update(optimizer, sum, findings.squares);
         return findings.finite;
     }
-    // The same of a batch that is shared with others. All come to the same sums and the same answer.
+    // As train_batch(), of a batch that is shared with others. All come to the same sums and the same answer.
     bool train_shared(const Batch<T>& batch, const std::int64_t* bounds, const Objective<T>& objective,
                       Optimizer<T>& optimizer, const EpochOptions<T>& options, EpochSums& sums) {
         const DataParallel<T>& all = *options.data_parallel;

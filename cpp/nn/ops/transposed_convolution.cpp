@@ -17,21 +17,12 @@ Conv2dShape reversed_shape(const ConvTranspose2dSpec& spec, const Shape& input) 
         return (input[axis + 1] - 1) * spec.stride[axis] - 2 * spec.padding[axis] +
                spec.dilation[axis] * (spec.kernel[axis] - 1) + spec.output_padding[axis] + 1;
     };
-    Conv2dShape shape;
-    shape.in_channels = spec.out_channels;
-    shape.in_height = size(0);
-    shape.in_width = size(1);
-    shape.out_channels = spec.in_channels;
-    shape.kernel_height = spec.kernel[0];
-    shape.kernel_width = spec.kernel[1];
-    shape.stride_height = spec.stride[0];
-    shape.stride_width = spec.stride[1];
-    shape.padding_height = spec.padding[0];
-    shape.padding_width = spec.padding[1];
-    shape.dilation_height = spec.dilation[0];
-    shape.dilation_width = spec.dilation[1];
-    shape.groups = spec.groups;
-    return shape;
+    Conv2dSpec reversed = {spec.out_channels, spec.in_channels, {}, {}, {}, {}, spec.groups, spec.bias};
+    std::copy_n(spec.kernel, 2, reversed.kernel);
+    std::copy_n(spec.stride, 2, reversed.stride);
+    std::copy_n(spec.padding, 2, reversed.padding);
+    std::copy_n(spec.dilation, 2, reversed.dilation);
+    return conv2d_shape(reversed, {spec.out_channels, size(0), size(1)});
 }
 
 template <class T>

@@ -15,17 +15,29 @@ if TYPE_CHECKING:
     from ranvier.initializers import Initializer
 
 
-def require_groups(layer: Conv2d | ConvTranspose2d) -> None:
-    """Check that the groups divide the channels.
+def _checked_fields(layer: Conv2d | ConvTranspose2d) -> dict[str, Any]:
+    """Return the fields that both kinds of convolution have.
 
     Raises
     ------
-    ValueError
-        If they do not.
+    TypeError, ValueError
+        If one is unfit, or the groups do not divide the channels.
     """
-    for field in ("in_channels", "out_channels"):
-        if getattr(layer, field) % layer.groups:
-            raise ValueError(f"groups: expected a divisor of {field} = {getattr(layer, field)}, got {layer.groups}")
+    fields: dict[str, Any] = {
+        "in_channels": integer(layer.in_channels, "in_channels", 1),
+        "out_channels": integer(layer.out_channels, "out_channels", 1),
+        "kernel_size": integers(layer.kernel_size, "kernel_size", 1),
+        "stride": integers(layer.stride, "stride", 1),
+        "padding": integers(layer.padding, "padding", 0),
+        "dilation": integers(layer.dilation, "dilation", 1),
+        "groups": integer(layer.groups, "groups", 1),
+        "bias": boolean(layer.bias, "bias"),
+        "init": checked_initializer(layer.init),
+    }
+    for name in ("in_channels", "out_channels"):
+        if fields[name] % fields["groups"]:
+            raise ValueError(f"groups: expected a divisor of {name} = {fields[name]}, got {fields['groups']}")
+    return fields
 
 
 @dataclass(repr=False, eq=False)
@@ -67,20 +79,11 @@ class Conv2d(Layer):
     def __post_init__(self) -> None:
         set_fields(
             self,
-            in_channels=integer(self.in_channels, "in_channels", 1),
-            out_channels=integer(self.out_channels, "out_channels", 1),
-            kernel_size=integers(self.kernel_size, "kernel_size", 1),
-            stride=integers(self.stride, "stride", 1),
-            padding=integers(self.padding, "padding", 0),
-            dilation=integers(self.dilation, "dilation", 1),
-            groups=integer(self.groups, "groups", 1),
-            bias=boolean(self.bias, "bias"),
+            **_checked_fields(self),
             l1=nonnegative(self.l1, "l1"),
             l2=nonnegative(self.l2, "l2"),
-            init=checked_initializer(self.init),
             max_norm=None if self.max_norm is None else positive(self.max_norm, "max_norm"),
         )
-        require_groups(self)
 
     def spec(self) -> Spec:
         """Return the layer as the compiled core reads it, with all pairs written out."""
@@ -138,20 +141,7 @@ class ConvTranspose2d(Layer):
     kind: ClassVar[str] = "conv_transpose2d"
 
     def __post_init__(self) -> None:
-        set_fields(
-            self,
-            in_channels=integer(self.in_channels, "in_channels", 1),
-            out_channels=integer(self.out_channels, "out_channels", 1),
-            kernel_size=integers(self.kernel_size, "kernel_size", 1),
-            stride=integers(self.stride, "stride", 1),
-            padding=integers(self.padding, "padding", 0),
-            output_padding=integers(self.output_padding, "output_padding", 0),
-            groups=integer(self.groups, "groups", 1),
-            bias=boolean(self.bias, "bias"),
-            dilation=integers(self.dilation, "dilation", 1),
-            init=checked_initializer(self.init),
-        )
-        require_groups(self)
+        set_fields(self, **_checked_fields(self), output_padding=integers(self.output_padding, "output_padding", 0))
         for more, stride in zip(both(self.output_padding), both(self.stride), strict=True):
             if more >= stride:
                 raise ValueError(

@@ -85,31 +85,24 @@ class GaussianNoise(nn.Module):
         return x + self.std * torch.randn_like(x) if self.training else x
 
 
-class GRU(nn.GRU):
+class _Recurrent(nn.Module):
+    """What PyTorch's recurrent module behind it has, without the states that it gives beside its outputs."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, return_sequences: bool = False
+    ) -> None:
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first=True)
+        self.return_sequences = return_sequences
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the states, or the last one."""
+        states = super().forward(x)[0]
+        return states if self.return_sequences else states[:, -1]
+
+
+class GRU(_Recurrent, nn.GRU):
     """The states after all time steps, or the last one, as `ranvier.GRU`."""
 
-    def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, return_sequences: bool = False
-    ) -> None:
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first=True)
-        self.return_sequences = return_sequences
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the states, or the last one."""
-        states = super().forward(x)[0]
-        return states if self.return_sequences else states[:, -1]
-
-
-class LSTM(nn.LSTM):
+class LSTM(_Recurrent, nn.LSTM):
     """The states after all time steps, or the last one, as `ranvier.LSTM`."""
-
-    def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, return_sequences: bool = False
-    ) -> None:
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first=True)
-        self.return_sequences = return_sequences
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the states, or the last one."""
-        states = super().forward(x)[0]
-        return states if self.return_sequences else states[:, -1]
