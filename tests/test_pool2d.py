@@ -7,10 +7,18 @@ from ranvier import kernels as K
 from ranvier import set_num_threads
 
 
-def windows(x, kernel, stride, padding):
+def places(size, kernel, stride, padding, ceil_mode):
+    """Return how many windows there are along an axis: with ceil_mode all that begin in the image or before it."""
+    last = size + padding - 1 if ceil_mode else size + 2 * padding - kernel
+    count = last // stride + 1
+    while ceil_mode and count > 1 and (count - 2) * stride + kernel >= size + 2 * padding:
+        count -= 1  # the one before reaches the end
+    return count
+
+
+def windows(x, kernel, stride, padding, ceil_mode=False):
     """Yield (y, x, row slice, column slice) of each window, cut to the image."""
-    height = (x.shape[2] + 2 * padding[0] - kernel[0]) // stride[0] + 1
-    width = (x.shape[3] + 2 * padding[1] - kernel[1]) // stride[1] + 1
+    height, width = (places(*axis, ceil_mode) for axis in zip(x.shape[2:], kernel, stride, padding, strict=True))
     for i in range(height):
         for j in range(width):
             top, left = i * stride[0] - padding[0], j * stride[1] - padding[1]
@@ -18,9 +26,9 @@ def windows(x, kernel, stride, padding):
             yield i, j, rows, slice(max(left, 0), min(left + kernel[1], x.shape[3])), height, width
 
 
-def reference_max(x, kernel, stride, padding):
+def reference_max(x, kernel, stride, padding, ceil_mode=False):
     results = {}
-    for i, j, rows, cols, _, _ in windows(x, kernel, stride, padding):
+    for i, j, rows, cols, _, _ in windows(x, kernel, stride, padding, ceil_mode):
         part = x[:, :, rows, cols]
         flat = part.reshape(*part.shape[:2], part.shape[2] * part.shape[3])
         best = np.argmax(flat, axis=2)  # the first; NaN is the greatest
@@ -34,11 +42,21 @@ def reference_max(x, kernel, stride, padding):
     return y, indices
 
 
-def reference_mean(x, kernel, stride, padding):
-    for i, j, rows, cols, height, width in windows(x, kernel, stride, padding):
+def divisor(x, i, j, kernel, stride, padding, count_include_pad):
+    """Return the number of pixels that count."""
+    area = 1
+    for at, size, k, step, pad in zip((i, j), x.shape[2:], kernel, stride, padding, strict=True):
+        first, end = at * step - pad, at * step - pad + k
+        area *= min(end, size + pad) - first if count_include_pad else min(end, size) - max(first, 0)
+    return area
+
+
+def reference_mean(x, kernel, stride, padding, ceil_mode=False, count_include_pad=True):
+    for i, j, rows, cols, height, width in windows(x, kernel, stride, padding, ceil_mode):
         if (i, j) == (0, 0):
             y = np.zeros((*x.shape[:2], height, width))
-        y[:, :, i, j] = x[:, :, rows, cols].astype(np.float64).sum(axis=(2, 3)) / (kernel[0] * kernel[1])
+        area = divisor(x, i, j, kernel, stride, padding, count_include_pad)
+        y[:, :, i, j] = x[:, :, rows, cols].astype(np.float64).sum(axis=(2, 3)) / area
     return y
 
 
@@ -63,14 +81,15 @@ SHAPES = [
 ]
 
 
+@pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "kernel", "stride", "padding"), SHAPES)
-def test_agree_with_the_reference(isa, dtype, shape, kernel, stride, padding):
+def test_agree_with_the_reference(isa, dtype, shape, kernel, stride, padding, ceil_mode):
     rng = np.random.default_rng(0)
     x = np.round(2 * rng.standard_normal(shape)).astype(dtype)  # with ties
-    options = dict(stride=stride, padding=padding)
+    options = dict(stride=stride, padding=padding, ceil_mode=ceil_mode)
     y, indices = K.max_pool2d(x, kernel, **options)
-    expected, at = reference_max(x, kernel, stride, padding)
+    expected, at = reference_max(x, kernel, **options)
     close(y, expected, dtype, 1)
     np.testing.assert_array_equal(indices, at)
     grad = rng.standard_normal(y.shape).astype(dtype)
@@ -79,11 +98,14 @@ def test_agree_with_the_reference(isa, dtype, shape, kernel, stride, padding):
     for i, j in np.ndindex(*y.shape[2:]):
         grad_x[n, c, at[:, :, i, j]] += grad[:, :, i, j]
     close(K.max_pool2d_backward(grad, indices, shape), grad_x.reshape(shape), dtype, 10)
-    close(K.avg_pool2d(x, kernel, **options), reference_mean(x, kernel, stride, padding), dtype, 10)
-    spread = np.zeros(shape)
-    for i, j, rows, cols, _, _ in windows(x, kernel, stride, padding):
-        spread[:, :, rows, cols] += grad[:, :, i, j, None, None] / (kernel[0] * kernel[1])
-    close(K.avg_pool2d_backward(grad, shape, kernel, **options), spread, dtype, 10)
+    for with_padding in (True, False):
+        means = options | {"count_include_pad": with_padding}
+        close(K.avg_pool2d(x, kernel, **means), reference_mean(x, kernel, **means), dtype, 10)
+        spread = np.zeros(shape)
+        for i, j, rows, cols, _, _ in windows(x, kernel, **options):
+            area = divisor(x, i, j, kernel, stride, padding, with_padding)
+            spread[:, :, rows, cols] += grad[:, :, i, j, None, None] / area
+        close(K.avg_pool2d_backward(grad, shape, kernel, **means), spread, dtype, 10)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -35,6 +35,14 @@ FOLDED = {
         ],
         (3, 12, 12),
     ),
+    "lines": (
+        [
+            *(rv.Conv1d(3, 16, 4, padding="same"), rv.BatchNorm1d(16), rv.ReLU(), rv.MaxPool1d(2, ceil_mode=True)),
+            *(rv.Residual([rv.Conv1d(16, 16, 3, padding=1), rv.BatchNorm1d(16)]), rv.ReLU6(), rv.Dropout1d()),
+            *(rv.Conv1d(16, 32, 1), rv.SiLU(), rv.AdaptiveAvgPool1d(1), rv.Flatten(), rv.Linear(32, 4)),
+        ],
+        (3, 37),
+    ),
     "depthwise": (
         [rv.Conv2d(4, 8, 3, groups=4), rv.BatchNorm2d(8), rv.LeakyReLU(), rv.GlobalAvgPool2d(), rv.Linear(8, 3)],
         (4, 9, 7),

@@ -93,8 +93,10 @@ py::tuple conv2d_backward(const py::handle& grad, const py::handle& x, const py:
 }
 
 Pool2dShape pool_shape(const Shape& x, const py::handle& kernel, const py::object& stride,
-                       const py::handle& padding) {
+                       const py::handle& padding, bool ceil_mode, bool count_include_pad = true) {
     Pool2dShape s;
+    s.ceil_mode = ceil_mode;
+    s.count_include_pad = count_include_pad;
     s.batch = x[0];
     s.channels = x[1];
     s.in_height = x[2];
@@ -115,10 +117,10 @@ double work_of(const Pool2dShape& s) {
 }
 
 py::tuple max_pool2d_arrays(const py::handle& x_object, const py::handle& kernel, const py::object& stride,
-                            const py::handle& padding) {
+                            const py::handle& padding, bool ceil_mode) {
     const py::array x = float_array(x_object, "x");
     require_ndim(x, "x", 4, kNchw);
-    const Pool2dShape s = pool_shape(shape_of(x), kernel, stride, padding);
+    const Pool2dShape s = pool_shape(shape_of(x), kernel, stride, padding, ceil_mode);
     const py::array y = new_array(out_shape(s), x);
     py::array_t<std::int32_t> indices = new_array<std::int32_t>(out_shape(s));
     std::int32_t* at = indices.mutable_data();
@@ -134,18 +136,9 @@ Pool2dShape shape_for_indices(const py::array& grad, const Shape& input) {
     if (input[0] != grad.shape(0) || input[1] != grad.shape(1))
         throw py::value_error("input_shape: expected the batch and channels of grad, " +
                               shape_text(shape_of(grad)) + ", got " + shape_text(input));
-    Pool2dShape s;
+    Pool2dShape s = pool2d_of_sizes(input[2], input[3], grad.shape(2), grad.shape(3));
     s.batch = input[0];
     s.channels = input[1];
-    s.in_height = input[2];
-    s.in_width = input[3];
-    // Any window that gives the outputs' size serves: the backward pass reads only sizes.
-    const auto fit = [](index_t in, index_t out, index_t& kernel, index_t& padding) {
-        padding = std::max<index_t>(0, (out - in + 1) / 2);
-        kernel = in + 2 * padding - out + 1;
-    };
-    fit(s.in_height, grad.shape(2), s.kernel_height, s.padding_height);
-    fit(s.in_width, grad.shape(3), s.kernel_width, s.padding_width);
     return s;
 }
 
@@ -173,10 +166,10 @@ py::array max_pool2d_backward_arrays(const py::handle& grad_object, const py::ha
 }
 
 py::array avg_pool2d_arrays(const py::handle& x_object, const py::handle& kernel, const py::object& stride,
-                            const py::handle& padding) {
+                            const py::handle& padding, bool ceil_mode, bool count_include_pad) {
     const py::array x = float_array(x_object, "x");
     require_ndim(x, "x", 4, kNchw);
-    const Pool2dShape s = pool_shape(shape_of(x), kernel, stride, padding);
+    const Pool2dShape s = pool_shape(shape_of(x), kernel, stride, padding, ceil_mode, count_include_pad);
     const py::array y = new_array(out_shape(s), x);
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
@@ -187,10 +180,10 @@ py::array avg_pool2d_arrays(const py::handle& x_object, const py::handle& kernel
 
 py::array avg_pool2d_backward_arrays(const py::handle& grad_object, const py::handle& input_shape,
                                      const py::handle& kernel, const py::object& stride,
-                                     const py::handle& padding) {
+                                     const py::handle& padding, bool ceil_mode, bool count_include_pad) {
     const py::array grad = float_array(grad_object, "grad");
     const Shape input = image_shape_of(input_shape, "input_shape");
-    const Pool2dShape s = pool_shape(input, kernel, stride, padding);
+    const Pool2dShape s = pool_shape(input, kernel, stride, padding, ceil_mode, count_include_pad);
     require_shape(grad, "grad", out_shape(s));
     const py::array grad_x = new_array(input, grad);
     with_element_of(grad, [&](auto element) {
@@ -314,13 +307,16 @@ Padding takes part as zeros, so an infinity or a NaN makes NaN of all sums that 
 neighbouring windows included.
 )");
     m.def("max_pool2d", &max_pool2d_arrays, py::arg("x"), py::arg("kernel_size"), py::kw_only(),
-          py::arg("stride") = py::none(), py::arg("padding") = 0, R"(Maximum over windows.
+          py::arg("stride") = py::none(), py::arg("padding") = 0, py::arg("ceil_mode") = false,
+          R"(Maximum over windows.
 
 Parameters
 ----------
 x : ndarray, shape (batch, channels, height, width)
 kernel_size, stride, padding : int or pair of ints
     The stride is the kernel size unless given; the padding, of minus infinity, is at most half the kernel.
+ceil_mode : bool
+    Whether windows that begin in the image, or in the padding before it, may end beyond the padding.
 
 Returns
 -------
@@ -344,14 +340,19 @@ Returns
 ndarray, of shape input_shape
 )");
     m.def("avg_pool2d", &avg_pool2d_arrays, py::arg("x"), py::arg("kernel_size"), py::kw_only(),
-          py::arg("stride") = py::none(), py::arg("padding") = 0,
-          R"(Mean over windows; padding counts as zeros.
+          py::arg("stride") = py::none(), py::arg("padding") = 0, py::arg("ceil_mode") = false,
+          py::arg("count_include_pad") = true, R"(Mean over windows.
 
 Parameters
 ----------
 x : ndarray, shape (batch, channels, height, width)
 kernel_size, stride, padding : int or pair of ints
     The stride is the kernel size unless given; the padding is at most half the kernel.
+ceil_mode : bool
+    Whether windows that begin in the image, or in the padding before it, may end beyond the padding. What lies there
+    does not count.
+count_include_pad : bool
+    Whether the padding counts as zeros; otherwise it does not count.
 
 Returns
 -------
@@ -359,6 +360,7 @@ ndarray, shape (batch, channels, out height, out width)
 )");
     m.def("avg_pool2d_backward", &avg_pool2d_backward_arrays, py::arg("grad"), py::arg("input_shape"),
           py::arg("kernel_size"), py::kw_only(), py::arg("stride") = py::none(), py::arg("padding") = 0,
+          py::arg("ceil_mode") = false, py::arg("count_include_pad") = true,
           R"(Gradient of `avg_pool2d` to its input.
 
 Parameters
@@ -366,7 +368,7 @@ Parameters
 grad : ndarray, shape (batch, channels, out height, out width)
 input_shape : tuple of 4 ints
     The shape of the forward call's x.
-kernel_size, stride, padding : int or pair of ints
+kernel_size, stride, padding, ceil_mode, count_include_pad
     As in the forward call.
 
 Returns

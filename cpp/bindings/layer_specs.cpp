@@ -50,8 +50,10 @@ Spec convolution_spec(const py::dict& fields) {
     return spec;
 }
 
-Conv2dSpec conv2d_spec(const py::dict& fields) {
+Conv2dSpec conv2d_spec(const py::dict& fields, int axes) {
     auto spec = convolution_spec<Conv2dSpec>(fields);
+    spec.axes = axes;
+    read_pair(fields, "extra_padding", spec.extra_padding);
     spec.l1 = field<double>(fields, "l1");
     spec.l2 = field<double>(fields, "l2");
     spec.max_norm = field<double>(fields, "max_norm");
@@ -96,12 +98,23 @@ BatchNormSpec batch_norm_spec(const py::dict& fields, int axes) {
             field<double>(fields, "momentum"), field<bool>(fields, "affine"), axes};
 }
 
-Pool2dSpec pool2d_spec(const py::dict& fields, bool maximum) {
+AdaptivePool2dSpec adaptive_pool2d_spec(const py::dict& fields, bool maximum, int axes) {
+    AdaptivePool2dSpec spec{};
+    spec.maximum = maximum;
+    read_pair(fields, "output_size", spec.output);
+    spec.axes = axes;
+    return spec;
+}
+
+Pool2dSpec pool2d_spec(const py::dict& fields, bool maximum, int axes) {
     Pool2dSpec spec{};
+    spec.axes = axes;
     spec.maximum = maximum;
     read_pair(fields, "kernel_size", spec.kernel);
     read_pair(fields, "stride", spec.stride);
     read_pair(fields, "padding", spec.padding);
+    spec.ceil_mode = field<bool>(fields, "ceil_mode");
+    spec.count_include_pad = maximum || field<bool>(fields, "count_include_pad");
     return spec;
 }
 
@@ -126,11 +139,18 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& fou
         return LinearSpec{field<index_t>(fields, "in_features"), field<index_t>(fields, "out_features"),
                           field<bool>(fields, "bias"),           field<double>(fields, "l1"),
                           field<double>(fields, "l2"),           field<double>(fields, "max_norm")};
-    if (kind == "conv2d") return conv2d_spec(fields);
+    if (kind == "conv1d") return conv2d_spec(fields, 1);
+    if (kind == "conv2d") return conv2d_spec(fields, 2);
     if (kind == "conv_transpose2d") return conv_transpose2d_spec(fields);
     if (kind == "upsample") return upsample_spec(fields);
-    if (kind == "max_pool2d") return pool2d_spec(fields, true);
-    if (kind == "avg_pool2d") return pool2d_spec(fields, false);
+    if (kind == "max_pool1d") return pool2d_spec(fields, true, 1);
+    if (kind == "max_pool2d") return pool2d_spec(fields, true, 2);
+    if (kind == "avg_pool1d") return pool2d_spec(fields, false, 1);
+    if (kind == "avg_pool2d") return pool2d_spec(fields, false, 2);
+    if (kind == "adaptive_max_pool1d") return adaptive_pool2d_spec(fields, true, 1);
+    if (kind == "adaptive_max_pool2d") return adaptive_pool2d_spec(fields, true, 2);
+    if (kind == "adaptive_avg_pool1d") return adaptive_pool2d_spec(fields, false, 1);
+    if (kind == "adaptive_avg_pool2d") return adaptive_pool2d_spec(fields, false, 2);
     if (kind == "global_avg_pool2d") return GlobalAvgPool2dSpec{};
     if (kind == "batch_norm1d") return batch_norm_spec(fields, 1);
     if (kind == "batch_norm2d") return batch_norm_spec(fields, 3);
@@ -150,8 +170,13 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& fou
         return ResidualSpec{specs(fields, "layers", found), specs(fields, "shortcut", found)};
     if (kind == "parallel") return parallel_spec(fields, found);
     if (kind == "python") return python_spec(fields, found);
+    if (kind == "identity") return IdentitySpec{};
     if (kind == "flatten") return FlattenSpec{};
+    if (kind == "unflatten")
+        return UnflattenSpec{field<index_t>(fields, "dim") - 1, field<Shape>(fields, "unflattened_size")};
     if (kind == "dropout") return DropoutSpec{field<double>(fields, "p")};
+    if (kind == "dropout1d") return DropoutSpec{field<double>(fields, "p"), 1};
+    if (kind == "dropout2d") return DropoutSpec{field<double>(fields, "p"), 2};
     if (kind == "gaussian_noise") return GaussianNoiseSpec{field<double>(fields, "std")};
     if (kind == "random_shift") return RandomShiftSpec{field<index_t>(fields, "pixels")};
     if (kind == "random_rotation") return RandomRotationSpec{field<double>(fields, "degrees")};

@@ -20,8 +20,9 @@
 namespace ranvier {
 namespace {
 
+// `padding` is that of both sides.
 index_t out_size(index_t in, index_t kernel, index_t stride, index_t padding, index_t dilation) {
-    return (in + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1;
+    return (in + padding - dilation * (kernel - 1) - 1) / stride + 1;
 }
 
 void require(bool holds, const char* field, const std::string& expected, index_t got) {
@@ -30,7 +31,8 @@ void require(bool holds, const char* field, const std::string& expected, index_t
                                     std::to_string(got));
 }
 
-void check_axis(index_t in, index_t kernel, index_t stride, index_t padding, index_t dilation) {
+void check_axis(index_t in, index_t kernel, index_t stride, index_t padding, index_t extra,
+                index_t dilation) {
     const auto require_range = [](const char* field, index_t least, index_t value) {
         if (value < least || value > kLargestSize)
             require(false, field,
@@ -43,9 +45,9 @@ void check_axis(index_t in, index_t kernel, index_t stride, index_t padding, ind
     require_range("padding", 0, padding);
     require_range("dilation", 1, dilation);
     const index_t reach = dilation * (kernel - 1) + 1;
-    require(reach <= in + 2 * padding, "kernel_size",
-            "a kernel (dilated) no larger than the padded image of " + std::to_string(in + 2 * padding),
-            reach);
+    const index_t padded = in + 2 * padding + extra;
+    require(reach <= padded, "kernel_size",
+            "a kernel (dilated) no larger than the padded image of " + std::to_string(padded), reach);
 }
 
 // Pixels of one block of work; enough to amortise a call, few enough that the block's output stays in cache.
@@ -195,11 +197,12 @@ private:
 }  // namespace
 
 index_t Conv2dShape::out_height() const {
-    return out_size(in_height, kernel_height, stride_height, padding_height, dilation_height);
+    return out_size(in_height, kernel_height, stride_height, 2 * padding_height + extra_height,
+                    dilation_height);
 }
 
 index_t Conv2dShape::out_width() const {
-    return out_size(in_width, kernel_width, stride_width, padding_width, dilation_width);
+    return out_size(in_width, kernel_width, stride_width, 2 * padding_width + extra_width, dilation_width);
 }
 
 void check(const Conv2dShape& s) {
@@ -212,15 +215,16 @@ void check(const Conv2dShape& s) {
     require(s.out_channels % s.groups == 0, "groups",
             "a divisor of the " + std::to_string(s.out_channels) + " output channels", s.groups);
     checked_product({s.batch, s.in_channels, s.in_height, s.in_width}, "x");
-    check_axis(s.in_height, s.kernel_height, s.stride_height, s.padding_height, s.dilation_height);
-    check_axis(s.in_width, s.kernel_width, s.stride_width, s.padding_width, s.dilation_width);
+    check_axis(s.in_height, s.kernel_height, s.stride_height, s.padding_height, s.extra_height,
+               s.dilation_height);
+    check_axis(s.in_width, s.kernel_width, s.stride_width, s.padding_width, s.extra_width, s.dilation_width);
     checked_product({s.out_channels, s.in_channels / s.groups, s.kernel_height, s.kernel_width}, "w");
     const index_t batch = std::max<index_t>(1, s.batch);  // 0 where only a sample's shape is known yet
     checked_product({batch, s.out_channels, s.out_height(), s.out_width()}, "padding, output");
     // A padded copy of an image is at most twice as long along each axis, with the planes of all phases.
-    checked_product(
-        {s.in_channels, 2 * (s.in_height + 2 * s.padding_height), 2 * (s.in_width + 2 * s.padding_width)},
-        "padding, padded x");
+    checked_product({s.in_channels, 2 * (s.in_height + 2 * s.padding_height + s.extra_height),
+                     2 * (s.in_width + 2 * s.padding_width + s.extra_width)},
+                    "padding, padded x");
 }
 
 namespace {

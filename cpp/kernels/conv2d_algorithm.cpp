@@ -66,6 +66,8 @@ Conv2dShape reversed(const Conv2dShape& shape) {
     r.out_channels = shape.in_channels;
     r.padding_height = shape.kernel_height - 1 - shape.padding_height;
     r.padding_width = shape.kernel_width - 1 - shape.padding_width;
+    r.extra_height = -shape.extra_height;
+    r.extra_width = -shape.extra_width;
     return r;
 }
 

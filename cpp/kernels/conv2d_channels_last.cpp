@@ -64,7 +64,7 @@ public:
           parameter_(parameter),
           rows_(rows_of(shape)),
           cols_(cols_of(shape)),
-          in_place_(x.strides[1] == 1 && shape.padding_height == 0 && shape.padding_width == 0),
+          in_place_(x.strides[1] == 1 && !shape.is_padded()),
           writes_pixels_(is_dense(y)),
           in_(x.strides[1] == 1 ? shape.in_channels : round_up(shape.in_channels, kernels<T>().plane->lanes)),
           out_(writes_pixels_ ? shape.out_channels : round_up(shape.out_channels, kernels<T>().plane->lanes)),

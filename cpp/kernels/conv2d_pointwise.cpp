@@ -28,7 +28,7 @@ Matrix<const T> matrix_of(const Images<const T>& w, const Conv2dShape& s) {
 
 bool is_pointwise(const Conv2dShape& s) {
     return s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 && s.stride_width == 1 &&
-           s.padding_height == 0 && s.padding_width == 0 && s.groups == 1;
+           !s.is_padded() && s.groups == 1;
 }
 
 template <class T>

@@ -51,8 +51,8 @@ struct PlaneLayout {
     // there is not ours to read), else of a copy.
     PlaneLayout(const Conv2dShape& shape, const index_t (&strides)[4])
         : rows(rows_of(shape)), cols(cols_of(shape)) {
-        copied = !(shape.padding_height == 0 && shape.padding_width == 0 && rows.stride == 1 &&
-                   cols.stride == 1 && strides[3] == 1 && strides[2] == cols.size);
+        copied = !(!shape.is_padded() && rows.stride == 1 && cols.stride == 1 && strides[3] == 1 &&
+                   strides[2] == cols.size);
         if (copied) {
             pitch = cols.out + cols.most_shift();
             plane = (rows.out + rows.most_shift()) * pitch;

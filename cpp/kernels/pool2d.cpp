@@ -44,10 +44,15 @@ struct Inside {
     }
 };
 
-// The part of a window that is inside the image.
-struct Window {
+// The rows and columns from the first to before the second of each pair.
+struct PartOfImage {
     index_t row0, row1, col0, col1;
 
+    index_t area() const { return (row1 - row0) * (col1 - col0); }
+};
+
+// The part of a window that is inside the image.
+struct Window : PartOfImage {
     Window(const Pool2dShape& s, index_t y, index_t x) {
         const index_t top = y * s.stride_height - s.padding_height,
                       left = x * s.stride_width - s.padding_width;
@@ -61,7 +66,8 @@ struct Window {
 // Windows of 2 x 2, side by side.
 bool is_2x2(const Pool2dShape& s) {
     return s.kernel_height == 2 && s.kernel_width == 2 && s.stride_height == 2 && s.stride_width == 2 &&
-           s.padding_height == 0 && s.padding_width == 0;
+           s.padding_height == 0 && s.padding_width == 0 && 2 * s.out_height() <= s.in_height &&
+           2 * s.out_width() <= s.in_width;
 }
 
 // Images whose planes have contiguous rows without gaps.
@@ -260,8 +266,7 @@ Way way_of(const Pool2dShape& s, index_t planes, index_t lanes) {
         (40 + 6 * number(s.in_height * s.in_width) + windows * (6 + 3 * area)) / number(lanes);
     // What is chosen against the windows' way does not depend on the number of planes, for that way alone
     // adds in another order.
-    if (s.padding_height == 0 && s.padding_width == 0 && by_window < by_rows && by_window < by_lanes)
-        return Way::windows;
+    if (border == 0 && by_window < by_rows && by_window < by_lanes) return Way::windows;
     const double there = number(std::min(planes, lanes));
     return by_rows < by_lanes * number(lanes) / there ? Way::rows : Way::lanes;
 }
@@ -316,6 +321,7 @@ void maxima_of_rows(const Problem<const T, T>& p, const T* in, T* out, std::int3
 template <class T>
 void averages_of_rows(const Problem<const T, T>& p, const T* in, T* out, T scale) {
     const Pool2dShape& s = p.s;
+    const bool even = s.has_even_divisor();
     const index_t row_stride = p.x.strides[2];
     for_each_window(
         s,
@@ -331,11 +337,11 @@ void averages_of_rows(const Problem<const T, T>& p, const T* in, T* out, T scale
             T sum{};
             for (index_t i = w.row0; i < w.row1; ++i)
                 for (index_t j = w.col0; j < w.col1; ++j) sum += in[i * row_stride + j];
-            out[y * p.y.strides[2] + x] = sum * scale;
+            out[y * p.y.strides[2] + x] = sum * (even ? scale : T(1) / static_cast<T>(s.divisor(y, x)));
         });
 }
 
-// one(rows, cols, corner's position, output's row and column) for each window of a plane without padding;
+// one(rows, cols, corner's position, output's row and column) for each window, all of which lie in the plane;
 // windows as wide as the image are one row, if the image has no gaps.
 template <class T, class One>
 void for_each_whole_window(const Problem<const T, T>& p, One&& one) {
@@ -413,11 +419,54 @@ void packed_max_backward(const Pool2dShape& s, index_t count, const T* grad, con
 
 }  // namespace
 
+namespace {
+
+// The last window begins in the image or in the padding before it.
+index_t windows_along(index_t in, index_t kernel, index_t stride, index_t padding, bool ceil_mode) {
+    const index_t room = in + 2 * padding - kernel;
+    if (!ceil_mode) return room / stride + 1;
+    const index_t windows = ceil_div(room, stride) + 1;
+    return (windows - 1) * stride < in + padding ? windows : windows - 1;
+}
+
+// How many pixels of a window count along an axis.
+index_t counted(index_t window, index_t in, index_t kernel, index_t stride, index_t padding,
+                bool with_padding) {
+    const index_t first = window * stride - padding, end = first + kernel;
+    return with_padding ? std::min(end, in + padding) - first
+                        : std::min(end, in) - std::max<index_t>(0, first);
+}
+
+}  // namespace
+
 index_t Pool2dShape::out_height() const {
-    return (in_height + 2 * padding_height - kernel_height) / stride_height + 1;
+    return windows_along(in_height, kernel_height, stride_height, padding_height, ceil_mode);
 }
 index_t Pool2dShape::out_width() const {
-    return (in_width + 2 * padding_width - kernel_width) / stride_width + 1;
+    return windows_along(in_width, kernel_width, stride_width, padding_width, ceil_mode);
+}
+
+index_t Pool2dShape::divisor(index_t row, index_t column) const {
+    return counted(row, in_height, kernel_height, stride_height, padding_height, count_include_pad) *
+           counted(column, in_width, kernel_width, stride_width, padding_width, count_include_pad);
+}
+
+bool Pool2dShape::has_even_divisor() const {
+    const index_t area = kernel_height * kernel_width;
+    return divisor(0, 0) == area && divisor(out_height() - 1, out_width() - 1) == area;
+}
+
+Pool2dShape pool2d_of_sizes(index_t in_height, index_t in_width, index_t out_height, index_t out_width) {
+    Pool2dShape s;
+    s.in_height = in_height;
+    s.in_width = in_width;
+    const auto fit = [](index_t in, index_t out, index_t& kernel, index_t& padding) {
+        padding = std::max<index_t>(0, (out - in + 1) / 2);
+        kernel = in + 2 * padding - out + 1;
+    };
+    fit(in_height, out_height, s.kernel_height, s.padding_height);
+    fit(in_width, out_width, s.kernel_width, s.padding_width);
+    return s;
 }
 
 void check(const Pool2dShape& s) {
@@ -542,6 +591,7 @@ void avg_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
     const T scale = T(1) / static_cast<T>(s.kernel_height * s.kernel_width);
     const index_t lanes = kernels<T>().plane->lanes, height = s.out_height(), width = s.out_width();
     const index_t pixels = s.in_height * s.in_width;
+    const bool even = s.has_even_divisor();
     const bool by_rows = p.x.strides[3] == 1 && p.y.strides[3] == 1 &&
                          (s.channels < lanes / 2 || s.in_width >= 64 ||
                           (s.in_width >= 2 * lanes && (s.stride_width == 1 || s.kernel_width >= 2 * lanes)));
@@ -549,10 +599,16 @@ void avg_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
         return for_each_plane(s, [&](index_t plane) {
             T* to = plane_of(p.x, s, plane);
             const T* from = plane_of(p.y, s, plane);
-            Scratch<T> row(s.in_width);
+            Scratch<T> row(s.in_width), shares(even ? 0 : width);
             for (index_t i = 0; i < s.in_height; ++i) std::fill_n(to + i * p.x.strides[2], s.in_width, T{});
             for (index_t y = 0; y < height; ++y) {
-                kernels<T>().pool->average_row_backward(s, from + y * p.y.strides[2], scale, row.data());
+                const T* shared = from + y * p.y.strides[2];
+                if (!even) {
+                    for (index_t j = 0; j < width; ++j)
+                        shares.data()[j] = shared[j] / static_cast<T>(s.divisor(y, j));
+                    shared = shares.data();
+                }
+                kernels<T>().pool->average_row_backward(s, shared, even ? scale : T(1), row.data());
                 const Window w(s, y, 0);
                 for (index_t i = w.row0; i < w.row1; ++i)
                     kernels<T>().gemm->add_row(s.in_width, row.data(), to + i * p.x.strides[2]);
@@ -568,12 +624,72 @@ void avg_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
     });
 }
 
+namespace {
+
+// Calls body(plane, position of the window in the output, its part of the image) for each window of each
+// plane.
+template <class Body>
+void for_each_adaptive_window(const AdaptivePool2dShape& s, Body&& body) {
+    const auto begin = [](index_t i, index_t in, index_t out) { return i * in / out; };
+    const auto end = [](index_t i, index_t in, index_t out) { return ceil_div((i + 1) * in, out); };
+    const index_t pixels = std::max<index_t>(1, s.in_height * s.in_width + s.out_height * s.out_width);
+    const index_t grouped = std::max<index_t>(1, kPixelsPerTask / pixels);
+    const double work = static_cast<double>(s.planes) * static_cast<double>(pixels) * 4;
+    parallel_for(ceil_div(s.planes, grouped), threads_for(work), [&](index_t task) {
+        for (index_t plane = task * grouped; plane < std::min(s.planes, (task + 1) * grouped); ++plane)
+            for (index_t i = 0, at = 0; i < s.out_height; ++i)
+                for (index_t j = 0; j < s.out_width; ++j, ++at)
+                    body(plane, at,
+                         PartOfImage{begin(i, s.in_height, s.out_height), end(i, s.in_height, s.out_height),
+                                     begin(j, s.in_width, s.out_width), end(j, s.in_width, s.out_width)});
+    });
+}
+
+}  // namespace
+
+template <class T>
+void adaptive_max_pool2d(const AdaptivePool2dShape& s, const T* x, T* y, std::int32_t* indices) {
+    const index_t in = s.in_height * s.in_width, out = s.out_height * s.out_width;
+    for_each_adaptive_window(s, [&](index_t plane, index_t at, const PartOfImage& w) {
+        const index_t corner = w.row0 * s.in_width + w.col0;
+        y[plane * out + at] =
+            kernels<T>().pool->window_max(w.row1 - w.row0, w.col1 - w.col0, x + plane * in + corner,
+                                          s.in_width, static_cast<std::int32_t>(corner),
+                                          static_cast<std::int32_t>(s.in_width), indices + plane * out + at);
+    });
+}
+
+template <class T>
+void adaptive_avg_pool2d(const AdaptivePool2dShape& s, const T* x, T* y) {
+    const index_t in = s.in_height * s.in_width, out = s.out_height * s.out_width;
+    for_each_adaptive_window(s, [&](index_t plane, index_t at, const PartOfImage& w) {
+        const T sum = kernels<T>().pool->window_sum(
+            w.row1 - w.row0, w.col1 - w.col0, x + plane * in + w.row0 * s.in_width + w.col0, s.in_width);
+        y[plane * out + at] = sum / static_cast<T>(w.area());
+    });
+}
+
+template <class T>
+void adaptive_avg_pool2d_backward(const AdaptivePool2dShape& s, const T* grad, T* grad_x) {
+    const index_t in = s.in_height * s.in_width, out = s.out_height * s.out_width;
+    for_each_adaptive_window(s, [&](index_t plane, index_t at, const PartOfImage& w) {
+        T* to = grad_x + plane * in;
+        if (at == 0) std::fill_n(to, in, T{});
+        const T share = grad[plane * out + at] / static_cast<T>(w.area());
+        for (index_t i = w.row0; i < w.row1; ++i)
+            for (index_t j = w.col0; j < w.col1; ++j) to[i * s.in_width + j] += share;
+    });
+}
+
 #define RANVIER_INSTANTIATE(T)                                                                             \
     template void max_pool2d(const Pool2dShape&, const Images<const T>&, const Images<T>&, std::int32_t*); \
     template void max_pool2d_backward(const Pool2dShape&, const Images<const T>&, const std::int32_t*,     \
                                       const Images<T>&);                                                   \
     template void avg_pool2d(const Pool2dShape&, const Images<const T>&, const Images<T>&);                \
-    template void avg_pool2d_backward(const Pool2dShape&, const Images<const T>&, const Images<T>&);
+    template void avg_pool2d_backward(const Pool2dShape&, const Images<const T>&, const Images<T>&);       \
+    template void adaptive_max_pool2d(const AdaptivePool2dShape&, const T*, T*, std::int32_t*);            \
+    template void adaptive_avg_pool2d(const AdaptivePool2dShape&, const T*, T*);                           \
+    template void adaptive_avg_pool2d_backward(const AdaptivePool2dShape&, const T*, T*);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)
 

@@ -49,6 +49,8 @@ struct PoolKernels {
     // `indices` receive all lanes of each pixel, one pixel after the other; an index has T's size.
     void (*max_lanes)(const Pool2dShape& s, index_t first_row, index_t end_row, const PlaneLanes<const T>& x,
                       T* y, T* indices);
+    // `scale` is one over the kernel's area; where the divisor is another one, its inverse comes in its
+    // place.
     void (*average_lanes)(const Pool2dShape& s, index_t first_row, index_t end_row,
                           const PlaneLanes<const T>& x, T scale, T* y);
     // The gradient of the averages: `row` is room for a row of the image, and grad_x is written whole.

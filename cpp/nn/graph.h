@@ -26,9 +26,10 @@ struct RecurrentLayerSpec {
     bool return_sequences;
 };
 
-// What a node computes. Layers that hold others, and Flatten, are lowered to nodes of these kinds.
+// What a node computes. Layers that hold others are lowered to nodes of these kinds, and those that give a
+// sample another shape to none.
 struct Operation
-    : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, DropoutSpec, GaussianNoiseSpec,
+    : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, AdaptivePool2dSpec, DropoutSpec, GaussianNoiseSpec,
                    RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec, RandomCropSpec,
                    ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec, BatchNormSpec,
                    LayerNormSpec, StandardizeSpec, UpsampleSpec, ConvTranspose2dSpec, GroupNormSpec,
@@ -37,7 +38,7 @@ struct Operation
 };
 
 // A value as a node reads it. The shape is that of a sample; Flatten makes it another one than the value's
-// own.
+// own, and convolutions and poolings of one axis read (channels, length) as (channels, 1, length).
 struct Operand {
     int value;
     Shape shape;

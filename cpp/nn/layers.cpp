@@ -47,16 +47,26 @@ const char* activation_name(Activation kind) {
     return "";
 }
 
+// "Conv2d"
+std::string with_axes(const char* name, int axes) { return name + std::to_string(axes) + "d"; }
+
 }  // namespace
 
 std::string layer_name(const LayerSpec& layer) {
     return std::visit(
         Overloaded{
             [](const LinearSpec&) -> std::string { return "Linear"; },
-            [](const Conv2dSpec&) -> std::string { return "Conv2d"; },
-            [](const Pool2dSpec& pool) -> std::string { return pool.maximum ? "MaxPool2d" : "AvgPool2d"; },
+            [](const Conv2dSpec& conv) { return with_axes("Conv", conv.axes); },
+            [](const Pool2dSpec& pool) { return with_axes(pool.maximum ? "MaxPool" : "AvgPool", pool.axes); },
+            [](const AdaptivePool2dSpec& pool) {
+                return with_axes(pool.maximum ? "AdaptiveMaxPool" : "AdaptiveAvgPool", pool.axes);
+            },
+            [](const IdentitySpec&) -> std::string { return "Identity"; },
             [](const FlattenSpec&) -> std::string { return "Flatten"; },
-            [](const DropoutSpec&) -> std::string { return "Dropout"; },
+            [](const UnflattenSpec&) -> std::string { return "Unflatten"; },
+            [](const DropoutSpec& dropout) {
+                return dropout.axes ? with_axes("Dropout", dropout.axes) : std::string("Dropout");
+            },
             [](const GaussianNoiseSpec&) -> std::string { return "GaussianNoise"; },
             [](const RandomShiftSpec&) -> std::string { return "RandomShift"; },
             [](const RandomRotationSpec&) -> std::string { return "RandomRotation"; },

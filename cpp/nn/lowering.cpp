@@ -38,17 +38,45 @@ public:
     }
 
 private:
-    // What most layers are: a node.
     template <class Spec>
-    Operand lower_one(const Spec& spec, const Operand& x) {
-        Shape shape;
+    Shape shape_behind(const Spec& spec, const Shape& input) const {
         try {
-            shape = infer_shape(spec, {x.shape});
+            return infer_shape(spec, {input});
         } catch (const std::invalid_argument& error) {
             refuse(path_, *layer_, error.what());
         }
+    }
+
+    // What most layers are: a node.
+    template <class Spec>
+    Operand lower_one(const Spec& spec, const Operand& x) {
+        const Shape shape = shape_behind(spec, x.shape);
         if (!training_ && is_nothing_in_evaluation(spec)) return x;
         return add_node(spec, layer_name(*layer_), path_, {x}, shape);
+    }
+    Operand lower_one(const Conv2dSpec& spec, const Operand& x) { return lower_window(spec, x); }
+    Operand lower_one(const Pool2dSpec& spec, const Operand& x) { return lower_window(spec, x); }
+    Operand lower_one(const AdaptivePool2dSpec& spec, const Operand& x) { return lower_window(spec, x); }
+    // A node of images, which may be lines.
+    template <class Spec>
+    Operand lower_window(const Spec& spec, Operand x) {
+        if (spec.axes == 2) return lower_one<Spec>(spec, x);
+        if (x.shape.size() != 2)
+            refuse(path_, *layer_,
+                   "expected samples of shape (channels, length), got " + shape_text(x.shape));
+        x.shape.insert(x.shape.begin() + 1, 1);
+        Shape shape = shape_behind(spec, x.shape);
+        shape.erase(shape.begin() + 1);
+        return add_node(spec, layer_name(*layer_), path_, {x}, shape);
+    }
+    // The adaptive pooling to one number, without the axes that it leaves.
+    Operand lower_one(const GlobalAvgPool2dSpec&, const Operand& x) {
+        const AdaptivePool2dSpec mean{false, {1, 1}};
+        return add_node(mean, layer_name(*layer_), path_, {x}, {shape_behind(mean, x.shape)[0]});
+    }
+    Operand lower_one(const IdentitySpec&, const Operand& x) { return x; }
+    Operand lower_one(const UnflattenSpec& spec, const Operand& x) {
+        return {x.value, shape_behind(spec, x.shape)};
     }
     Operand lower_one(const FlattenSpec&, const Operand& x) { return {x.value, {element_count(x.shape)}}; }
     Operand lower_one(const ResidualSpec& spec, const Operand& x) {
@@ -99,6 +127,26 @@ private:
 };
 
 }  // namespace
+
+Shape infer_shape(const UnflattenSpec& spec, const InputShapes& inputs) {
+    Shape shape = inputs[0];
+    if (spec.axis < 0 || spec.axis >= static_cast<index_t>(shape.size()))
+        throw std::invalid_argument("dim: expected an axis of samples of shape " + shape_text(shape) +
+                                    ", counted with the batch, got " + std::to_string(spec.axis + 1));
+    const auto at = shape.begin() + static_cast<std::ptrdiff_t>(spec.axis);
+    const index_t size = *at;
+    Shape sizes = spec.sizes;
+    index_t known = 1;
+    for (const index_t one : sizes) known *= one < 0 ? 1 : one;
+    for (index_t& one : sizes)
+        if (one < 0) one = known > 0 ? size / known : 0;
+    if (element_count(sizes) != size)
+        throw std::invalid_argument("unflattened_size: expected sizes that make " + std::to_string(size) +
+                                    " of samples of shape " + shape_text(inputs[0]) + ", got " +
+                                    shape_text(spec.sizes));
+    shape.insert(shape.erase(at), sizes.begin(), sizes.end());
+    return shape;
+}
 
 Lowered lower(const std::vector<LayerSpec>& layers, const Shape& sample, bool training) {
     for (const index_t size : sample)

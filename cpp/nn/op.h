@@ -178,7 +178,7 @@ std::unique_ptr<Op<T>> make_op(const OpSite<T>& site);
 RANVIER_OP_MAKER(LinearSpec)
 RANVIER_OP_MAKER(Conv2dSpec)
 RANVIER_OP_MAKER(Pool2dSpec)
-RANVIER_OP_MAKER(GlobalAvgPool2dSpec)
+RANVIER_OP_MAKER(AdaptivePool2dSpec)
 RANVIER_OP_MAKER(DropoutSpec)
 RANVIER_OP_MAKER(GaussianNoiseSpec)
 RANVIER_OP_MAKER(RandomShiftSpec)

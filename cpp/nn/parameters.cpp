@@ -53,7 +53,7 @@ public:
         if (spec.bias) add("bias", {spec.out_features}, {1});
     }
     void operator()(const Conv2dSpec& spec) {
-        add_kernels(spec, spec.out_channels, spec.in_channels);
+        add_kernels(spec, spec.out_channels, spec.in_channels, spec.axes);
         restrain(spec);
         if (spec.bias) add("bias", {spec.out_channels}, {1});
     }
@@ -143,12 +143,13 @@ private:
     }
     // The weight of a convolution between all `rows` channels of one side and those of a group on the other.
     template <class Spec>
-    void add_kernels(const Spec& spec, index_t rows, index_t columns) {
+    void add_kernels(const Spec& spec, index_t rows, index_t columns, int axes = 2) {
         require_positive("in_channels", spec.in_channels);
         require_positive("out_channels", spec.out_channels);
         require_positive("groups", spec.groups);
         require_positive("kernel_size", std::min(spec.kernel[0], spec.kernel[1]));
-        const Shape shape = {rows, columns / spec.groups, spec.kernel[0], spec.kernel[1]};
+        Shape shape = {rows, columns / spec.groups, spec.kernel[0], spec.kernel[1]};
+        if (axes == 1) shape.erase(shape.begin() + 2);
         add("weight", shape, c_strides(shape));
     }
     void add(const std::string& name, const Shape& shape, const Shape& strides, bool trained = true,

@@ -46,10 +46,18 @@ def conv2d_backward(
     groups: int = 1,
 ) -> tuple[Array, Array, Array]: ...
 def max_pool2d(
-    x: Array, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0
+    x: Array, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, ceil_mode: bool = False
 ) -> tuple[Array, NDArray[np.int32]]: ...
 def max_pool2d_backward(grad: Array, indices: NDArray[np.int32], input_shape: tuple[int, int, int, int]) -> Array: ...
-def avg_pool2d(x: Array, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0) -> Array: ...
+def avg_pool2d(
+    x: Array,
+    kernel_size: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array: ...
 def avg_pool2d_backward(
     grad: Array,
     input_shape: tuple[int, int, int, int],
@@ -57,6 +65,8 @@ def avg_pool2d_backward(
     *,
     stride: Pair | None = None,
     padding: Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Array: ...
 def heaviside(x: Array, out: Array | None = None) -> Array: ...
 def heaviside_backward(grad: Array, x: Array, out: Array | None = None) -> Array: ...
@@ -131,15 +141,20 @@ def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence
 # A layer's specification is its kind and its fields, all given:
 #   ("linear", {"in_features": int, "out_features": int, "bias": bool, "l1": float, "l2": float,
 #              "max_norm": float})
-#   ("conv2d", {"in_channels", "out_channels", "kernel_size": (h, w), "stride": (h, w), "padding": (h, w),
-#               "dilation": (h, w), "groups": int, "bias": bool, "l1", "l2", "max_norm"})
+#   ("conv1d" | "conv2d", {"in_channels", "out_channels", "kernel_size": (h, w), "stride": (h, w), "padding": (h, w),
+#               "extra_padding": (h, w), "dilation": (h, w), "groups": int, "bias": bool, "l1", "l2", "max_norm"})
 #   ("conv_transpose2d", {"in_channels", "out_channels", "kernel_size": (h, w), "stride": (h, w), "padding": (h, w),
 #               "output_padding": (h, w), "dilation": (h, w), "groups": int, "bias": bool})
 #   ("upsample", {"scale_factor": (h, w), "mode": "nearest" | "bilinear", "align_corners": bool})
-#   ("max_pool2d" | "avg_pool2d", {"kernel_size": (h, w), "stride": (h, w), "padding": (h, w)})
-#   ("flatten" | "heaviside" | "sigmoid" | "tanh" | "relu" | "relu6" | "selu" | "softplus" | "gelu" | "silu" | "mish" |
-#    "hardswish" | "softmax" | "log_softmax", {})
-#   ("leaky_relu", {"negative_slope": float}), ("elu", {"alpha": float}), ("dropout", {"p": float})
+#   ("max_pool1d" | "max_pool2d", {"kernel_size": (h, w), "stride": (h, w), "padding": (h, w), "ceil_mode": bool})
+#   ("avg_pool1d" | "avg_pool2d", as for max_pool2d, and {"count_include_pad": bool})
+#   ("adaptive_max_pool1d" | "adaptive_max_pool2d" | "adaptive_avg_pool1d" | "adaptive_avg_pool2d",
+#    {"output_size": (h, w)})  # 0: as the input's
+#   ("identity" | "flatten" | "heaviside" | "sigmoid" | "tanh" | "relu" | "relu6" | "selu" | "softplus" | "gelu" |
+#    "silu" | "mish" | "hardswish" | "softmax" | "log_softmax", {})
+#   ("leaky_relu", {"negative_slope": float}), ("elu", {"alpha": float})
+#   ("dropout" | "dropout1d" | "dropout2d", {"p": float})
+#   ("unflatten", {"dim": int, "unflattened_size": tuple})
 #   ("gaussian_noise", {"std": float}), ("random_shift", {"pixels": int}), ("random_rotation", {"degrees": float})
 #   ("random_horizontal_flip", {"p": float}), ("random_crop", {"size": (h, w), "padding": (h, w)})
 #   ("batch_norm1d" | "batch_norm2d", {"num_features": int, "eps": float, "momentum": float, "affine": bool})

@@ -21,7 +21,16 @@ from ranvier.engine import Engine, IncompatibleKeys
 from ranvier.epoch_metrics import AnyMetric, Metrics, listed
 from ranvier.history import Evaluation, History
 from ranvier.labels import Classes
-from ranvier.layers import Conv2d, ConvTranspose2d, Layer, Linear, PlainLayer, checked_initializer, require_layers
+from ranvier.layers import (
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
+    Layer,
+    Linear,
+    PlainLayer,
+    checked_initializer,
+    require_layers,
+)
 from ranvier.losses import CrossEntropyLoss, CustomLoss, Loss, checked_loss
 from ranvier.optimizers import Adam, Optimizer, checked_optimizer
 from ranvier.patterns import all_matched
@@ -165,7 +174,8 @@ class Network:
                 self._draw(branch, f"{path}{position}.{name}.", parameters, rng)
 
     def _with_init(self, layer: Layer) -> Layer:
-        if self.init is not None and isinstance(layer, Linear | Conv2d | ConvTranspose2d) and layer.init is None:
+        weighted = Linear | Conv1d | Conv2d | ConvTranspose2d
+        if self.init is not None and isinstance(layer, weighted) and layer.init is None:
             return dataclasses.replace(layer, init=self.init)
         return layer
 

@@ -313,6 +313,12 @@ TEST(ChooseMemoryFormats, TakesWhatLiesBetweenConvolutions) {
               "v4 = 3 Conv2d (v3), channels last\n"
               "v5 = 4 GlobalAvgPool2d (v4)\n"
               "v6 = 5 Linear (v5)\n");
+    EXPECT_EQ(text_with_formats({wide_conv(16, 64, 1, 1), wide_conv(64, 16, 1, 1),
+                                 AdaptivePool2dSpec{false, {1, 1}}, FlattenSpec{}, linear(16, 3)}),
+              "v1 = 0 Conv2d (v0), channels last\n"
+              "v2 = 1 Conv2d (v1), channels last\n"
+              "v3 = 2 AdaptiveAvgPool2d (v2)\n"
+              "v4 = 4 Linear (v3)\n");
 }
 
 TEST(ChooseMemoryFormats, TakesASumWithAllItsOperandsOrNone) {

@@ -43,7 +43,7 @@ def case(seed):
 def random_layers(rng):
     """Return layers, the shape of samples, and that of the outputs."""
     shape = (int(rng.integers(1, 5)), int(rng.integers(4, 11)), int(rng.integers(4, 11)))
-    shape = [shape, shape[1:], (int(rng.integers(1, 40)),)][rng.integers(3)]
+    shape = (shape, shape[1:], shape[:2], (int(rng.integers(1, 40)),))[rng.integers(4)]
     layers, now = [], shape
     for _ in range(rng.integers(1, 7)):
         layer, now = random_layer(rng, now)
@@ -61,29 +61,31 @@ def random_layer(rng, shape):
     anywhere += [rv.GaussianNoise(0.1), rv.LayerNorm(shape), rv.Softmax(), Halved(), rv.PReLU(shape[0]), rv.Sigmoid()]
     anywhere += [rv.GroupNorm(1, shape[0]), rv.GroupNorm(shape[0], shape[0])]
     anywhere += [rv.ReLU6(), rv.SELU(), rv.SiLU(), rv.Mish(), rv.Hardswish()]
+    anywhere += [rv.Identity()]
     anywhere += [rv.Residual([rv.Tanh()]), rv.Residual([rv.ReLU(), Halved()], [rv.Dropout(0.1)])]
     kind = rng.random()
     if kind < 0.4:
         return anywhere[rng.integers(len(anywhere))], shape
     if kind < 0.5:
         return rv.Parallel([[rv.ReLU()], []]), (2 * shape[0], *shape[1:])
+    if len(shape) == 2:
+        return (random_layer_of_lines if kind < 0.75 else random_recurrent_layer)(rng, shape)
     if len(shape) == 1:
         if kind < 0.6:
             return rv.BatchNorm1d(shape[0]), shape
         outputs = int(rng.choice([1, 3, 8, 17, 64, 500]))
         return rv.Linear(shape[0], outputs, bias=bool(rng.random() < 0.8)), (outputs,)
-    if len(shape) == 2:
-        recurrent = rv.GRU if kind < 0.75 else rv.LSTM
-        size, whole = int(rng.choice([1, 3, 8, 17])), bool(rng.random() < 0.5)
-        layer = recurrent(shape[1], size, int(rng.integers(1, 3)), bool(rng.random() < 0.8), return_sequences=whole)
-        return layer, (shape[0], size) if whole else (size,)
     if kind < 0.6:
         return rv.BatchNorm2d(shape[0]), shape
     if kind < 0.7 and min(shape[1:]) >= 2:
-        pool = rv.MaxPool2d(2) if rng.random() < 0.5 else rv.AvgPool2d(2)
-        return pool, (shape[0], shape[1] // 2, shape[2] // 2)
-    if kind < 0.75:
+        up = bool(rng.random() < 0.5)
+        pool = rv.MaxPool2d(2, ceil_mode=up) if rng.random() < 0.5 else rv.AvgPool2d(2, ceil_mode=up)
+        return pool, (shape[0], (shape[1] + up) // 2, (shape[2] + up) // 2)
+    if kind < 0.72:
         return rv.GlobalAvgPool2d(), (shape[0],)
+    if kind < 0.75:
+        sizes = [int(size) for size in rng.integers(1, 6, 2)]
+        return (rv.AdaptiveAvgPool2d if rng.random() < 0.5 else rv.AdaptiveMaxPool2d)(sizes), (shape[0], *sizes)
     if kind < 0.8:
         return rv.RandomShift(1) if rng.random() < 0.5 else rv.RandomHorizontalFlip(), shape
     channels = int(rng.choice([1, 2, 5, 8, 16]))
@@ -91,8 +93,29 @@ def random_layer(rng, shape):
         layer = rv.ConvTranspose2d(shape[0], channels, 3, 2, 1, 1) if kind < 0.83 else rv.Upsample(2, "bilinear")
         return layer, (channels if kind < 0.83 else shape[0], 2 * shape[1], 2 * shape[2])
     groups = shape[0] if channels % shape[0] == 0 and rng.random() < 0.5 else 1
-    size = int(rng.choice([1, 3]))
-    return rv.Conv2d(shape[0], channels, size, padding=size // 2, groups=groups), (channels, *shape[1:])
+    size = int(rng.choice([1, 2, 3, 4]))
+    return rv.Conv2d(shape[0], channels, size, padding="same", groups=groups), (channels, *shape[1:])
+
+
+def random_layer_of_lines(rng, shape):
+    channels, length = shape
+    outputs, size, kind = int(rng.choice([1, 2, 5, 8, 16])), int(rng.integers(1, 5)), rng.random()
+    if kind < 0.4:
+        return rv.Conv1d(channels, outputs, size, padding="same"), (outputs, length)
+    if kind < 0.6:
+        return rv.BatchNorm1d(channels), shape
+    if kind < 0.7:
+        return rv.AdaptiveMaxPool1d(size), (channels, size)
+    if kind < 0.8 and length >= 2:
+        return rv.AvgPool1d(2, ceil_mode=True), (channels, (length + 1) // 2)
+    return (rv.Dropout1d(0.2), shape) if kind < 0.9 else (rv.Unflatten(1, (1, -1)), (1, *shape))
+
+
+def random_recurrent_layer(rng, shape):
+    recurrent = rv.GRU if rng.random() < 0.5 else rv.LSTM
+    size, whole = int(rng.choice([1, 3, 8, 17])), bool(rng.random() < 0.5)
+    layer = recurrent(shape[1], size, int(rng.integers(1, 3)), bool(rng.random() < 0.8), return_sequences=whole)
+    return layer, (shape[0], size) if whole else (size,)
 
 
 def samples(rng, n, shape):

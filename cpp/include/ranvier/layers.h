@@ -22,13 +22,17 @@ struct LinearSpec {
     double l1 = 0, l2 = 0;  // of the weight
     double max_norm = 0;    // of the weights that lead to an output; 0: any
 };
+// Convolutions and poolings with `axes` = 1 take samples of (channels, length), as images of height 1; their
+// fields' first numbers are those of such a height.
 struct Conv2dSpec {
     index_t in_channels, out_channels;
     index_t kernel[2], stride[2], padding[2], dilation[2];
     index_t groups = 1;
     bool bias = true;
-    double l1 = 0, l2 = 0;  // of the weight
-    double max_norm = 0;    // as of LinearSpec
+    double l1 = 0, l2 = 0;          // of the weight
+    double max_norm = 0;            // as of LinearSpec
+    index_t extra_padding[2] = {};  // as of Conv2dShape
+    int axes = 2;
 };
 // What a convolution of that weight computes as the gradient to its input, plus the bias.
 struct ConvTranspose2dSpec {
@@ -40,10 +44,27 @@ struct ConvTranspose2dSpec {
 struct Pool2dSpec {
     bool maximum;  // else average
     index_t kernel[2], stride[2], padding[2];
+    bool ceil_mode = false, count_include_pad = true;  // as of Pool2dShape
+    int axes = 2;
 };
+// Windows so that planes become planes of that size; 0: of the size that they have.
+struct AdaptivePool2dSpec {
+    bool maximum;  // else average
+    index_t output[2];
+    int axes = 2;
+};
+// The mean of each channel's plane.
+struct GlobalAvgPool2dSpec {};
+struct IdentitySpec {};
 struct FlattenSpec {};
+// One axis of a sample as several; one of their sizes may be -1, which is what is left.
+struct UnflattenSpec {
+    index_t axis;
+    Shape sizes;
+};
 struct DropoutSpec {
     double p;
+    int axes = 0;  // 0: elements; 1 or 2: whole channels of samples with so many axes behind them
 };
 // Adds N(0, std^2) to each element in training.
 struct GaussianNoiseSpec {
@@ -80,8 +101,9 @@ struct SoftmaxSpec {
     bool logarithm;
 };
 
-// Over the samples of a batch, and over the pixels too if a sample has `axes` = 3 of them rather than 1.
-// `momentum` is the new batch's share in the running mean and variance that evaluation uses.
+// Over the samples of a batch, and over a channel's numbers: its pixels with `axes` = 3; with 1 those of
+// lines of (channels, length), if samples have two axes. `momentum` is the new batch's share in the running
+// mean and variance that evaluation uses.
 struct BatchNormSpec {
     index_t num_features;
     double eps, momentum;
@@ -123,8 +145,6 @@ struct RecurrentSpec {
 struct StandardizeSpec {
     index_t num_features;
 };
-// The mean of each channel's plane.
-struct GlobalAvgPool2dSpec {};
 
 // A layer that the program around the library computes. It is called for one batch at a time, without gaps,
 // on the thread that runs the network; what it throws goes through to that thread's caller.
@@ -178,11 +198,12 @@ struct ParallelSpec {
 };
 
 struct LayerSpec
-    : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, GlobalAvgPool2dSpec, FlattenSpec, DropoutSpec,
-                   GaussianNoiseSpec, RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec,
-                   RandomCropSpec, ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec,
-                   BatchNormSpec, LayerNormSpec, StandardizeSpec, UpsampleSpec, ConvTranspose2dSpec,
-                   GroupNormSpec, EmbeddingSpec, RecurrentSpec, ResidualSpec, ParallelSpec, CustomSpec> {
+    : std::variant<LinearSpec, Conv2dSpec, Pool2dSpec, AdaptivePool2dSpec, GlobalAvgPool2dSpec, IdentitySpec,
+                   FlattenSpec, UnflattenSpec, DropoutSpec, GaussianNoiseSpec, RandomShiftSpec,
+                   RandomRotationSpec, RandomHorizontalFlipSpec, RandomCropSpec, ActivationSpec, PReLUSpec,
+                   RReLUSpec, MaxoutSpec, SoftmaxSpec, BatchNormSpec, LayerNormSpec, StandardizeSpec,
+                   UpsampleSpec, ConvTranspose2dSpec, GroupNormSpec, EmbeddingSpec, RecurrentSpec,
+                   ResidualSpec, ParallelSpec, CustomSpec> {
     using variant::variant;
 };
 

@@ -18,6 +18,28 @@ RANVIER_INLINE Extent extent(index_t window, index_t kernel, index_t stride, ind
     return {first > 0 ? first : 0, end < size ? end : size};
 }
 
+// One over the divisor of the averages: of a window that is whole it is `scale`.
+template <class T>
+struct Scales {
+    const Pool2dShape& s;
+    T scale;
+    bool even;
+
+    Scales(const Pool2dShape& shape, T whole) : s(shape), scale(whole), even(shape.has_even_divisor()) {}
+
+    RANVIER_INLINE T at(index_t row, index_t column) const {
+        if (even || (is_whole(row, s.kernel_height, s.stride_height, s.padding_height, s.in_height) &&
+                     is_whole(column, s.kernel_width, s.stride_width, s.padding_width, s.in_width)))
+            return scale;
+        return T(1) / static_cast<T>(s.divisor(row, column));
+    }
+    RANVIER_INLINE static bool is_whole(index_t window, index_t kernel, index_t stride, index_t padding,
+                                        index_t size) {
+        const index_t first = window * stride - padding;
+        return first >= 0 && first + kernel <= size;
+    }
+};
+
 // body(window's number, rows, columns) for the windows of some rows of the output.
 template <class Body>
 RANVIER_INLINE void for_each_window(const Pool2dShape& s, index_t first_row, index_t end_row, Body&& body) {
@@ -77,6 +99,8 @@ void max_lanes(const Pool2dShape& s, index_t first_row, index_t end_row, const P
 template <class T>
 void average_lanes(const Pool2dShape& s, index_t first_row, index_t end_row, const PlaneLanes<const T>& x,
                    T scale, T* y) {
+    const Scales<T> scales(s, scale);
+    const index_t out_width = s.out_width();
     for_each_window(
         s, first_row, end_row, [&](index_t window, Extent rows, Extent cols) __attribute__((always_inline)) {
             const T* row = x.data + (rows.first - x.first_row) * x.row_stride + cols.first * x.col_stride;
@@ -86,7 +110,9 @@ void average_lanes(const Pool2dShape& s, index_t first_row, index_t end_row, con
                 for (index_t j = cols.first; j < cols.end; ++j, from += x.col_stride)
                     sum += load_some(from, x.count);
             }
-            store(y + window * kLanes<T>, sum * scale);
+            const T share =
+                scales.even ? scale : scales.at(first_row + window / out_width, window % out_width);
+            store(y + window * kLanes<T>, sum * share);
         });
 }
 
@@ -136,6 +162,7 @@ void average_lanes_backward(const Pool2dShape& s, const PlaneLanes<const T>& gra
     constexpr index_t kL = kLanes<T>;
     for (index_t i = 0; i < s.in_height * s.in_width; ++i) store(grad_x + i * kL, Vec<T>{});
     const index_t out_height = s.out_height();
+    const Scales<T> scales(s, scale);
     for (index_t y = 0; y < out_height; ++y) {
         const T* from = grad.data + (y - grad.first_row) * grad.row_stride;
         for (index_t j = 0; j < s.in_width; ++j) store(row + j * kL, Vec<T>{});
@@ -145,7 +172,7 @@ void average_lanes_backward(const Pool2dShape& s, const PlaneLanes<const T>& gra
                        T* to = row + column * kL;
                        for (index_t j = 0; j < n; ++j, to += step * kL) {
                            const T* g = from + (window + j * next) * grad.col_stride;
-                           store(to, load(to) + load_some(g, grad.count) * scale);
+                           store(to, load(to) + load_some(g, grad.count) * scales.at(y, window + j * next));
                        }
                    });
         const Extent rows = extent(y, s.kernel_height, s.stride_height, s.padding_height, s.in_height);

@@ -231,10 +231,14 @@ private:
 
 Shape infer_shape(const BatchNormSpec& spec, const InputShapes& inputs) {
     const Shape& input = inputs[0];
-    if (static_cast<int>(input.size()) != spec.axes || input[0] != spec.num_features)
-        throw std::invalid_argument("expected samples of shape (" + std::to_string(spec.num_features) +
-                                    (spec.axes == 1 ? ",)" : ", height, width)") + ", got " +
-                                    shape_text(input));
+    const std::string features = std::to_string(spec.num_features);
+    const bool fits =
+        input.size() == 3 ? spec.axes == 3 : spec.axes == 1 && (input.size() == 1 || input.size() == 2);
+    if (!fits || input[0] != spec.num_features)
+        throw std::invalid_argument("expected samples of shape " +
+                                    (spec.axes == 1 ? "(" + features + ",) or (" + features + ", length)"
+                                                    : "(" + features + ", height, width)") +
+                                    ", got " + shape_text(input));
     return input;
 }
 

@@ -115,7 +115,8 @@ Shape infer_shape(const Conv2dSpec& spec, const InputShapes& inputs) {
     const Shape& input = inputs[0];
     if (input.size() != 3 || input[0] != spec.in_channels)
         throw std::invalid_argument("expected samples of shape (" + std::to_string(spec.in_channels) +
-                                    ", height, width), got " + shape_text(input));
+                                    (spec.axes == 1 ? ", length), got " + shape_text({input[0], input[2]})
+                                                    : ", height, width), got " + shape_text(input)));
     const Conv2dShape shape = conv2d_shape(spec, input);
     check(shape);
     return {shape.out_channels, shape.out_height(), shape.out_width()};

@@ -31,6 +31,11 @@ inline void require_images(const Shape& input) {
                                     shape_text(input));
 }
 
+// A mean over the whole of each channel, which takes its pixels in any order.
+inline bool is_global_average(const AdaptivePool2dSpec& spec) {
+    return !spec.maximum && spec.output[0] == 1 && spec.output[1] == 1;
+}
+
 // Of a sample.
 inline Conv2dShape conv2d_shape(const Conv2dSpec& spec, const Shape& input) {
     Conv2dShape shape;
@@ -46,6 +51,8 @@ inline Conv2dShape conv2d_shape(const Conv2dSpec& spec, const Shape& input) {
     shape.padding_width = spec.padding[1];
     shape.dilation_height = spec.dilation[0];
     shape.dilation_width = spec.dilation[1];
+    shape.extra_height = spec.extra_padding[0];
+    shape.extra_width = spec.extra_padding[1];
     shape.groups = spec.groups;
     return shape;
 }

@@ -1,4 +1,4 @@
-// Maximum, average and global average pooling.
+// Maximum and average pooling, over windows of one size or so that outputs have one.
 #include <algorithm>
 
 #include "images.h"
@@ -21,6 +21,8 @@ Pool2dShape shape_of(const Pool2dSpec& spec, const Shape& input) {
     shape.stride_width = spec.stride[1];
     shape.padding_height = spec.padding[0];
     shape.padding_width = spec.padding[1];
+    shape.ceil_mode = spec.ceil_mode;
+    shape.count_include_pad = spec.count_include_pad;
     return shape;
 }
 
@@ -121,6 +123,74 @@ private:
     MemoryFormat format_;
 };
 
+AdaptivePool2dShape adaptive_shape(const AdaptivePool2dSpec& spec, const Shape& input) {
+    return {input[0], input[1], input[2], spec.output[0] ? spec.output[0] : input[1],
+            spec.output[1] ? spec.output[1] : input[2]};
+}
+
+AdaptivePool2dShape for_samples(AdaptivePool2dShape shape, index_t count) {
+    shape.planes *= count;
+    return shape;
+}
+
+template <class T>
+class AdaptiveAvgPoolOp final : public Op<T> {
+public:
+    explicit AdaptiveAvgPoolOp(const AdaptivePool2dShape& shape) : Op<T>({false, false}), shape_(shape) {}
+
+    void forward(const MicroBatch& part, const Operands<T>& at) const override {
+        adaptive_avg_pool2d<T>(for_samples(shape_, part.count), at.x[0].data, at.y);
+    }
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
+        if (grad_x[0]) adaptive_avg_pool2d_backward<T>(for_samples(shape_, part.count), grad, grad_x[0]);
+    }
+
+private:
+    AdaptivePool2dShape shape_;
+};
+
+// Saves the place of each maximum.
+template <class T>
+class AdaptiveMaxPoolOp final : public Op<T> {
+public:
+    explicit AdaptiveMaxPoolOp(const AdaptivePool2dShape& shape)
+        : Op<T>(traits_of(shape)),
+          shape_(shape),
+          sizes_(pool2d_of_sizes(shape.in_height, shape.in_width, shape.out_height, shape.out_width)) {
+        sizes_.channels = shape.planes;
+    }
+
+    void forward(const MicroBatch& part, const Operands<T>& at) const override {
+        const AdaptivePool2dShape shape = for_samples(shape_, part.count);
+        if (at.saved) return adaptive_max_pool2d<T>(shape, at.x[0].data, at.y, indices(at.saved));
+        Scratch<std::int32_t> unread(shape.planes * shape.out_height * shape.out_width);
+        adaptive_max_pool2d<T>(shape, at.x[0].data, at.y, unread.data());
+    }
+    void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
+                       T* const* grad_x) const override {
+        if (grad_x[0])
+            max_pool2d_backward<T>(
+                for_batch(sizes_, part.count),
+                packed_images(grad, shape_.planes, shape_.out_height, shape_.out_width), indices(at.saved),
+                packed_images(grad_x[0], shape_.planes, shape_.in_height, shape_.in_width));
+    }
+
+private:
+    static Traits traits_of(const AdaptivePool2dShape& shape) {
+        Traits traits;
+        traits.reads_input = traits.reads_output = false;
+        traits.saved =
+            ceil_div(shape.planes * shape.out_height * shape.out_width * index_t{sizeof(std::int32_t)},
+                     index_t{sizeof(T)});
+        return traits;
+    }
+    static std::int32_t* indices(T* saved) { return reinterpret_cast<std::int32_t*>(saved); }
+
+    AdaptivePool2dShape shape_;  // of a sample
+    Pool2dShape sizes_;
+};
+
 }  // namespace
 
 Shape infer_shape(const Pool2dSpec& spec, const InputShapes& inputs) {
@@ -130,9 +200,13 @@ Shape infer_shape(const Pool2dSpec& spec, const InputShapes& inputs) {
     return {shape.channels, shape.out_height(), shape.out_width()};
 }
 
-Shape infer_shape(const GlobalAvgPool2dSpec&, const InputShapes& inputs) {
+Shape infer_shape(const AdaptivePool2dSpec& spec, const InputShapes& inputs) {
     require_images(inputs[0]);
-    return {inputs[0][0]};
+    if (inputs[0][1] < 1 || inputs[0][2] < 1)
+        throw std::invalid_argument("expected planes of at least 1 pixel a side, got shape " +
+                                    shape_text(inputs[0]));
+    const AdaptivePool2dShape shape = adaptive_shape(spec, inputs[0]);
+    return {shape.planes, shape.out_height, shape.out_width};
 }
 
 template <class T>
@@ -143,9 +217,16 @@ std::unique_ptr<Op<T>> make_op(const Pool2dSpec& spec, const OpSite<T>& site) {
 RANVIER_INSTANTIATE_OP(Pool2dSpec)
 
 template <class T>
-std::unique_ptr<Op<T>> make_op(const GlobalAvgPool2dSpec&, const OpSite<T>& site) {
-    return std::make_unique<GlobalAvgPoolOp<T>>(site);
+std::unique_ptr<Op<T>> make_op(const AdaptivePool2dSpec& spec, const OpSite<T>& site) {
+    if (is_global_average(spec)) return std::make_unique<GlobalAvgPoolOp<T>>(site);
+    const AdaptivePool2dShape shape = adaptive_shape(spec, site.input());
+    if (shape.in_height % shape.out_height == 0 && shape.in_width % shape.out_width == 0) {
+        const index_t height = shape.in_height / shape.out_height, width = shape.in_width / shape.out_width;
+        return make_op(Pool2dSpec{spec.maximum, {height, width}, {height, width}, {0, 0}}, site);
+    }
+    if (spec.maximum) return std::make_unique<AdaptiveMaxPoolOp<T>>(shape);
+    return std::make_unique<AdaptiveAvgPoolOp<T>>(shape);
 }
-RANVIER_INSTANTIATE_OP(GlobalAvgPool2dSpec)
+RANVIER_INSTANTIATE_OP(AdaptivePool2dSpec)
 
 }  // namespace ranvier

@@ -1,8 +1,10 @@
 // Ops that draw numbers for each element: dropout, Gaussian noise, the randomized ReLU.
 #include <algorithm>
+#include <stdexcept>
 
 #include "instantiate.h"
 #include "ranvier/activation.h"
+#include "ranvier/memory.h"
 
 namespace ranvier {
 namespace {
@@ -44,6 +46,44 @@ public:
     }
 
 private:
+    RandomMask mask_;
+};
+
+// One number is drawn for each channel.
+template <class T>
+class ChannelDropoutOp final : public RandomOp<T> {
+public:
+    ChannelDropoutOp(const DropoutSpec& spec, const OpSite<T>& site)
+        : RandomOp<T>(site, {false, false}),
+          channels_(site.output[0]),
+          inner_(channels_ ? this->size_ / channels_ : 0) {
+        this->size_ = channels_;
+        mask_.p = spec.p;
+    }
+
+    void forward(const MicroBatch& part, const Operands<T>& at) const override {
+        apply(part, at.x[0].data, at.y);
+    }
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
+        if (grad_x[0]) apply(part, grad, grad_x[0]);
+    }
+
+private:
+    void apply(const MicroBatch& part, const T* x, T* y) const {
+        Scratch<T> factors(part.count * channels_);
+        std::fill_n(factors.data(), part.count * channels_, T(1));
+        dropout<T>(this->draws(mask_, part), part.count * channels_, factors.data(), factors.data());
+        for (index_t c = 0; c < part.count * channels_; ++c, x += inner_, y += inner_) {
+            const T factor = factors.data()[c];
+            if (factor == 0)
+                std::fill_n(y, inner_, T{});
+            else
+                for (index_t i = 0; i < inner_; ++i) y[i] = x[i] * factor;
+        }
+    }
+
+    index_t channels_, inner_;
     RandomMask mask_;
 };
 
@@ -105,12 +145,19 @@ private:
 
 }  // namespace
 
-Shape infer_shape(const DropoutSpec&, const InputShapes& inputs) { return inputs[0]; }
+Shape infer_shape(const DropoutSpec& spec, const InputShapes& inputs) {
+    if (spec.axes && static_cast<int>(inputs[0].size()) != spec.axes + 1)
+        throw std::invalid_argument(std::string("expected samples of shape ") +
+                                    (spec.axes == 1 ? "(channels, length)" : "(channels, height, width)") +
+                                    ", got " + shape_text(inputs[0]));
+    return inputs[0];
+}
 Shape infer_shape(const GaussianNoiseSpec&, const InputShapes& inputs) { return inputs[0]; }
 Shape infer_shape(const RReLUSpec&, const InputShapes& inputs) { return inputs[0]; }
 
 template <class T>
 std::unique_ptr<Op<T>> make_op(const DropoutSpec& spec, const OpSite<T>& site) {
+    if (spec.axes) return std::make_unique<ChannelDropoutOp<T>>(spec, site);
     return std::make_unique<DropoutOp<T>>(spec, site);
 }
 RANVIER_INSTANTIATE_OP(DropoutSpec)

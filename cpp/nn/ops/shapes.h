@@ -14,7 +14,7 @@ using InputShapes = std::vector<Shape>;
 Shape infer_shape(const LinearSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const Conv2dSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const Pool2dSpec& spec, const InputShapes& inputs);
-Shape infer_shape(const GlobalAvgPool2dSpec& spec, const InputShapes& inputs);
+Shape infer_shape(const AdaptivePool2dSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const DropoutSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const GaussianNoiseSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const RandomShiftSpec& spec, const InputShapes& inputs);
@@ -37,6 +37,7 @@ Shape infer_shape(const RecurrentLayerSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const CustomSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const AddSpec& spec, const InputShapes& inputs);
 Shape infer_shape(const ConcatSpec& spec, const InputShapes& inputs);
+Shape infer_shape(const UnflattenSpec& spec, const InputShapes& inputs);
 
 // Whether a layer gives its input as it is in evaluation.
 template <class Spec>

@@ -28,14 +28,24 @@ from ranvier.layers.activation import (
 from ranvier.layers.augmentation import RandomCrop, RandomHorizontalFlip, RandomRotation, RandomShift
 from ranvier.layers.base import Layer, PlainLayer, checked_initializer, checked_result, layer_spec, require_layers
 from ranvier.layers.containers import Parallel, Residual
-from ranvier.layers.convolution import Conv2d, ConvTranspose2d
+from ranvier.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
 from ranvier.layers.embedding import Embedding
 from ranvier.layers.linear import Linear, layers_of_sizes
-from ranvier.layers.noise import Dropout, GaussianNoise
+from ranvier.layers.noise import Dropout, Dropout1d, Dropout2d, GaussianNoise
 from ranvier.layers.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, Standardize
-from ranvier.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from ranvier.layers.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    GlobalAvgPool2d,
+    MaxPool1d,
+    MaxPool2d,
+)
 from ranvier.layers.recurrent import GRU, LSTM
-from ranvier.layers.shape import Flatten
+from ranvier.layers.shape import Flatten, Identity, Unflatten
 from ranvier.layers.upsampling import Upsample
 
 __all__ = [
@@ -44,12 +54,20 @@ __all__ = [
     "GRU",
     "LSTM",
     "SELU",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AvgPool1d",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
     "Embedding",
     "Flatten",
     "GaussianNoise",
@@ -57,11 +75,13 @@ __all__ = [
     "GroupNorm",
     "Hardswish",
     "Heaviside",
+    "Identity",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "MaxPool1d",
     "MaxPool2d",
     "Maxout",
     "Mish",
@@ -82,6 +102,7 @@ __all__ = [
     "Softplus",
     "Standardize",
     "Tanh",
+    "Unflatten",
     "Upsample",
     "checked_initializer",
     "checked_result",

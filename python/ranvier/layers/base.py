@@ -39,6 +39,11 @@ def both(value: Pair) -> tuple[int, int]:
     return value if isinstance(value, tuple) else (value, value)
 
 
+def both_of(value: Pair, axes: int, height: int) -> tuple[int, int]:
+    """Return the values for height and width; lines, of one axis, are images with this value for their height."""
+    return both(value) if axes == 2 or isinstance(value, tuple) else (height, value)
+
+
 @dataclass(repr=False, eq=False)
 class Layer(Settings):
     """A layer of the library."""

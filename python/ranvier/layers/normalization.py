@@ -36,7 +36,7 @@ class _BatchNorm(Layer):
 
 @dataclass(repr=False, eq=False)
 class BatchNorm1d(_BatchNorm):
-    """Normalization of each feature of (features,) samples over the batch.
+    """Normalization of each feature of (features,) or (features, length) samples over the batch, and the length.
 
     y = (x - mean) / sqrt(variance + eps) * weight + bias (Ioffe and Szegedy 2015). In training mean and
     variance are the batch's; otherwise they are running ones, which each batch moves by ``momentum``.
