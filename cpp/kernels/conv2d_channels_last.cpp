@@ -189,7 +189,7 @@ private:
 
 Conv2dShape without_unread_rows(const Conv2dShape& shape, index_t& row_stride) {
     Conv2dShape s = shape;
-    if (s.kernel_height == 1 && s.padding_height == 0) {
+    if (s.kernel_height == 1 && s.padding_height == 0 && s.extra_height == 0) {
         s.in_height = s.out_height();
         row_stride *= s.stride_height;
         s.stride_height = 1;
