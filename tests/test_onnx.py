@@ -45,6 +45,14 @@ def test_each_layer_is_written_or_refused(layer):
 
 # Layers that a file has in other words.
 OTHERS = {
+    rv.AdaptiveAvgPool1d(5): None,
+    rv.AdaptiveAvgPool2d((4, None)): rv.AvgPool2d((3, 1)),
+    rv.AdaptiveAvgPool2d(5): None,
+    rv.AdaptiveMaxPool1d(4): rv.MaxPool1d(3),
+    rv.AdaptiveMaxPool2d((5, 7)): None,
+    rv.AvgPool2d(3, 2, 1, ceil_mode=True): None,
+    rv.Conv2d(3, 4, 3, padding="valid"): rv.Conv2d(3, 4, 3),
+    rv.Unflatten(1, (4, -1)): rv.Unflatten(1, (4, 3)),
     rv.LayerNorm(5, elementwise_affine=False): rv.LayerNorm(5),
     rv.BatchNorm1d(5, eps=1e-3, affine=False): rv.BatchNorm1d(5, eps=1e-3),
     rv.RReLU(0.1, 0.3): rv.LeakyReLU(0.2),
@@ -53,7 +61,8 @@ OTHERS = {
     rv.Upsample((0.7, 1.3), "bilinear", align_corners=True): None,
 }
 WRITTEN_ONLY = (rv.GRU, rv.GroupNorm, rv.LSTM)
-LEFT_OUT = (rv.Dropout, rv.GaussianNoise, rv.RandomHorizontalFlip, rv.RandomRotation, rv.RandomShift, rv.RandomCrop)
+LEFT_OUT = (rv.Dropout, rv.Dropout1d, rv.Dropout2d, rv.GaussianNoise, rv.Identity)
+LEFT_OUT += (rv.RandomHorizontalFlip, rv.RandomRotation, rv.RandomShift, rv.RandomCrop)
 
 
 @pytest.mark.parametrize(("layer", "shape"), [c for c in CASES if type(c[0]) not in writing.REFUSED], ids=named)
@@ -178,45 +187,53 @@ def test_without_onnx_it_says_what_to_install(monkeypatch):
 # The files with the node tests of operators that layers stand for.
 NODE_TESTS = """
     add averagepool batch_normalization clip concat conv convtranspose div dropout elu erf flatten gelu gemm
-    gather globalaveragepool greater groupnormalization identity instance_normalization layernormalization
+    gather globalaveragepool globalmaxpool greater groupnormalization identity instance_normalization layernormalization
     leakyrelu logsoftmax matmul maxpool mul neg pad prelu reducemax reducemean relu reshape resize sigmoid
-    softmax softplus squeeze sub sum tanh transpose
+    softmax softplus squeeze sub sum tanh transpose unsqueeze
 """
 # Those of them that are read, all others being refused.
 PASSED = """
-    averagepool_2d_default averagepool_2d_precomputed_pads_count_include_pad averagepool_2d_precomputed_strides
-    averagepool_2d_strides basic_conv_with_padding basic_conv_without_padding batchnorm_epsilon
-    batchnorm_example conv_with_autopad_same conv_with_strides_and_asymmetric_padding
-    conv_with_strides_no_padding conv_with_strides_padding convtranspose convtranspose_dilations
-    convtranspose_group_2 convtranspose_group_2_image_3 convtranspose_pad convtranspose_pads dropout_default
-    dropout_default_mask dropout_default_old dropout_random_old elu elu_default elu_example flatten_axis1
-    flatten_default_axis flatten_negative_axis3 gelu_default_1 gelu_default_2 gemm_alpha gemm_beta
-    gemm_default_no_bias gemm_default_scalar_bias gemm_default_single_elem_vector_bias gemm_default_vector_bias
-    gemm_default_zero_bias gemm_transposeB globalaveragepool globalaveragepool_precomputed
-    group_normalization_epsilon group_normalization_example instancenorm_epsilon instancenorm_example
-    layer_normalization_2d_axis1 layer_normalization_2d_axis_negative_1 layer_normalization_3d_axis1_epsilon
-    layer_normalization_3d_axis2_epsilon layer_normalization_3d_axis_negative_1_epsilon
-    layer_normalization_3d_axis_negative_2_epsilon layer_normalization_4d_axis1 layer_normalization_4d_axis2
-    layer_normalization_4d_axis3 layer_normalization_4d_axis_negative_1 layer_normalization_4d_axis_negative_2
+    averagepool_1d_default averagepool_2d_ceil averagepool_2d_ceil_last_window_starts_on_pad
+    averagepool_2d_default averagepool_2d_precomputed_pads averagepool_2d_precomputed_pads_count_include_pad
+    averagepool_2d_precomputed_same_upper averagepool_2d_precomputed_strides averagepool_2d_strides
+    basic_conv_with_padding basic_conv_without_padding batchnorm_epsilon batchnorm_example
+    conv_with_autopad_same conv_with_strides_and_asymmetric_padding conv_with_strides_no_padding
+    conv_with_strides_padding convtranspose convtranspose_dilations convtranspose_group_2
+    convtranspose_group_2_image_3 convtranspose_pad convtranspose_pads dropout_default dropout_default_mask
+    dropout_default_old dropout_random_old elu elu_default elu_example flatten_axis1 flatten_default_axis
+    flatten_negative_axis3 gelu_default_1 gelu_default_2 gemm_alpha gemm_beta gemm_default_no_bias
+    gemm_default_scalar_bias gemm_default_single_elem_vector_bias gemm_default_vector_bias
+    gemm_default_zero_bias gemm_transposeB globalaveragepool globalaveragepool_precomputed globalmaxpool
+    globalmaxpool_precomputed group_normalization_epsilon group_normalization_example instancenorm_epsilon
+    instancenorm_example layer_normalization_2d_axis1 layer_normalization_2d_axis_negative_1
+    layer_normalization_3d_axis1_epsilon layer_normalization_3d_axis2_epsilon
+    layer_normalization_3d_axis_negative_1_epsilon layer_normalization_3d_axis_negative_2_epsilon
+    layer_normalization_4d_axis1 layer_normalization_4d_axis2 layer_normalization_4d_axis3
+    layer_normalization_4d_axis_negative_1 layer_normalization_4d_axis_negative_2
     layer_normalization_4d_axis_negative_3 layer_normalization_default_axis leakyrelu leakyrelu_default
     leakyrelu_example logsoftmax_axis_1 logsoftmax_example_1 logsoftmax_large_number matmul_2d
-    maxpool_2d_default maxpool_2d_precomputed_pads maxpool_2d_precomputed_same_upper
-    maxpool_2d_precomputed_strides maxpool_2d_strides maxpool_with_argmax_2d_precomputed_pads
-    maxpool_with_argmax_2d_precomputed_strides relu reshape_reduced_dims resize_downsample_scales_linear
-    resize_upsample_scales_linear resize_upsample_scales_linear_align_corners sigmoid sigmoid_example
-    softmax_axis_1 softmax_example softmax_large_number softplus softplus_example tanh tanh_example
+    maxpool_1d_default maxpool_2d_ceil maxpool_2d_ceil_output_size_reduce_by_one maxpool_2d_default
+    maxpool_2d_precomputed_pads maxpool_2d_precomputed_same_upper maxpool_2d_precomputed_strides
+    maxpool_2d_strides maxpool_with_argmax_2d_precomputed_pads maxpool_with_argmax_2d_precomputed_strides relu
+    reshape_extended_dims reshape_reduced_dims reshape_zero_and_negative_dim reshape_zero_dim
+    resize_downsample_scales_linear resize_upsample_scales_linear resize_upsample_scales_linear_align_corners
+    sigmoid sigmoid_example softmax_axis_1 softmax_example softmax_large_number softplus softplus_example
+    squeeze_negative_axes tanh tanh_example unsqueeze_axis_1 unsqueeze_axis_2 unsqueeze_negative_axes
+    unsqueeze_three_axes unsqueeze_two_axes unsqueeze_unsorted_axes
 """
 
 
 # The files in the wheel that are read.
 FILES = """
-    AvgPool2d AvgPool2d_stride BatchNorm2d_eval BatchNorm2d_momentum_eval Conv2d Conv2d_depthwise
-    Conv2d_depthwise_padded Conv2d_depthwise_strided Conv2d_depthwise_with_multiplier Conv2d_dilated
-    Conv2d_groups Conv2d_groups_thnn Conv2d_no_bias Conv2d_padding Conv2d_strided ConvTranspose2d
-    ConvTranspose2d_no_bias ELU Embedding Embedding_sparse LeakyReLU LeakyReLU_with_negval Linear Linear_no_bias
-    LogSoftmax MaxPool2d PReLU_1d PReLU_1d_multiparam PReLU_2d PReLU_2d_multiparam PReLU_3d PReLU_3d_multiparam
-    ReLU SELU Sigmoid Softmax Softmin Softplus Tanh log_softmax_lastdim operator_addconstant operator_conv
-    operator_convtranspose operator_flatten operator_selu operator_symbolic_override operator_view softmax_lastdim
+    AvgPool1d AvgPool1d_stride AvgPool2d AvgPool2d_stride BatchNorm1d_3d_input_eval BatchNorm2d_eval
+    BatchNorm2d_momentum_eval Conv1d Conv1d_dilated Conv1d_groups Conv1d_pad1 Conv1d_pad1size1 Conv1d_pad2
+    Conv1d_pad2size1 Conv1d_stride Conv2d Conv2d_depthwise Conv2d_depthwise_padded Conv2d_depthwise_strided
+    Conv2d_depthwise_with_multiplier Conv2d_dilated Conv2d_groups Conv2d_groups_thnn Conv2d_no_bias Conv2d_padding
+    Conv2d_strided ConvTranspose2d ConvTranspose2d_no_bias ELU Embedding Embedding_sparse LeakyReLU
+    LeakyReLU_with_negval Linear Linear_no_bias LogSoftmax MaxPool1d MaxPool1d_stride MaxPool2d PReLU_1d
+    PReLU_1d_multiparam PReLU_2d PReLU_2d_multiparam PReLU_3d PReLU_3d_multiparam ReLU SELU Sigmoid Softmax
+    Softmin Softplus Tanh log_softmax_lastdim operator_addconstant operator_conv operator_convtranspose
+    operator_flatten operator_maxpool operator_selu operator_symbolic_override operator_view softmax_lastdim
 """
 
 
@@ -275,8 +292,9 @@ def test_files_in_the_wheel_of_onnx():
 # --- what others write --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # PyTorch's, of kernels of even size
 @pytest.mark.parametrize("dynamo", [True, False])
-@pytest.mark.parametrize("kind", ["images", "vectors"])
+@pytest.mark.parametrize("kind", ["images", "lines", "vectors"])
 def test_files_of_torch(tmp_path, kind, dynamo):
     torch = pytest.importorskip("torch", reason="this test needs torch: pip install torch==2.13.0")
     if dynamo:
@@ -308,7 +326,11 @@ def test_files_of_torch(tmp_path, kind, dynamo):
         nn.Flatten(), nn.Linear(12, 8), nn.GELU(), nn.LayerNorm(8), nn.Dropout(0.1), nn.Linear(8, 6, bias=False),
         nn.LeakyReLU(0.2), nn.PReLU(), nn.Linear(6, 4), nn.ELU(0.5), nn.Softplus(), nn.Tanh(), nn.LogSoftmax(-1),
     )  # fmt: skip
-    module, shape = (Images(), IMAGES) if kind == "images" else (vectors, (3, 4))
+    lines = nn.Sequential(
+        nn.Conv1d(3, 6, 4, padding="same"), nn.BatchNorm1d(6), nn.ReLU(), nn.MaxPool1d(3, 2, 1, ceil_mode=True),
+        nn.AvgPool1d(2), nn.Conv1d(6, 6, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 5),
+    )  # fmt: skip
+    module, shape = {"images": (Images(), IMAGES), "lines": (lines, (3, 21)), "vectors": (vectors, (3, 4))}[kind]
     module(torch.randn(8, *shape))
     module.eval()
     path = tmp_path / "net.onnx"
@@ -445,7 +467,47 @@ GRAPHS = {
         [rv.GlobalAvgPool2d()],
     ),
     "means of channels that keep their axes": ([("GlobalAveragePool", "x", "y", {})], {}, (5, 4, 3),
-        [rv.AvgPool2d((4, 3))],
+        [rv.AdaptiveAvgPool2d(1)],
+    ),
+    "means of lines": ([("ReduceMean", "x", "y", {"axes": [-1], "keepdims": 0})], {}, (5, 4),
+        [rv.AdaptiveAvgPool1d(1), rv.Flatten()],
+    ),
+    "maxima of channels": ([("ReduceMax", "x", "y", {"axes": [2, 3], "keepdims": 0})], {}, (5, 4, 4),
+        [rv.AdaptiveMaxPool2d(1), rv.Flatten()],
+    ),
+    "lines as images": (
+        [
+            ("Unsqueeze", "xi", "a", {}), ("MaxPool", "a", "b", {"kernel_shape": [1, 2]}), ("Squeeze", "bi", "c", {}),
+            ("Flatten", "c", "y", {}),
+        ],
+        {"i": np.array([-2])}, (5, 4), [rv.Unflatten(1, (5, 1)), rv.MaxPool2d((1, 2), 1), rv.Flatten()],
+    ),
+    "a bias for channels of lines": (
+        [("Conv", "xw", "a", {}), ("Add", "ab", "c", {}), ("Mul", "cb", "y", {})],
+        {"w": RNG.standard_normal((5, 5, 2)), "b": COLUMN[:, 0]}, (5, 4),
+        [rv.Conv1d(5, 5, 2), rv.BatchNorm1d(5, eps=1e-30)],
+    ),
+    "padding for the same size": (
+        [("Pad", "xp", "a", {}), ("Conv", "aw", "b", {}), ("Conv", "bw", "y", {"auto_pad": "SAME_UPPER"})],
+        {"p": np.array([0, 0, 0, 1, 0, 0, 1, 1]), "w": RNG.standard_normal((5, 5, 2, 3))}, (5, 4, 4),
+        [rv.Conv2d(5, 5, (2, 3), padding="same", bias=False)] * 2,
+    ),
+    "padding for windows that begin in the image": (
+        [
+            ("MaxPool", "x", "a", {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 0, 1, 1]}),
+            ("AveragePool", "a", "y", {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0, 0, 1, 1]}),
+        ],
+        {}, (5, 10, 10), [rv.MaxPool2d(3, 2, ceil_mode=True), rv.AvgPool2d(2, ceil_mode=True)],
+    ),
+    "a mean without the padding": (
+        [("AveragePool", "x", "y", {"kernel_shape": [3], "pads": [1, 1]})], {}, (5, 4),
+        [rv.AvgPool1d(3, 1, 1, count_include_pad=False)],
+    ),
+    "an axis that becomes several": ([("Reshape", "xs", "y", {})], {"s": np.array([0, 5, 2, -1, 3])}, (5, 4, 3),
+        [rv.Unflatten(2, (2, 2))],
+    ),
+    "channels in groups": ([("Reshape", "xs", "y", {})], {"s": np.array([-1, 2, 2, 3])}, (4, 3),
+        [rv.Unflatten(1, (2, 2))],
     ),
     "a shape that is computed": (
         [
@@ -516,7 +578,13 @@ REFUSED = {
     "a square root of what is computed": ([("Sqrt", "x", "y", {})], {}, "there is no layer that does this"),
     "the wrong axis": ([("Softmax", "x", "y", {"axis": 0})], {}, "expected axis 1"),
     "uneven pads": (
-        [("MaxPool", "x", "y", {"kernel_shape": [3, 3], "pads": [1, 1, 0, 0]})], {}, "images",
+        [("Reshape", "xs", "a", {}), ("MaxPool", "a", "y", {"kernel_shape": [2], "pads": [0, 1]})],
+        {"s": np.array([0, 2, 2])}, r"pads: expected as many .*\[0, 1\]",
+    ),
+    "windows over vectors": ([("MaxPool", "x", "y", {"kernel_shape": [3]})], {}, "expected images"),
+    "other axes that become several": (
+        [("Reshape", "xs", "a", {}), ("Reshape", "ar", "y", {})], {"s": np.array([0, 2, 2]), "r": np.array([0, 4, 1])},
+        "there is no layer that makes",
     ),
 }  # fmt: skip
 

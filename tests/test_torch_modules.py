@@ -83,6 +83,7 @@ def test_a_sequential_becomes_a_network():
         "BatchNorm2d",
         "ReLU",
         "MaxPool2d",
+        "Identity",
         "Conv2d",
         "ELU",
         "GlobalAvgPool2d",
@@ -91,7 +92,7 @@ def test_a_sequential_becomes_a_network():
         "Linear",
         "LogSoftmax",
     ]
-    assert net.layers[0].padding == 1
+    assert net.layers[0].padding == "same"
     agrees(net, module, IMAGES)
 
 
@@ -149,6 +150,7 @@ def test_each_layer_is_written_or_refused(layer):
     assert sum(layer in known for known in (WRITING.WRITTEN, WRITING.REFUSED, branching)) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # PyTorch's, of kernels of even size
 @pytest.mark.parametrize(
     ("layer", "shape"), [case for case in CASES if type(case[0]) not in WRITING.REFUSED], ids=named
 )
@@ -200,7 +202,6 @@ class LikeSequential(nn.Sequential):
 
 REFUSED = [
     (nn.Conv2d(1, 2, 3, padding_mode="circular"), "padding_mode"),
-    (nn.Conv2d(1, 2, 2, padding="same"), "uneven"),
     (nn.BatchNorm2d(3, track_running_stats=False), "track_running_stats"),
     (nn.BatchNorm1d(3, momentum=None), "momentum"),
     (nn.LayerNorm(3, bias=False), "bias"),
@@ -209,6 +210,8 @@ REFUSED = [
     (nn.Upsample(scale_factor=2, mode="bicubic"), "mode"),
     (nn.MaxPool2d(2, dilation=2), "dilation"),
     (nn.MaxPool2d(2, return_indices=True), "return_indices"),
+    (nn.AdaptiveMaxPool1d(2, return_indices=True), "return_indices"),
+    (nn.Unflatten(-1, (2, 2)), "dim"),
     (nn.MaxPool2d(5, padding=2, stride=0), "stride"),
     (nn.AvgPool2d(2, divisor_override=3), "divisor_override"),
     (nn.Flatten(0), "start_dim"),
@@ -238,7 +241,7 @@ def test_other_things_are_refused():
     with pytest.raises(TypeError, match=r"module: expected a torch\.nn\.Module, got list"):
         ranvier.torch.from_module([nn.ReLU()])
     with pytest.raises(ValueError, match="at least one layer"):
-        ranvier.torch.from_module(nn.Sequential(nn.Identity()))
+        ranvier.torch.from_module(nn.Sequential())
     shared = nn.Linear(3, 3)
     with pytest.raises(ValueError, match=r"got one for 0\.weight and 2\.weight"):
         ranvier.torch.from_module(nn.Sequential(shared, nn.ReLU(), shared))
@@ -253,6 +256,8 @@ def test_other_things_are_refused():
 def test_softmax_of_the_last_axis_is_that_of_vectors():
     module = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.Softmax(dim=-1))
     agrees(ranvier.torch.from_module(module), module, (3, 4))
+    with pytest.raises(ValueError, match="expected dim=1"):
+        ranvier.torch.from_module(nn.Sequential(nn.Flatten(), nn.Unflatten(1, (3, 4)), nn.Softmax(dim=-1)))
 
 
 def test_dtypes():

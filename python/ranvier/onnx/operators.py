@@ -239,33 +239,64 @@ def _images(call: Call) -> Shape:
     return shape
 
 
+def _planes(call: Call) -> Shape:
+    shape = call.value.shape
+    if shape is None or len(shape) not in (2, 3):
+        call.node.refuse(
+            f"expected images, (channels, height, width), or lines, (channels, length), got samples of shape {shape}"
+        )
+    return shape
+
+
 @dataclass
 class _Window:
-    """Where a window goes over images."""
+    """Where a window goes over images or lines, along each axis."""
 
-    size: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    behind: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def is_even(self) -> bool:
+        """Whether there is as much padding behind as before."""
+        return self.padding == self.behind
+
+    @property
+    def pads(self) -> list[int]:
+        """The padding as ONNX has it."""
+        return [*self.padding, *self.behind]
 
     def outputs(self, shape: Shape) -> Shape:
-        """Return the height and width of the outputs."""
+        """Return the sizes of the outputs."""
         result = []
-        for there, size, stride, padding, dilation in zip(
-            shape[1:], self.size, self.stride, self.padding, self.dilation, strict=True
+        for there, size, stride, padding, behind, dilation in zip(
+            shape[1:], self.size, self.stride, self.padding, self.behind, self.dilation, strict=True
         ):
-            room = None if there is None else there + 2 * padding - dilation * (size - 1) - 1
+            room = None if there is None else there + padding + behind - dilation * (size - 1) - 1
             result.append(None if room is None else room // stride + 1)
+        return tuple(result)
+
+    def outputs_with_ceil(self, shape: Shape) -> Shape:
+        """Return the sizes of the outputs if windows that begin in the image, or before it, may end anywhere."""
+        result: list[int | None] = []
+        for there, size, stride, padding in zip(shape[1:], self.size, self.stride, self.padding, strict=True):
+            if there is None:
+                result.append(None)
+                continue
+            count = -(-(there + 2 * padding - size) // stride) + 1
+            result.append(count - ((count - 1) * stride >= there + padding))
         return tuple(result)
 
 
 def _window(call: Call, size: Sequence[int], shape: Shape) -> _Window:
-    strides, dilations = call.get("strides", [1, 1]), call.get("dilations", [1, 1])
+    axes = len(shape) - 1
+    strides, dilations = call.get("strides", [1] * axes), call.get("dilations", [1] * axes)
     sizes = [list(size), strides, dilations]
-    call.require(all(len(pair) == 2 and min(pair) > 0 for pair in sizes), "expected windows of two axes")
-    call.require(call.get("ceil_mode", 0) == 0, "expected ceil_mode=0")
+    call.require(all(len(s) == axes and min(s) > 0 for s in sizes), f"expected windows of the {axes} axes of {shape}")
     pads = _pads(call, size, strides, dilations, shape)
-    return _Window(_pair(size), _pair(strides), _pair(pads), _pair(dilations))
+    return _Window(tuple(size), tuple(strides), tuple(pads[:axes]), tuple(pads[axes:]), tuple(dilations))
 
 
 def _pair(values: Sequence[Any]) -> tuple[Any, Any]:
@@ -273,18 +304,18 @@ def _pair(values: Sequence[Any]) -> tuple[Any, Any]:
     return first, second
 
 
-def _pads(
-    call: Call, size: Sequence[int], strides: Sequence[int], dilations: Sequence[int], shape: Shape
-) -> Sequence[int]:
-    """Return the padding of height and width."""
-    kind = call.get("auto_pad", "NOTSET")
+def _pads(call: Call, size: Sequence[int], strides: Sequence[int], dilations: Sequence[int], shape: Shape) -> list[int]:
+    """Return the padding before and behind, along each axis."""
+    kind, axes = call.get("auto_pad", "NOTSET"), len(size)
     if kind == "VALID":
-        return 0, 0
-    pads = call.get("pads", [0, 0, 0, 0])
+        return [0] * (2 * axes)
+    pads: list[int] = call.get("pads", [0] * (2 * axes))
     if kind in ("SAME_UPPER", "SAME_LOWER"):
-        call.require(None not in shape, f"auto_pad={kind!r}: expected images of a size that is known")
+        call.require(set(strides) == {1} or None not in shape, f"auto_pad={kind!r}: expected sizes that are known")
         totals = [
-            max(0, (-(-there // stride) - 1) * stride + dilation * (width - 1) + 1 - there)  # type: ignore[operator]
+            dilation * (width - 1)
+            if stride == 1 or there is None
+            else max(0, (-(-there // stride) - 1) * stride + dilation * (width - 1) + 1 - there)
             for there, width, stride, dilation in zip(shape[1:], size, strides, dilations, strict=True)
         ]
         less = [total // 2 for total in totals]
@@ -292,9 +323,8 @@ def _pads(
         pads = [*less, *more] if kind == "SAME_UPPER" else [*more, *less]
     else:
         call.require(kind == "NOTSET", f"auto_pad: expected one that ONNX has, got {kind!r}")
-    call.require(len(pads) == 4 and min(pads) >= 0, f"pads: expected four numbers from 0, got {pads}")
-    call.require(pads[:2] == pads[2:], f"pads: expected as many at the beginning as at the end, got {pads}")
-    return pads[:2]  # type: ignore[no-any-return]
+    call.require(len(pads) == 2 * axes and min(pads) >= 0, f"pads: expected {2 * axes} numbers from 0, got {pads}")
+    return pads
 
 
 def _behind_padding(call: Call) -> Call:
@@ -303,17 +333,19 @@ def _behind_padding(call: Call) -> Call:
     if not isinstance(step, Padded) or call.value.before is None:
         return call
     call.require(call.node.attributes.get("auto_pad", "NOTSET") in ("NOTSET", "VALID"), "expected pads, got auto_pad")
-    own = call.node.attributes.get("pads", [0, 0, 0, 0])
-    call.require(len(own) == 4, f"pads: expected four numbers, got {own}")
-    pads = [mine + more for mine, more in zip(own, [*step.padding, *step.padding], strict=True)]
+    around = [*step.padding, *step.behind]
+    own = call.node.attributes.get("pads", [0] * len(around))
+    call.require(len(own) == len(around), f"pads: expected {len(around)} numbers, got {own}")
+    pads = [mine + more for mine, more in zip(own, around, strict=True)]
     node = call.node._replace(attributes=call.node.attributes | {"pads": pads, "auto_pad": "NOTSET"})
     return replace(call, node=node, inputs=[call.value.before, *call.inputs[1:]])
 
 
 def _conv(call: Call) -> Value:
     call = _behind_padding(call)
-    weight, shape = call.parameter(1, "W"), _images(call)
-    call.require(weight.ndim == 4, f"W: expected four axes, got shape {weight.shape}")
+    weight, shape = call.parameter(1, "W"), _planes(call)
+    axes = len(shape) + 1
+    call.require(weight.ndim == axes, f"W: expected {axes} axes, got shape {weight.shape}")
     outputs, inputs, *size = weight.shape
     call.require(call.get("kernel_shape", size) == size, f"kernel_shape: expected that of W, {size}")
     window, groups = _window(call, size, shape), call.get("group", 1)
@@ -322,13 +354,15 @@ def _conv(call: Call) -> Value:
     tensors = {"weight": weight}
     if call.optional(2, "B") is not None:
         tensors["bias"] = call.parameter(2, "B", (outputs,))
+    kind: Callable[..., Layer] = layers.Conv1d if len(shape) == 2 else layers.Conv2d
+    padding = _plainly(window.padding) if window.is_even else _same(call, window)
     return call.layer(
-        lambda: layers.Conv2d(
+        lambda: kind(
             channels,
             outputs,
             _plainly(window.size),
             _plainly(window.stride),
-            _plainly(window.padding),
+            padding,
             _plainly(window.dilation),
             groups,
             "bias" in tensors,
@@ -336,6 +370,18 @@ def _conv(call: Call) -> Value:
         (outputs, *window.outputs(shape)),
         tensors,
     )
+
+
+def _same(call: Call, window: _Window) -> str:
+    """Check that a padding is that of outputs of the inputs' size."""
+    totals = [dilation * (size - 1) for size, dilation in zip(window.size, window.dilation, strict=True)]
+    less = [total // 2 for total in totals]
+    is_same = window.pads == [*less, *(total - half for total, half in zip(totals, less, strict=True))]
+    call.require(
+        is_same and set(window.stride) == {1},
+        f"pads: expected as many at the beginning as at the end, or one more for the same size, got {window.pads}",
+    )
+    return "same"
 
 
 def _conv_transpose(call: Call) -> Value:
@@ -346,6 +392,7 @@ def _conv_transpose(call: Call) -> Value:
     fixed = "output_shape" in call.node.attributes or call.get("auto_pad", "NOTSET") != "NOTSET"
     call.require(not fixed, "expected pads, got output_shape or auto_pad")
     window, groups, more = _window(call, size, shape), call.get("group", 1), call.get("output_padding", [0, 0])
+    call.require(window.is_even, f"pads: expected as many at the beginning as at the end, got {window.pads}")
     call.require(shape[0] in (inputs, None) and len(more) == 2, f"expected {inputs} channels, got {shape[0]}")
     outputs *= groups
     tensors = {"weight": weight}
@@ -425,72 +472,98 @@ def _group_normalization(call: Call) -> Value:
     return call.layer(lambda: layers.GroupNorm(groups, len(weight), call.get("epsilon", 1e-5)), shape, tensors)
 
 
-def _plainly(pair: tuple[int, int]) -> int | tuple[int, int]:
-    return pair[0] if pair[0] == pair[1] else pair
+def _plainly(values: tuple[Any, ...]) -> Any:
+    """Return a number for a tuple of equal ones."""
+    return values[0] if len(set(values)) == 1 else values
 
 
-def _pooling(call: Call, kind: Callable[..., Layer], shape: Shape) -> Value:
-    window = _window(call, call.get("kernel_shape", [0, 0]), shape)
-    call.require(window.dilation == (1, 1), f"expected dilations of 1, got {window.dilation}")
+def _pooling(call: Call, kind: Callable[..., Layer], shape: Shape, counts_padding: bool | None = None) -> Value:
+    """Return the value behind a layer that pools; of averages, the padding counts or not."""
+    window = _window(call, call.get("kernel_shape", [0] * (len(shape) - 1)), shape)
+    call.require(set(window.dilation) == {1}, f"expected dilations of 1, got {window.dilation}")
+    has_ceil, outputs = bool(call.get("ceil_mode", 0)), window.outputs(shape)
+    if has_ceil or not window.is_even:
+        call.require(
+            window.is_even or (not has_ceil and not counts_padding and outputs == window.outputs_with_ceil(shape)),
+            f"pads: expected as many at the beginning as at the end, or those of ceil_mode, got {window.pads}",
+        )
+        call.require(window.is_even or None not in outputs, "uneven pads: expected sizes that are known")
+        has_ceil, outputs = True, window.outputs_with_ceil(shape)
+    settings = {"ceil_mode": True} if has_ceil else {}
+    if counts_padding is False and any(window.padding):
+        settings["count_include_pad"] = False
     size, stride = _plainly(window.size), _plainly(window.stride)
     return call.layer(
-        lambda: kind(size, None if stride == size else stride, _plainly(window.padding)),
-        (shape[0], *window.outputs(shape)),
+        lambda: kind(size, None if stride == size else stride, _plainly(window.padding), **settings),
+        (shape[0], *outputs),
     )
 
 
 def _max_pool(call: Call) -> Value:
-    return _pooling(call, layers.MaxPool2d, _images(call))
+    shape = _planes(call)
+    return _pooling(call, layers.MaxPool1d if len(shape) == 2 else layers.MaxPool2d, shape)
 
 
 def _average_pool(call: Call) -> Value:
     inside = _behind_padding(call)
     if inside is not call:
         own = call.node.attributes.get("pads", [0])
-        call.require(not any(own) and "auto_pad" not in call.node.attributes, "expected pads=0 behind a Pad")
-    value = _pooling(inside, layers.AvgPool2d, _images(inside))
-    is_padded = inside is call and call.get("auto_pad", "NOTSET") != "VALID" and _has_padding(value)
-    call.require(not is_padded or call.get("count_include_pad", 0), "expected count_include_pad=1, as zeros count")
-    return value
-
-
-def _has_padding(value: Value) -> bool:
-    layer: Any = value.step.layer if isinstance(value.step, LayerStep) else None
-    return layer.padding not in (0, (0, 0))
+        is_plain = not any(own) and "auto_pad" not in call.node.attributes and not call.get("ceil_mode", 0)
+        call.require(is_plain, "expected pads=0 and ceil_mode=0 behind a Pad")
+    shape = _planes(inside)
+    counts = inside is not call or bool(call.get("count_include_pad", 0))
+    return _pooling(inside, layers.AvgPool1d if len(shape) == 2 else layers.AvgPool2d, shape, counts)
 
 
 def _pad(call: Call) -> Value:
-    shape = _images(call)
+    shape = _planes(call)
+    count = 1 + len(shape)
     call.require(call.get("mode", "constant") == "constant", "expected mode='constant'")
     if call.opset < 11:
         pads, fill = list(call.get("pads", [])), call.get("value", 0.0)
     else:
         pads, given = [int(size) for size in call.constant(1, "pads").reshape(-1)], call.optional(2, "value")
         fill = 0 if given is None else float(given.reshape(()))
-    axes = axes_of(call.node, call.inputs, 3) or list(range(4))
+    axes = axes_of(call.node, call.inputs, 3) or list(range(count))
     call.require(len(pads) == 2 * len(axes), f"expected two pads an axis, got {len(pads)} for {len(axes)} axes")
-    before, after = [0] * 4, [0] * 4
+    before, after = [0] * count, [0] * count
     for at, axis in enumerate(axes):
-        call.require(-4 <= axis < 4, f"expected an axis of images, got {axis}")
+        call.require(-count <= axis < count, f"expected an axis of {count}, got {axis}")
         before[axis], after[axis] = pads[at], pads[at + len(axes)]
-    is_even = before == after and min(before) >= 0 and not any(before[:2])
-    call.require(is_even and fill == 0, "expected zeros, as many at the beginning as at the end of height and width")
-    sizes = (None if there is None else there + 2 * more for there, more in zip(shape[1:], before[2:], strict=True))
-    return call.value.then(Padded(call.node, tuple(before[2:])), (shape[0], *sizes))
+    call.require(min(*before, *after) >= 0 == fill, "expected zeros around images or lines")
+    call.require(not any(before[:2]) and not any(after[:2]), "expected no zeros before or behind channels and batches")
+    sizes = (
+        None if there is None else there + first + last
+        for there, first, last in zip(shape[1:], before[2:], after[2:], strict=True)
+    )
+    return call.value.then(Padded(call.node, tuple(before[2:]), tuple(after[2:])), (shape[0], *sizes))
 
 
 def _global_average_pool(call: Call) -> Value:
-    shape = _images(call)
-    return call.value.then(GlobalMean(call.node, shape), (shape[0], 1, 1))
+    shape = _planes(call)
+    return call.value.then(GlobalMean(call.node, shape), (shape[0], *[1] * (len(shape) - 1)))
+
+
+def _global_max_pool(call: Call) -> Value:
+    shape = _planes(call)
+    kind = layers.AdaptiveMaxPool1d if len(shape) == 2 else layers.AdaptiveMaxPool2d
+    return call.layer(lambda: kind(1), (shape[0], *[1] * (len(shape) - 1)))
 
 
 def _reduce_mean(call: Call) -> Value:
-    shape, axes = _images(call), axes_of(call.node, call.inputs)
-    named = sorted(axis % 4 if -4 <= axis < 4 else axis for axis in axes or [])
-    call.require(named == [2, 3], f"expected axes 2 and 3, which are height and width, got {axes}")
-    if call.get("keepdims", 1):
-        return _global_average_pool(call)
-    return call.layer(layers.GlobalAvgPool2d, shape[:1])
+    shape, axes = _planes(call), axes_of(call.node, call.inputs)
+    named = _from_the_first(axes, shape)
+    call.require(
+        named == list(range(2, len(shape) + 1)), f"expected all axes of images or lines behind the channels, got {axes}"
+    )
+    mean = _global_average_pool(call)
+    return mean if call.get("keepdims", 1) else _flattened(replace(call, inputs=[mean]))
+
+
+def _from_the_first(axes: Sequence[int] | None, shape: Shape) -> list[int]:
+    """Return axes in their order, those that are counted from the last one with the others."""
+    count = 1 + len(shape)
+    return sorted(axis % count if -count <= axis < count else axis for axis in axes or [])
 
 
 # --- normalization ----------------------------------------------------------------------------------------------
@@ -501,9 +574,9 @@ def _batch_normalization(call: Call) -> Value:
     call.require(not trains, "expected training_mode=0")
     call.require(call.get("spatial", 1) == 1, "expected spatial=1")
     shape = call.value.shape
-    kinds: dict[int, Callable[..., Layer]] = {1: layers.BatchNorm1d, 3: layers.BatchNorm2d}
+    kinds: dict[int, Callable[..., Layer]] = {1: layers.BatchNorm1d, 2: layers.BatchNorm1d, 3: layers.BatchNorm2d}
     if shape is None or len(shape) not in kinds:
-        call.node.refuse(f"expected vectors or images, got samples of shape {shape}")
+        call.node.refuse(f"expected vectors, lines or images, got samples of shape {shape}")
     weight = call.parameter(1, "scale")
     names = ("bias", "running_mean", "running_var")
     tensors = {"weight": weight} | {name: call.parameter(at, name, weight.shape) for at, name in enumerate(names, 2)}
@@ -553,9 +626,11 @@ def _flattened(call: Call) -> Value:
     value, shape = call.value, call.value.shape
     if shape is not None and len(shape) == 1:
         return value
-    if isinstance(value.step, GlobalMean) and value.before is not None:
+    if isinstance(value.step, GlobalMean) and len(value.step.shape) == 3 and value.before is not None:
         step = LayerStep(value.step.node, layers.GlobalAvgPool2d())
         return value.before.then(step, value.step.shape[:1])
+    if _is_of(value, layers.Unflatten) and value.before is not None and len(value.before.shape or ()) == 1:
+        return value.before
     return call.layer(layers.Flatten, (_count(shape),))
 
 
@@ -583,26 +658,73 @@ def _reshape(call: Call) -> Value:
     if channels and len(sizes) == len(shape) + 1 and tuple(sizes[2:]) == shape[1:] and (sizes[1] or 0) > 0:
         groups, pieces = sizes[:2]
         if pieces and groups in (channels // pieces, -1) and channels % pieces == 0:
-            return call.value.then(Pieces(call.node, pieces), (channels // pieces, pieces, *shape[1:]))
+            step = Pieces(call.node, channels // pieces, pieces)
+            return call.value.then(step, (channels // pieces, pieces, *shape[1:]))
+    if count:
+        others = math.prod(size for size in sizes if size is not None and size != -1)
+        sizes = [count // max(1, others) if size == -1 else size for size in sizes]
+    if _split_axis(shape, tuple(sizes)):
+        return _reshaped(call, tuple(sizes))
     call.node.refuse(f"there is no layer that makes samples of shape {tuple(rest)} from {shape}")
 
 
+def _split_axis(shape: Shape, sizes: Shape) -> tuple[int, tuple[int, ...]] | None:
+    """Return the axis, counted with the batch, that has become several, and their sizes, if that is all."""
+    parts = len(sizes) - len(shape) + 1
+    for axis, size in enumerate(shape):
+        own = sizes[axis : axis + parts]
+        around_stays = sizes[:axis] == shape[:axis] and sizes[axis + parts :] == shape[axis + 1 :]
+        if parts > 1 and around_stays and size is not None and _count(own) == size:
+            return axis + 1, tuple(n for n in own if n is not None)
+    return None
+
+
+def _reshaped(call: Call, sizes: Shape) -> Value:
+    """Return the value in another shape: with one axis as several if that is all, else by way of a vector."""
+    split = None if call.value.shape is None else _split_axis(call.value.shape, sizes)
+    if split is not None:
+        return call.layer(lambda: layers.Unflatten(*split), sizes)
+    flat = _flattened(call)
+    if len(sizes) == 1:
+        return flat
+    call.require(None not in sizes, f"expected sizes that are known, got {sizes}")
+    known = tuple(size for size in sizes if size is not None)
+    return replace(call, inputs=[flat]).layer(lambda: layers.Unflatten(1, known), sizes)
+
+
 def _squeeze(call: Call) -> Value:
-    axes, step = axes_of(call.node, call.inputs), call.value.step
-    named = sorted(axis % 4 if -4 <= axis < 4 else axis for axis in axes or [])
+    axes, shape = axes_of(call.node, call.inputs), call.value.shape or ()
+    named = _from_the_first(axes, shape)
     call.require(
-        isinstance(step, GlobalMean) and named == [2, 3], f"expected axes 2 and 3 of a global mean, got {axes}"
+        named and all(0 < axis <= len(shape) and shape[axis - 1] == 1 for axis in named) and len(named) < len(shape),
+        f"expected axes behind the batch, of size 1, got {axes} of samples of shape {call.value.shape}",
     )
-    return _flattened(call)
+    return _reshaped(call, tuple(size for axis, size in enumerate(shape, 1) if axis not in named))
+
+
+def _unsqueeze(call: Call) -> Value:
+    axes, shape = axes_of(call.node, call.inputs) or [], call.value.shape
+    if shape is None:
+        call.node.refuse("expected a number of axes that is known")
+    count = 1 + len(shape) + len(axes)
+    named = {axis + count if axis < 0 else axis for axis in axes}
+    call.require(
+        len(named) == len(axes) > 0 and min(named) > 0 and max(named) < count, f"expected new axes, got {axes}"
+    )
+    sizes = iter(shape)
+    return _reshaped(call, tuple(1 if axis in named else next(sizes) for axis in range(1, count)))
 
 
 def _reduce_max(call: Call) -> Value:
     axes, step, value = axes_of(call.node, call.inputs), call.value.step, call.value
-    if not isinstance(step, Pieces) or axes != [2] or call.get("keepdims", 1) or value.before is None:
-        call.node.refuse("expected groups of channels behind a Reshape, axis 2 of them, and keepdims=0")
-    shape = value.shape
-    layer = call.made(lambda: layers.Maxout(step.pieces))
-    return value.before.then(LayerStep(call.node, layer), None if shape is None else (shape[0], *shape[2:]))
+    shape, keeps_axes = value.shape, call.get("keepdims", 1)
+    if isinstance(step, Pieces) and axes == [2] and not keeps_axes and value.before is not None:
+        layer = call.made(lambda: layers.Maxout(step.pieces))
+        return value.before.then(LayerStep(call.node, layer), None if shape is None else (shape[0], *shape[2:]))
+    if shape is None or len(shape) not in (2, 3) or _from_the_first(axes, shape) != list(range(2, len(shape) + 1)):
+        call.node.refuse("expected axis 2 of groups of channels behind a Reshape, or all axes of images or lines")
+    maximum = _global_max_pool(call)
+    return maximum if keeps_axes else _flattened(replace(call, inputs=[maximum]))
 
 
 def _shape(call: Call) -> Array:
@@ -655,7 +777,8 @@ def _per_channel(call: Call, array: Array, shape: Shape | None) -> Array:
 def _affine(call: Call, value: Value, scale: Array, shift: Array) -> Value:
     """Return the value that is scaled and shifted, in one step with the last one if that may take it."""
     is_shift = scale.ndim == 0 and scale == 1
-    is_along_channels = _is_of(value, layers.Conv2d) or (value.shape is not None and len(value.shape) == 1)
+    is_vector = value.shape is not None and len(value.shape) == 1
+    is_along_channels = is_vector or _is_of(value, layers.Conv1d | layers.Conv2d)
     biased = _with_bias(value, shift) if is_shift and (is_along_channels or shift.ndim == 0) else None
     if biased is not None:
         return biased
@@ -667,15 +790,16 @@ def _affine(call: Call, value: Value, scale: Array, shift: Array) -> Value:
     return value.then(Affine(call.node, scale, shift, value.shape), value.shape)
 
 
-def _is_of(value: Value, kind: type[Layer]) -> bool:
-    """Return whether a value comes from such a layer."""
+def _is_of(value: Value, kind: Any) -> bool:
+    """Return whether a value comes from a layer of such a type."""
     return isinstance(value.step, LayerStep) and isinstance(value.step.layer, kind)
 
 
 def _with_bias(value: Value, shift: Array) -> Value | None:
     """Return the value with a shift that the layer before it takes as its bias, if that has none and can."""
     step, before = value.step, value.before
-    if not isinstance(step, LayerStep) or before is None or not isinstance(step.layer, layers.Linear | layers.Conv2d):
+    with_bias = layers.Linear | layers.Conv1d | layers.Conv2d
+    if not isinstance(step, LayerStep) or before is None or not isinstance(step.layer, with_bias):
         return None
     outputs = len(step.tensors["weight"])
     if step.layer.bias or shift.shape not in ((), (outputs,)):
@@ -832,6 +956,7 @@ OPERATORS: dict[str, Operator] = {
     "Gelu": _gelu,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_average_pool,
+    "GlobalMaxPool": _global_max_pool,
     "Greater": _greater,
     "GroupNormalization": _group_normalization,
     "HardSwish": _plain(layers.Hardswish),
@@ -861,5 +986,6 @@ OPERATORS: dict[str, Operator] = {
     "Sum": _sum_of_all,
     "Tanh": _plain(layers.Tanh),
     "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
     "Where": _where,
 }

@@ -94,22 +94,24 @@ class Erf(Step):
 
 @dataclass
 class Padded(Step):
-    """Zeros around images, for the window that comes next."""
+    """Zeros around images or lines, for the window that comes next: those before and those behind, along each axis."""
 
     padding: tuple[int, ...]
+    behind: tuple[int, ...]
 
 
 @dataclass
 class GlobalMean(Step):
-    """The mean of each channel, which keeps the images' axes; the shape is that of the images."""
+    """The mean of each channel, which keeps the axes of images or lines; the shape is theirs."""
 
     shape: Shape
 
 
 @dataclass
 class Pieces(Step):
-    """Channels in groups of neighbours, of which `layers.Maxout` takes the maximum."""
+    """Channels in groups of so many neighbours, of which `layers.Maxout` takes the maximum."""
 
+    groups: int
     pieces: int
 
 
@@ -238,19 +240,19 @@ def _as_layer(step: Step) -> LayerStep:
     if isinstance(step, Affine):
         return _frozen_normalization(step)
     if isinstance(step, GlobalMean):
-        height, width = step.shape[1:]
-        if height is None or width is None:
-            step.node.refuse("expected a Flatten behind it, or images of a size that is known")
-        return LayerStep(step.node, layers.AvgPool2d((height, width)))
+        is_line = len(step.shape) == 2
+        return LayerStep(step.node, layers.AdaptiveAvgPool1d(1) if is_line else layers.AdaptiveAvgPool2d(1))
+    if isinstance(step, Pieces):
+        return LayerStep(step.node, layers.Unflatten(1, (step.groups, step.pieces)))
     step.node.refuse("there is no layer that does this, nor one with what comes next")
 
 
 def _frozen_normalization(step: Affine) -> LayerStep:
     """Return the batch normalization that scales and shifts channels: its running statistics are those of N(0, 1)."""
-    kinds: dict[int, Callable[..., Layer]] = {1: layers.BatchNorm1d, 3: layers.BatchNorm2d}
+    kinds: dict[int, Callable[..., Layer]] = {1: layers.BatchNorm1d, 2: layers.BatchNorm1d, 3: layers.BatchNorm2d}
     shape = step.shape
     if shape is None or len(shape) not in kinds or shape[0] is None:
-        step.node.refuse("expected vectors or images with a number of channels that is known")
+        step.node.refuse("expected vectors, lines or images with a number of channels that is known")
     channels = shape[0]
     if channels > _MOST_CHANNELS:
         step.node.refuse(f"expected at most {_MOST_CHANNELS} channels, got {channels}")

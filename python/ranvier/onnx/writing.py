@@ -139,21 +139,24 @@ def _linear(graph: _Graph, layer: layers.Linear, at: _Place) -> str:
     return graph.add("Add", [product, graph.parameter(at, "bias")]) if layer.bias else product
 
 
-def _window(layer: Any) -> dict[str, Any]:
-    """Return the attributes of a layer with a window."""
-    size = both(layer.kernel_size)
-    stride = size if layer.stride is None else both(layer.stride)
-    return {"kernel_shape": size, "strides": stride, "pads": both(layer.padding) * 2}
+def _window(layer: Any, axes: int) -> dict[str, Any]:
+    """Return the attributes of a layer with a window over so many axes."""
+    written_out = layer.spec()[1] | {"extra_padding": layer.spec()[1].get("extra_padding", (0, 0))}
+    names = ("kernel_size", "stride", "padding", "extra_padding")
+    size, stride, before, extra = (written_out[name][2 - axes :] for name in names)
+    behind = [zeros + more for zeros, more in zip(before, extra, strict=True)]
+    return {"kernel_shape": size, "strides": stride, "pads": [*before, *behind]}
 
 
-def _conv2d(graph: _Graph, layer: layers.Conv2d, at: _Place) -> str:
+def _conv(graph: _Graph, layer: layers.Conv1d | layers.Conv2d, at: _Place) -> str:
     inputs = [at.input, *(graph.parameter(at, name) for name in ("weight", "bias")[: 1 + layer.bias])]
-    return graph.add("Conv", inputs, **_window(layer), dilations=both(layer.dilation), group=layer.groups)
+    dilations = both(layer.dilation)[: layer.axes]
+    return graph.add("Conv", inputs, **_window(layer, layer.axes), dilations=dilations, group=layer.groups)
 
 
 def _conv_transpose2d(graph: _Graph, layer: layers.ConvTranspose2d, at: _Place) -> str:
     inputs = [at.input, *(graph.parameter(at, name) for name in ("weight", "bias")[: 1 + layer.bias])]
-    window = _window(layer) | {"dilations": both(layer.dilation), "output_padding": both(layer.output_padding)}
+    window = _window(layer, 2) | {"dilations": both(layer.dilation), "output_padding": both(layer.output_padding)}
     return graph.add("ConvTranspose", inputs, **window, group=layer.groups)
 
 
@@ -188,12 +191,79 @@ def _upsample(graph: _Graph, layer: layers.Upsample, at: _Place) -> str:
     return graph.add("Resize", [at.input, "", scales], **how)
 
 
-def _max_pool2d(graph: _Graph, layer: layers.MaxPool2d, at: _Place) -> str:
-    return graph.add("MaxPool", [at.input], **_window(layer))
+def _pooling_window(graph: _Graph, layer: Any, at: _Place) -> tuple[dict[str, Any], list[int]]:
+    """Return the attributes of a layer that pools, and how far its last windows reach beyond the padding."""
+    window = _window(layer, layer.axes) | {"ceil_mode": 0}
+    if not layer.ceil_mode:
+        return window, [0] * layer.axes
+    zeros, there = window["pads"][: layer.axes], at.shape[1:]
+    outputs = Engine([layer], graph.dtype.name, 0).predictor(at.shape).shapes[0][1:]
+    along = list(zip(there, zeros, window["kernel_shape"], window["strides"], outputs, strict=True))
+    beyond = [max(0, (count - 1) * stride + size - own - 2 * pad) for own, pad, size, stride, count in along]
+    if all(count == -(-(own + 2 * pad - size) // stride) + 1 for own, pad, size, stride, count in along):
+        return window | {"ceil_mode": 1}, beyond
+    # Of windows that begin behind the image, which are none, not all runtimes say so: as pads it is clear to them.
+    behind = [pad + more for pad, more in zip(zeros, beyond, strict=True)]
+    return window | {"pads": [*zeros, *behind]}, beyond
 
 
-def _avg_pool2d(graph: _Graph, layer: layers.AvgPool2d, at: _Place) -> str:
-    return graph.add("AveragePool", [at.input], **_window(layer), count_include_pad=1)
+def _max_pool(graph: _Graph, layer: layers.MaxPool1d | layers.MaxPool2d, at: _Place) -> str:
+    return graph.add("MaxPool", [at.input], **_pooling_window(graph, layer, at)[0])
+
+
+def _avg_pool(graph: _Graph, layer: layers.AvgPool1d | layers.AvgPool2d, at: _Place) -> str:
+    """Add a mean over windows; what lies beyond the padding does not count, even if the padding does."""
+    window, beyond = _pooling_window(graph, layer, at)
+    zeros, image = window["pads"][: layer.axes], at.input
+    if layer.count_include_pad and any(beyond) and any(zeros):
+        around = graph.constant(f"{at.path}.pads", np.array([0, 0, *zeros, 0, 0, *zeros]))
+        image = graph.add("Pad", [image, around])
+        window |= {"pads": [0] * layer.axes + beyond, "ceil_mode": 0}
+    counts = layer.count_include_pad and not any(beyond)
+    return graph.add("AveragePool", [image], **window, count_include_pad=int(counts))
+
+
+def _adaptive_pool(graph: _Graph, layer: Layer, at: _Place) -> str:
+    is_maximum, there = isinstance(layer, layers.AdaptiveMaxPool1d | layers.AdaptiveMaxPool2d), at.shape[1:]
+    asked = layer.spec()[1]["output_size"][2 - len(there) :]
+    sizes = [size or own for size, own in zip(asked, there, strict=True)]
+    if set(sizes) == {1}:
+        return graph.add("GlobalMaxPool" if is_maximum else "GlobalAveragePool", [at.input])
+    if all(own % size == 0 for own, size in zip(there, sizes, strict=True)):
+        window = [own // size for own, size in zip(there, sizes, strict=True)]
+        op = "MaxPool" if is_maximum else "AveragePool"
+        return graph.add(op, [at.input], kernel_shape=window, strides=window)
+    value = at.input
+    for axis, (own, size) in enumerate(zip(there, sizes, strict=True), 2):
+        if own != size:
+            value = _adaptive_axis(graph, at, value, axis, size, is_maximum)
+    return value
+
+
+def _adaptive_axis(graph: _Graph, at: _Place, value: str, axis: int, size: int, is_maximum: bool) -> str:
+    """Add the pooling along one axis: each window's pixels come along an axis of their own, which is then reduced.
+
+    Windows that are shorter than the longest repeat their last pixel, which counts once.
+    """
+    own = at.shape[axis - 1]
+    first = np.arange(size) * own // size
+    end = -(-(np.arange(size) + 1) * own // size)
+    pixels = first[:, None] + np.arange((end - first).max())
+    in_window = pixels < end[:, None]
+    indices = graph.constant(f"{at.path}.pixels_{axis}", np.minimum(pixels, end[:, None] - 1))
+    windows = graph.add("Gather", [value, indices], axis=axis)
+    if is_maximum:
+        return graph.add("ReduceMax", [windows], axes=[axis + 1], keepdims=0)
+    shares = in_window / (end - first)[:, None]
+    broadcast = shares.reshape(*shares.shape, *[1] * (len(at.shape) - axis))
+    weighted = graph.add("Mul", [windows, graph.constant(f"{at.path}.shares_{axis}", broadcast)])
+    axes = graph.constant(f"{at.path}.axis_{axis}", np.array([axis + 1]))
+    return graph.add("ReduceSum", [weighted, axes], keepdims=0)
+
+
+def _unflatten(graph: _Graph, layer: layers.Unflatten, at: _Place) -> str:
+    shape = Engine([layer], graph.dtype.name, 0).predictor(at.shape).shapes[0]
+    return graph.add("Reshape", [at.input, graph.constant(f"{at.path}.shape", np.array([0, *shape]))])
 
 
 def _global_avg_pool2d(graph: _Graph, layer: Layer, at: _Place) -> str:
@@ -340,12 +410,20 @@ def _parallel(graph: _Graph, layer: layers.Parallel, at: _Place) -> str:
 REFUSED: dict[type, str] = {}
 
 WRITTEN: dict[type, Callable[[_Graph, Any, _Place], str]] = {
-    layers.AvgPool2d: _avg_pool2d,
+    layers.AdaptiveAvgPool1d: _adaptive_pool,
+    layers.AdaptiveAvgPool2d: _adaptive_pool,
+    layers.AdaptiveMaxPool1d: _adaptive_pool,
+    layers.AdaptiveMaxPool2d: _adaptive_pool,
+    layers.AvgPool1d: _avg_pool,
+    layers.AvgPool2d: _avg_pool,
     layers.BatchNorm1d: _batch_norm,
     layers.BatchNorm2d: _batch_norm,
-    layers.Conv2d: _conv2d,
+    layers.Conv1d: _conv,
+    layers.Conv2d: _conv,
     layers.ConvTranspose2d: _conv_transpose2d,
     layers.Dropout: _left_out,
+    layers.Dropout1d: _left_out,
+    layers.Dropout2d: _left_out,
     layers.ELU: _one_node("Elu", ("alpha", "alpha")),
     layers.Embedding: _embedding,
     layers.Flatten: _flatten,
@@ -356,12 +434,14 @@ WRITTEN: dict[type, Callable[[_Graph, Any, _Place], str]] = {
     layers.GroupNorm: _group_norm,
     layers.Hardswish: _one_node("HardSwish"),
     layers.Heaviside: _heaviside,
+    layers.Identity: _left_out,
     layers.LSTM: _recurrent("LSTM", (0, 3, 1, 2)),
     layers.LayerNorm: _layer_norm,
     layers.LeakyReLU: _one_node("LeakyRelu", ("alpha", "negative_slope")),
     layers.Linear: _linear,
     layers.LogSoftmax: _one_node("LogSoftmax", axis=1),
-    layers.MaxPool2d: _max_pool2d,
+    layers.MaxPool1d: _max_pool,
+    layers.MaxPool2d: _max_pool,
     layers.Maxout: _maxout,
     layers.Mish: _mish,
     layers.PReLU: _prelu,
@@ -381,5 +461,6 @@ WRITTEN: dict[type, Callable[[_Graph, Any, _Place], str]] = {
     layers.Softplus: _one_node("Softplus"),
     layers.Standardize: _standardize,
     layers.Tanh: _one_node("Tanh"),
+    layers.Unflatten: _unflatten,
     layers.Upsample: _upsample,
 }

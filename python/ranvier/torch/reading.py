@@ -86,7 +86,7 @@ class _Reader:
             if _is_global_pooling(named.module) and chain and type(chain[0].module) is nn.Flatten:
                 self._convert(chain.pop(0))  # for its checks
                 parts.append(_Part(layers.GlobalAvgPool2d(), {}))
-            elif type(named.module) is not nn.Identity:
+            else:
                 parts.append(self._convert(named))
         return parts
 
@@ -109,7 +109,8 @@ class _Reader:
             layer = converter(module, self.has_vectors)
         except (_Unlike, TypeError, ValueError) as error:
             named.refuse(error)
-        self.has_vectors = self.has_vectors or isinstance(layer, layers.Flatten)
+        has_more_axes = isinstance(layer, layers.Embedding | layers.Unflatten)
+        self.has_vectors = isinstance(layer, layers.Flatten) or (self.has_vectors and not has_more_axes)
         tensors = dict(module.state_dict(keep_vars=True))
         tensors.pop("num_batches_tracked", None)
         return _Part(layer, tensors)
@@ -173,7 +174,7 @@ def _convolution_fields(module: Any) -> dict[str, Any]:
         "out_channels": module.out_channels,
         "kernel_size": _plainly(module.kernel_size),
         "stride": _plainly(module.stride),
-        "padding": _plainly(_padding(module)),
+        "padding": _plainly(module.padding),
         "dilation": _plainly(module.dilation),
         "groups": module.groups,
         "bias": module.bias is not None,
@@ -186,18 +187,8 @@ def _plainly(value: Any) -> Any:
     return value[0] if is_one else value
 
 
-def _padding(module: Any) -> Any:
-    if module.padding == "valid":
-        return 0
-    if module.padding != "same":
-        return module.padding
-    around = [step * (size - 1) for step, size in zip(module.dilation, module.kernel_size, strict=True)]
-    _require(all(total % 2 == 0 for total in around), "padding='same' is uneven for an even kernel size")
-    return tuple(total // 2 for total in around)
-
-
-def _conv2d(module: Any, _: bool) -> Layer:
-    return layers.Conv2d(**_convolution_fields(module))
+def _conv(kind: Callable[..., Layer]) -> Callable[[Any, bool], Layer]:
+    return lambda module, _: kind(**_convolution_fields(module))
 
 
 def _conv_transpose2d(module: Any, _: bool) -> Layer:
@@ -246,22 +237,39 @@ def _window(module: Any) -> dict[str, Any]:
         "kernel_size": size,
         "stride": None if stride == size else stride,
         "padding": _plainly(module.padding),
+        "ceil_mode": module.ceil_mode,
     }
 
 
-def _max_pool2d(module: Any, _: bool) -> Layer:
-    _require(module.dilation in (1, (1, 1)), f"expected dilation=1, got {module.dilation}")
-    _require(not module.return_indices, "expected return_indices=False")
-    _require(not module.ceil_mode, "expected ceil_mode=False")
-    return layers.MaxPool2d(**_window(module))
+def _max_pool(kind: Callable[..., Layer]) -> Callable[[Any, bool], Layer]:
+    def convert(module: Any, _: bool) -> Layer:
+        _require(_plainly(module.dilation) == 1, f"expected dilation=1, got {module.dilation}")
+        _require(not module.return_indices, "expected return_indices=False")
+        return kind(**_window(module))
+
+    return convert
 
 
-def _avg_pool2d(module: Any, _: bool) -> Layer:
-    _require(module.divisor_override is None, f"expected divisor_override=None, got {module.divisor_override}")
-    _require(not module.ceil_mode, "expected ceil_mode=False")
-    padded = module.padding not in (0, (0, 0))
-    _require(module.count_include_pad or not padded, "expected count_include_pad=True")
-    return layers.AvgPool2d(**_window(module))
+def _avg_pool(kind: Callable[..., Layer]) -> Callable[[Any, bool], Layer]:
+    def convert(module: Any, _: bool) -> Layer:
+        divisor = getattr(module, "divisor_override", None)
+        _require(divisor is None, f"expected divisor_override=None, got {divisor}")
+        return kind(**_window(module), count_include_pad=module.count_include_pad)
+
+    return convert
+
+
+def _adaptive_pool(kind: Callable[..., Layer]) -> Callable[[Any, bool], Layer]:
+    def convert(module: Any, _: bool) -> Layer:
+        _require(not getattr(module, "return_indices", False), "expected return_indices=False")
+        size = module.output_size
+        return kind(size if isinstance(size, int) or None in size else _plainly(tuple(size)))
+
+    return convert
+
+
+def _unflatten(module: Any, _: bool) -> Layer:
+    return layers.Unflatten(module.dim, tuple(module.unflattened_size))
 
 
 def _flatten(module: Any, _: bool) -> Layer:
@@ -290,10 +298,6 @@ def _gelu(module: Any, _: bool) -> Layer:
     return layers.GELU()
 
 
-def _adaptive_avg_pool2d(module: Any, _: bool) -> Layer:
-    raise _Unlike("expected an output of 1 x 1 with a Flatten behind it")
-
-
 def _plain(kind: Callable[..., Layer], *fields: str) -> Callable[[Any, bool], Layer]:
     """Return what makes a layer with fields of the module's names and values."""
     return lambda module, _: kind(**{field: getattr(module, field) for field in fields})
@@ -308,24 +312,33 @@ _LAYERS: dict[type[nn.Module], Callable[[Any, bool], Layer]] = {
     modules.LSTM: _plain(layers.LSTM, *_RECURRENT),
     modules.Maxout: _plain(layers.Maxout, "pieces"),
     modules.Standardize: _plain(layers.Standardize, "num_features"),
-    nn.AdaptiveAvgPool2d: _adaptive_avg_pool2d,
-    nn.AvgPool2d: _avg_pool2d,
+    nn.AdaptiveAvgPool1d: _adaptive_pool(layers.AdaptiveAvgPool1d),
+    nn.AdaptiveAvgPool2d: _adaptive_pool(layers.AdaptiveAvgPool2d),
+    nn.AdaptiveMaxPool1d: _adaptive_pool(layers.AdaptiveMaxPool1d),
+    nn.AdaptiveMaxPool2d: _adaptive_pool(layers.AdaptiveMaxPool2d),
+    nn.AvgPool1d: _avg_pool(layers.AvgPool1d),
+    nn.AvgPool2d: _avg_pool(layers.AvgPool2d),
     nn.BatchNorm1d: _batch_norm(layers.BatchNorm1d),
     nn.BatchNorm2d: _batch_norm(layers.BatchNorm2d),
-    nn.Conv2d: _conv2d,
+    nn.Conv1d: _conv(layers.Conv1d),
+    nn.Conv2d: _conv(layers.Conv2d),
     nn.ConvTranspose2d: _conv_transpose2d,
     nn.Dropout: _plain(layers.Dropout, "p"),
+    nn.Dropout1d: _plain(layers.Dropout1d, "p"),
+    nn.Dropout2d: _plain(layers.Dropout2d, "p"),
     nn.ELU: _plain(layers.ELU, "alpha"),
     nn.Embedding: _embedding,
     nn.Flatten: _flatten,
     nn.GELU: _gelu,
     nn.GroupNorm: _group_norm,
     nn.Hardswish: _plain(layers.Hardswish),
+    nn.Identity: _plain(layers.Identity),
     nn.LayerNorm: _layer_norm,
     nn.LeakyReLU: _plain(layers.LeakyReLU, "negative_slope"),
     nn.Linear: _linear,
     nn.LogSoftmax: _softmax(layers.LogSoftmax),
-    nn.MaxPool2d: _max_pool2d,
+    nn.MaxPool1d: _max_pool(layers.MaxPool1d),
+    nn.MaxPool2d: _max_pool(layers.MaxPool2d),
     nn.Mish: _plain(layers.Mish),
     nn.PReLU: _plain(layers.PReLU, "num_parameters"),
     nn.RReLU: _plain(layers.RReLU, "lower", "upper"),
@@ -337,5 +350,6 @@ _LAYERS: dict[type[nn.Module], Callable[[Any, bool], Layer]] = {
     nn.Softmax: _softmax(layers.Softmax),
     nn.Softplus: _softplus,
     nn.Tanh: _plain(layers.Tanh),
+    nn.Unflatten: _unflatten,
     nn.Upsample: _upsample,
 }
