@@ -214,7 +214,7 @@ PASSED = """
     leakyrelu_example logsoftmax_axis_1 logsoftmax_example_1 logsoftmax_large_number matmul_2d
     maxpool_1d_default maxpool_2d_ceil maxpool_2d_ceil_output_size_reduce_by_one maxpool_2d_default
     maxpool_2d_precomputed_pads maxpool_2d_precomputed_same_upper maxpool_2d_precomputed_strides
-    maxpool_2d_strides maxpool_with_argmax_2d_precomputed_pads maxpool_with_argmax_2d_precomputed_strides relu
+    maxpool_2d_strides maxpool_with_argmax_2d_precomputed_pads maxpool_with_argmax_2d_precomputed_strides neg relu
     reshape_extended_dims reshape_reduced_dims reshape_zero_and_negative_dim reshape_zero_dim
     resize_downsample_scales_linear resize_upsample_scales_linear resize_upsample_scales_linear_align_corners
     sigmoid sigmoid_example softmax_axis_1 softmax_example softmax_large_number softplus softplus_example

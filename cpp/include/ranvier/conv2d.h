@@ -15,10 +15,10 @@ struct Conv2dShape {
     index_t out_channels = 0, kernel_height = 0, kernel_width = 0;
     index_t stride_height = 1, stride_width = 1;
     index_t padding_height = 0, padding_width = 0;
-    index_t extra_height = 0,
-            extra_width = 0;  // padding below and to the right beyond that above and to the left
     index_t dilation_height = 1, dilation_width = 1;
     index_t groups = 1;
+    // Padding below and to the right beyond that above and to the left.
+    index_t extra_height = 0, extra_width = 0;
 
     bool is_padded() const { return padding_height || padding_width || extra_height || extra_width; }
     index_t out_height() const;
