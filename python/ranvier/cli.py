@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 import ranvier
-from ranvier import distributed, kernels
-from ranvier.distributed import DataParallel
+from ranvier import kernels
+from ranvier.distributed import DataParallel, processes
 from ranvier.files import require_regular, require_replaceable
 from ranvier.layers import Softmax
 from ranvier.models import DATASETS, MODELS
@@ -126,9 +126,9 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _together(arguments: argparse.Namespace) -> DataParallel | None:
     """Return how to train with the other processes that mpiexec has started, whose threads share the processors."""
-    if not distributed.is_launched() and arguments.shards is None:
+    if not processes.is_launched() and arguments.shards is None:
         return None
-    together = distributed.DataParallel(shards=arguments.shards)
+    together = DataParallel(shards=arguments.shards)
     if not arguments.threads and "OMP_NUM_THREADS" not in os.environ:
         ranvier.set_num_threads(max(1, ranvier.num_threads() // together.ranks_here))
     return together
@@ -266,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     code = _code(parsed)
     if code:
-        distributed.end_all(code)
+        processes.end_all(code)
     return code
 
 

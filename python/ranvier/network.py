@@ -909,7 +909,7 @@ class Network:
         accumulate_grad_batches = integer(accumulate_grad_batches, "accumulate_grad_batches", 1)
         held, classes, together = None, self._classes, None
         if communicator is not None:
-            from ranvier.distributed import data_parallel
+            from ranvier.distributed.data_parallel import data_parallel
 
             together = data_parallel(communicator)
         if together is not None:

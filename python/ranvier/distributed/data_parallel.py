@@ -1,16 +1,10 @@
-"""Training on several processes at once, which share each batch and add up its gradients over MPI.
-
-A batch is cut into as many parts as there are ranks, or into ``shards``. Each rank takes its own parts forward and
-back, all add up the gradients, and all make the same update; so each has the same network at any time. The core does
-the arithmetic and calls back when a range of gradients is complete; what goes over MPI is in here.
-"""
+"""How the ranks of a communicator train one network: what each takes of the data, and what goes from one to another."""
 
 from __future__ import annotations
 
-import atexit
+import functools
 import os
 import sys
-import time
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,21 +16,11 @@ from ranvier import _core
 from ranvier.batches import ArrayBatches, Batches, Part
 from ranvier.checks import boolean, integer
 from ranvier.data import Data
+from ranvier.distributed.all_reduce import LibrarySums, TreeSums
+from ranvier.distributed.processes import end_all, end_all_with_errors, imported_mpi
 from ranvier.engine import Engine
 from ranvier.epoch_metrics import Tally
 from ranvier.types import Array, Labels
-
-__all__ = ["DataParallel"]
-
-
-def _mpi() -> Any:
-    try:
-        from mpi4py import MPI
-    except ImportError as error:
-        raise ImportError(
-            f"training on several processes needs mpi4py and an MPI library: pip install 'ranvier[mpi]' ({error})"
-        ) from None
-    return MPI
 
 
 class Share(NamedTuple):
@@ -80,7 +64,7 @@ class DataParallel:
         sync_batch_norm: bool | None = None,
         own_data: bool = False,
     ) -> None:
-        mpi = _mpi()
+        mpi = imported_mpi()
         communicator = mpi.COMM_WORLD if communicator is None else communicator
         if not isinstance(communicator, mpi.Comm):
             raise TypeError(f"communicator: expected one of mpi4py, got {type(communicator).__name__}")
@@ -95,7 +79,7 @@ class DataParallel:
             raise ValueError("sync_batch_norm: expected True or None with shards, got False")
         self.parts = self.shards // self.size  # of a batch that a rank takes
         if self.size > 1:
-            _end_all_with_errors(communicator)
+            end_all_with_errors(communicator)
 
     def __repr__(self) -> str:
         """Return the call that makes it."""
@@ -103,10 +87,10 @@ class DataParallel:
         shown = [f"{name}={value}" for name, value in given.items() if value is not None]
         return f"DataParallel({', '.join(shown)})"
 
-    @property
+    @functools.cached_property
     def ranks_here(self) -> int:
-        """The ranks on this machine; all have to ask at once."""
-        here = self.communicator.Split_type(_mpi().COMM_TYPE_SHARED)
+        """The ranks on this machine; all have to ask for the first time at once."""
+        here = self.communicator.Split_type(imported_mpi().COMM_TYPE_SHARED)
         ranks: int = here.size
         here.Free()
         return ranks
@@ -170,10 +154,10 @@ class DataParallel:
             self.parts, self.shards, self.sync_batch_norm, self.gathered_parts, sums.begin, sums.wait
         )
 
-    def sums(self, engine: Engine) -> _TreeSums | _LibrarySums:
+    def sums(self, engine: Engine) -> TreeSums | LibrarySums:
         """Return what adds up the gradients of that engine over the ranks."""
-        gradients = engine.parameters.flat_gradients
-        return _TreeSums(self, gradients) if self.is_fixed else _LibrarySums(self, gradients)
+        mpi, gradients = imported_mpi(), engine.parameters.flat_gradients
+        return (TreeSums if self.is_fixed else LibrarySums)(mpi, self.communicator, gradients)
 
     def gathered_parts(self, own: Array) -> Array:
         """Return the rows of all parts of a batch, given those of this rank's, in order."""
@@ -302,60 +286,6 @@ class DataParallel:
         return Data(placed(own.x), placed(own.y), None if own.weights is None else placed(own.weights))
 
 
-class _LibrarySums:
-    """Gradients added up by MPI's all-reduce, in the background as far as the library does that."""
-
-    def __init__(self, together: DataParallel, gradients: Array) -> None:
-        self._mpi = _mpi()
-        self._communicator, self._gradients = together.communicator, gradients
-        self._requests: list[Any] = []
-
-    def begin(self, first: int, count: int) -> None:
-        part = self._gradients[first : first + count]
-        self._requests.append(self._communicator.Iallreduce(self._mpi.IN_PLACE, part))
-
-    def wait(self) -> None:
-        self._mpi.Request.Waitall(self._requests)
-        self._requests = []
-
-
-class _TreeSums:
-    """Gradients added up as a binary tree over the ranks has it: in each round with one whose number differs in a bit.
-
-    Both add the same two numbers, and so all come to the same sums (recursive doubling).
-    """
-
-    def __init__(self, together: DataParallel, gradients: Array) -> None:
-        self._mpi = _mpi()
-        self._communicator, self._rank, self._size = together.communicator, together.rank, together.size
-        self._gradients, self._others = gradients, np.empty_like(gradients)
-        self._begun: list[slice] = []
-        self._requests: list[list[Any]] = []
-
-    def begin(self, first: int, count: int) -> None:
-        if self._size > 1:
-            self._begun.append(slice(first, first + count))
-            self._requests.append(self._exchange(len(self._requests), 1))
-
-    def _exchange(self, number: int, apart: int) -> list[Any]:
-        part, partner = self._begun[number], self._rank ^ apart
-        return [
-            self._communicator.Irecv(self._others[part], partner, number),
-            self._communicator.Isend(self._gradients[part], partner, number),
-        ]
-
-    def wait(self) -> None:
-        apart = 1
-        while apart < self._size:
-            for number, part in enumerate(self._begun):
-                self._mpi.Request.Waitall(self._requests[number])
-                self._gradients[part] += self._others[part]
-                if 2 * apart < self._size:
-                    self._requests[number] = self._exchange(number, 2 * apart)
-            apart *= 2
-        self._begun, self._requests = [], []
-
-
 def data_parallel(communicator: Any) -> DataParallel | None:
     """Return how to train together, given a communicator or that; None if there is nobody to train with."""
     if communicator is None:
@@ -387,33 +317,6 @@ def _checksum_of_ends(rows: Array) -> int:
     return _checksum(np.concatenate([rows[:8], rows[-8:]]))
 
 
-# Seconds between the last words of a rank and the end of all: launchers drop what they have not passed on by then.
-_FAREWELL = 1.0
-
-_ended: list[Any] = []  # communicators whose ranks end together
-
-
-def _end_all_with_errors(communicator: Any) -> None:
-    """Have an error that nobody catches end all ranks, for the others would wait for this one forever."""
-    if _ended:
-        return
-    _ended.append(communicator)
-    failed = []
-    hook = sys.excepthook
-
-    def tell(kind: Any, error: Any, traceback: Any) -> None:
-        print(f"rank {communicator.rank} of {communicator.size}:", file=sys.stderr)
-        hook(kind, error, traceback)
-        failed.append(1)
-
-    def end() -> None:
-        if failed:
-            end_all(1)
-
-    sys.excepthook = tell
-    atexit.register(end)
-
-
 def _warn_of_too_many_threads(together: DataParallel) -> None:
     ranks, threads, processors = together.ranks_here, _core.num_threads(), os.cpu_count() or 1
     if ranks > 1 and threads > 1 and ranks * threads > processors:
@@ -423,20 +326,3 @@ def _warn_of_too_many_threads(together: DataParallel) -> None:
             RuntimeWarning,
             stacklevel=4,
         )
-
-
-def is_launched() -> bool:
-    """Return whether mpiexec, or what does its work, has started this process as one of several."""
-    names = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
-    return any(os.environ.get(name, "1") not in ("", "1") for name in names)
-
-
-def end_all(code: int) -> None:
-    """End all ranks of the communicators that have been used, if there are others; this one with them."""
-    if not _ended:
-        return
-    sys.stdout.flush()
-    sys.stderr.flush()
-    time.sleep(_FAREWELL)
-    for communicator in _ended:
-        communicator.Abort(code)
