@@ -45,4 +45,4 @@ for name, layers in {
     net = rv.Network(layers, seed=0)
     net.fit(x, y, epochs=200, loss=rv.MSELoss(), optimizer=rv.Adam(1e-2), progress=False)
     print(f"{name}: mean squared error {net.evaluate(x, y).loss:.5f}")
-net.summary()
+print(net.summary())

@@ -376,9 +376,8 @@ def test_an_unregistered_class_is_not_saved(tmp_path):
         net.save(tmp_path / "net.safetensors")
 
 
-def test_the_summary_counts_it(capsys):
-    rv.Network([MyLinear(6, 8), Blur(), rv.Linear(8, 3)], seed=5).summary()
-    text = capsys.readouterr().out
+def test_the_summary_counts_it():
+    text = str(rv.Network([MyLinear(6, 8), Blur(), rv.Linear(8, 3)], seed=5).summary())
     assert "MyLinear(inputs=6, outputs=8)" in text
     assert "72 weights, 11 biases, 1 others" in text
 

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import ranvier as rv
+from ranvier import progress
 
 X = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
 Y = np.random.default_rng(1).integers(0, 3, 40)
@@ -105,14 +106,15 @@ class Slow:
 
 
 def test_in_reports_and_callbacks(monkeypatch):
-    import tqdm
-
     seen = {"report": [], "callback": []}
 
     class Bar:
-        n = 0
+        n, total = 0, None
 
         def __init__(self, **options):
+            pass
+
+        def set_description(self, text, refresh):
             pass
 
         def set_postfix_str(self, text, refresh):
@@ -121,10 +123,13 @@ def test_in_reports_and_callbacks(monkeypatch):
         def update(self, more):
             self.n += more
 
-        def close(self):
+        def refresh(self):
             pass
 
-    monkeypatch.setattr(tqdm, "tqdm", Bar)
+        close = refresh
+
+    monkeypatch.setattr(progress, "is_visible", lambda: True)
+    monkeypatch.setattr(progress, "_tqdm", lambda: Bar)
     net = rv.Network([rv.Linear(6, 3), Slow()], seed=0)
     net.fit(X, Y, batch_size=10, callbacks=[lambda *_: seen["callback"].append(there_are_denormals())])
     assert len(seen["report"]) > 1  # one in the epoch, one at its end

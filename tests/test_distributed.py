@@ -136,7 +136,7 @@ def test_command_line(tmp_path, capsys):
     )
     done = launch(2, *command)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch 1: test accuracy") == 1
+    assert done.stdout.count("\n    1 ") == 1
     two = rv.load(model).state_dict()
     assert cli.main([str(part) for part in command[2:]]) == 0
     capsys.readouterr()

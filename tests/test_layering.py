@@ -30,7 +30,8 @@ MODULES = [
     ["datasets", "kernels", "layers", "losses", "optimizers", "history", "labels"],
     ["initializers", "schedules", "rows"],
     ["checks"],
-    ["types", "files", "patterns", "settings", "prefetching"],
+    ["progress"],
+    ["types", "files", "patterns", "settings", "prefetching", "tables", "notebook"],
     ["_core"],
 ]
 LEVEL = {name: level for level, names in enumerate(MODULES) for name in names}

@@ -234,7 +234,7 @@ def test_a_layer_of_ones_own_works_anywhere(position):
     net.fit(x, y, epochs=10, optimizer=rv.Adam(0.01), progress=False)
     assert net.evaluate(x, y).accuracy > 0.95
     assert [value.shape for value in net.parameters().values()] == [v.shape for v in native.parameters().values()]
-    net.summary((2,))
+    assert "Doubling" in str(net.summary((2,)))
 
 
 def test_own_layer_gives_the_native_network_s_training():
@@ -288,15 +288,6 @@ def test_callbacks_see_each_epoch_and_can_stop():
     assert seen == [(1, 1), (2, 2), (3, 3)]
 
 
-def test_progress_shows_loss_and_accuracy(capsys):
-    x, y = blobs()
-    small().fit(x, y, epochs=2, validation_data=(x, y))
-    text = capsys.readouterr().err
-    assert "Epoch 2/2" in text
-    for word in ("loss=", "accuracy=", "val_loss=", "val_accuracy="):
-        assert word in text
-
-
 def test_interruption_keeps_what_was_trained():
     rng = np.random.default_rng(2)
     x, y = rng.random((20000, 400)).astype(np.float32), rng.integers(0, 10, 20000)
@@ -329,16 +320,14 @@ def test_an_error_in_a_callback_comes_through():
         small().fit(x, y, callbacks=[fail], progress=False)
 
 
-def test_summary_shows_shapes_and_counts(capsys):
+def test_summary_shows_shapes_and_counts():
     net = rv.Network([rv.Conv2d(1, 16, 5, padding=2), rv.ReLU(), rv.MaxPool2d(2), rv.Flatten(), rv.Linear(3136, 10)])
-    net.summary((1, 28, 28))
-    text = capsys.readouterr().out
+    text = str(net.summary((1, 28, 28)))
     assert "(16, 28, 28)" in text
     assert "(16, 14, 14)" in text
     assert "31,370" in text
     assert f"{416 + 31370:,} parameters of float32" in text
-    net.summary()
-    assert "?" in capsys.readouterr().out
+    assert "?" in str(net.summary())
 
 
 @pytest.mark.parametrize(
@@ -348,9 +337,8 @@ def test_summary_shows_shapes_and_counts(capsys):
         ([3, 4, 4, 1], "41 parameters of float32: 32 weights, 9 biases, 9 neurons"),
     ],
 )
-def test_summary_counts_the_notes_examples(capsys, sizes, told):
-    rv.Network(sizes).summary()
-    assert told in capsys.readouterr().out
+def test_summary_counts_the_notes_examples(sizes, told):
+    assert told in str(rv.Network(sizes).summary())
 
 
 X, Y = blobs(20)

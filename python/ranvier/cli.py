@@ -10,7 +10,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,12 +18,14 @@ import numpy as np
 
 import ranvier
 from ranvier import kernels
+from ranvier.callbacks import Callback
 from ranvier.distributed import DataParallel, processes
 from ranvier.files import require_regular, require_replaceable
 from ranvier.layers import Softmax
 from ranvier.models import DATASETS, MODELS
 from ranvier.network import Network
 from ranvier.optimizers import SGD, Adam, Optimizer
+from ranvier.progress import print_above
 from ranvier.types import Array
 
 __all__ = ["main"]
@@ -98,7 +100,7 @@ def _train(arguments: argparse.Namespace) -> int:
     train, test = task.load(arguments.data)
     network = Network(task.mlp if arguments.model == "mlp" else task.cnn, seed=arguments.seed)
     if is_first:
-        network.summary(train[0].shape[1:])
+        print(network.summary(train[0].shape[1:]), flush=True)
     interrupted = False
     try:
         network.fit(
@@ -107,7 +109,7 @@ def _train(arguments: argparse.Namespace) -> int:
             batch_size=arguments.batch_size or task.batch_size,
             optimizer=_optimizer(arguments),
             validation_data=test,
-            callbacks=[_print_accuracy] if is_first else [],
+            callbacks=[_EpochTable()] if is_first else [],
             communicator=together,
         )
     except KeyboardInterrupt:
@@ -140,8 +142,16 @@ def _optimizer(arguments: argparse.Namespace) -> Optimizer:
     return Adam(1e-3 if arguments.lr is None else arguments.lr)
 
 
-def _print_accuracy(network: Network, epoch: int, history: ranvier.History) -> None:
-    print(f"epoch {epoch}: test accuracy {history.val_accuracy[-1]:.4f}", flush=True)
+class _EpochTable(Callback):
+    """Prints a line for each epoch, as it ends, with the figures of the history."""
+
+    def on_train_begin(self, network: Network, quantities: Collection[str]) -> None:
+        self._widths = {name: max(len(name), 8) for name in (*quantities, "lr", "seconds")}
+        print("epoch" + "".join(f"  {name:>{width}}" for name, width in self._widths.items()), flush=True)
+
+    def on_epoch_end(self, network: Network, epoch: int, history: ranvier.History) -> None:
+        figures = (f"  {getattr(history, name)[-1]:>{width}.4g}" for name, width in self._widths.items())
+        print_above(f"{epoch:>5}" + "".join(figures))
 
 
 def _require_drawable(path: str) -> None:

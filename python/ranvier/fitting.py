@@ -6,7 +6,7 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from ranvier.types import Array, Labels
 
 if TYPE_CHECKING:
     from ranvier.distributed import DataParallel
+    from ranvier.progress import Bar
 
 __all__ = ["Plan", "fit"]
 
@@ -61,80 +62,78 @@ def _quantities(metrics: Metrics) -> list[str]:
     return ["loss", *(["accuracy"] if metrics.has_classes else []), *metrics.names]
 
 
-class _Progress:
-    """A bar over the samples of one epoch, with the loss so far, and the accuracy if there is one."""
-
-    def __init__(self, label: str, samples: int | None, visible: bool, with_accuracy: bool) -> None:
-        from tqdm import tqdm  # here, so that a script that only predicts does not load it
-
-        self._bar = tqdm(total=samples, desc=label, unit=" samples", disable=not visible, leave=True)
-        self._text = ""
-        self._with_accuracy = with_accuracy
-
-    def report(self, loss: float, right: int, used: int, done: int) -> None:
-        self._text = f"loss={loss:.4f}"
-        if self._with_accuracy:
-            self._text += f", accuracy={right / max(used, 1):.4f}"
-        self._bar.set_postfix_str(self._text, refresh=False)
-        self._bar.update(done - self._bar.n)
-
-    def close(self, quantities: Mapping[str, float | None]) -> None:
-        """Show what the epoch came to in the end."""
-        shown = [f", {name}={value:.4f}" for name, value in quantities.items() if value is not None]
-        if shown:
-            self._bar.set_postfix_str(self._text + "".join(shown), refresh=True)
-        self._bar.close()
-
-
 def _tell(fault: str, epoch: int, skipped: int, on_nonfinite: str) -> None:
     where = f"epoch {epoch}, {fault} gave numbers that are infinite or NaN"
     if on_nonfinite == "raise":
         raise FloatingPointError(f"{where}; the parameters are those from before that batch")
-    warnings.warn(f"{where}; {skipped} samples in such batches were left out", RuntimeWarning, stacklevel=4)
+    warnings.warn(f"{where}; {skipped} samples in such batches were left out", RuntimeWarning, stacklevel=5)
 
 
 def fit(network: Any, training: Training, plan: Plan) -> History:
     """Train for a number of epochs; ``network`` is what callbacks are given."""
-    engine, batches, metrics = training.engine, plan.batches, plan.metrics
     history = training.history = training.history or History()
-    for epoch in range(1, plan.epochs + 1):
-        training.epochs += 1
-        training.require_trained(plan.optimizer)  # a callback may have frozen all
-        order = None
-        if batches.samples is not None and plan.shuffle:
-            order = engine.order(training.epochs, batches.samples)
-        bar = _Progress(f"Epoch {epoch}/{plan.epochs}", batches.samples, plan.progress, metrics.has_classes)
-        shown: dict[str, float | None] = {}
-        started = time.perf_counter()
-        try:
-            tally = metrics.tally(1 if plan.together is None else plan.together.parts)
-            report = bar.report if plan.progress else None
-            sums, stopped = _Epoch(network, training, plan, tally, report).run(batches.parts(order))
-            seconds = time.perf_counter() - started
-            rate = training.use(plan.optimizer).lr
-            used = sums.samples - sums.skipped
-            bar.report(sums.loss, sums.hits, used, sums.samples)
-            if sums.fault:
-                _tell(sums.fault, epoch, sums.skipped, plan.on_nonfinite)
-            if plan.together is not None:
-                plan.together.finish_epoch(engine)
-                plan.together.join(tally, counts_are_own=False)
-            shown |= tally.results()
-            if plan.validation is not None:
-                shown |= _validation(evaluate(engine, plan.validation[0], plan.loss, plan.validation[1], plan.together))
-        finally:
-            bar.close(shown)
-        history.append(
-            loss=sums.loss if used else math.nan,
-            accuracy=(sums.hits / used if used else math.nan) if metrics.has_classes else None,
-            lr=rate,
-            seconds=seconds,
-            **shown,
-        )
-        wishes = [callback.on_epoch_end(network, epoch, history) for callback in plan.callbacks]  # each is called
-        if _any(plan, stopped or any(wishes)):
-            break
+    bar = _bar(plan)
+    try:
+        for epoch in range(1, plan.epochs + 1):
+            if bar is not None:
+                bar.begin(epoch)
+            stopped = _epoch(network, training, plan, epoch, history, bar)
+            wishes = [callback.on_epoch_end(network, epoch, history) for callback in plan.callbacks]  # each is called
+            if _any(plan, stopped or any(wishes)):
+                break
+        if bar is not None:
+            bar.finish()
+    finally:
+        if bar is not None:
+            bar.close()
     return history
+
+
+def _bar(plan: Plan) -> Bar | None:
+    """Return a progress bar if it is wanted and can be seen; without one, tqdm is not even loaded."""
+    if not plan.progress or plan.epochs == 0:
+        return None
+    from ranvier.progress import Bar, is_visible
+
+    return Bar(plan.epochs, plan.batches.samples, plan.metrics.has_classes) if is_visible() else None
+
+
+def _epoch(network: Any, training: Training, plan: Plan, epoch: int, history: History, bar: Bar | None) -> bool:
+    """Train for one epoch and add it to the history; return whether a callback ended the training."""
+    engine, batches, metrics = training.engine, plan.batches, plan.metrics
+    training.epochs += 1
+    training.require_trained(plan.optimizer)  # a callback may have frozen all
+    order = None
+    if batches.samples is not None and plan.shuffle:
+        order = engine.order(training.epochs, batches.samples)
+    started = time.perf_counter()
+    tally = metrics.tally(1 if plan.together is None else plan.together.parts)
+    report = None if bar is None else bar.report
+    sums, stopped = _Epoch(network, training, plan, tally, report).run(batches.parts(order))
+    seconds = time.perf_counter() - started
+    rate = training.use(plan.optimizer).lr
+    used = sums.samples - sums.skipped
+    if report is not None:
+        report(sums.loss, sums.hits, used, sums.samples)
+    if sums.fault:
+        _tell(sums.fault, epoch, sums.skipped, plan.on_nonfinite)
+    if plan.together is not None:
+        plan.together.finish_epoch(engine)
+        plan.together.join(tally, counts_are_own=False)
+    quantities: dict[str, float | None] = {**tally.results()}
+    if plan.validation is not None:
+        others, own_metrics = plan.validation
+        quantities |= _validation(evaluate(engine, others, plan.loss, own_metrics, plan.together))
+    if bar is not None:
+        bar.show(quantities)
+    history.append(
+        loss=sums.loss if used else math.nan,
+        accuracy=(sums.hits / used if used else math.nan) if metrics.has_classes else None,
+        lr=rate,
+        seconds=seconds,
+        **quantities,
+    )
+    return stopped
 
 
 def _any(plan: Plan, wish: bool) -> bool:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ranvier.tables import Table
 
 __all__ = ["Evaluation", "History"]
+
+_MOST = 60  # epochs in a table
 
 
 class _LossAndAccuracy(NamedTuple):
@@ -59,6 +64,8 @@ def _further(of: Any, name: str) -> Any:
 @dataclass
 class History:
     """The losses, metrics and times of all epochs of a network, through all calls of its `Network.fit`.
+
+    As text and in notebooks it is a table.
 
     Each list has an entry for each epoch, or is empty if no epoch had the quantity. Where only some had it, the others'
     entries are NaN.
@@ -114,6 +121,29 @@ class History:
         if unknown := [name for name, values in further.items() if len(values) > len(lists.get("loss", ()))]:
             raise ValueError(f"history: expected a loss for each epoch of {unknown[0]!r}")
         return cls(**{name: list(lists[name]) for name in lists if name in own}, metrics=further)
+
+    def __str__(self) -> str:
+        """Return the table of epochs."""
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        """Return the table of epochs for a notebook."""
+        return self._table()._repr_html_()
+
+    def _table(self) -> Table:
+        """Return a row for each epoch, but only for the first and last ones of very many."""
+        from ranvier.tables import Table  # here, like what else not every program needs
+
+        lists = {name: values for name, values in self.as_dict().items() if values}
+        epochs = len(self)
+        rows = [
+            (str(epoch + 1), *(f"{values[epoch]:.4g}" if epoch < len(values) else "" for values in lists.values()))
+            for epoch in range(epochs)
+            if epochs <= _MOST or not _MOST // 2 <= epoch < epochs - _MOST // 2
+        ]
+        if epochs > _MOST:
+            rows.insert(_MOST // 2, ("...",) * (1 + len(lists)))
+        return Table(("epoch", *lists), rows)
 
     def __getattr__(self, name: str) -> list[float]:
         """Return the values of a further metric."""

@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # loaded where they are used, so that `import ranvier` stays 
     from ranvier.initializers import Initializer
     from ranvier.predictor import Predictor
     from ranvier.profiling import Profile
+    from ranvier.tables import Table
 
 __all__ = ["Network", "are_sizes", "load"]
 
@@ -158,6 +159,10 @@ class Network:
         """Return the layers, and the initializer if there is one."""
         init = "" if self.init is None else f", init={self.init}"
         return f"Network({list(self.layers)}{init})"
+
+    def _repr_html_(self) -> str:
+        """Return the table of `summary` for a notebook."""
+        return self.summary()._repr_html_()
 
     def _initialise(self) -> None:
         self._draw(self.layers, "", self.parameters(), np.random.default_rng(self.seed))
@@ -872,7 +877,8 @@ class Network:
             values went bad, with the parameters as they were before the batch; warn and leave the batch out; or
             not even look.
         progress : bool
-            Whether to show a progress bar.
+            Whether to show a progress bar of the whole training, with the figures of its epochs. It is shown in
+            notebooks and where the standard error is a terminal, so that it fills no files.
         communicator : mpi4py.MPI.Comm or ranvier.distributed.DataParallel, optional
             Train together with the other processes of an MPI program, all of which make the same call with the same
             network and data: each takes its part of each batch. See `ranvier.distributed`.
@@ -1083,19 +1089,24 @@ class Network:
         """
         return self.engine.predictor(sizes(input_shape, "input_shape")).shapes
 
-    def summary(self, input_shape: tuple[int, ...] | None = None) -> None:
-        """Print each layer with its output's shape and its number of parameters.
+    def summary(self, input_shape: tuple[int, ...] | None = None) -> Table:
+        """Return a table of the layers, each with its output's shape and its number of parameters.
 
         Parameters
         ----------
         input_shape : tuple of int, optional
             The shape of one sample. Unless given, it is that of the samples seen last.
+
+        Returns
+        -------
+        Table
+            Print it; a notebook shows it as it is.
         """
-        from ranvier.summary import summary_text
+        from ranvier.summary import summary
 
         shape = self.input_shape if input_shape is None else input_shape
         shapes = None if shape is None else self.shapes(shape)
-        print(summary_text(self.layers, self.parameters(), self.dtype.name, shapes))
+        return summary(self.layers, self.parameters(), self.dtype.name, shapes)
 
     def save(
         self,

@@ -9,6 +9,7 @@ from ranvier import _core
 from ranvier.engine import Engine
 from ranvier.losses import Loss
 from ranvier.optimizers import Optimizer
+from ranvier.tables import Table
 from ranvier.types import Array
 
 __all__ = ["BATCHES", "LayerTime", "Profile", "profile"]
@@ -45,7 +46,7 @@ class LayerTime:
 
 @dataclass(frozen=True)
 class Profile:
-    """Seconds a sample of each part of training; as text, a table.
+    """Seconds a sample of each part of training; as text and in notebooks, a table.
 
     Attributes
     ----------
@@ -70,32 +71,30 @@ class Profile:
 
     def __str__(self) -> str:
         """Return the table."""
-        rows = [("", "layer", "forward", "of peak", "backward", "of peak", "of all")]
-        for layer in self.layers:
-            rows.append(
-                (
-                    layer.path,
-                    layer.name,
-                    f"{layer.forward * 1e6:.2f} us",
-                    self._of_peak(layer.flops, layer.forward),
-                    f"{layer.backward * 1e6:.2f} us",
-                    self._of_peak(layer.backward_flops, layer.backward),
-                    f"{(layer.forward + layer.backward) / self.total:.0%}",
-                )
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        return self._table()._repr_html_()
+
+    def _table(self) -> Table:
+        rows = [
+            (
+                layer.path,
+                layer.name,
+                f"{layer.forward * 1e6:.2f} us",
+                self._of_peak(layer.flops, layer.forward),
+                f"{layer.backward * 1e6:.2f} us",
+                self._of_peak(layer.backward_flops, layer.backward),
+                f"{(layer.forward + layer.backward) / self.total:.0%}",
             )
+            for layer in self.layers
+        ]
         for name, seconds in (("gather", self.gather), ("loss", self.loss), ("update", self.update)):
             rows.append(("", name, f"{seconds * 1e6:.2f} us", "", "", "", f"{seconds / self.total:.0%}"))
-        widths = [max(len(row[column]) for row in rows) for column in range(7)]
-        left = 2  # columns of words
-        lines = []
-        for row in rows:
-            cells = zip(row, widths, strict=True)
-            aligned = [
-                cell.ljust(width) if column < left else cell.rjust(width) for column, (cell, width) in enumerate(cells)
-            ]
-            lines.append("  ".join(aligned).rstrip())
         rate = f"{self.total * 1e6:.2f} us a sample over {self.samples} samples"
-        return "\n".join([*lines, f"{rate}, peak {self.peak / 1e9:.0f} GFLOP/s on {_core.num_threads()} threads"])
+        foot = f"{rate}, peak {self.peak / 1e9:.0f} GFLOP/s on {_core.num_threads()} threads"
+        return Table(("", "layer", "forward", "of peak", "backward", "of peak", "of all"), rows, 2, foot)
 
     def _of_peak(self, flops: float, seconds: float) -> str:
         return f"{flops / seconds / self.peak:.0%}" if flops and seconds else ""

@@ -1,34 +1,32 @@
-"""The table that `Network.summary` prints."""
+"""The table of layers that `Network.summary` returns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from ranvier.layers import Layer, Linear, PlainLayer
+from ranvier.tables import Table
 from ranvier.types import Array
 
-__all__ = ["summary_text"]
+__all__ = ["summary"]
 
 
-def summary_text(
+def summary(
     layers: Sequence[Layer | PlainLayer],
     parameters: Mapping[str, Array],
     dtype: str,
     shapes: Sequence[tuple[int, ...]] | None,
-) -> str:
+) -> Table:
     """Return one row for each layer: what it is, its output's shape if known, its number of parameters."""
     counts = [0] * len(layers)
     for name, value in parameters.items():
         counts[int(name.split(".")[0])] += value.size
-    rows = [("layer", "output", "parameters")]
-    rows += [
+    rows = [
         (f"{position}  {layer!r}", str(shape), f"{count:,}")
         for position, (layer, shape, count) in enumerate(zip(layers, shapes or "?" * len(layers), counts, strict=True))
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join([*lines, f"{sum(counts):,} parameters of {dtype}{_kinds(layers, parameters)}"])
+    foot = f"{sum(counts):,} parameters of {dtype}{_kinds(layers, parameters)}"
+    return Table(("layer", "output", "parameters"), rows, 2, foot)
 
 
 def _kinds(layers: Sequence[Layer | PlainLayer], parameters: Mapping[str, Array]) -> str:

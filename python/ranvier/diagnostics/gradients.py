@@ -15,6 +15,7 @@ from ranvier.data import Data
 from ranvier.layers import Layer, PlainLayer
 from ranvier.losses import CustomLoss, Loss, checked_loss
 from ranvier.network import Network
+from ranvier.tables import Table
 from ranvier.training import loss_gradients
 from ranvier.types import Array
 
@@ -61,7 +62,7 @@ class ParameterCheck:
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """What `gradient_check` found; as text, a table.
+    """What `gradient_check` found; as text and in notebooks, a table.
 
     Attributes
     ----------
@@ -92,11 +93,15 @@ class GradientCheck:
 
     def __str__(self) -> str:
         """Return the table, and the worst parameter if the check failed."""
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        return self._table()._repr_html_()
+
+    def _table(self) -> Table:
         header = ("parameter", "compared", "kinks", "error", "at", "backpropagation", "differences")
-        rows = [header, *(check._row() for check in self.parameters)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*lines, self._verdict()])
+        return Table(header, [check._row() for check in self.parameters], 1, self._verdict())
 
     def _verdict(self) -> str:
         if self.passed:

@@ -2,8 +2,9 @@
 
 Every function draws in the ``Axes`` that it is given, or in the only one of a new figure, and returns it. So
 ``plot.learning_curves(history).figure.savefig("curves.png")`` writes a picture, and the axes of one's own
-``pyplot.subplots()`` can be filled one by one; pyplot itself is never imported. Small images lie side by side in one
-``Axes``, as its ``images``, row by row. Only `learning_curves` divides its ``Axes``, into panels: its ``child_axes``.
+``pyplot.subplots()`` can be filled one by one. In a notebook a new figure is one of pyplot's, so that it is shown below
+the cell; elsewhere pyplot is never imported. Small images lie side by side in one ``Axes``, as its ``images``, row by
+row. Only `learning_curves` divides its ``Axes``, into panels: its ``child_axes``.
 
 The colours can be told apart by the colour-blind.
 """

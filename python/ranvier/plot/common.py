@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ranvier.notebook import in_notebook
 from ranvier.types import Array
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _DASHES = ("-", "--", ":", "-.")
 
 
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
-    """Return ax, or the axes of a new figure of that size in inches.
+    """Return ax, or the axes of a new figure of that size in inches, which a notebook shows at the end of the cell.
 
     Raises
     ------
@@ -32,10 +33,13 @@ def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
     if ax is not None:
         return ax
     try:
-        from matplotlib.figure import Figure
+        if in_notebook():
+            from matplotlib.pyplot import figure  # the notebook shows pyplot's figures
+        else:
+            from matplotlib.figure import Figure as figure  # type: ignore[assignment]
     except ImportError:
         raise ImportError("plots need matplotlib: pip install 'ranvier[plot]'") from None
-    return Figure(figsize=(width, height), layout="constrained").subplots()
+    return figure(figsize=(width, height), layout="constrained").subplots()
 
 
 def class_colors(classes: int) -> list[Any]:

@@ -438,7 +438,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):  # type: ignore[mis
         The training ends when the loss has not improved by more than this for ``n_iter_no_change`` epochs. None trains
         for ``max_iter`` epochs, unless ``early_stopping`` ends them at the first ones without any improvement.
     verbose : bool
-        Whether to show a progress bar for each epoch.
+        Whether to show the progress bar of `ranvier.Network.fit`.
     warm_start : bool
         Whether a further `fit` goes on with the network, and with the optimizer's state.
     momentum, nesterovs_momentum
