@@ -19,7 +19,7 @@ MODULES = [
     ["__init__"],
     ["plot", "diagnostics", "testing", "onnx", "torch", "tuning", "notes", "sklearn"],
     ["network"],
-    ["fitting", "predictor", "checkpoint"],
+    ["fitting", "predictor", "checkpoint", "loggers"],
     ["training", "profiling", "standardizing", "tracing"],
     ["distributed"],
     ["engine", "callbacks", "summary", "batches"],

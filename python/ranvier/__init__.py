@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from ranvier import tuning as tuning
     from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceLROnPlateau, StopAtTolerance
     from ranvier.custom import CustomLayer, Parameter, register_layer
+    from ranvier.loggers import CSVLogger, JSONLogger, TensorBoardLogger
     from ranvier.predictor import Predictor, load_predictor
     from ranvier.schedules import (
         CosineAnnealingLR,
@@ -132,6 +133,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "CSVLogger",
     "Checkpoint",
     "Conv1d",
     "Conv2d",
@@ -158,6 +160,7 @@ __all__ = [
     "HuberLoss",
     "Identity",
     "InverseTimeLR",
+    "JSONLogger",
     "L1Loss",
     "LayerNorm",
     "LeakyReLU",
@@ -199,6 +202,7 @@ __all__ = [
     "StopAtTolerance",
     "SumSquaredResidualsLoss",
     "Tanh",
+    "TensorBoardLogger",
     "Unflatten",
     "Upsample",
     "WarmUp",
@@ -226,6 +230,7 @@ _MODULES = (
     "distributed",
     "fitting",
     "initializers",
+    "loggers",
     "metrics",
     "models",
     "notebook",
@@ -248,6 +253,7 @@ _MODULES = (
 _PLACES = {
     "callbacks": ("Checkpoint", "EarlyStopping", "ReduceLROnPlateau", "StopAtTolerance"),
     "custom": ("CustomLayer", "Parameter", "register_layer"),
+    "loggers": ("CSVLogger", "JSONLogger", "TensorBoardLogger"),
     "predictor": ("Predictor", "load_predictor"),
     "schedules": (
         "CosineAnnealingLR",
