@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ranvier.onnx.graph import Node
-from ranvier.onnx.tensors import DTYPES
+from ranvier.onnx.tensors import DTYPES, array_of
 from ranvier.types import Array
 
 __all__ = ["UNKNOWN", "axes_of", "folded", "is_folded"]
@@ -39,10 +39,14 @@ def folded(node: Node, inputs: Sequence[Array | None], opset: int) -> Array:
         size = int(np.prod(np.broadcast_shapes(*(value.shape for value in present)), dtype=object))
     if node.op == "Gather" and present[0].ndim:
         size = present[1].size * (present[0].size // max(1, present[0].shape[node.attributes.get("axis", 0)]))
-    if size > max(_LARGEST, present[0].size if present else 0):
-        node.refuse(f"expected constants of at most {_LARGEST} numbers, got {size}")
+    _require_small(node, size, *present[:1])
     with np.errstate(all="ignore"):
         return np.asarray(_FOLDED[node.op](node, list(inputs), opset))
+
+
+def _require_small(node: Node, size: int, *first: Array) -> None:
+    if size > max([_LARGEST, *(value.size for value in first)]):
+        node.refuse(f"expected constants of at most {_LARGEST} numbers, got {size}")
 
 
 def _require_known(node: Node, values: Sequence[Array]) -> None:
@@ -74,6 +78,25 @@ def _concat(node: Node, inputs: list[Any], opset: int) -> Array:
     return np.concatenate(inputs, node.attributes.get("axis", 0))
 
 
+def _constant_of_shape(node: Node, inputs: list[Any], opset: int) -> Any:
+    tensor = node.attributes.get("value")
+    value = np.zeros(1, np.float32) if tensor is None else array_of(tensor, "")
+    return _expand(node, [value, inputs[0]], opset)
+
+
+def _expand(node: Node, inputs: list[Any], opset: int) -> Any:
+    """Return a constant in a larger shape; for one that is not known, the one number that is everywhere in it."""
+    value, shape = inputs
+    if UNKNOWN not in shape:
+        _require_small(
+            node, int(np.prod(np.broadcast_shapes(value.shape, tuple(map(int, shape))), dtype=object)), value
+        )
+        return np.broadcast_to(value, np.broadcast_shapes(value.shape, tuple(map(int, shape))))
+    if value.size == 0 or (value != value.flat[0]).any():
+        node.refuse("expected sizes that are known")
+    return value.reshape(-1)[0]
+
+
 def _gather(node: Node, inputs: list[Any], opset: int) -> Any:
     return np.take(inputs[0], inputs[1], node.attributes.get("axis", 0))
 
@@ -84,6 +107,8 @@ def _reshape(node: Node, inputs: list[Any], opset: int) -> Any:
 
 
 def _slice(node: Node, inputs: list[Any], opset: int) -> Array:
+    if inputs[0].ndim == 0:  # as `_expand` left it
+        return np.asarray(inputs[0])
     if opset < 10:
         starts, ends, axes = (node.attributes.get(name) for name in ("starts", "ends", "axes"))
         steps = None
@@ -129,6 +154,8 @@ _ARITHMETIC: dict[str, _Fold] = {
 _FOLDED: dict[str, _Fold] = _ARITHMETIC | {
     "Cast": _cast,
     "Concat": _concat,
+    "ConstantOfShape": _constant_of_shape,
+    "Expand": _expand,
     "Gather": _gather,
     "Identity": lambda node, inputs, opset: inputs[0],
     "Reshape": _reshape,

@@ -11,14 +11,18 @@ import numpy as np
 
 from ranvier import layers
 from ranvier.layers import Layer
+from ranvier.onnx.call import Call
 from ranvier.onnx.folding import UNKNOWN, axes_of
-from ranvier.onnx.graph import Node, Shape
+from ranvier.onnx.graph import Shape
+from ranvier.onnx.recurrent import RECURRENT, last_step, sizes_of, squeezed, transposed
 from ranvier.onnx.tensors import DTYPES
 from ranvier.onnx.values import (
     Affine,
     Compared,
+    Directions,
     Erf,
     GlobalMean,
+    Groups,
     LayerStep,
     Padded,
     Pieces,
@@ -29,87 +33,9 @@ from ranvier.onnx.values import (
 )
 from ranvier.types import Array
 
-__all__ = ["OPERATORS", "Call"]
+__all__ = ["OPERATORS"]
 
-
-@dataclass
-class Call:
-    """A node with what comes into it.
-
-    Attributes
-    ----------
-    node : Node
-    inputs : list of Value, ndarray or None
-        None: one that is left out.
-    opset : int
-    dtype : dtype
-        Of the network.
-    batch : int or None
-        The size of the batch, if the file is for batches of one size.
-    most : int
-        The number of nodes in the graph.
-    """
-
-    node: Node
-    inputs: list[Any]
-    opset: int
-    dtype: np.dtype[Any]
-    batch: int | None
-    most: int
-
-    def get(self, name: str, default: Any) -> Any:
-        """Return an attribute."""
-        value = self.node.attributes.get(name, default)
-        if default is not None and type(value) is not type(default):
-            self.node.refuse(f"attribute {name!r}: expected {type(default).__name__}, got {type(value).__name__}")
-        return value
-
-    def require(self, condition: Any, reason: str) -> None:
-        """Refuse the node unless a condition holds."""
-        if not condition:
-            self.node.refuse(reason)
-
-    @property
-    def value(self) -> Value:
-        """The first input, which is no constant."""
-        self.require(self.inputs and isinstance(self.inputs[0], Value), "expected what is computed as the first input")
-        return self.inputs[0]  # type: ignore[no-any-return]
-
-    def constant(self, at: int, name: str) -> Array:
-        """Return an input that must be a constant."""
-        array = self.optional(at, name)
-        if array is None:
-            self.node.refuse(f"expected a constant {name}, got none")
-        return array
-
-    def optional(self, at: int, name: str) -> Array | None:
-        """Return an input that must be a constant if it is there."""
-        given = self.inputs[at] if at < len(self.inputs) else None
-        self.require(not isinstance(given, Value), f"expected a constant {name}, got one that is computed")
-        return given
-
-    def parameter(self, at: int, name: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Return a constant of the network's dtype, and of a shape if one is given."""
-        array = self.constant(at, name)
-        self.require(array.dtype == self.dtype, f"{name}: expected {self.dtype}, got {array.dtype}")
-        self.require(
-            shape is None or array.shape == shape, f"{name}: expected an array of shape {shape}, got {array.shape}"
-        )
-        return array
-
-    def layer(self, make: Callable[[], Layer], shape: Shape | None, tensors: dict[str, Array] | None = None) -> Value:
-        """Return the value behind one more layer."""
-        return self.value.then(LayerStep(self.node, self.made(make), tensors or {}), shape)
-
-    def made(self, make: Callable[[], Layer]) -> Layer:
-        """Return a layer; if its settings are refused, so is the node."""
-        try:
-            return make()
-        except (TypeError, ValueError) as error:
-            self.node.refuse(error)
-
-
-Operator = Callable[[Call], "Value | Array"]
+Operator = Callable[[Call], "Value | Array | list[Value]"]  # a list: of several outputs
 
 
 # --- activations ------------------------------------------------------------------------------------------------
@@ -449,7 +375,9 @@ _RESIZE = "nearest", "half_pixel", "round_prefer_floor"  # what they are by defa
 
 def _gather(call: Call) -> Value:
     table, indices = [*call.inputs, None][:2]
-    call.require(isinstance(indices, Value) and not isinstance(table, Value), "expected rows of a constant table")
+    if isinstance(table, Value):
+        return last_step(call)
+    call.require(isinstance(indices, Value), "expected indices that are computed")
     weight = call.parameter(0, "table")
     call.require(weight.ndim == 2 and call.get("axis", 0) == 0, f"expected rows of a table, got shape {weight.shape}")
     shape = None if indices.shape is None else (*indices.shape, weight.shape[1])
@@ -458,6 +386,11 @@ def _gather(call: Call) -> Value:
 
 
 def _instance_normalization(call: Call) -> Value:
+    step, before = call.value.step, call.value.before
+    if isinstance(step, Groups) and before is not None:
+        is_plain = (call.constant(1, "scale") == 1).all() and not call.constant(2, "B").any()
+        call.require(is_plain, "expected groups of channels to be normalized without scale and shift")
+        return before.then(replace(step, node=call.node, eps=call.get("epsilon", 1e-5)), call.value.shape)
     shape, weight = call.value.shape, call.parameter(1, "scale")
     call.require(shape is not None and shape[:1] == weight.shape, f"expected {weight.shape} channels, got {shape}")
     tensors = {"weight": weight, "bias": call.parameter(2, "B", weight.shape)}
@@ -641,10 +574,14 @@ def _count(shape: Shape | None) -> int | None:
 
 
 def _reshape(call: Call) -> Value:
+    if isinstance(call.value.step, Directions):
+        return squeezed(call)
     wanted = [int(size) for size in call.constant(1, "shape").reshape(-1)]
     call.require(not call.get("allowzero", 0) or 0 not in wanted, "expected sizes other than 0, as allowzero=1")
     shape, count = call.value.shape, _count(call.value.shape)
     first, *rest = wanted or [0]
+    if isinstance(call.value.step, Groups):
+        return _ungrouped(call, rest)
     keeps_batch = first in (0, UNKNOWN) or (call.batch is not None and first == call.batch)
     if len(rest) == 1 and ((keeps_batch and rest[0] in (-1, count)) or (first == -1 and rest[0] == count is not None)):
         return _flattened(call)
@@ -665,7 +602,24 @@ def _reshape(call: Call) -> Value:
         sizes = [count // max(1, others) if size == -1 else size for size in sizes]
     if _split_axis(shape, tuple(sizes)):
         return _reshaped(call, tuple(sizes))
+    if channels and len(sizes) == 2 and (sizes[0] or 0) > 0 and channels % (sizes[0] or 1) == 0:
+        return call.value.then(Groups(call.node, sizes[0] or 1, shape), (sizes[0], None))
     call.node.refuse(f"there is no layer that makes samples of shape {tuple(rest)} from {shape}")
+
+
+def _ungrouped(call: Call, sizes: list[int]) -> Value:
+    """Return channels in the shape that they had before they were joined to groups and normalized."""
+    step, before = call.value.step, call.value.before
+    assert isinstance(step, Groups)
+    assert before is not None
+    fits = len(sizes) == len(step.shape) and all(
+        size in (there, 0, -1, UNKNOWN) for size, there in zip(sizes, step.shape, strict=True)
+    )
+    eps, channels = step.eps, step.shape[0]
+    if not fits or eps is None or channels is None:
+        call.node.refuse(f"expected groups of channels, normalized and in the shape {step.shape} again, got {sizes}")
+    layer = call.made(lambda: layers.GroupNorm(step.groups, channels, eps, affine=False))
+    return before.then(LayerStep(call.node, layer), step.shape)
 
 
 def _split_axis(shape: Shape, sizes: Shape) -> tuple[int, tuple[int, ...]] | None:
@@ -693,6 +647,8 @@ def _reshaped(call: Call, sizes: Shape) -> Value:
 
 
 def _squeeze(call: Call) -> Value:
+    if isinstance(call.value.step, Directions):
+        return squeezed(call)
     axes, shape = axes_of(call.node, call.inputs), call.value.shape or ()
     named = _from_the_first(axes, shape)
     call.require(
@@ -728,15 +684,15 @@ def _reduce_max(call: Call) -> Value:
 
 
 def _shape(call: Call) -> Array:
-    if call.value.shape is None:
-        call.node.refuse("expected a number of axes that is known")
-    sizes = [call.batch, *call.value.shape]
+    sizes = sizes_of(call)
     start, end = call.get("start", 0), call.node.attributes.get("end")
     return np.array([UNKNOWN if size is None else size for size in sizes][start:end], np.int64)
 
 
 def _transpose(call: Call) -> Value:
     perm = call.get("perm", [])
+    if perm == [1, 0, 2] or isinstance(call.value.step, Directions):
+        return transposed(call)
     call.require(perm and perm == sorted(perm), f"there is no layer that changes the order of axes, to {perm}")
     return call.value
 
@@ -783,6 +739,11 @@ def _affine(call: Call, value: Value, scale: Array, shift: Array) -> Value:
     if biased is not None:
         return biased
     step, before = value.step, value.before
+    if isinstance(step, LayerStep) and isinstance(step.layer, layers.GroupNorm) and before is not None:
+        channels = step.layer.num_channels
+        weight, bias = step.tensors.get("weight", np.ones(channels)), step.tensors.get("bias", np.zeros(channels))
+        tensors = {"weight": scale * weight, "bias": scale * bias + shift}
+        return before.then(replace(step, layer=replace(step.layer, affine=True), tensors=tensors), value.shape)
     if isinstance(step, Affine) and before is not None:
         scale, shift, value = scale * step.scale, scale * step.shift + shift, before
     if scale.ndim == shift.ndim == 0 and abs(scale - 1) < 1e-6 and shift == 0:
@@ -938,7 +899,7 @@ def _concat(call: Call) -> Value:
     return root.then(joined(call.node, paths, False, call.most), None if first is None else (total, *first[1:]))
 
 
-OPERATORS: dict[str, Operator] = {
+OPERATORS: dict[str, Operator] = RECURRENT | {
     "Add": _add,
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_normalization,

@@ -10,9 +10,10 @@ import numpy as np
 from onnx import defs
 
 from ranvier.network import Network
+from ranvier.onnx.call import Call
 from ranvier.onnx.folding import folded, is_folded
 from ranvier.onnx.graph import Graph, Node, Shape, parsed
-from ranvier.onnx.operators import OPERATORS, Call
+from ranvier.onnx.operators import OPERATORS
 from ranvier.onnx.tensors import array_of
 from ranvier.onnx.values import Value, branches_of, parts_of
 from ranvier.types import Array
@@ -95,7 +96,9 @@ class _Run:
         """Return the value that the network ends with."""
         for node in self._graph.nodes:
             inputs = [self._input(node, name) if name else None for name in node.inputs]
-            self._values[node.outputs[0]] = self._result(node, inputs)
+            result = self._result(node, inputs)
+            results = result if isinstance(result, list) else [result]
+            self._values |= {name: value for name, value in zip(node.outputs, results, strict=False) if name}
         end = self._values.get(self._graph.output)
         if not isinstance(end, Value):
             raise ValueError(f"output {self._graph.output!r}: expected what is computed from the input")
@@ -104,11 +107,11 @@ class _Run:
     def _input(self, node: Node, name: str) -> Value | Array:
         if name not in self._values:
             if not self._graph.is_initializer(name):
-                node.refuse(f"expected {name!r} to be the first output of a node")
+                node.refuse(f"expected {name!r} to be an output that a layer has")
             self._values[name] = self._graph.initializer(name)
         return self._values[name]
 
-    def _result(self, node: Node, inputs: list[Any]) -> Value | Array:
+    def _result(self, node: Node, inputs: list[Any]) -> Value | Array | list[Value]:
         _require_valid(node, self._graph.opset)
         if node.op == "Constant":
             return self._constant(node)

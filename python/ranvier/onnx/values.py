@@ -21,13 +21,16 @@ __all__ = [
     "Affine",
     "BranchStep",
     "Compared",
+    "Directions",
     "Erf",
     "GlobalMean",
+    "Groups",
     "LayerStep",
     "Padded",
     "Parts",
     "Pieces",
     "Step",
+    "TimeFirst",
     "Value",
     "branches_of",
     "joined",
@@ -113,6 +116,32 @@ class Pieces(Step):
 
     groups: int
     pieces: int
+
+
+@dataclass
+class Groups(Step):
+    """Channels joined to so many groups, one behind the other; the shape is the one before.
+
+    Once they are normalized, there is an ``eps``. Back in that shape, they are those of `layers.GroupNorm`.
+    """
+
+    groups: int
+    shape: Shape
+    eps: float | None = None
+
+
+@dataclass
+class TimeFirst(Step):
+    """Sequences with their time before the batch, as recurrent operators take them; the shape is still a sample's."""
+
+
+@dataclass
+class Directions(Step):
+    """States of a recurrent layer with an axis for its one direction, counted with time and batch."""
+
+    axis: int
+    hidden_size: int
+    is_time_first: bool
 
 
 @dataclass
@@ -244,6 +273,8 @@ def _as_layer(step: Step) -> LayerStep:
         return LayerStep(step.node, layers.AdaptiveAvgPool1d(1) if is_line else layers.AdaptiveAvgPool2d(1))
     if isinstance(step, Pieces):
         return LayerStep(step.node, layers.Unflatten(1, (step.groups, step.pieces)))
+    if isinstance(step, Directions) and step.axis == 2 and not step.is_time_first:
+        return LayerStep(step.node, layers.Unflatten(2, (1, step.hidden_size)))
     step.node.refuse("there is no layer that does this, nor one with what comes next")
 
 
