@@ -2,12 +2,14 @@
 
 import ast
 import graphlib
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import ranvier
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,7 +33,7 @@ MODULES = [
     ["initializers", "schedules", "rows"],
     ["checks"],
     ["progress"],
-    ["types", "files", "patterns", "settings", "prefetching", "tables", "notebook"],
+    ["types", "files", "patterns", "settings", "prefetching", "tables", "notebook", "hooks"],
     ["_core"],
 ]
 LEVEL = {name: level for level, names in enumerate(MODULES) for name in names}
@@ -110,9 +112,36 @@ loaded = set(sys.modules)
 for name in names:
     assert name in dir(ranvier), name
     assert getattr(ranvier, name) is importlib.import_module(f"ranvier.{name}"), name
-assert {"ranvier.plot", "ranvier.callbacks", "ranvier.cli"}.isdisjoint(loaded), "importing the package stays quick"
+loaded = {name for name in loaded if name.startswith("ranvier.") and not name.startswith("ranvier._core")}
+assert loaded == {"ranvier.hooks", "ranvier.kernels"}, "importing the package stays quick"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_that_is_loaded_late_is_what_type_checkers_see():
+    tree = ast.parse((ROOT / "python" / "ranvier" / "__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    named = {}
+    for node in block.body:
+        module = importlib.import_module(node.module)
+        named |= {alias.name: getattr(module, alias.name) for alias in node.names}
+    assert {"Network", "Linear", "StepLR", "onnx"} <= named.keys()
+    assert set(ranvier.__all__) - named.keys() <= {
+        "__version__",
+        "cpu_info",
+        "kernels",
+        "num_threads",
+        "set_num_threads",
+    }
+    for name, value in named.items():
+        assert getattr(ranvier, name) is value, name
+        assert name in dir(ranvier), name
+
+
+@pytest.mark.parametrize("name", ["Nothing", "nothing", "__main__", "_private"])
+def test_names_that_are_not_there(name):
+    with pytest.raises(AttributeError, match=f"module 'ranvier' has no attribute '{name}'"):
+        getattr(ranvier, name)
 
 
 # Folder of cpp/ (or the public header's name): the storey that it belongs to.

@@ -7,84 +7,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ranvier import kernels
+from ranvier import hooks, kernels
 from ranvier._core import __version__, cpu_info, num_threads, set_num_threads
-from ranvier.history import Evaluation, History
-from ranvier.layers import (
-    ELU,
-    GELU,
-    GRU,
-    LSTM,
-    SELU,
-    AdaptiveAvgPool1d,
-    AdaptiveAvgPool2d,
-    AdaptiveMaxPool1d,
-    AdaptiveMaxPool2d,
-    AvgPool1d,
-    AvgPool2d,
-    BatchNorm1d,
-    BatchNorm2d,
-    Conv1d,
-    Conv2d,
-    ConvTranspose2d,
-    Dropout,
-    Dropout1d,
-    Dropout2d,
-    Embedding,
-    Flatten,
-    GaussianNoise,
-    GlobalAvgPool2d,
-    GroupNorm,
-    Hardswish,
-    Heaviside,
-    Identity,
-    LayerNorm,
-    LeakyReLU,
-    Linear,
-    LogSoftmax,
-    Maxout,
-    MaxPool1d,
-    MaxPool2d,
-    Mish,
-    Parallel,
-    PReLU,
-    RandomCrop,
-    RandomHorizontalFlip,
-    RandomRotation,
-    RandomShift,
-    ReLU,
-    ReLU6,
-    Residual,
-    RReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Standardize,
-    Tanh,
-    Unflatten,
-    Upsample,
-)
-from ranvier.losses import (
-    BCELoss,
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    FocalLoss,
-    HingeLoss,
-    HuberLoss,
-    L1Loss,
-    MSELoss,
-    NLLLoss,
-    PoissonNLLLoss,
-    QuadraticLoss,
-    QuantileLoss,
-    SmoothL1Loss,
-    SumSquaredResidualsLoss,
-)
-from ranvier.network import Network, load
-from ranvier.optimizers import SGD, Adagrad, Adam, AdamW, ParameterGroup, RMSprop
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # when it runs, `__getattr__` loads what is named
     from ranvier import callbacks as callbacks
     from ranvier import custom as custom
     from ranvier import datasets as datasets
@@ -102,7 +28,81 @@ if TYPE_CHECKING:
     from ranvier import tuning as tuning
     from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceLROnPlateau, StopAtTolerance
     from ranvier.custom import CustomLayer, Parameter, register_layer
+    from ranvier.history import Evaluation, History
+    from ranvier.layers import (
+        ELU,
+        GELU,
+        GRU,
+        LSTM,
+        SELU,
+        AdaptiveAvgPool1d,
+        AdaptiveAvgPool2d,
+        AdaptiveMaxPool1d,
+        AdaptiveMaxPool2d,
+        AvgPool1d,
+        AvgPool2d,
+        BatchNorm1d,
+        BatchNorm2d,
+        Conv1d,
+        Conv2d,
+        ConvTranspose2d,
+        Dropout,
+        Dropout1d,
+        Dropout2d,
+        Embedding,
+        Flatten,
+        GaussianNoise,
+        GlobalAvgPool2d,
+        GroupNorm,
+        Hardswish,
+        Heaviside,
+        Identity,
+        LayerNorm,
+        LeakyReLU,
+        Linear,
+        LogSoftmax,
+        Maxout,
+        MaxPool1d,
+        MaxPool2d,
+        Mish,
+        Parallel,
+        PReLU,
+        RandomCrop,
+        RandomHorizontalFlip,
+        RandomRotation,
+        RandomShift,
+        ReLU,
+        ReLU6,
+        Residual,
+        RReLU,
+        Sigmoid,
+        SiLU,
+        Softmax,
+        Softplus,
+        Standardize,
+        Tanh,
+        Unflatten,
+        Upsample,
+    )
     from ranvier.loggers import CSVLogger, JSONLogger, TensorBoardLogger
+    from ranvier.losses import (
+        BCELoss,
+        BCEWithLogitsLoss,
+        CrossEntropyLoss,
+        FocalLoss,
+        HingeLoss,
+        HuberLoss,
+        L1Loss,
+        MSELoss,
+        NLLLoss,
+        PoissonNLLLoss,
+        QuadraticLoss,
+        QuantileLoss,
+        SmoothL1Loss,
+        SumSquaredResidualsLoss,
+    )
+    from ranvier.network import Network, load
+    from ranvier.optimizers import SGD, Adagrad, Adam, AdamW, ParameterGroup, RMSprop
     from ranvier.predictor import Predictor, load_predictor
     from ranvier.schedules import (
         CosineAnnealingLR,
@@ -219,70 +219,46 @@ __all__ = [
     "set_num_threads",
 ]
 
-# What not every program needs is loaded when it is first named, as in rv.datasets.mnist().
-_MODULES = (
-    "callbacks",
-    "checkpoint",
-    "cli",
-    "custom",
-    "datasets",
-    "diagnostics",
-    "distributed",
-    "fitting",
-    "initializers",
-    "loggers",
-    "metrics",
-    "models",
-    "notebook",
-    "notes",
-    "onnx",
-    "plot",
-    "predictor",
-    "profiling",
-    "progress",
+# Whose public names are the package's, from the lowest on. A module is loaded when it is first needed.
+_PLACES = (
+    "layers",
+    "losses",
+    "optimizers",
+    "history",
+    "network",
     "schedules",
-    "serialization",
-    "standardizing",
-    "sklearn",
-    "summary",
-    "tables",
-    "testing",
-    "torch",
-    "tuning",
+    "callbacks",
+    "custom",
+    "loggers",
+    "predictor",
 )
-_PLACES = {
-    "callbacks": ("Checkpoint", "EarlyStopping", "ReduceLROnPlateau", "StopAtTolerance"),
-    "custom": ("CustomLayer", "Parameter", "register_layer"),
-    "loggers": ("CSVLogger", "JSONLogger", "TensorBoardLogger"),
-    "predictor": ("Predictor", "load_predictor"),
-    "schedules": (
-        "CosineAnnealingLR",
-        "ExponentialLR",
-        "InverseTimeLR",
-        "OneCycleLR",
-        "StepLR",
-        "WarmUp",
-    ),
-}
 
 
-def _class_of_sizes() -> type[Network]:
+def _class_of_sizes() -> type[Any]:
     from ranvier import notes
 
     return notes.Network
 
 
-Network._of_sizes = staticmethod(_class_of_sizes)
+hooks.class_of_sizes = _class_of_sizes
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"ranvier.{name}")
-    for module, names in _PLACES.items():
-        if name in names:
-            return getattr(import_module(f"ranvier.{module}"), name)
+    from importlib.util import find_spec
+
+    if not name.startswith("_"):
+        if find_spec(f"ranvier.{name}") is not None:  # as in rv.datasets.mnist()
+            return import_module(f"ranvier.{name}")
+        for place in _PLACES if name in __all__ else ():
+            module = import_module(f"ranvier.{place}")
+            if name in module.__all__:
+                globals()[name] = getattr(module, name)  # the next time, nobody asks
+                return globals()[name]
     raise AttributeError(f"module 'ranvier' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *__all__})
+    from pkgutil import iter_modules
+
+    modules = {module.name for module in iter_modules(__path__) if not module.name.startswith("_")}
+    return sorted({*globals(), *modules, *__all__})

@@ -8,12 +8,12 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from ranvier import training
+from ranvier import hooks, training
 from ranvier.batches import ArrayBatches, Batches, StreamBatches, batches_of
 from ranvier.checks import boolean, integer, real_array, sizes
 from ranvier.data import Data, as_batch, as_data, as_samples, has_classes, held_out, is_stream, require_apart
@@ -113,12 +113,9 @@ class Network:
     (5, 2)
     """
 
-    # Returns the class that sizes make. It stands above this one, and the package tells where.
-    _of_sizes: ClassVar[Callable[[], type[Network]]]
-
     def __new__(cls, layers: Any = None, *args: Any, **options: Any) -> Network:
         """Return a new network, of the notes' class if ``Network`` is given sizes."""
-        return object.__new__(Network._of_sizes() if cls is Network and are_sizes(layers) else cls)
+        return object.__new__(hooks.class_of_sizes() if cls is Network and are_sizes(layers) else cls)
 
     def __init__(
         self,
@@ -1268,6 +1265,6 @@ def load(path: str | os.PathLike[str]) -> Network:
     from ranvier import checkpoint
 
     with checkpoint.opened(path) as contents:
-        network: Network = object.__new__(Network if contents.sizes is None else Network._of_sizes())
+        network: Network = object.__new__(Network if contents.sizes is None else hooks.class_of_sizes())
         network._take(contents)
     return network

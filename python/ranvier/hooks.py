@@ -1,0 +1,11 @@
+"""What the package tells the modules below it, which must not import what stands above them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["class_of_sizes"]
+
+# Returns the class of the networks that are made from sizes.
+class_of_sizes: Callable[[], type[Any]]
