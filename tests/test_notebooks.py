@@ -41,20 +41,20 @@ def interrupt(network, epoch, history):
 net.fit(x, y, epochs=100, callbacks=[rv.EarlyStopping("loss"), interrupt])
 """,
     "after it": "print(len(net.history), np.isfinite(net.predict(x)).all())",
-    "end": "pass",  # behind which the page keeps what its widgets show
 }
 
 
 class Cells(HTMLParser):
-    """Finds in a page what each cell shows: tags with their attributes, and text."""
+    """Finds in a page what each cell shows, tags with their attributes and text, and the state of its widgets."""
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.texts = [], []
-        self._is_output = False
+        self.tags, self.texts, self.widgets = [], [], ""
+        self._is_output = self._is_state = False
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
+        self._is_state = dict(attributes).get("type") == "application/vnd.jupyter.widget-state+json"
         classes = (dict(attributes).get("class") or "").split()
         if "jp-Cell" in classes:
             self.tags.append([])
@@ -65,13 +65,18 @@ class Cells(HTMLParser):
             self.tags[-1].append((tag, dict(attributes)))
 
     def handle_data(self, text):
-        if self.texts and self._is_output:
+        if self._is_state:
+            self.widgets += text
+        elif self.texts and self._is_output:
             self.texts[-1] += text
+
+    def handle_endtag(self, tag):
+        self._is_state = False
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """Return for each cell of a notebook the tags and the text of what the executed page shows below it."""
+    """Return what an executed notebook shows below each cell, tags and text, and the states of its widgets."""
     for module in ("ipykernel", "ipywidgets", "nbconvert", "matplotlib"):
         pytest.importorskip(module)
     folder = tmp_path_factory.mktemp("notebook")
@@ -94,7 +99,8 @@ def shown(tmp_path_factory):
     assert result.returncode == 0, result.stderr
     page = Cells((folder / "notebook.html").read_text())
     assert len(page.texts) == len(CELLS)
-    return {name: (page.tags[number], page.texts[number]) for number, name in enumerate(CELLS)}
+    cells = {name: (page.tags[number], page.texts[number]) for number, name in enumerate(CELLS)}
+    return cells | {"widgets": json.loads(page.widgets)["state"].values()}
 
 
 def count(tags, wanted):
@@ -114,6 +120,16 @@ def test_progress_is_one_bar_of_widgets(shown):
     widgets = [attributes for tag, attributes in tags if "widget-view+json" in attributes.get("type", "")]
     assert len(widgets) == 1
     assert "IProgress not found" not in text
+    states = shown["widgets"]
+    words = " ".join(state["state"].get("value", "") for state in states if state["model_name"] == "HTMLModel")
+    words = words.replace("\u2007", " ")  # a space as wide as a digit
+    assert "Epoch 3/3: 100%" in words
+    assert re.search(r"val_loss=\d.*val_accuracy=\d", words)
+    bars = [state["state"] for state in states if state["model_name"] == "FloatProgressModel"]
+    assert [(bar["value"], bar["max"], bar["bar_style"]) for bar in bars] == [
+        (180, 180, "success"),
+        (120, 6000, "danger"),  # the one that was interrupted
+    ]
     assert count(shown["without a bar"][0], "script") == 0
     assert shown["without a bar"][1].strip() == ""
 
