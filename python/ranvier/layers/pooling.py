@@ -154,7 +154,7 @@ class _AdaptivePool2d(Layer):
 
 @dataclass(repr=False, eq=False)
 class AdaptiveMaxPool2d(_AdaptivePool2d):
-    """Maximum over windows so that (channels, height, width) samples become (channels, *output_size).
+    """Maximum over windows so that (channels, height, width) samples become ``(channels, *output_size)``.
 
     ``AdaptiveMaxPool2d(1)`` is the maximum of each channel.
 
@@ -170,7 +170,7 @@ class AdaptiveMaxPool2d(_AdaptivePool2d):
 
 @dataclass(repr=False, eq=False)
 class AdaptiveAvgPool2d(_AdaptivePool2d):
-    """Mean over windows so that (channels, height, width) samples become (channels, *output_size).
+    """Mean over windows so that (channels, height, width) samples become ``(channels, *output_size)``.
 
     ``AdaptiveAvgPool2d(1)`` is global average pooling, the mean of each channel; a `Flatten` behind it gives
     (channels,), as does `GlobalAvgPool2d`.
