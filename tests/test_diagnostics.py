@@ -78,7 +78,7 @@ def test_gradients_of_every_layer_and_loss_pass(case, loss, last):
     shape, layers = test_layers.CASES[case]
     rng = np.random.default_rng(1)
     x = rng.standard_normal((3, *shape))
-    net = rv.Network([*layers, *last], seed=3)
+    net = rv.Network([*layers, rv.Flatten(), *last], seed=3)  # to one row of classes, as some losses need
     if not net.parameters():
         pytest.skip("nothing to check")
     y = rng.random((3, *net.predict(x).shape[1:]))
