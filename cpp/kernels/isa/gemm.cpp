@@ -439,21 +439,34 @@ RANVIER_INLINE void pack_panels_copied(index_t lines, index_t depth, Begin&& beg
     }
 }
 
-// One panel if each line is contiguous (depth_stride 1): squares of lanes transposed in registers.
+// How many of the lines may be read by whole vectors from p on, since what lies behind a line's end is in
+// memory between the lines. (A masked load does not have the processor fetch ahead.)
+template <class T>
+RANVIER_INLINE index_t lines_for_whole_loads(index_t lines, index_t depth, index_t line_stride, index_t p) {
+    if (depth - p >= kLanes<T>) return lines;
+    const index_t room = (lines - 1) * line_stride + depth - p - kLanes<T>;
+    return line_stride > 0 && room >= 0 ? room / line_stride + 1 : 0;
+}
+
+// One panel if each line is contiguous (depth_stride 1): squares of lanes transposed in registers. There are
+// `lines` from here on, more than a panel's, perhaps.
 template <class T, int LINES>
 void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t line_stride, T* packed) {
     for (index_t p = 0; p < depth; p += kLanes<T>) {
         const index_t steps = depth - p < kLanes<T> ? depth - p : kLanes<T>;
+        const index_t whole = lines_for_whole_loads<T>(lines, depth, line_stride, p);
         // The last lines first: what they store beyond their own place is written again.
         for (index_t i = (LINES - 1) / kLanes<T> * kLanes<T>; i >= 0; i -= kLanes<T>) {
             const index_t wanted = LINES - i < kLanes<T> ? LINES - i : kLanes<T>;
+            const T* first = from + i * line_stride + p;
             Vec<T> square[kLanes<T>];
+            if (i + kLanes<T> <= whole) {
 #pragma GCC unroll 16
-            for (int k = 0; k < kLanes<T>; ++k) {
-                const T* line = from + (i + k) * line_stride + p;
-                square[k] = i + k >= lines       ? Vec<T>{}
-                            : steps == kLanes<T> ? load(line)
-                                                 : load_partial(line, steps);
+                for (int k = 0; k < kLanes<T>; ++k) square[k] = load(first + k * line_stride);
+            } else {
+#pragma GCC unroll 16
+                for (int k = 0; k < kLanes<T>; ++k)
+                    square[k] = i + k < lines ? load_some(first + k * line_stride, steps) : Vec<T>{};
             }
             transpose<T>(square);
 #pragma GCC unroll 16
@@ -472,11 +485,11 @@ RANVIER_INLINE void pack_panels(index_t lines, index_t depth, const T* from, ind
         return pack_panels_copied<T, LINES>(
             lines, depth, [&](index_t p) { return from + p * depth_stride; }, packed);
     for (; lines > 0; lines -= LINES, from += LINES * line_stride, packed += LINES * depth) {
-        const index_t now = lines < LINES ? lines : LINES;
         if (depth_stride == 1)
-            pack_panel_transposed<T, LINES>(now, depth, from, line_stride, packed);
+            pack_panel_transposed<T, LINES>(lines, depth, from, line_stride, packed);
         else
-            pack_panel_strided<T, LINES>(now, depth, from, line_stride, depth_stride, packed);
+            pack_panel_strided<T, LINES>(lines < LINES ? lines : LINES, depth, from, line_stride,
+                                         depth_stride, packed);
     }
 }
 
