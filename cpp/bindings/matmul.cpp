@@ -16,6 +16,19 @@ double work_of(index_t m, index_t n, index_t k) {
     return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / 6;
 }
 
+// body(dimension from the back, index) for a position of a stack, which is one of its elements. The first
+// dimension's index is what is left; a division takes as long as a small product.
+template <class Body>
+void for_each_index(index_t position, const Shape& stack, Body&& body) {
+    const int count = static_cast<int>(stack.size());
+    for (int back = 1; back < count; ++back) {
+        const index_t size = stack[static_cast<std::size_t>(count - back)];
+        body(back, position % size);
+        position /= size;
+    }
+    if (count > 0) body(count, position);
+}
+
 // numpy.matmul's view of one operand: its last two dimensions are a matrix (a vector is one row or one
 // column), the others a stack.
 template <class T>
@@ -40,15 +53,13 @@ struct Stack {
         }
     }
 
-    // The matrix at a position of the broadcast stack of `count` dimensions.
+    // The matrix at a position of the broadcast stack.
     Matrix<T> at(index_t position, const Shape& stack) const {
         Matrix<T> matrix = first;
-        for (std::size_t back = 1; back <= stack.size(); ++back) {
-            const index_t size = stack[stack.size() - back], i = position % size;
-            position /= size;
-            if (static_cast<int>(back) <= ndim && shape[ndim - static_cast<int>(back)] > 1)
-                matrix.data += i * (strides[ndim - static_cast<int>(back)] / static_cast<index_t>(sizeof(T)));
-        }
+        for_each_index(position, stack, [&](int back, index_t i) {
+            if (back <= ndim && shape[ndim - back] > 1)
+                matrix.data += i * (strides[ndim - back] / static_cast<index_t>(sizeof(T)));
+        });
         return matrix;
     }
 };
@@ -73,16 +84,35 @@ void require_common(index_t columns, index_t rows, const py::array& a, const py:
                               " and " + shape_text(shape_of(b)));
 }
 
-// Two matrices, as most calls have them: without the bookkeeping of stacks, which takes longer than a small
-// product.
+// A matrix as it is, and a vector as a row or a column.
+template <class T>
+Matrix<T> row_or_matrix(const py::array& array) {
+    if (array.ndim() == 2) return matrix_view<T>(array);
+    const Array<T> view = array_view<T>(array);
+    return {view.data, 1, view.shape[0], 0, view.strides[0]};
+}
+template <class T>
+Matrix<T> column_or_matrix(const py::array& array) {
+    return array.ndim() == 2 ? matrix_view<T>(array) : transposed(row_or_matrix<T>(array));
+}
+
+// Two matrices or vectors, as most calls have them: without the bookkeeping of stacks, which takes longer
+// than a small product.
 py::array multiply_matrices(const py::array& a, const py::array& b, const py::object& out) {
-    const index_t m = a.shape(0), n = b.shape(1), k = a.shape(1);
+    const bool a_is_row = a.ndim() == 1, b_is_column = b.ndim() == 1;
+    const index_t m = a_is_row ? 1 : a.shape(0), k = a.shape(a.ndim() - 1), n = b_is_column ? 1 : b.shape(1);
     require_common(k, b.shape(0), a, b);
-    const py::array c = output(out, {m, n}, a, {a, b});
+    const py::array c = output(out,
+                               a_is_row      ? (b_is_column ? Shape{} : Shape{n})
+                               : b_is_column ? Shape{m}
+                                             : Shape{m, n},
+                               a, {a, b});
     with_element_of(a, [&](auto element) {
         using T = decltype(element);
-        const Matrix<const T> left = matrix_view<const T>(a), right = matrix_view<const T>(b);
-        const Matrix<T> product = matrix_view<T>(c);
+        const Matrix<const T> left = row_or_matrix<const T>(a), right = column_or_matrix<const T>(b);
+        const Matrix<T> product = c.ndim() == 0 ? Matrix<T>{array_view<T>(c).data, 1, 1, 1, 1}
+                                  : b_is_column ? column_or_matrix<T>(c)
+                                                : row_or_matrix<T>(c);
         run_kernel(work_of(m, n, k), [&] { matmul<T>(left, right, product); });
     });
     return c;
@@ -106,9 +136,9 @@ void multiply_stack(index_t count, double work, Multiply&& multiply) {
 
 py::array matmul_arrays(const py::handle& a_object, const py::handle& b_object, const py::object& out) {
     const py::array a = float_array(a_object, "a"), b = array_like(b_object, "b", a, "a");
-    if (a.ndim() == 2 && b.ndim() == 2) return multiply_matrices(a, b, out);
     if (a.ndim() == 0) throw py::value_error("a: expected at least 1 dimension, got shape ()");
     if (b.ndim() == 0) throw py::value_error("b: expected at least 1 dimension, got shape ()");
+    if (a.ndim() <= 2 && b.ndim() <= 2) return multiply_matrices(a, b, out);
     const Shape a_shape = shape_of(a), b_shape = shape_of(b);
     const index_t k = a_shape.back(), kb = b_shape[b_shape.size() > 1 ? b_shape.size() - 2 : 0];
     require_common(k, kb, a, b);
@@ -126,11 +156,8 @@ py::array matmul_arrays(const py::handle& a_object, const py::handle& b_object, 
         if (a.ndim() > 1) first.row_stride = view.strides[--view.ndim];
         multiply_stack(element_count(stack), work_of(first.rows, first.cols, k), [&](index_t position) {
             Matrix<T> target = first;
-            index_t rest = position;
-            for (int d = view.ndim - 1; d >= 0; --d) {
-                target.data += rest % view.shape[d] * view.strides[d];
-                rest /= view.shape[d];
-            }
+            for_each_index(position, stack,
+                           [&](int back, index_t i) { target.data += i * view.strides[view.ndim - back]; });
             matmul<T>(left.at(position, stack), right.at(position, stack), target);
         });
     });

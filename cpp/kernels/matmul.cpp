@@ -459,6 +459,24 @@ M reversed_rows(M m) {
     return m;
 }
 
+// A small product of rows that are contiguous, for which the choice among all ways would take as long as the
+// product itself.
+template <class T>
+bool is_tiny(const Product<T>& p) {
+    constexpr index_t kMost = 4096;  // multiplications
+    const index_t m = p.m(), n = p.n(), k = p.k();
+    return p.b.col_stride == 1 && p.c.col_stride == 1 && n > 1 && k > 0 && m <= kMost && n <= kMost &&
+           k <= kMost && m * n * k <= kMost && k <= depth_block<T>(k);
+}
+
+template <class T>
+void multiply_tiny(const Product<T>& p) {
+    kernels<T>().gemm->multiply_unpacked(p.m(), p.n(), p.k(), p.a.data, p.a.row_stride, p.a.col_stride,
+                                         p.b.data, p.b.row_stride, p.c.data, p.c.row_stride,
+                                         p.epilogue.accumulate);
+    finish(p, index_t{0}, index_t{0}, p.m(), p.n());
+}
+
 // c of any strides. A column is computed as a row; falling strides are made rising ones, where no bias is
 // tied to the rows or columns.
 template <class T>
@@ -469,7 +487,10 @@ void multiply_any(const Product<T>& p) {
         turned.c = reversed_rows(p.c);
         return multiply_any(turned);
     }
-    if (p.c.col_stride < 0 && !p.epilogue.col_bias && !p.b_panel_stride) return multiply_any(transposed(p));
+    // But columns of B that lie side by side would be so no more.
+    const bool loses = p.b.col_stride == 1 && p.m() <= p.k();
+    if (p.c.col_stride < 0 && !p.epilogue.col_bias && !p.b_panel_stride && !loses)
+        return multiply_any(transposed(p));
     if (p.n() == 1 && p.m() > 1) return multiply_any(transposed(p));
     if (p.m() == 1 && (p.n() == 1 || p.c.col_stride == 1)) return multiply_row(p);
     // Columns that fill a small part of a vector: as rows they fill it, if those of A are contiguous.
@@ -546,7 +567,8 @@ void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>&
             const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
-    multiply_any(Product<T>{a, b, c, epilogue});
+    const Product<T> p = {a, b, c, epilogue};
+    is_tiny(p) ? multiply_tiny(p) : multiply_any(p);
 }
 
 template <class T>
