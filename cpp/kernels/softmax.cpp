@@ -11,9 +11,11 @@
 namespace ranvier {
 namespace {
 
-constexpr double kCost = 4;        // of an element, in units of threads_for
-constexpr index_t kShort = 32;     // elements of rows that are short
-constexpr index_t kBuffer = 4096;  // elements of some rows that go through a buffer together
+constexpr double kCost = 4;         // of an element, in units of threads_for
+constexpr index_t kShort = 32;      // elements of rows that are short
+constexpr index_t kBuffer = 4096;   // elements of some rows that go through a buffer together
+constexpr index_t kSquare = 8;      // rows by rows where two axes cross,
+constexpr index_t kLongest = 1024;  // if they are no longer than this
 
 // The rows of N arrays, the last of which is written, along an axis.
 template <class T, int N>
@@ -53,10 +55,22 @@ struct Rows {
     }
 };
 
+// How many rows go through a buffer together: as many as fill it, or, where another axis than the last is an
+// array's innermost one, a square of them, so that no line of the cache is read for a single element.
+template <class T, int N>
+void choose_buffered_rows(Rows<T, N>& rows, index_t lanes, index_t (&box)[3]) {
+    const index_t count = std::max(lanes, kBuffer / rows.n / lanes * lanes);
+    const bool apart = std::none_of(rows.step, rows.step + N, [](index_t s) { return s == 1; });
+    const bool crossing = apart && rows.n <= kLongest && rows.loop.bring_crossing_axis(N);
+    box[0] = 1;
+    box[2] = std::min(rows.loop.size(2), crossing ? std::max(kSquare, count / kSquare) : count);
+    box[1] = std::min(rows.loop.size(1), std::max(crossing ? kSquare : index_t{1}, count / box[2]));
+}
+
 // Kernel has row(data[N]) for a contiguous row, and columns(count, data[N], strides[N]) for rows that lie
 // side by side; data[N - 1] may be data[0].
 template <class T, int N, class Kernel>
-void for_each_row(const Rows<T, N>& rows, T* const (&data)[N], const Kernel& kernel) {
+void for_each_row(Rows<T, N> rows, T* const (&data)[N], const Kernel& kernel) {
     const auto& plane = *kernels<T>().plane;
     const index_t n = rows.n, lanes = plane.lanes, all = rows.loop.size(), last = rows.loop.size(2);
     const auto places = [&](const index_t(&at)[N], T*(&to)[N]) {
@@ -78,9 +92,8 @@ void for_each_row(const Rows<T, N>& rows, T* const (&data)[N], const Kernel& ker
         });
     }
     if (all > lanes / 2 && n <= 2 * kBuffer) {
-        const index_t count = std::max(lanes, kBuffer / n / lanes * lanes);
-        index_t box[3] = {1, 1, std::min(last, count)};
-        box[1] = std::min(rows.loop.size(1), std::max<index_t>(1, count / box[2]));
+        index_t box[3];
+        choose_buffered_rows(rows, lanes, box);
         return rows.each(box, [&](const index_t(&at)[N], const index_t(&sizes)[3]) {
             const index_t now = sizes[1] * sizes[2];
             Scratch<T> memory((N - 1) * n * now);
