@@ -68,16 +68,21 @@ inline void random_words(std::uint64_t seed, std::uint64_t stream, std::uint64_t
             counter += static_cast<std::uint64_t>(kWideLanes);
         }
         philox_rounds(seed, c);
-        std::int64_t pairs[kGroups * kWideLanes * 2];  // of words
-        auto* to = reinterpret_cast<std::uint32_t*>(pairs);
+        const index_t left = blocks - done;
+        const bool whole = left >= kGroups * kWideLanes;
+        std::int32_t rest[kGroups * kWideLanes * 4];
+        auto* to = whole ? reinterpret_cast<std::int32_t*>(words + 4 * done) : rest;
+        const auto put = [&](Pairs pairs) __attribute__((always_inline)) {
+            store(to, reinterpret_cast<Vec<std::int32_t>>(pairs));
+            to += 2 * kWideLanes;
+        };
         for (int g = 0; g < kGroups; ++g) {
             const Pairs first = reinterpret_cast<Pairs>((c[g][0] & kLow) | (c[g][1] << 32));
             const Pairs second = reinterpret_cast<Pairs>((c[g][2] & kLow) | (c[g][3] << 32));
-            store(pairs + 2 * kWideLanes * g, interleave<std::int64_t, 0>(first, second));
-            store(pairs + 2 * kWideLanes * g + kWideLanes, interleave<std::int64_t, 1>(first, second));
+            put(interleave<std::int64_t, 0>(first, second));
+            put(interleave<std::int64_t, 1>(first, second));
         }
-        const index_t left = blocks - done;
-        std::memcpy(words + 4 * done, to, 16 * (left < kGroups * kWideLanes ? left : kGroups * kWideLanes));
+        if (!whole) std::memcpy(words + 4 * done, rest, static_cast<std::size_t>(16 * left));
     }
 }
 
