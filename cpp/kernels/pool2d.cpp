@@ -105,6 +105,21 @@ struct Problem {
         s.batch = std::min<index_t>(s.batch, 1);
     }
 
+    // Windows as wide as planes whose rows have no gaps are windows of one long row.
+    void flatten() {
+        if (s.kernel_width != s.in_width || s.padding_width != 0 || x.strides[3] != 1 ||
+            x.strides[2] != s.in_width || y.strides[2] != 1)
+            return;
+        const index_t width = s.in_width;
+        s.in_width *= std::exchange(s.in_height, 1);
+        s.kernel_width = width * std::exchange(s.kernel_height, 1);
+        s.stride_width = width * std::exchange(s.stride_height, 1);
+        s.padding_width = width * std::exchange(s.padding_height, 0);
+        settle(x, s.in_height, s.in_width);
+        y.strides[3] = 1;
+        settle(y, s.out_height(), s.out_width());
+    }
+
 private:
     template <class V>
     void settle(Images<V>& images, index_t height, index_t width) const {
@@ -167,21 +182,20 @@ PlaneLanes<const T> lanes_of(const Images<const T>& images, const T* plane, inde
     const index_t lanes = table.lanes, step = images.strides[3], between = images.strides[1];
     const T* from = plane + first * images.strides[2];
     if (between == 1 && step != 1) return {from, count, images.strides[2], step, first};
-    const PlaneLanes<const T> copied = {room, count, width * lanes, lanes, first};
+    const PlaneLanes<const T> copied = {room, lanes, width * lanes, lanes, first};  // zeros beyond `count`
     if (step == 1 && images.strides[2] == width) {
         table.gather_lanes(count, (end - first) * width, from, between, room, lanes);
         return copied;
     }
-    for (index_t i = first; i < end; ++i, from += images.strides[2])
-        if (step == 1) {
+    if (step == 1) {
+        for (index_t i = first; i < end; ++i, from += images.strides[2], room += width * lanes)
             table.gather_lanes(count, width, from, between, room, lanes);
-            room += width * lanes;
-        } else {
-            for (index_t j = 0; j < width; ++j, room += lanes) {
-                for (index_t lane = 0; lane < count; ++lane) room[lane] = from[lane * between + j * step];
-                std::fill(room + count, room + lanes, T{});
-            }
-        }
+        return copied;
+    }
+    const index_t pixels = (end - first) * width;
+    Scratch<T> packed(count * pixels);
+    table.gather_box({{count, end - first, width}, {between, images.strides[2], step}}, from, packed.data());
+    table.gather_lanes(count, pixels, packed.data(), pixels, room, lanes);
     return copied;
 }
 
@@ -389,6 +403,15 @@ BoxShape planes_of(const Images<T>& images, index_t count, index_t height, index
     return {{count, height, width}, {images.strides[1], images.strides[2], images.strides[3]}};
 }
 
+// Whether the first windows' maxima lie as those of windows of 2 x 2 side by side.
+bool begins_like_2x2(const std::int32_t* indices, index_t windows, index_t in_width) {
+    for (index_t j = 0; j < std::min<index_t>(windows, 8); ++j) {
+        const index_t place = indices[j] - 2 * j;
+        if (place < 0 || place > in_width + 1 || (place > 1 && place < in_width)) return false;
+    }
+    return true;
+}
+
 // `count` planes that follow one another without gaps.
 template <class T>
 void packed_max_backward(const Pool2dShape& s, index_t count, const T* grad, const std::int32_t* indices,
@@ -396,11 +419,16 @@ void packed_max_backward(const Pool2dShape& s, index_t count, const T* grad, con
     constexpr int kAtOnce = 4;
     const index_t height = s.out_height(), width = s.out_width(), n = height * width;
     const index_t pixels = s.in_height * s.in_width;
-    if (s.in_height == 2 * height && s.in_width == 2 * width && width >= kernels<T>().plane->lanes) {
-        // Probably windows of 2 x 2 side by side, whose gradient is written without being cleared first.
+    if (s.in_height / 2 == height && s.in_width / 2 == width && width >= kernels<T>().plane->lanes &&
+        count > 0 && begins_like_2x2(indices, width, s.in_width)) {
+        // Probably windows of 2 x 2 side by side, whose gradient is written without being cleared first; of
+        // an odd number of rows or columns the last one belongs to none.
         while (count > 0 &&
                kernels<T>().pool->max_2x2_backward(height, width, grad, indices,
                                                    static_cast<std::int32_t>(s.in_width), to, s.in_width)) {
+            for (index_t i = 0; s.in_width > 2 * width && i < 2 * height; ++i)
+                to[(i + 1) * s.in_width - 1] = T{};
+            std::fill(to + 2 * height * s.in_width, to + pixels, T{});
             grad += n;
             indices += n;
             to += pixels;
@@ -415,6 +443,41 @@ void packed_max_backward(const Pool2dShape& s, index_t count, const T* grad, con
     }
     for (; count > 0; --count, grad += n, indices += n, to += pixels)
         add_at_indices<1>(n, grad, indices, to, pixels);
+}
+
+// --- gradients of averages
+
+// Each row of windows gives the rows that they meet the same; a row that meets several is a sum.
+template <class T>
+void spread_rows(const Problem<T, const T>& p, const T* grad, T scale, T* to) {
+    const Pool2dShape& s = p.s;
+    const index_t width = s.in_width, stride = p.x.strides[2], height = s.out_height();
+    const auto& table = kernels<T>();
+    const bool even = s.has_even_divisor();
+    Scratch<T> memory(width), shares(even ? 0 : s.out_width());
+    index_t written = 0;  // rows
+    const auto clear_until = [&](index_t end) {
+        for (; written < end; ++written) std::fill_n(to + written * stride, width, T{});
+    };
+    for (index_t y = 0; y < height; ++y) {
+        const Window w(s, y, 0);
+        clear_until(w.row0);
+        T* row = w.row0 == written ? to + w.row0 * stride : memory.data();
+        const T* shared = grad + y * p.y.strides[2];
+        if (!even) {
+            for (index_t j = 0; j < s.out_width(); ++j)
+                shares.data()[j] = shared[j] / static_cast<T>(s.divisor(y, j));
+            shared = shares.data();
+        }
+        table.pool->average_row_backward(s, shared, even ? scale : T(1), row);
+        for (index_t i = w.row0; i < std::min(written, w.row1); ++i)
+            table.gemm->add_row(width, row, to + i * stride);
+        const index_t first = written + (w.row0 == written);
+        if (first < w.row1)
+            table.plane->copy_rows(w.row1 - first, width, row, 0, to + first * stride, stride);
+        written = std::max(written, w.row1);
+    }
+    clear_until(s.in_height);
 }
 
 }  // namespace
@@ -586,33 +649,18 @@ void avg_pool2d(const Pool2dShape& shape, const Images<const T>& x, const Images
 
 template <class T>
 void avg_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, const Images<T>& grad_x) {
-    const Problem<T, const T> p(shape, grad_x, grad);
+    Problem<T, const T> p(shape, grad_x, grad);
+    p.flatten();
     const Pool2dShape& s = p.s;
     const T scale = T(1) / static_cast<T>(s.kernel_height * s.kernel_width);
     const index_t lanes = kernels<T>().plane->lanes, height = s.out_height(), width = s.out_width();
     const index_t pixels = s.in_height * s.in_width;
-    const bool even = s.has_even_divisor();
     const bool by_rows = p.x.strides[3] == 1 && p.y.strides[3] == 1 &&
                          (s.channels < lanes / 2 || s.in_width >= 64 ||
-                          (s.in_width >= 2 * lanes && (s.stride_width == 1 || s.kernel_width >= 2 * lanes)));
+                          (s.in_width >= 2 * lanes && (s.stride_width == 1 || s.kernel_width >= lanes)));
     if (by_rows)
         return for_each_plane(s, [&](index_t plane) {
-            T* to = plane_of(p.x, s, plane);
-            const T* from = plane_of(p.y, s, plane);
-            Scratch<T> row(s.in_width), shares(even ? 0 : width);
-            for (index_t i = 0; i < s.in_height; ++i) std::fill_n(to + i * p.x.strides[2], s.in_width, T{});
-            for (index_t y = 0; y < height; ++y) {
-                const T* shared = from + y * p.y.strides[2];
-                if (!even) {
-                    for (index_t j = 0; j < width; ++j)
-                        shares.data()[j] = shared[j] / static_cast<T>(s.divisor(y, j));
-                    shared = shares.data();
-                }
-                kernels<T>().pool->average_row_backward(s, shared, even ? scale : T(1), row.data());
-                const Window w(s, y, 0);
-                for (index_t i = w.row0; i < w.row1; ++i)
-                    kernels<T>().gemm->add_row(s.in_width, row.data(), to + i * p.x.strides[2]);
-            }
+            spread_rows(p, plane_of(p.y, s, plane), scale, plane_of(p.x, s, plane));
         });
     for_each_group(s, lanes, [&](index_t plane, index_t count) {
         Scratch<T> memory((height * width + s.in_width + pixels) * lanes);

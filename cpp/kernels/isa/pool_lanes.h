@@ -138,34 +138,64 @@ RANVIER_INLINE void for_each_meeting(const Pool2dShape& s, Add&& add) {
 }
 
 template <class T>
+RANVIER_INLINE void fill(index_t n, Vec<T> v, T* to) {
+    index_t i = 0;
+    for (; i + kLanes<T> <= n; i += kLanes<T>) store(to + i, v);
+    if (i < n) store_partial(to + i, v, n - i);
+}
+
+// For windows that are wider than there are many: each one's columns at a time.
+template <class T>
+void spread_windows(const Pool2dShape& s, const T* grad, T scale, T* row) {
+    const index_t windows = s.out_width();
+    index_t written = 0;  // columns
+    for (index_t j = 0; j < windows; ++j) {
+        const Extent cols = extent(j, s.kernel_width, s.stride_width, s.padding_width, s.in_width);
+        const T share = T{} + grad[j] * scale;
+        if (written < cols.first) fill(cols.first - written, Vec<T>{}, row + written);
+        for (index_t i = cols.first; i < written && i < cols.end; ++i) row[i] += share;
+        const index_t first = written > cols.first ? written : cols.first;
+        if (first < cols.end) fill(cols.end - first, broadcast(share), row + first);
+        written = written > cols.end ? written : cols.end;
+    }
+    fill(s.in_width - written, Vec<T>{}, row + written);
+}
+
+template <class T>
 void average_row_backward(const Pool2dShape& s, const T* grad, T scale, T* row) {
-    for (index_t j = 0; j < s.in_width; ++j) row[j] = T{};
+    if (s.out_width() < s.kernel_width) return spread_windows(s, grad, scale, row);
+    fill(s.in_width, Vec<T>{}, row);
     for_each_meeting(
-        s, [&](index_t column, index_t window, index_t n, index_t step, index_t next)
+        s, [&](index_t column, index_t window, index_t n, index_t step, index_t)
                __attribute__((always_inline)) {
                    T* to = row + column;
                    const T* from = grad + window;
-                   if (next == 0) {
-                       const T share = *from * scale;
-                       for (index_t j = 0; j < n; ++j) to[j] += share;
-                   } else if (step == 1) {
+                   if (step == 1)
                        for (index_t j = 0; j < n; ++j) to[j] += from[j] * scale;
-                   } else {
+                   else
                        for (index_t j = 0; j < n; ++j) to[j * step] += from[j] * scale;
-                   }
                });
 }
 
 template <class T>
-void average_lanes_backward(const Pool2dShape& s, const PlaneLanes<const T>& grad, T scale, T* row,
+void average_lanes_backward(const Pool2dShape& s, const PlaneLanes<const T>& grad, T scale, T* memory,
                             T* grad_x) {
     constexpr index_t kL = kLanes<T>;
-    for (index_t i = 0; i < s.in_height * s.in_width; ++i) store(grad_x + i * kL, Vec<T>{});
-    const index_t out_height = s.out_height();
+    const index_t out_height = s.out_height(), width = s.in_width * kL;
     const Scales<T> scales(s, scale);
+    index_t written = 0;  // rows
+    const auto clear = [&](index_t first, index_t end) __attribute__((always_inline)) {
+        fill((end - first) * width, Vec<T>{}, grad_x + first * width);
+    };
     for (index_t y = 0; y < out_height; ++y) {
         const T* from = grad.data + (y - grad.first_row) * grad.row_stride;
-        for (index_t j = 0; j < s.in_width; ++j) store(row + j * kL, Vec<T>{});
+        const Extent rows = extent(y, s.kernel_height, s.stride_height, s.padding_height, s.in_height);
+        if (written < rows.first) {
+            clear(written, rows.first);
+            written = rows.first;
+        }
+        T* row = rows.first == written ? grad_x + written * width : memory;
+        fill(width, Vec<T>{}, row);
         for_each_meeting(
             s, [&](index_t column, index_t window, index_t n, index_t step, index_t next)
                    __attribute__((always_inline)) {
@@ -175,12 +205,15 @@ void average_lanes_backward(const Pool2dShape& s, const PlaneLanes<const T>& gra
                            store(to, load(to) + load_some(g, grad.count) * scales.at(y, window + j * next));
                        }
                    });
-        const Extent rows = extent(y, s.kernel_height, s.stride_height, s.padding_height, s.in_height);
         for (index_t i = rows.first; i < rows.end; ++i) {
-            T* to = grad_x + i * s.in_width * kL;
-            for (index_t j = 0; j < s.in_width * kL; j += kL) store(to + j, load(to + j) + load(row + j));
+            T* to = grad_x + i * width;
+            if (to == row) continue;
+            for (index_t j = 0; j < width; j += kL)
+                store(to + j, i < written ? load(to + j) + load(row + j) : load(row + j));
         }
+        written = written > rows.end ? written : rows.end;
     }
+    clear(written, s.in_height);
 }
 
 }  // namespace ranvier::RANVIER_ISA
