@@ -58,6 +58,7 @@ def test_elementwise(isa, shape, dtype):
     x, grad = normal(shape, dtype), normal(shape, dtype, 1)
     check(K.tanh, x)
     check(K.leaky_relu_backward, grad, x)
+    check(K.heaviside_backward, grad, x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

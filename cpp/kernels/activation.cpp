@@ -56,21 +56,32 @@ bool activation_backward_reads_output(Activation f, double parameter) {
 template <class T>
 void activation(Activation f, const Array<const T>& x, const Array<T>& y, T parameter) {
     const auto kernel = forward_kernel<T>(f);
-    for_each_run<T, 2>({&x}, y, cost_of(f),
-                       [&](index_t n, const T* const* in, T* out) { kernel(n, in[0], out, parameter); });
+    const auto line = kernels<T>().elementwise->line_activation[static_cast<int>(f)];
+    for_each_run_or_line<T, 2>(
+        {&x}, y, cost_of(f), [&](index_t n, const T* const* in, T* out) { kernel(n, in[0], out, parameter); },
+        [&](index_t n, const T* const* in, T* out, const index_t* steps) {
+            line(n, in[0], steps[0], out, steps[1], parameter);
+        });
 }
 
 template <class T>
 void activation_backward(Activation f, const Array<const T>& grad, const Array<const T>& x,
                          const Array<T>& grad_x, T parameter) {
     const auto kernel = kernels<T>().elementwise->backward_from_input[static_cast<int>(f)];
+    const auto line = kernels<T>().elementwise->line_backward_from_input[static_cast<int>(f)];
     if (f == Activation::heaviside)  // whose slope is the same everywhere, so that x need not be read
-        return for_each_run<T, 2>({&grad}, grad_x, cost_of(f), [&](index_t n, const T* const* in, T* out) {
-            kernel(n, in[0], in[0], out, parameter);
+        return for_each_run_or_line<T, 2>(
+            {&grad}, grad_x, cost_of(f),
+            [&](index_t n, const T* const* in, T* out) { kernel(n, in[0], in[0], out, parameter); },
+            [&](index_t n, const T* const* in, T* out, const index_t* steps) {
+                line(n, in[0], steps[0], in[0], steps[0], out, steps[1], parameter);
+            });
+    for_each_run_or_line<T, 3>(
+        {&grad, &x}, grad_x, cost_of(f),
+        [&](index_t n, const T* const* in, T* out) { kernel(n, in[0], in[1], out, parameter); },
+        [&](index_t n, const T* const* in, T* out, const index_t* steps) {
+            line(n, in[0], steps[0], in[1], steps[1], out, steps[2], parameter);
         });
-    for_each_run<T, 3>({&grad, &x}, grad_x, cost_of(f), [&](index_t n, const T* const* in, T* out) {
-        kernel(n, in[0], in[1], out, parameter);
-    });
 }
 
 template <class T>
@@ -182,26 +193,47 @@ void sum_slope_gradients(const Array<const T>& grad, const Array<const T>& x, in
                  });
 }
 
+// The sum of all terms: a task's terms in one sum, whatever the threads, and the sums in order.
+template <class T>
+double sum_all_slope_gradients(const Array<const T>& grad, const Array<const T>& x) {
+    StridedLoop<2> loop(x.ndim, x.shape, {grad.strides, x.strides});
+    if (loop.size() == 0) return 0;
+    index_t box[3];
+    detail::choose_box(loop, 2, false, kGathered, box);
+    const index_t boxes = loop.boxes(box), grouped = loop.boxes_of_task(box, 1);
+    Scratch<double> sums(ceil_div(boxes, grouped));
+    loop.for_each_task(box, 2, 1, [&](index_t first, index_t end) {
+        detail::StagedBox<T> staged[2];
+        double sum = 0;
+        loop.each_box(box, first, end, [&](const index_t(&at)[2], const index_t(&sizes)[3]) {
+            sum += slope_gradient(sizes[0] * sizes[1] * sizes[2],
+                                  staged[0].read(loop.box_of(0, sizes), grad.data + at[0]),
+                                  staged[1].read(loop.box_of(1, sizes), x.data + at[1]));
+        });
+        sums.data()[first / grouped] = sum;
+    });
+    double total = 0;
+    for (index_t task = 0; task < ceil_div(boxes, grouped); ++task) total += sums.data()[task];
+    return total;
+}
+
 }  // namespace
 
 template <class T>
 void prelu_backward_weights(const Array<const T>& grad, const Array<const T>& x,
                             const Array<T>& grad_slopes) {
-    const index_t channels = x.ndim ? x.shape[channel_axis(x.ndim)] : 1;
-    index_t elements = 1;
-    for (int d = 0; d < x.ndim; ++d) elements *= x.shape[d];
+    if (grad_slopes.shape[0] == 1) {
+        grad_slopes.data[0] = static_cast<T>(sum_all_slope_gradients(grad, x));
+        return;
+    }
+    const index_t channels = x.shape[channel_axis(x.ndim)];
     Scratch<double> sums(channels);
-    if (elements > 0)
+    if (std::all_of(x.shape, x.shape + x.ndim, [](index_t size) { return size > 0; }))
         sum_slope_gradients(grad, x, channels, sums.data());
     else
         std::fill_n(sums.data(), channels, 0.0);
-    double total = 0;
-    const bool shared = grad_slopes.shape[0] == 1;
-    for (index_t c = 0; c < channels; ++c) {
-        total += sums.data()[c];
-        if (!shared) grad_slopes.data[c * grad_slopes.strides[0]] = static_cast<T>(sums.data()[c]);
-    }
-    if (shared) grad_slopes.data[0] = static_cast<T>(total);
+    for (index_t c = 0; c < channels; ++c)
+        grad_slopes.data[c * grad_slopes.strides[0]] = static_cast<T>(sums.data()[c]);
 }
 
 namespace {

@@ -22,9 +22,16 @@ struct ElementwiseKernels {
     using Map = void (*)(index_t n, const T* x, T* y, T parameter);
     using BackwardMap = void (*)(index_t n, const T* grad, const T* kept, T* grad_x, T parameter);
 
+    using LineMap = void (*)(index_t n, const T* x, index_t x_step, T* y, index_t y_step, T parameter);
+    using LineBackwardMap = void (*)(index_t n, const T* grad, index_t grad_step, const T* x, index_t x_step,
+                                     T* grad_x, index_t grad_x_step, T parameter);
+
     // Indexed by Activation. `kept` is x, or y where the table says so.
     Map activation[kActivationCount];
     BackwardMap backward_from_input[kActivationCount];
+    // The same of elements that are so many steps apart.
+    LineMap line_activation[kActivationCount];
+    LineBackwardMap line_backward_from_input[kActivationCount];
     BackwardMap
         backward_from_output[kActivationCount];  // only of those that activation_backward_reads_output
 

@@ -60,13 +60,17 @@ public:
         return count;
     }
 
+    // How many boxes are a task; an element may stand for several numbers.
+    static index_t boxes_of_task(const index_t (&box)[3], index_t numbers) {
+        return std::max<index_t>(1, kElementsPerTask / (box[0] * box[1] * box[2] * numbers));
+    }
+
     // task(first, end) for all boxes, which are up to `box` large along the last three dimensions, on several
     // threads if there is enough to do. `cost` is the work of an element (see threads_for), which may stand
     // for several numbers.
     template <class Task>
     void for_each_task(const index_t (&box)[3], double cost, index_t numbers, Task&& task) const {
-        const index_t elements = box[0] * box[1] * box[2] * numbers;
-        const index_t grouped = std::max<index_t>(1, kElementsPerTask / elements);  // boxes of a task
+        const index_t grouped = boxes_of_task(box, numbers);
         const index_t count = boxes(box);
         parallel_for(ceil_div(count, grouped), threads_for(static_cast<double>(size()) * cost),
                      [&](index_t i) { task(i * grouped, std::min(count, (i + 1) * grouped)); });
@@ -218,15 +222,18 @@ private:
 // unless all lie contiguously. If `in_order`, elements that are neighbours in a box are so in the whole.
 template <int N>
 void choose_box(StridedLoop<N>& loop, int arrays, bool in_order, index_t most, index_t (&box)[3]) {
-    constexpr index_t kLong = 64, kSquare = 32;
+    constexpr index_t kLong = 64, kSquare = 32, kWhole = 8;
     bool contiguous = loop.size(2) >= kLong;
     for (int k = 0; k < arrays; ++k) contiguous = contiguous && loop.stride(k, 2) == 1;
     std::fill_n(box, 3, 1);
     if (contiguous) {
         box[2] = std::min(loop.size(2), kElementsPerTask);
     } else if (!in_order && loop.bring_crossing_axis(arrays)) {
-        box[2] = std::min(loop.size(2), std::min(most, kSquare));
+        // Of an axis that is little longer than the square no short rest is left.
+        box[2] = loop.size(2) <= 2 * kSquare ? loop.size(2) : kSquare;
+        box[2] = std::min(box[2], most);
         box[1] = std::min(loop.size(1), most / box[2]);
+        if (box[1] < loop.size(1) && box[1] > kWhole) box[1] -= box[1] % kWhole;
         box[2] = std::min(loop.size(2), most / box[1]);
     } else {
         box[2] = std::min(loop.size(2), most);
@@ -272,6 +279,38 @@ void for_each_run(const Array<const T>* const (&in)[N - 1], const Array<T>& out,
         run(n, sources, to);
     };
     detail::run_boxes<T, N>(loop, false, in, out.data, cost, without_offset);
+}
+
+// line(n, in, out, steps) likewise, on lines along one axis whose elements are steps[k] apart in array k, the
+// output being the last one, if there is no way to lines that are contiguous in some array; else run().
+template <class T, int N, class Run, class Line>
+void for_each_run_or_line(const Array<const T>* const (&in)[N - 1], const Array<T>& out, double cost, Run run,
+                          Line line) {
+    constexpr index_t kLong = 32, kShort = 4;
+    const index_t* strides[N];
+    for (int k = 0; k < N - 1; ++k) strides[k] = in[k]->strides;
+    strides[N - 1] = out.strides;
+    StridedLoop<N> loop(out.ndim, out.shape, strides);
+    bool contiguous = true;
+    for (int k = 0; k < N; ++k) contiguous = contiguous && loop.stride(k, 2) == 1;
+    const bool along_last = loop.size(2) >= kLong;
+    const bool along_second = loop.size(2) <= kShort && loop.size(1) >= kLong;
+    if (contiguous || !(along_last || along_second) || loop.bring_crossing_axis(N))
+        return for_each_run<T, N>(in, out, cost, run);
+    const int axis = along_last ? 2 : 1, other = 3 - axis;
+    index_t box[3] = {1, 1, 1}, steps[N];
+    box[axis] = std::min(loop.size(axis), kGathered);
+    box[other] = std::min(loop.size(other), std::max<index_t>(1, kGathered / box[axis]));
+    for (int k = 0; k < N; ++k) steps[k] = loop.stride(k, axis);
+    loop.for_each_task(box, cost, 1, [&](index_t first, index_t end) {
+        loop.each_box(box, first, end, [&](const index_t(&at)[N], const index_t(&sizes)[3]) {
+            for (index_t i = 0; i < sizes[other]; ++i) {
+                const T* sources[N - 1];
+                for (int k = 0; k < N - 1; ++k) sources[k] = in[k]->data + at[k] + i * loop.stride(k, other);
+                line(sizes[axis], sources, out.data + at[N - 1] + i * loop.stride(N - 1, other), steps);
+            }
+        });
+    });
 }
 
 // run(n, in, out, first) likewise, on pieces that follow one another in the order of the arrays' axes;

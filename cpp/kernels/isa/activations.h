@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../../platform/simd_math.h"
+#include "../../platform/simd_strided.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
@@ -300,6 +301,49 @@ void from_output(index_t n, const T* grad, const T* y, T* grad_x, T parameter) {
         store_partial(grad_x + i,
                       load_partial(grad + i, n - i) * F::template slope_at<T>(load_partial(y + i, n - i), p),
                       n - i);
+}
+
+// Elements x[0], x[step], x[2 step] ... as lanes, of which the first `count` are there, and back again.
+template <class T>
+RANVIER_INLINE Vec<T> load_lanes(const T* x, index_t step, index_t count) {
+    if (step == -1 && count == kLanes<T>) return reversed<T>(load(x - (kLanes<T> - 1)));
+    return load_every(x, step, count);
+}
+template <class T>
+RANVIER_INLINE void store_lanes(T* y, index_t step, Vec<T> v, index_t count) {
+    if (step == 1) return store_partial(y, v, count);
+    if (step == -1 && count == kLanes<T>) return store(y - (kLanes<T> - 1), reversed<T>(v));
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes<T>; ++i)
+        if (i < count) y[i * step] = v[i];
+}
+
+// body(i, count) for the vectors of n elements.
+template <class T, class Body>
+RANVIER_INLINE void for_each_lanes(index_t n, Body&& body) {
+    for (index_t i = 0; i < n; i += kLanes<T>) body(i, n - i < kLanes<T> ? n - i : kLanes<T>);
+}
+
+template <class T, class F>
+void map_line(index_t n, const T* x, index_t x_step, T* y, index_t y_step, T parameter) {
+    const Vec<T> p = broadcast(parameter);
+    for_each_lanes<T>(
+        n, [&](index_t i, index_t count) __attribute__((always_inline)) {
+            store_lanes(y + i * y_step, y_step,
+                        F::template value<T>(load_lanes(x + i * x_step, x_step, count), p), count);
+        });
+}
+
+template <class T, class F>
+void line_from_input(index_t n, const T* grad, index_t grad_step, const T* x, index_t x_step, T* grad_x,
+                     index_t grad_x_step, T parameter) {
+    const Vec<T> p = broadcast(parameter);
+    for_each_lanes<T>(
+        n, [&](index_t i, index_t count) __attribute__((always_inline)) {
+            const Vec<T> slope = F::template slope<T>(load_lanes(x + i * x_step, x_step, count), p);
+            store_lanes(grad_x + i * grad_x_step, grad_x_step,
+                        load_lanes(grad + i * grad_step, grad_step, count) * slope, count);
+        });
 }
 
 }  // namespace ranvier::RANVIER_ISA
