@@ -16,6 +16,20 @@ double work_of(index_t m, index_t n, index_t k) {
     return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / 6;
 }
 
+// A matrix as it is, and a vector as a row or a column.
+template <class T>
+Matrix<T> row_or_matrix(const py::array& array) {
+    if (array.ndim() == 2) return matrix_view<T>(array);
+    const Array<T> view = array_view<T>(array);
+    return {view.data, 1, view.shape[0], view.shape[0], view.strides[0]};
+}
+template <class T>
+Matrix<T> column_or_matrix(const py::array& array) {
+    if (array.ndim() == 2) return matrix_view<T>(array);
+    const Array<T> view = array_view<T>(array);
+    return {view.data, view.shape[0], 1, view.strides[0], 1};
+}
+
 // body(dimension from the back, index) for a position of a stack, which is one of its elements. The first
 // dimension's index is what is left; a division takes as long as a small product.
 template <class Body>
@@ -42,14 +56,12 @@ struct Stack {
         : ndim(static_cast<int>(std::max<py::ssize_t>(0, array.ndim() - 2))),
           shape(array.shape()),
           strides(array.strides()) {
-        const auto step = static_cast<index_t>(sizeof(T));
-        T* data = const_cast<T*>(static_cast<const T*>(array.data()));
         if (array.ndim() == 1) {
-            const index_t n = array.shape(0), stride = array.strides(0) / step;
-            first = vector_is_row ? Matrix<T>{data, 1, n, n, stride} : Matrix<T>{data, n, 1, stride, 1};
+            first = vector_is_row ? row_or_matrix<T>(array) : column_or_matrix<T>(array);
         } else {
-            first = {data, array.shape(ndim), array.shape(ndim + 1), array.strides(ndim) / step,
-                     array.strides(ndim + 1) / step};
+            const auto step = static_cast<index_t>(sizeof(T));
+            first = {const_cast<T*>(static_cast<const T*>(array.data())), array.shape(ndim),
+                     array.shape(ndim + 1), array.strides(ndim) / step, array.strides(ndim + 1) / step};
         }
     }
 
@@ -82,18 +94,6 @@ void require_common(index_t columns, index_t rows, const py::array& a, const py:
         throw py::value_error("b: expected " + std::to_string(columns) +
                               " rows to match the columns of a, got shapes " + shape_text(shape_of(a)) +
                               " and " + shape_text(shape_of(b)));
-}
-
-// A matrix as it is, and a vector as a row or a column.
-template <class T>
-Matrix<T> row_or_matrix(const py::array& array) {
-    if (array.ndim() == 2) return matrix_view<T>(array);
-    const Array<T> view = array_view<T>(array);
-    return {view.data, 1, view.shape[0], 0, view.strides[0]};
-}
-template <class T>
-Matrix<T> column_or_matrix(const py::array& array) {
-    return array.ndim() == 2 ? matrix_view<T>(array) : transposed(row_or_matrix<T>(array));
 }
 
 // Two matrices or vectors, as most calls have them: without the bookkeeping of stacks, which takes longer
