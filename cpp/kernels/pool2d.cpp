@@ -657,7 +657,7 @@ void avg_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
     const index_t pixels = s.in_height * s.in_width;
     const bool by_rows = p.x.strides[3] == 1 && p.y.strides[3] == 1 &&
                          (s.channels < lanes / 2 || s.in_width >= 64 ||
-                          (s.in_width >= 2 * lanes && (s.stride_width == 1 || s.kernel_width >= lanes)));
+                          (s.in_width >= 2 * lanes && (s.stride_width == 1 || s.kernel_width >= 2 * lanes)));
     if (by_rows)
         return for_each_plane(s, [&](index_t plane) {
             spread_rows(p, plane_of(p.y, s, plane), scale, plane_of(p.x, s, plane));

@@ -318,10 +318,12 @@ RANVIER_INLINE void store_lanes(T* y, index_t step, Vec<T> v, index_t count) {
         if (i < count) y[i * step] = v[i];
 }
 
-// body(i, count) for the vectors of n elements.
+// body(i, count) for the whole vectors of n elements and the tail.
 template <class T, class Body>
 RANVIER_INLINE void for_each_lanes(index_t n, Body&& body) {
-    for (index_t i = 0; i < n; i += kLanes<T>) body(i, n - i < kLanes<T> ? n - i : kLanes<T>);
+    index_t i = 0;
+    for (; i + kLanes<T> <= n; i += kLanes<T>) body(i, kLanes<T>);
+    if (i < n) body(i, n - i);
 }
 
 template <class T, class F>
