@@ -29,12 +29,14 @@ BAD_VALUES = {
         lambda: K.max_pool2d(ones(1, 1, 0, 4), 2, padding=1),
         lambda: K.relu_backward(ones(3), ones(4)),
     ],
-    "w": [
+    "weight": [
         lambda: K.linear(ones(2, 3), ones(3)),
         lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 2, 3, 3)),
         lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3)),
+        lambda: K.prelu(ones(2, 3), ones(2)),
+        lambda: K.prelu(ones(2, 3), ones(3, 1)),
     ],
-    "b": [
+    "bias": [
         lambda: K.linear(ones(2, 3), ones(5, 3), ones(4)),
         lambda: K.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3, 3), ones(3)),
     ],
@@ -84,7 +86,6 @@ BAD_VALUES = {
     "seed": [lambda: K.dropout(ones(3), seed=-1), lambda: K.rrelu(ones(3), seed=2**64)],
     "lower": [lambda: K.rrelu(ones(3), lower=0.5, upper=0.1)],
     "pieces": [lambda: K.maxout(ones(2, 5), 2), lambda: K.maxout(ones(2, 4), 0)],
-    "weight": [lambda: K.prelu(ones(2, 3), ones(2)), lambda: K.prelu(ones(2, 3), ones(3, 1))],
 }
 
 
@@ -113,7 +114,7 @@ def _message(call):
         ("out", lambda: K.matmul(ones(2, 2), ones(2, 2), out=ones(2, 2, dtype=F32))),
         ("out", lambda: K.relu(ones(2, 2), out=np.ones((2, 2), int))),
         ("x", lambda: K.relu(np.arange(3))),
-        ("w", lambda: K.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2, dtype=F32))),
+        ("weight", lambda: K.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2, dtype=F32))),
         ("stride", lambda: K.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2), stride=1.5)),
         ("padding", lambda: K.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2), padding=True)),
         ("stride", lambda: K.max_pool2d(ones(1, 1, 4, 4), 2, stride=np.array([1, 2]))),

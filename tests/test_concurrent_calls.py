@@ -6,6 +6,7 @@ CI runs this under the thread sanitizer and with a free-threaded Python as well.
 import functools
 import itertools
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -124,3 +125,25 @@ def test_eight_threads_train_and_predict_with_networks_of_their_own():
 
     in_threads([functools.partial(work, kind) for kind in 4 * list(NETWORKS)])
     assert not wrong
+
+
+def test_gradients_beside_a_training_are_those_of_their_own_batch():
+    net = rv.Network([rv.BatchNorm1d(4096), rv.Linear(4096, 1)], seed=0)
+    x, y = RNG.standard_normal((400, 4096)).astype(np.float32), RNG.standard_normal((400, 1)).astype(np.float32)
+    loss, done = rv.MSELoss(), threading.Event()
+    expected = net.loss_gradients(x[:9], y[:9], loss=loss)["0.weight"]
+    wrong = []
+
+    def train():
+        while not done.is_set():
+            net.fit(x, y, batch_size=2, loss=loss, optimizer=rv.SGD(1e-30), progress=False)
+
+    def look():
+        try:
+            for _ in range(300):
+                wrong.append(not np.array_equal(net.loss_gradients(x[:9], y[:9], loss=loss)["0.weight"], expected))
+        finally:
+            done.set()
+
+    in_threads([train, look])
+    assert not any(wrong)

@@ -88,7 +88,7 @@ def test_an_epoch_is_its_batches():
     loss_sum = right = 0
     for start in range(0, 9, 4):
         batch = order[start : start + 4]
-        batch_mean, batch_right = other_trainer.gradients(X[batch], Y[batch], LOSS)
+        batch_mean, batch_right, _ = other_trainer.gradients(X[batch], Y[batch], LOSS)
         loss_sum, right = loss_sum + batch_mean * len(batch), right + batch_right
         by_hand.step()
     np.testing.assert_array_equal(parameters.flat_values, other.flat_values)

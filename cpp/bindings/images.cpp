@@ -12,7 +12,7 @@ constexpr const char* kNchw = "(batch, channels, height, width)";
 Conv2dShape conv_shape(const py::array& x, const py::array& w, const py::handle& stride,
                        const py::handle& padding, const py::handle& dilation, const py::handle& groups) {
     require_ndim(x, "x", 4, kNchw);
-    require_ndim(w, "w", 4, "(out channels, in channels / groups, kernel height, kernel width)");
+    require_ndim(w, "weight", 4, "(out channels, in channels / groups, kernel height, kernel width)");
     Conv2dShape s;
     s.batch = x.shape(0);
     s.in_channels = x.shape(1);
@@ -27,7 +27,7 @@ Conv2dShape conv_shape(const py::array& x, const py::array& w, const py::handle&
     s.groups = integer_of(groups, "groups");
     check(s);
     if (w.shape(1) * s.groups != s.in_channels)
-        throw py::value_error("w: expected " + std::to_string(s.in_channels / s.groups) +
+        throw py::value_error("weight: expected " + std::to_string(s.in_channels / s.groups) +
                               " input channels (those of x divided by groups), got shape " +
                               shape_text(shape_of(w)) + " for x of shape " + shape_text(shape_of(x)));
     return s;
@@ -43,11 +43,11 @@ double work_of(const Conv2dShape& s) {
 py::array conv2d_arrays(const py::handle& x_object, const py::handle& w_object, const py::object& b_object,
                         const py::handle& stride, const py::handle& padding, const py::handle& dilation,
                         const py::handle& groups, const py::object& out) {
-    const py::array x = float_array(x_object, "x"), w = array_like(w_object, "w", x, "x");
+    const py::array x = float_array(x_object, "x"), w = array_like(w_object, "weight", x, "x");
     const Conv2dShape s = conv_shape(x, w, stride, padding, dilation, groups);
     const bool has_bias = !b_object.is_none();
-    const py::array b = has_bias ? array_like(b_object, "b", x, "x") : x;
-    if (has_bias) require_shape(b, "b", {s.out_channels});
+    const py::array b = has_bias ? array_like(b_object, "bias", x, "x") : x;
+    if (has_bias) require_shape(b, "bias", {s.out_channels});
     const py::array y = output(out, out_shape(s), x, {x, w, b});
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
@@ -68,7 +68,7 @@ py::tuple conv2d_gradients(const py::handle& grad_object, const py::handle& x_ob
                            const py::handle& dilation, const py::handle& groups, bool to_input,
                            bool to_weights) {
     const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad"),
-                    w = array_like(w_object, "w", grad, "grad");
+                    w = array_like(w_object, "weight", grad, "grad");
     const Conv2dShape s = conv_shape(x, w, stride, padding, dilation, groups);
     require_shape(grad, "grad", out_shape(s));
     const py::array grad_x = new_array(shape_of(x), x), grad_w = new_array(shape_of(w), x),
@@ -214,7 +214,7 @@ void set_conv2d_algorithm_named(const std::string& name) {
 py::dict conv2d_costs_of(const py::handle& x, const py::handle& w, const py::handle& stride,
                          const py::handle& padding, const py::handle& dilation, const py::handle& groups) {
     const Conv2dShape s =
-        conv_shape(float_array(x, "x"), float_array(w, "w"), stride, padding, dilation, groups);
+        conv_shape(float_array(x, "x"), float_array(w, "weight"), stride, padding, dilation, groups);
     py::dict result;
     for (const auto& [pass, name] : {std::pair{Conv2dPass::forward, "forward"},
                                      {Conv2dPass::backward_input, "backward_input"},
@@ -230,8 +230,8 @@ py::dict conv2d_costs_of(const py::handle& x, const py::handle& w, const py::han
 
 void bind_conv2d_testing(py::module_ m) {
     m.def("set_conv2d_algorithm", &set_conv2d_algorithm_named, py::arg("name"));
-    m.def("conv2d_costs", &conv2d_costs_of, py::arg("x"), py::arg("w"), py::kw_only(), py::arg("stride") = 1,
-          py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1);
+    m.def("conv2d_costs", &conv2d_costs_of, py::arg("x"), py::arg("weight"), py::kw_only(),
+          py::arg("stride") = 1, py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1);
     for (const bool to_input : {true, false})
         m.def(
             to_input ? "conv2d_backward_input" : "conv2d_backward_weights",
@@ -241,7 +241,7 @@ void bind_conv2d_testing(py::module_ m) {
                 return conv2d_gradients(grad, x, w, stride, padding, dilation, groups, to_input,
                                         !to_input)[to_input ? 0 : 1];
             },
-            py::arg("grad"), py::arg("x"), py::arg("w"), py::kw_only(), py::arg("stride") = 1,
+            py::arg("grad"), py::arg("x"), py::arg("weight"), py::kw_only(), py::arg("stride") = 1,
             py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1);
 }
 
@@ -249,16 +249,17 @@ void bind_conv2d_testing(py::module_ m) {
 
 void bind_images(py::module_& m) {
     bind_conv2d_testing(m.attr("_testing").cast<py::module_>());
-    m.def("conv2d", &conv2d_arrays, py::arg("x"), py::arg("w"), py::arg("b") = py::none(), py::kw_only(),
-          py::arg("stride") = 1, py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1,
-          py::arg("out") = py::none(), R"(Two-dimensional convolution (cross-correlation), as in PyTorch.
+    m.def("conv2d", &conv2d_arrays, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(),
+          py::kw_only(), py::arg("stride") = 1, py::arg("padding") = 0, py::arg("dilation") = 1,
+          py::arg("groups") = 1, py::arg("out") = py::none(),
+          R"(Two-dimensional convolution (cross-correlation), as in PyTorch.
 
 Parameters
 ----------
 x : ndarray, shape (batch, in, height, width)
     float32 or float64, any strides.
-w : ndarray, shape (out, in / groups, kernel height, kernel width)
-b : ndarray, shape (out,), optional
+weight : ndarray, shape (out, in / groups, kernel height, kernel width)
+bias : ndarray, shape (out,), optional
 stride, padding, dilation : int or pair of ints
     For height and width. The padding is of zeros, on each side.
 groups : int
@@ -284,21 +285,22 @@ In float32, kernels of 3 x 3 and 5 x 5 may be computed by Winograd's algorithm (
 errors are then about 1e-5 of the largest output, and a NaN or infinity spreads to pixels near those it belongs to. In
 float64 the sums are always those of the definition.
 )");
-    m.def("conv2d_backward", &conv2d_backward, py::arg("grad"), py::arg("x"), py::arg("w"), py::kw_only(),
-          py::arg("stride") = 1, py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1,
+    m.def("conv2d_backward", &conv2d_backward, py::arg("grad"), py::arg("x"), py::arg("weight"),
+          py::kw_only(), py::arg("stride") = 1, py::arg("padding") = 0, py::arg("dilation") = 1,
+          py::arg("groups") = 1,
           R"(Gradients of `conv2d`.
 
 Parameters
 ----------
 grad : ndarray, shape (batch, out, out height, out width)
     The gradient of a loss to the convolution's output.
-x, w, stride, padding, dilation, groups
+x, weight, stride, padding, dilation, groups
     As in the forward call.
 
 Returns
 -------
 grad_x, grad_w : ndarray
-    Of the shapes of x and w.
+    Of the shapes of x and weight.
 grad_b : ndarray, shape (out,)
 
 Notes

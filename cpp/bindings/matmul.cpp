@@ -218,10 +218,10 @@ private:
 };
 
 void require_features(const py::array& x, const py::array& w) {
-    require_ndim(w, "w", 2, "(out, in)");
+    require_ndim(w, "weight", 2, "(out, in)");
     if (x.ndim() < 1 || x.shape(x.ndim() - 1) != w.shape(1))
         throw py::value_error("x: expected shape (..., " + std::to_string(w.shape(1)) +
-                              ") to match w of shape " + shape_text(shape_of(w)) + ", got " +
+                              ") to match weight of shape " + shape_text(shape_of(w)) + ", got " +
                               shape_text(shape_of(x)));
 }
 
@@ -238,13 +238,13 @@ const T* contiguous(const py::array& bias, std::vector<T>& memory) {
 
 py::array linear(const py::handle& x_object, const py::handle& w_object, const py::object& b_object,
                  const py::object& out) {
-    const py::array x = float_array(x_object, "x"), w = array_like(w_object, "w", x, "x");
+    const py::array x = float_array(x_object, "x"), w = array_like(w_object, "weight", x, "x");
     require_features(x, w);
     Shape shape = shape_of(x);
     shape.back() = w.shape(0);
     const bool has_bias = !b_object.is_none();
-    const py::array b = has_bias ? array_like(b_object, "b", x, "x") : x;
-    if (has_bias) require_shape(b, "b", {w.shape(0)});
+    const py::array b = has_bias ? array_like(b_object, "bias", x, "x") : x;
+    if (has_bias) require_shape(b, "bias", {w.shape(0)});
     const py::array y = output(out, shape, x, {x, w, b});
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
@@ -284,7 +284,7 @@ void linear_gradients(const Array<const T>& grad, const Array<const T>& x, const
 py::tuple linear_backward(const py::handle& grad_object, const py::handle& x_object,
                           const py::handle& w_object) {
     const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad"),
-                    w = array_like(w_object, "w", grad, "grad");
+                    w = array_like(w_object, "weight", grad, "grad");
     require_features(x, w);
     Shape expected = shape_of(x);
     expected.back() = w.shape(0);
@@ -329,15 +329,15 @@ TypeError
 ValueError
     If the shapes do not match or ``out`` is unfit.
 )");
-    m.def("linear", &linear, py::arg("x"), py::arg("w"), py::arg("b") = py::none(),
+    m.def("linear", &linear, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(),
           py::arg("out") = py::none(),
-          R"(Linear layer, ``x @ w.T + b``.
+          R"(Linear layer, ``x @ weight.T + bias``.
 
 Parameters
 ----------
 x : ndarray, shape (..., in)
-w : ndarray, shape (out, in)
-b : ndarray, shape (out,), optional
+weight : ndarray, shape (out, in)
+bias : ndarray, shape (out,), optional
 out : ndarray, shape (..., out), optional
 
 Returns
@@ -349,7 +349,7 @@ Raises
 TypeError, ValueError
     As `matmul`.
 )");
-    m.def("linear_backward", &linear_backward, py::arg("grad"), py::arg("x"), py::arg("w"),
+    m.def("linear_backward", &linear_backward, py::arg("grad"), py::arg("x"), py::arg("weight"),
           R"(Gradients of `linear`.
 
 Parameters
@@ -357,7 +357,7 @@ Parameters
 grad : ndarray, shape (..., out)
     The gradient of a loss to the layer's output.
 x : ndarray, shape (..., in)
-w : ndarray, shape (out, in)
+weight : ndarray, shape (out, in)
 
 Returns
 -------

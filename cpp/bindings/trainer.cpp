@@ -165,16 +165,23 @@ double mean_loss(const Sums& sums, const Objective<T>& objective, const Trainer<
     return sums.loss / loss_divisor(objective.loss.kind, sums.weight, element_count(trainer.output_shape()));
 }
 
-std::pair<double, index_t> gradients(PyTrainer& self, const py::handle& x, const py::handle& target,
-                                     const py::object& loss, const py::handle& weights) {
-    return self.visit([&](auto& trainer, auto element) {
+// The gradients are copied before anybody else may train.
+py::tuple gradients(PyTrainer& self, const py::handle& x, const py::handle& target, const py::object& loss,
+                    const py::handle& weights) {
+    return self.visit([&](auto& trainer, auto element) -> py::tuple {
         using T = decltype(element);
         index_t n;
         const Samples<T> from = samples_of<T>(x, trainer.input_shape(), n);
         require_batch(n, trainer.capacity());
         const CheckedObjective<T> objective = objective_of<T>(loss, target, weights, n, trainer);
-        const LossSums sums = self.alone([&] { return trainer.gradients(n, from, objective); });
-        return std::pair{mean_loss(sums, objective, trainer), sums.hits};
+        py::array_t<T> flat(trainer.parameters().size());
+        T* to = flat.mutable_data();
+        const LossSums sums = self.alone([&] {
+            const LossSums all = trainer.gradients(n, from, objective);
+            std::copy_n(trainer.parameters().gradients(), flat.size(), to);
+            return all;
+        });
+        return py::make_tuple(mean_loss(sums, objective, trainer), sums.hits, flat);
     });
 }
 

@@ -22,12 +22,12 @@ def random_permutation(seed: int, stream: int, count: int) -> Labels: ...
 
 # --- kernels ----------------------------------------------------------------------------------------------
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array: ...
-def linear(x: Array, w: Array, b: Array | None = None, out: Array | None = None) -> Array: ...
-def linear_backward(grad: Array, x: Array, w: Array) -> tuple[Array, Array, Array]: ...
+def linear(x: Array, weight: Array, bias: Array | None = None, out: Array | None = None) -> Array: ...
+def linear_backward(grad: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]: ...
 def conv2d(
     x: Array,
-    w: Array,
-    b: Array | None = None,
+    weight: Array,
+    bias: Array | None = None,
     *,
     stride: Pair = 1,
     padding: Pair = 0,
@@ -38,7 +38,7 @@ def conv2d(
 def conv2d_backward(
     grad: Array,
     x: Array,
-    w: Array,
+    weight: Array,
     *,
     stride: Pair = 1,
     padding: Pair = 0,
@@ -259,7 +259,8 @@ class Trainer:
         target: Any,
         loss: LossSpec | Callable[[Array, Labels], tuple[float, float, int, Array]],
         weights: Weights | None = None,
-    ) -> tuple[float, int]: ...  # the mean loss and the hits; with a function for the loss as in train_epoch
+    ) -> tuple[float, int, Array]: ...  # the mean loss, the hits and the gradients like flat_gradients; a function for
+    # the loss as in train_epoch
     def train_epoch(
         self,
         x: Samples,

@@ -190,8 +190,8 @@ def added(engine: Engine, data: Data, loss: Loss | CustomLoss, one: Sums, other:
 def loss_gradients(engine: Engine, data: Data, loss: Loss | CustomLoss) -> dict[str, Array]:
     """Return the gradients of one batch's loss with the layers' penalties, by parameter name."""
     trainer, weights = engine.trainer(data.x.shape[1:], len(data.x)), _weights_in_core(loss, data)
-    trainer.gradients(data.x, data.y, _in_core(loss, data), weights)
-    parts = engine.parts(engine.parameters.flat_gradients)
+    _, _, flat = trainer.gradients(data.x, data.y, _in_core(loss, data), weights)
+    parts = engine.parts(flat)
     return {name: np.array(parts[name], order="C") for name in engine.trained}
 
 
