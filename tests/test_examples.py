@@ -45,6 +45,12 @@ def test_stream(tmp_path):
     assert float(run("stream.py", tmp_path).split()[-1]) > 0.8
 
 
+def test_two_inputs(tmp_path):
+    accuracy, error = (float(value) for value in re.findall(r"[\d.]+", run("two_inputs.py", tmp_path).splitlines()[-1]))
+    assert accuracy > 0.93
+    assert error < 1
+
+
 def test_adding(tmp_path):
     guess, error = (float(value) for value in re.findall(r"error ([\d.]+)", run("adding.py", tmp_path)))
     assert error < 0.1 * guess

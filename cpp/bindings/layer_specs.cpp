@@ -171,6 +171,8 @@ LayerSpec layer_spec(const std::string& kind, const py::dict& fields, Found& fou
     if (kind == "parallel") return parallel_spec(fields, found);
     if (kind == "python") return python_spec(fields, found);
     if (kind == "identity") return IdentitySpec{};
+    if (kind == "add") return AddSpec{};
+    if (kind == "concat") return ConcatSpec{};
     if (kind == "flatten") return FlattenSpec{};
     if (kind == "unflatten")
         return UnflattenSpec{field<index_t>(fields, "dim") - 1, field<Shape>(fields, "unflattened_size")};

@@ -207,7 +207,7 @@ struct Comparison {
     CheckedTargets<T> checked;
 
     Comparison(const LossDescription& description, const py::array& prediction_array,
-               const py::handle& target)
+               const py::handle& target, const py::handle& weights)
         : loss(loss_spec(description)) {
         if (prediction_array.ndim() < 1)
             throw py::value_error("prediction: expected an array of shape (samples, ...), got shape ()");
@@ -216,6 +216,7 @@ struct Comparison {
         if (n == 0) throw py::value_error("prediction: expected at least one sample, got none");
         outputs = element_count(output);
         checked = targets_for<T>(target, "target", n, output.empty() ? Shape{1} : output, loss);
+        checked.targets.weights = weights_for(weights, n);
     }
 
     LossSums run(T* grad) const {
@@ -224,9 +225,9 @@ struct Comparison {
 };
 
 std::pair<double, index_t> loss_value(const LossDescription& loss, const py::handle& prediction,
-                                      const py::handle& target) {
+                                      const py::handle& target, const py::handle& weights) {
     return by_dtype(prediction, [&](auto element, const py::array& array) {
-        const Comparison<decltype(element)> comparison(loss, array, target);
+        const Comparison<decltype(element)> comparison(loss, array, target, weights);
         const ReleasedGil release;
         const LossSums sums = comparison.run(nullptr);
         return std::pair{sums.loss / loss_divisor(comparison.loss.kind, sums.weight, comparison.outputs),
@@ -234,10 +235,11 @@ std::pair<double, index_t> loss_value(const LossDescription& loss, const py::han
     });
 }
 
-py::array loss_gradient(const LossDescription& loss, const py::handle& prediction, const py::handle& target) {
+py::array loss_gradient(const LossDescription& loss, const py::handle& prediction, const py::handle& target,
+                        const py::handle& weights) {
     return by_dtype(prediction, [&](auto element, const py::array& array) -> py::array {
         using T = decltype(element);
-        const Comparison<T> comparison(loss, array, target);
+        const Comparison<T> comparison(loss, array, target, weights);
         py::array_t<T> grad(std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
         T* to = grad.mutable_data();
         const ReleasedGil release;
@@ -260,8 +262,10 @@ void require_targets(const LossDescription& loss, const py::array& target, const
 
 void bind_loss(py::module_& m) {
     m.def("loss_value", &loss_value, py::arg("loss"), py::arg("prediction"), py::arg("target"),
+          py::arg("weights") = py::none(),
           "The loss (its mean as the loss defines it) and the number of hits of a batch of predictions.");
     m.def("loss_gradient", &loss_gradient, py::arg("loss"), py::arg("prediction"), py::arg("target"),
+          py::arg("weights") = py::none(),
           "The gradient of that loss to the predictions.");
     m.def("check_targets", &require_targets, py::arg("loss"), py::arg("target"), py::arg("output_shape"),
           py::arg("name"), "Raises if targets of that name, or the loss, do not fit outputs of that shape.");

@@ -4,6 +4,8 @@
 #include <pybind11/stl.h>
 
 #include <map>
+#include <optional>
+#include <tuple>
 
 #include "bindings.h"
 #include "interruption.h"
@@ -115,12 +117,27 @@ void freeze(PyParameters& self, const std::vector<std::string>& names, bool froz
         self.any);
 }
 
+// How layers are connected as Python says it: the shapes of the inputs, the sources of each layer and of the
+// outputs. None: one behind the other.
+using Wired = std::optional<std::tuple<std::vector<Shape>, std::vector<std::vector<int>>, std::vector<int>>>;
+Wiring wiring_of(const Wired& wired) {
+    if (!wired) return {};
+    const auto& [inputs, sources, outputs] = *wired;
+    return {inputs, sources, outputs};
+}
+
 // The shape of each parameter and running statistic by its name, without memory for one.
 py::dict parameter_shapes(const py::sequence& layers) {
     py::dict shapes;
     for (const ParameterEntry& entry : parameter_entries(read_layers(layers).specs))
         shapes[py::str(entry.name)] = shape_tuple(entry.shape);
     return shapes;
+}
+
+// The shape of a sample of a layer's output, from those of its inputs.
+py::tuple output_shape_of(const py::object& layer, const std::vector<Shape>& inputs) {
+    const ReadLayers read = read_layers(py::make_tuple(layer));
+    return shape_tuple(output_shape(read.specs[0], inputs));
 }
 
 // A pass that Python makes itself, in a with statement: no other changes the parameters meanwhile.
@@ -230,13 +247,13 @@ py::array_t<std::int64_t> permutation(std::uint64_t seed, std::uint64_t stream, 
 
 }  // namespace
 
-PyParameters::PyParameters(const py::sequence& layers, const std::string& dtype) {
+PyParameters::PyParameters(const py::sequence& layers, const std::string& dtype, const Wiring& wiring) {
     const auto [specs, python] = read_layers(layers);
     python_layers = python;
     if (dtype == "float32")
-        any = std::make_shared<Parameters<float>>(specs);
+        any = std::make_shared<Parameters<float>>(specs, wiring);
     else if (dtype == "float64")
-        any = std::make_shared<Parameters<double>>(specs);
+        any = std::make_shared<Parameters<double>>(specs, wiring);
     else
         throw py::value_error("dtype: expected 'float32' or 'float64', got '" + dtype + "'");
 }
@@ -301,13 +318,17 @@ void bind_nn(py::module_& m) {
     bind_python_layers(m);
     m.def("random_permutation", &permutation, py::arg("seed"), py::arg("stream"), py::arg("count"));
     m.def("parameter_shapes", &parameter_shapes, py::arg("layers"));
+    m.def("output_shape", &output_shape_of, py::arg("layer"), py::arg("inputs"));
     py::class_<PyPass>(m, "_Pass")
         .def("__enter__", &PyPass::enter)
         .def("__exit__", [](PyPass& self, const py::args&) { self.exit(); });
     py::class_<PyParameters, std::shared_ptr<PyParameters>>(
-        m, "Parameters", "Values and gradients of a list of layers, each one flat buffer with named views.",
+        m, "Parameters", "Values and gradients of a network's layers, each one flat buffer with named views.",
         visits<PyParameters, &PyParameters::python_layers>())
-        .def(py::init<const py::sequence&, const std::string&>(), py::arg("layers"), py::arg("dtype"))
+        .def(py::init([](const py::sequence& layers, const std::string& dtype, const Wired& wiring) {
+                 return PyParameters(layers, dtype, wiring_of(wiring));
+             }),
+             py::arg("layers"), py::arg("dtype"), py::arg("wiring") = py::none())
         .def_property_readonly("names",
                                [](const PyParameters& self) {
                                    return names(self, [](const auto& entry) { return entry.trained; });

@@ -33,7 +33,7 @@ struct PyParameters {
     py::object python_layers;
     bool frozen = false;  // they never change again, and have no gradients
 
-    PyParameters(const py::sequence& layers, const std::string& dtype);
+    PyParameters(const py::sequence& layers, const std::string& dtype, const Wiring& wiring);
     // The values between two passes that change them.
     PyParameters frozen_copy() const;
     // Throws ValueError if they are frozen.

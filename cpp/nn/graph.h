@@ -13,10 +13,10 @@
 
 namespace ranvier {
 
-// The sum of the inputs, which have one shape.
-struct AddSpec {};
-// The inputs one behind the other along the first axis of a sample.
-struct ConcatSpec {};
+// The elements of a sample from `begin` on, as many as the output has.
+struct SliceSpec {
+    index_t begin;
+};
 
 // One of the layers of a RecurrentSpec.
 struct RecurrentLayerSpec {
@@ -33,7 +33,7 @@ struct Operation
                    RandomShiftSpec, RandomRotationSpec, RandomHorizontalFlipSpec, RandomCropSpec,
                    ActivationSpec, PReLUSpec, RReLUSpec, MaxoutSpec, SoftmaxSpec, BatchNormSpec,
                    LayerNormSpec, StandardizeSpec, UpsampleSpec, ConvTranspose2dSpec, GroupNormSpec,
-                   EmbeddingSpec, RecurrentLayerSpec, CustomSpec, AddSpec, ConcatSpec> {
+                   EmbeddingSpec, RecurrentLayerSpec, CustomSpec, AddSpec, ConcatSpec, SliceSpec> {
     using variant::variant;
 };
 
@@ -83,7 +83,7 @@ struct Graph {
 // the output lies.
 std::string text_of(const Graph& graph);
 
-// What a network of layers is lowered to.
+// What a network is lowered to.
 struct Lowered {
     Graph graph;
     std::vector<Shape> shapes;  // of a sample after each layer
@@ -91,6 +91,7 @@ struct Lowered {
 
 // The graph for samples of that shape, of training or of evaluation (where dropout and its like are nothing).
 // Throws std::invalid_argument, naming the layer by path and kind, if a layer does not fit its input.
-Lowered lower(const std::vector<LayerSpec>& layers, const Shape& sample, bool training);
+Lowered lower(const std::vector<LayerSpec>& layers, const Shape& sample, bool training,
+              const Wiring& wiring = {});
 
 }  // namespace ranvier

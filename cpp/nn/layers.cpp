@@ -95,6 +95,8 @@ std::string layer_name(const LayerSpec& layer) {
             [](const ResidualSpec&) -> std::string { return "Residual"; },
             [](const ParallelSpec&) -> std::string { return "Parallel"; },
             [](const CustomSpec& custom) -> std::string { return custom.layer->name(); },
+            [](const AddSpec&) -> std::string { return "Add"; },
+            [](const ConcatSpec&) -> std::string { return "Concat"; },
         },
         static_cast<const LayerSpec::variant&>(layer));
 }

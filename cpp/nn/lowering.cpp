@@ -3,12 +3,14 @@
 
 #include "graph.h"
 #include "ops/shapes.h"
+#include "ranvier/sizes.h"
 
 namespace ranvier {
 namespace {
 
 [[noreturn]] void refuse(const std::string& path, const LayerSpec& layer, const std::string& why) {
-    throw std::invalid_argument("layer " + path + " (" + layer_name(layer) + "): " + why);
+    throw std::invalid_argument("layer " + path + (path.empty() ? "(" : " (") + layer_name(layer) +
+                                "): " + why);
 }
 
 class Lowering {
@@ -19,14 +21,56 @@ public:
     Operand lower_all(const std::vector<LayerSpec>& layers, const std::string& prefix, Operand x,
                       std::vector<Shape>* shapes = nullptr) {
         for (std::size_t i = 0; i < layers.size(); ++i) {
-            path_ = prefix + std::to_string(i);
-            layer_ = &layers[i];
-            x = std::visit([&](const auto& spec) { return lower_one(spec, x); },
-                           static_cast<const LayerSpec::variant&>(layers[i]));
-            ++number_;
+            x = lower_layer(layers[i], prefix + std::to_string(i), {x});
             if (shapes) shapes->push_back(x.shape);
         }
         return x;
+    }
+
+    // The output of layers that are connected in some other way, given a sample's row.
+    Operand lower_wired(const std::vector<LayerSpec>& layers, const Wiring& wiring, const Operand& row,
+                        std::vector<Shape>& shapes) {
+        const std::vector<Operand> inputs = inputs_of(row, wiring);
+        std::vector<Operand> of_layers;
+        const auto operands_at = [&](const std::vector<int>& sources) {
+            std::vector<Operand> all;
+            for (const int source : sources)
+                all.push_back(source < 0 ? inputs.at(static_cast<std::size_t>(-1 - source))
+                                         : of_layers.at(static_cast<std::size_t>(source)));
+            return all;
+        };
+        for (std::size_t i = 0; i < layers.size(); ++i) {
+            of_layers.push_back(lower_layer(layers[i], std::to_string(i), operands_at(wiring.sources.at(i))));
+            shapes.push_back(of_layers.back().shape);
+        }
+        std::vector<Operand> outputs = operands_at(wiring.outputs);
+        if (outputs.size() == 1) return outputs[0];
+        index_t size = 0;
+        for (Operand& output : outputs) {
+            output.shape = {element_count(output.shape)};
+            size = checked_sum(size, output.shape[0], "the outputs");
+        }
+        return add_node(ConcatSpec{}, "Concat", "outputs", outputs, {size});
+    }
+
+    Operand lower_layer(const LayerSpec& layer, const std::string& path, const std::vector<Operand>& inputs) {
+        path_ = path;
+        layer_ = &layer;
+        const auto lowered = [&]() -> Operand {
+            const auto* add = std::get_if<AddSpec>(&layer);
+            const auto* concat = std::get_if<ConcatSpec>(&layer);
+            if ((add || concat) && inputs.size() < 2)
+                refuse(path, layer, "expected at least two inputs, got " + std::to_string(inputs.size()));
+            if (add) return join(*add, path, layer, inputs);
+            if (concat) return join(*concat, path, layer, inputs);
+            if (inputs.size() != 1)
+                refuse(path, layer, "expected one input, got " + std::to_string(inputs.size()));
+            return std::visit([&](const auto& spec) { return lower_one(spec, inputs[0]); },
+                              static_cast<const LayerSpec::variant&>(layer));
+        };
+        Operand y = lowered();
+        ++number_;
+        return y;
     }
 
     Operand add_node(const Operation& operation, const std::string& name, const std::string& path,
@@ -38,6 +82,24 @@ public:
     }
 
 private:
+    // The parts of a row.
+    std::vector<Operand> inputs_of(const Operand& row, const Wiring& wiring) {
+        index_t size = 0;
+        for (const Shape& shape : wiring.inputs) size = checked_sum(size, element_count(shape), "the inputs");
+        const Shape expected = wiring.inputs.size() == 1 ? wiring.inputs[0] : Shape{size};
+        if (row.shape != expected)
+            throw std::invalid_argument("x: expected samples of shape " + shape_text(expected) + ", got " +
+                                        shape_text(row.shape));
+        if (wiring.inputs.size() == 1) return {row};
+        std::vector<Operand> inputs;
+        index_t begin = 0;
+        for (const Shape& shape : wiring.inputs) {
+            inputs.push_back(add_node(SliceSpec{begin}, "Input", "inputs", {row}, shape));
+            begin += element_count(shape);
+        }
+        return inputs;
+    }
+
     template <class Spec>
     Shape shape_behind(const Spec& spec, const Shape& input) const {
         try {
@@ -75,6 +137,9 @@ private:
         return add_node(mean, layer_name(*layer_), path_, {x}, {shape_behind(mean, x.shape)[0]});
     }
     Operand lower_one(const IdentitySpec&, const Operand& x) { return x; }
+    // They are joined where the layer is lowered.
+    Operand lower_one(const AddSpec&, const Operand& x) { return x; }
+    Operand lower_one(const ConcatSpec&, const Operand& x) { return x; }
     Operand lower_one(const UnflattenSpec& spec, const Operand& x) {
         return {x.value, shape_behind(spec, x.shape)};
     }
@@ -82,8 +147,8 @@ private:
     Operand lower_one(const ResidualSpec& spec, const Operand& x) {
         const std::string path = path_;
         const LayerSpec* layer = layer_;
-        const Operand main = lower_all(spec.layers, path + ".layers.", x);
-        const Operand shortcut = lower_all(spec.shortcut, path + ".shortcut.", x);
+        const Operand main = lower_all(spec.layers, within(path, "layers."), x);
+        const Operand shortcut = lower_all(spec.shortcut, within(path, "shortcut."), x);
         return join(AddSpec{}, path, *layer, {main, shortcut});
     }
     Operand lower_one(const ParallelSpec& spec, const Operand& x) {
@@ -91,7 +156,8 @@ private:
         const LayerSpec* layer = layer_;
         std::vector<Operand> outputs;
         for (std::size_t i = 0; i < spec.branches.size(); ++i)
-            outputs.push_back(lower_all(spec.branches[i], path + ".branches." + std::to_string(i) + ".", x));
+            outputs.push_back(
+                lower_all(spec.branches[i], within(path, "branches." + std::to_string(i) + "."), x));
         return join(ConcatSpec{}, path, *layer, outputs);
     }
 
@@ -105,6 +171,10 @@ private:
             if (spec.num_layers > 1) graph_.nodes.back().name += " l" + std::to_string(k);
         }
         return x;
+    }
+
+    static std::string within(const std::string& path, const std::string& branch) {
+        return path.empty() ? branch : path + "." + branch;
     }
 
     template <class Spec>
@@ -148,7 +218,15 @@ Shape infer_shape(const UnflattenSpec& spec, const InputShapes& inputs) {
     return shape;
 }
 
-Lowered lower(const std::vector<LayerSpec>& layers, const Shape& sample, bool training) {
+Shape output_shape(const LayerSpec& layer, const std::vector<Shape>& inputs) {
+    Graph graph;
+    std::vector<Operand> operands;
+    for (const Shape& shape : inputs) operands.push_back({graph.add_value(shape), shape});
+    return Lowering(graph, true).lower_layer(layer, "", operands).shape;
+}
+
+Lowered lower(const std::vector<LayerSpec>& layers, const Shape& sample, bool training,
+              const Wiring& wiring) {
     for (const index_t size : sample)
         if (size < 0)
             throw std::invalid_argument("input_shape: expected sizes of at least 0, got " +
@@ -157,7 +235,9 @@ Lowered lower(const std::vector<LayerSpec>& layers, const Shape& sample, bool tr
     Graph& graph = result.graph;
     graph.inputs = {graph.add_value(sample)};
     Lowering lowering(graph, training);
-    Operand output = lowering.lower_all(layers, "", {graph.inputs[0], sample}, &result.shapes);
+    const Operand row{graph.inputs[0], sample};
+    Operand output = wiring.is_list() ? lowering.lower_all(layers, "", row, &result.shapes)
+                                      : lowering.lower_wired(layers, wiring, row, result.shapes);
     // An output is computed, be it by a copy.
     if (graph.nodes.empty())
         output =

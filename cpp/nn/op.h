@@ -201,6 +201,7 @@ RANVIER_OP_MAKER(RecurrentLayerSpec)
 RANVIER_OP_MAKER(CustomSpec)
 RANVIER_OP_MAKER(AddSpec)
 RANVIER_OP_MAKER(ConcatSpec)
+RANVIER_OP_MAKER(SliceSpec)
 #undef RANVIER_OP_MAKER
 
 }  // namespace ranvier

@@ -184,7 +184,8 @@ std::vector<ParameterEntry> parameter_entries(const std::vector<LayerSpec>& laye
 }
 
 template <class T>
-Parameters<T>::Parameters(const std::vector<LayerSpec>& layers, bool with_gradients) : layers_(layers) {
+Parameters<T>::Parameters(const std::vector<LayerSpec>& layers, const Wiring& wiring, bool with_gradients)
+    : layers_(layers), wiring_(wiring) {
     Layout layout(entries_);
     layout.add_all(layers_, "");
     values_ = Buffer<T>(layout.trained());
@@ -197,7 +198,7 @@ Parameters<T>::Parameters(const std::vector<LayerSpec>& layers, bool with_gradie
 
 template <class T>
 std::shared_ptr<Parameters<T>> Parameters<T>::frozen_copy() const {
-    std::shared_ptr<Parameters> copy(new Parameters(layers_, false));
+    std::shared_ptr<Parameters> copy(new Parameters(layers_, wiring_, false));
     std::copy_n(values_.data(), values_.size(), copy->values_.data());
     std::copy_n(statistics_.data(), statistics_.size(), copy->statistics_.data());
     return copy;

@@ -37,7 +37,7 @@ struct Predictor<T>::State {
           int most_threads)
         : parameters(std::move(given)),
           input_shape(sample_shape),
-          lowered(lower(parameters->layers(), sample_shape, false)),
+          lowered(lower(parameters->layers(), sample_shape, false, parameters->wiring())),
           weights(given_weights),
           threads(most_threads),
           program(lowered.graph, *parameters, options_for(weights)),

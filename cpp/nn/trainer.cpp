@@ -71,7 +71,7 @@ struct Trainer<T>::State {
           input_shape(sample_shape),
           capacity(checked_capacity(batch_capacity)),
           seed(given_seed),
-          lowered(lower(parameters->layers(), sample_shape, true)),
+          lowered(lower(parameters->layers(), sample_shape, true, parameters->wiring())),
           gatherer(input_size(), output_size(), capacity) {
         checked_product({capacity, input_size()}, "a batch");
         checked_product({capacity, output_size()}, "the outputs of a batch");
@@ -84,7 +84,9 @@ struct Trainer<T>::State {
     Prepared<T>& prepared(std::unique_ptr<Prepared<T>>& place, const ProgramOptions& options) {
         if (!place) {
             const Graph graph =
-                options.training ? lowered.graph : lower(parameters->layers(), input_shape, false).graph;
+                options.training
+                    ? lowered.graph
+                    : lower(parameters->layers(), input_shape, false, parameters->wiring()).graph;
             place = std::make_unique<Prepared<T>>(graph, *parameters, options, capacity);
         }
         return *place;

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # when it runs, `__getattr__` loads what is named
     from ranvier.callbacks import Checkpoint, EarlyStopping, ReduceLROnPlateau, StopAtTolerance
     from ranvier.custom import CustomLayer, Parameter, register_layer
     from ranvier.history import Evaluation, History
+    from ranvier.joint_losses import JointLoss
     from ranvier.layers import (
         ELU,
         GELU,
@@ -39,10 +40,12 @@ if TYPE_CHECKING:  # when it runs, `__getattr__` loads what is named
         AdaptiveAvgPool2d,
         AdaptiveMaxPool1d,
         AdaptiveMaxPool2d,
+        Add,
         AvgPool1d,
         AvgPool2d,
         BatchNorm1d,
         BatchNorm2d,
+        Concat,
         Conv1d,
         Conv2d,
         ConvTranspose2d,
@@ -57,6 +60,7 @@ if TYPE_CHECKING:  # when it runs, `__getattr__` loads what is named
         Hardswish,
         Heaviside,
         Identity,
+        Input,
         LayerNorm,
         LeakyReLU,
         Linear,
@@ -127,6 +131,7 @@ __all__ = [
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
+    "Add",
     "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
@@ -135,6 +140,7 @@ __all__ = [
     "BatchNorm2d",
     "CSVLogger",
     "Checkpoint",
+    "Concat",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
@@ -159,8 +165,10 @@ __all__ = [
     "History",
     "HuberLoss",
     "Identity",
+    "Input",
     "InverseTimeLR",
     "JSONLogger",
+    "JointLoss",
     "L1Loss",
     "LayerNorm",
     "LeakyReLU",
@@ -223,6 +231,7 @@ __all__ = [
 _PLACES = (
     "layers",
     "losses",
+    "joint_losses",
     "optimizers",
     "history",
     "network",
@@ -240,7 +249,14 @@ def _class_of_sizes() -> type[Any]:
     return notes.Network
 
 
+def _class_of_values() -> type[Any]:
+    from ranvier.graph_network import GraphNetwork
+
+    return GraphNetwork
+
+
 hooks.class_of_sizes = _class_of_sizes
+hooks.class_of_values = _class_of_values
 
 
 def __getattr__(name: str) -> Any:

@@ -132,9 +132,13 @@ def log_softmax_backward(grad: Array, y: Array, out: Array | None = None, *, axi
 #   ("focal", {"alpha": float or None, "gamma": float}), ("poisson", {"log_input": bool, "eps": float})
 #   ("binary_cross_entropy_with_logits", {"pos_weight": one for each output, or one})
 #   ("softmax_cross_entropy", {"label_smoothing": float, "weight": one for each class, or none})
-# target is dense, or int64 labels. Values are means as the loss defines them.
-def loss_value(loss: LossSpec, prediction: Array, target: Array | Labels) -> tuple[float, int]: ...  # mean, hits
-def loss_gradient(loss: LossSpec, prediction: Array, target: Array | Labels) -> Array: ...
+# target is dense, or int64 labels; weights are those of the samples. Values are means as the loss defines them.
+def loss_value(
+    loss: LossSpec, prediction: Array, target: Array | Labels, weights: Weights | None = None
+) -> tuple[float, int]: ...  # mean, hits
+def loss_gradient(
+    loss: LossSpec, prediction: Array, target: Array | Labels, weights: Weights | None = None
+) -> Array: ...
 def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence[int], name: str) -> None: ...
 
 # --- networks ---------------------------------------------------------------------------------------------
@@ -150,8 +154,8 @@ def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence
 #   ("avg_pool1d" | "avg_pool2d", as for max_pool2d, and {"count_include_pad": bool})
 #   ("adaptive_max_pool1d" | "adaptive_max_pool2d" | "adaptive_avg_pool1d" | "adaptive_avg_pool2d",
 #    {"output_size": (h, w)})  # 0: as the input's
-#   ("identity" | "flatten" | "heaviside" | "sigmoid" | "tanh" | "relu" | "relu6" | "selu" | "softplus" | "gelu" |
-#    "silu" | "mish" | "hardswish" | "softmax" | "log_softmax", {})
+#   ("identity" | "add" | "concat" | "flatten" | "heaviside" | "sigmoid" | "tanh" | "relu" | "relu6" | "selu" |
+#    "softplus" | "gelu" | "silu" | "mish" | "hardswish" | "softmax" | "log_softmax", {})
 #   ("leaky_relu", {"negative_slope": float}), ("elu", {"alpha": float})
 #   ("dropout" | "dropout1d" | "dropout2d", {"p": float})
 #   ("unflatten", {"dim": int, "unflattened_size": tuple})
@@ -170,11 +174,19 @@ def check_targets(loss: LossSpec, target: Array | Labels, output_shape: Sequence
 #   ("prelu", {"num_parameters": int}), ("rrelu", {"lower": float, "upper": float}), ("maxout", {"pieces": int})
 
 def parameter_shapes(layers: Sequence[LayerSpec]) -> dict[str, tuple[int, ...]]: ...  # statistics included
+def output_shape(layer: LayerSpec, inputs: Sequence[Sequence[int]]) -> tuple[int, ...]: ...  # of a sample
 
 class Parameters:
-    """Values and gradients of a list of layers, each one flat buffer that the named views look into."""
+    """Values and gradients of a network's layers, each one flat buffer that the named views look into."""
 
-    def __init__(self, layers: Sequence[LayerSpec], dtype: str) -> None: ...  # "float32" or "float64"
+    # dtype: "float32" or "float64". wiring: the shapes of the inputs, and the sources of each layer and of the outputs,
+    # which are positions of layers, and -1 - k for input k; None if each layer reads the one before.
+    def __init__(
+        self,
+        layers: Sequence[LayerSpec],
+        dtype: str,
+        wiring: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]], Sequence[int]] | None = None,
+    ) -> None: ...
     @property
     def names(self) -> list[str]: ...
     @property

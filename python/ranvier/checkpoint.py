@@ -12,6 +12,7 @@ from typing import Any
 
 from ranvier import files, serialization
 from ranvier.initializers import Initializer
+from ranvier.joint_losses import JointLoss
 from ranvier.labels import Classes
 from ranvier.layers import Layer, PlainLayer, layers_of_sizes
 from ranvier.losses import Loss
@@ -25,6 +26,7 @@ from ranvier.serialization import (
     value_to_json,
 )
 from ranvier.types import Array
+from ranvier.wiring import Wiring, wiring_from_json
 
 __all__ = ["Contents", "from_bytes", "opened", "to_bytes", "write"]
 
@@ -45,8 +47,9 @@ class Contents:
     training: Mapping[str, Any] | None = None  # as `Network.training_state_dict` returns it
     history: Mapping[str, list[float]] | None = None
     metadata: dict[str, str] = field(default_factory=dict)  # the user's
-    loss: Loss | None = None
+    loss: Loss | JointLoss | None = None
     classes: list[int] | list[str] | None = None  # what the outputs stand for
+    wiring: Wiring | None = None  # of a network of symbolic values
     sizes: list[int] | None = None  # of the lecture notes' network
     cost: str | None = None  # the name of its cost
 
@@ -60,9 +63,10 @@ def to_bytes(contents: Contents, metadata: Mapping[str, str] | None = None) -> b
         "input_shape": contents.input_shape,
         "epochs_trained": contents.epochs,
         "layers": serialization.layers_to_json(contents.layers),
+        "wiring": None if contents.wiring is None else contents.wiring.to_json(),
         "init": value_to_json(contents.init, "init"),
         "history": _history_to_json(contents.history),
-        "loss": value_to_json(contents.loss, "loss"),
+        "loss": _loss_to_json(contents.loss),
         "classes": contents.classes,
         "cost": contents.cost,
     }
@@ -102,7 +106,19 @@ def _history_from_json(history: Any) -> dict[str, list[float]] | None:
     return result
 
 
-def _loss_from_json(loss: Any) -> Loss | None:
+def _loss_to_json(loss: Loss | JointLoss | None) -> Any:
+    """Return a loss; None in place of one for several outputs if one of these has a loss of one's own."""
+    if not isinstance(loss, JointLoss):
+        return value_to_json(loss, "loss")
+    if not all(isinstance(own, Loss) for own in loss.losses.values()):
+        return None
+    losses = {name: value_to_json(own, f"loss.{name}") for name, own in loss.losses.items()}
+    return {"losses": losses, "weights": loss.weights}
+
+
+def _loss_from_json(loss: Any) -> Loss | JointLoss | None:
+    if isinstance(loss, dict) and loss.keys() == {"losses", "weights"}:
+        return JointLoss({name: value_from_json(own) for name, own in loss["losses"].items()}, loss["weights"])
     value = value_from_json(loss)
     if value is not None and not isinstance(value, Loss):
         raise ValueError(f"loss: expected a loss, got {loss!r}")
@@ -144,6 +160,7 @@ def _from_file(file: File) -> Contents:
         metadata=file.own_metadata,
         loss=_loss_from_json(config.get("loss")),
         classes=_classes_from_json(config.get("classes")),
+        wiring=wiring_from_json(config.get("wiring"), layers),
         cost=config.get("cost"),
     )
 

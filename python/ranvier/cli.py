@@ -182,6 +182,7 @@ def _plot(network: Network, path: str, title: str) -> None:
 
 def _predict(arguments: argparse.Namespace) -> int:
     network = ranvier.load(arguments.model)
+    network.require_list(arguments.model)
     if network.input_shape is None:
         raise ValueError(f"{arguments.model}: the network has seen no samples, so it does not know their shape")
     output_shape = network.shapes(network.input_shape)[-1]

@@ -28,6 +28,7 @@ __all__ = [
     "as_samples",
     "as_targets",
     "as_weights",
+    "checked_targets",
     "has_classes",
     "held_out",
     "is_stream",
@@ -120,14 +121,7 @@ def as_data(
 
     def checked(part: Any, n: int) -> Any:
         numbers = _numbers_of_labels(part, classes, loss, outputs, names[1])
-        targets = as_targets(numbers, n, dtype, loss, outputs, names[1])
-        if isinstance(loss, Loss):
-            if targets.dtype != np.int64 and targets.shape[1:] != shape:
-                raise ValueError(
-                    f"{names[1]}: expected targets of shape {shape} or integer labels, got {targets.shape[1:]}"
-                )
-            _core.check_targets(loss.spec(), targets, shape, names[1])
-        return targets
+        return checked_targets(numbers, n, loss, dtype, shape, names[1])
 
     if sample_weight is not None:
         require_weighable(loss)
@@ -140,6 +134,18 @@ def as_data(
     for _ in targets.blocks():  # so that what is wrong shows before anything happens
         pass
     return Data(samples, targets, weights, classes)
+
+
+def checked_targets(
+    y: Any, n: int, loss: Loss | CustomLoss, dtype: np.dtype[Any], shape: tuple[int, ...], name: str
+) -> Any:
+    """Return n targets, whose labels are numbers of classes, as `as_targets` does; they fit outputs of that shape."""
+    targets = as_targets(y, n, dtype, loss, math.prod(shape), name)
+    if isinstance(loss, Loss):
+        if targets.dtype != np.int64 and targets.shape[1:] != shape:
+            raise ValueError(f"{name}: expected targets of shape {shape} or integer labels, got {targets.shape[1:]}")
+        _core.check_targets(loss.spec(), targets, shape, name)
+    return targets
 
 
 def _has_labels(array: Any, loss: Loss | CustomLoss, outputs: int) -> bool:

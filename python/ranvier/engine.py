@@ -12,6 +12,7 @@ from ranvier import _core
 from ranvier.checks import as_values
 from ranvier.layers import Layer, PlainLayer, layer_spec
 from ranvier.types import Array, Labels
+from ranvier.wiring import Ends, Wiring
 
 __all__ = ["Engine", "IncompatibleKeys"]
 
@@ -53,23 +54,30 @@ class Engine:
     dtype : {"float32", "float64"}
     seed : int
         Of the random layers, and of the order of the samples.
+    wiring : Wiring, optional
+        How the layers are connected, unless each reads the one before.
 
     Attributes
     ----------
     layers : tuple of Layer or PlainLayer
     dtype : numpy.dtype
         Of the parameters.
+    wiring : Wiring or None
     parameters : _core.Parameters
     predict_few : function
         The latest predictor's, kept at hand because to look it up would take as long as a small product.
     latest_trainer : _core.Trainer or None
     """
 
-    def __init__(self, layers: Sequence[Layer | PlainLayer], dtype: str, seed: int) -> None:
+    def __init__(
+        self, layers: Sequence[Layer | PlainLayer], dtype: str, seed: int, wiring: Wiring | None = None
+    ) -> None:
         self.layers = tuple(layers)
+        self.wiring = wiring
         self.seed = seed
         self.dtype = np.dtype(dtype)
-        self.parameters = _core.Parameters([layer_spec(layer) for layer in layers], dtype)
+        wired = None if wiring is None else wiring.core()
+        self.parameters = _core.Parameters([layer_spec(layer) for layer in layers], dtype, wired)
         self.predict_few: Callable[[Any, Any], Array | None] = _no_predictor
         self.latest_trainer: _core.Trainer | None = None
         self._predictor: _core.Predictor | None = None
@@ -202,12 +210,26 @@ class Engine:
 
         The layers, which may be copies, must have the same parameters.
         """
-        engine = Engine(self.layers if layers is None else layers, self.parameters.flat_values.dtype.name, self.seed)
+        own = self.layers if layers is None else layers
+        engine = Engine(own, self.dtype.name, self.seed, self.wiring)
         with self.parameters.reading():
             for (_, to), (_, value) in zip(engine.values(), self.values(), strict=True):
                 to[...] = value
             engine.training_passes = self.training_passes
             engine.parameters.freeze(self.parameters.frozen, True)
+        return engine
+
+    def ending_with(self, position: int) -> Engine:
+        """Return an engine whose one output is that of the layer at that position, with copies of the parameters."""
+        assert self.wiring is not None
+        shapes = self.predictor(self.wiring.sample_shape).shapes
+        outputs = Ends((None,), (shapes[position],))
+        engine = Engine(
+            self.layers, self.dtype.name, self.seed, self.wiring._replace(outputs=outputs, ends=(position,))
+        )
+        with self.parameters.reading():
+            for (_, to), (_, value) in zip(engine.values(), self.values(), strict=True):
+                to[...] = value
         return engine
 
     @contextlib.contextmanager

@@ -33,7 +33,10 @@ def rises(name: str) -> bool | None:
     name = name.removeprefix("val_")
     if name in _RISING:
         return True
-    return False if name in (*_OF_ERRORS, "loss") else None
+    if name in (*_OF_ERRORS, "loss"):
+        return False
+    own = name.rpartition("_")[2]  # of one of several outputs: "age_loss"
+    return rises(own) if own != name else None
 
 
 def listed(metrics: Any) -> list[AnyMetric]:
@@ -161,12 +164,25 @@ class Tally:
         if not used.all():
             targets, predictions = targets[used], predictions[used]
             numbers = None if numbers is None else numbers[used]
+        self._keep(targets, predictions, numbers)
+        if not isinstance(loss, Loss):
+            self._add_errors(targets, predictions)
+
+    def add_outputs(self, targets: Array, predictions: Array) -> None:
+        """Take note of outputs of which the core has seen nothing."""
+        self._count += len(targets)
+        self._keep(targets, predictions, None)
+        self._add_errors(targets, predictions)
+
+    def _keep(self, targets: Array, predictions: Array, numbers: Labels | None) -> None:
         if self._functions:
             self._targets.append(targets)
             self._predictions.append(predictions)
             later = len(self._numbers) << 40  # than all of the calls before
             self._numbers.append(np.arange(len(targets)) if numbers is None else numbers + later)
-        if self.errors is not None and not isinstance(loss, Loss):
+
+    def _add_errors(self, targets: Array, predictions: Array) -> None:
+        if self.errors is not None:
             rows = targets.reshape(len(targets), -1).astype(np.float64)
             error, distance = predictions.reshape(rows.shape) - rows, rows - self.errors[0]
             self.errors[1:5] += [np.sum(part, axis=0) for part in (error**2, abs(error), distance, distance**2)]

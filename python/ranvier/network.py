@@ -9,7 +9,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ranvier.data import Data, as_batch, as_data, as_samples, has_classes, held_
 from ranvier.engine import Engine, IncompatibleKeys
 from ranvier.epoch_metrics import AnyMetric, Metrics, listed
 from ranvier.history import Evaluation, History
+from ranvier.joint_losses import JointLoss, LossOfRows
 from ranvier.labels import Classes
 from ranvier.layers import (
     Conv1d,
@@ -39,6 +40,7 @@ from ranvier.rows import Rows
 from ranvier.tracing import layer_outputs
 from ranvier.training import Training
 from ranvier.types import Array, Labels
+from ranvier.wiring import Wiring
 
 if TYPE_CHECKING:  # loaded where they are used, so that `import ranvier` stays quick
     from ranvier.callbacks import AnyCallback
@@ -51,6 +53,9 @@ if TYPE_CHECKING:  # loaded where they are used, so that `import ranvier` stays 
 
 __all__ = ["Network", "are_sizes", "load"]
 
+
+AnyLoss: TypeAlias = Loss | CustomLoss | JointLoss | Mapping[str, Loss | CustomLoss]
+AnyMetrics: TypeAlias = Iterable[AnyMetric] | Mapping[str, Iterable[AnyMetric]]
 
 _BATCH_SIZE = 32  # of `fit` unless given
 
@@ -87,8 +92,9 @@ class Network:
     Parameters
     ----------
     layers : sequence of layers, or sequence of int
-        Layers start as PyTorch starts them. Sizes, as in ``Network([784, 30, 10])``, make the lecture notes' network, a
-        `ranvier.notes.Network`: sigmoid layers, quadratic cost, weights and biases from N(0, 1).
+        Layers that stand one behind the other; they start as PyTorch starts them. Sizes, as in ``Network([784, 30,
+        10])``, make the lecture notes' network, a `ranvier.notes.Network`: sigmoid layers, quadratic cost, weights and
+        biases from N(0, 1).
     seed : int, optional
         It determines the starting values, the order of the samples and the random layers. Unless given, it is random.
     dtype : {"float32", "float64"}
@@ -96,10 +102,14 @@ class Network:
     init : Initializer, optional
         It draws the weights of all linear and convolutional layers that have none of their own. Their biases then
         start at 0.
+    inputs, outputs : symbolic value, or dict of str to symbolic values
+        In place of layers: what `Input` gave, and what calls of layers gave for that in the end. By dicts, a network
+        has several inputs or outputs with names; then samples, targets, predictions and losses come in dicts, too.
 
     Attributes
     ----------
     layers : tuple of layers
+        Of symbolic values, each behind those that it reads.
     init : Initializer or None
     metadata : dict of str to str
         The entries that `save` was given for the file that the network came from.
@@ -113,20 +123,32 @@ class Network:
     (5, 2)
     """
 
+    _wiring: Wiring | None = None  # of symbolic values
+
     def __new__(cls, layers: Any = None, *args: Any, **options: Any) -> Network:
-        """Return a new network, of the notes' class if ``Network`` is given sizes."""
-        return object.__new__(hooks.class_of_sizes() if cls is Network and are_sizes(layers) else cls)
+        """Return a new network, of another class if ``Network`` is given sizes or symbolic values."""
+        if cls is not Network:
+            return object.__new__(cls)
+        if "inputs" in options or "outputs" in options:
+            return object.__new__(hooks.class_of_values())
+        return object.__new__(hooks.class_of_sizes() if are_sizes(layers) else cls)
 
     def __init__(
         self,
-        layers: Sequence[int] | Sequence[Layer | PlainLayer],
+        layers: Sequence[int] | Sequence[Layer | PlainLayer] | None = None,
         *,
+        inputs: Any = None,
+        outputs: Any = None,
         seed: int | None = None,
         dtype: Any = "float32",
         init: Initializer | None = None,
     ) -> None:
         if are_sizes(layers):
             raise TypeError("layers: expected layers, got sizes; derive from ranvier.notes.Network for these")
+        if inputs is not None or outputs is not None:
+            raise TypeError("inputs: expected layers; derive from ranvier.graph_network.GraphNetwork for others")
+        if layers is None:
+            raise TypeError("layers: expected a sequence of layers, or inputs and outputs, got neither")
         self._set_up(layers, seed, dtype, init)
         self._initialise()
 
@@ -148,7 +170,7 @@ class Network:
         self.seed = int(np.random.SeedSequence().entropy % 2**63) if seed is None else int(seed)  # type: ignore[operator]
         self.input_shape: tuple[int, ...] | None = None
         self.metadata: dict[str, str] = {}
-        self.engine = Engine(self.layers, self.dtype.name, self.seed)
+        self.engine = Engine(self.layers, self.dtype.name, self.seed, self._wiring)
         self._training = Training(self.engine)
         self._classes: Classes | None = None
 
@@ -365,7 +387,8 @@ class Network:
 
         self.engine.require_adapted()
         shapes = [] if self.input_shape is None else [self.input_shape]
-        return Predictor(self.layers, self.engine.parameters.frozen_copy(), self.dtype, shapes, threads)
+        parameters = self.engine.parameters.frozen_copy()
+        return Predictor(self.layers, parameters, self.dtype, shapes, threads, self._wiring)
 
     @property
     def classes_(self) -> Any:
@@ -499,21 +522,30 @@ class Network:
         classes = self._classes if classes is None else classes
 
         def check(batch: Any, of: str, output_shape: Any) -> Data:
-            return as_batch(batch, loss, self.dtype, output_shape, of, classes)
+            return self._batch(batch, loss, output_shape, of, classes)
 
         return StreamBatches(stream, passes, steps, check, self.engine.output_shape, name)
 
+    def _batch(self, batch: Any, loss: Any, output_shape: Any, of: str, classes: Classes | None) -> Data:
+        """Return a batch of a stream, checked."""
+        return as_batch(batch, loss, self.dtype, output_shape, of, classes)
+
     def _metrics(
-        self, wanted: Iterable[AnyMetric], batches: Batches, data: Data | None, loss: Any, classes: bool | None = None
+        self, wanted: Any, batches: Batches, data: Data | None, loss: Any, of_training: Metrics | None = None
     ) -> Metrics:
         """Return the metrics of batches, whose data, if they are arrays, are looked at as a whole."""
         outputs = math.prod(self.engine.output_shape(batches.first.x.shape[1:]))
+        classes = None if of_training is None else of_training.has_classes
         if classes is None and data is not None:
             classes = has_classes(loss, data.y, outputs)
         return Metrics(listed(wanted), batches.first, loss, outputs, classes)
 
+    def _listed(self, metrics: Any) -> Any:
+        """Return metrics as a list, before anything happens."""
+        return listed(metrics)
+
     @property
-    def loss(self) -> Loss | CustomLoss:
+    def loss(self) -> Any:
         """The loss that `fit` or `train_step` used last.
 
         At first `CrossEntropyLoss`, or what the cost of the notes' network amounts to.
@@ -524,15 +556,34 @@ class Network:
     def _default_loss(self) -> Loss:
         return CrossEntropyLoss()
 
+    def _checked_loss(self, loss: Any) -> Any:
+        """Return the loss as training takes it."""
+        if isinstance(loss, Mapping | JointLoss):
+            raise TypeError(f"loss: expected one loss, since the network has one output, got {loss!r}")
+        return checked_loss(loss)
+
+    @property
+    def _joint_loss(self) -> JointLoss | None:
+        """The loss of the last training, if it was one of several outputs."""
+        loss = self._training.loss
+        return loss.joint if isinstance(loss, LossOfRows) else loss if isinstance(loss, JointLoss) else None
+
+    def _ends(self, loss: Any) -> Iterable[tuple[Layer | PlainLayer | None, Any]]:
+        """Yield the layer of each output, and its loss."""
+        yield self.layers[-1], loss
+
+    def require_list(self, name: str) -> None:
+        """Raise a TypeError, for a function of that name, unless the layers stand one behind the other."""
+
     @overload
     def evaluate(
         self,
         x: Any,
         y: None = None,
         *,
-        loss: Loss | CustomLoss | None = None,
+        loss: AnyLoss | None = None,
         sample_weight: Any = None,
-        metrics: Iterable[AnyMetric] = (),
+        metrics: AnyMetrics = (),
     ) -> Any: ...
     @overload
     def evaluate(
@@ -540,18 +591,18 @@ class Network:
         x: Any,
         y: Any,
         *,
-        loss: Loss | CustomLoss | None = None,
+        loss: AnyLoss | None = None,
         sample_weight: Any = None,
-        metrics: Iterable[AnyMetric] = (),
+        metrics: AnyMetrics = (),
     ) -> Evaluation: ...
     def evaluate(
         self,
         x: Any,
         y: Any = None,
         *,
-        loss: Loss | CustomLoss | None = None,
+        loss: AnyLoss | None = None,
         sample_weight: Any = None,
-        metrics: Iterable[AnyMetric] = (),
+        metrics: AnyMetrics = (),
     ) -> Any:
         """Return the loss and the metrics of samples.
 
@@ -580,21 +631,21 @@ class Network:
             if not isinstance(x, tuple) or len(x) != 2:
                 raise TypeError("y: expected targets, or x as a pair (x, y)")
             x, y = x
-        loss = self.loss if loss is None else checked_loss(loss)
-        data = self._data(x, y, loss, sample_weight=sample_weight, by_rows=True)
+        objective = self._checked_loss(self.loss if loss is None else loss)
+        data = self._data(x, y, objective, sample_weight=sample_weight, by_rows=True)
         self.input_shape = data.x.shape[1:]
         with batches_of(data) as batches:
-            return training.evaluate(self.engine, batches, loss, self._metrics(metrics, batches, data, loss))
+            return training.evaluate(self.engine, batches, objective, self._metrics(metrics, batches, data, objective))
 
     def _evaluate_stream(self, stream: Any, loss: Any, sample_weight: Any, metrics: Iterable[AnyMetric]) -> Evaluation:
         _require_weights_in_batches(sample_weight)
-        loss = self.loss if loss is None else checked_loss(loss)
-        with self._stream(stream, loss, "x") as batches:
+        objective = self._checked_loss(self.loss if loss is None else loss)
+        with self._stream(stream, objective, "x") as batches:
             self.input_shape = batches.first.x.shape[1:]
-            return training.evaluate(self.engine, batches, loss, self._metrics(metrics, batches, None, loss))
+            return training.evaluate(self.engine, batches, objective, self._metrics(metrics, batches, None, objective))
 
     def loss_gradients(
-        self, x: Any, y: Any, *, loss: Loss | CustomLoss | None = None, sample_weight: Any = None
+        self, x: Any, y: Any, *, loss: AnyLoss | None = None, sample_weight: Any = None
     ) -> dict[str, Array]:
         """Return the gradients of a batch's loss in training mode, by parameter name; frozen parameters have none.
 
@@ -607,10 +658,10 @@ class Network:
         loss : optional
             The network's `loss` unless given.
         """
-        loss = self.loss if loss is None else checked_loss(loss)
-        data = self._data(x, y, loss, sample_weight=sample_weight)
+        objective = self._checked_loss(self.loss if loss is None else loss)
+        data = self._data(x, y, objective, sample_weight=sample_weight)
         self.input_shape = data.x.shape[1:]
-        return training.loss_gradients(self.engine, data, loss)
+        return training.loss_gradients(self.engine, data, objective)
 
     # --- training, step by step -----------------------------------------------------------------------------
 
@@ -700,7 +751,7 @@ class Network:
         x: Any,
         y: Any,
         *,
-        loss: Loss | CustomLoss | None = None,
+        loss: AnyLoss | None = None,
         optimizer: Optimizer | None = None,
         sample_weight: Any = None,
     ) -> float:
@@ -731,14 +782,15 @@ class Network:
                 return value
         given = loss, optimizer
         self.engine.parameters.require_no_pass()
-        loss = self._default_loss if loss is None else checked_loss(loss)
+        objective = self._checked_loss(self._default_loss if loss is None else loss)
         settings = Adam() if optimizer is None else checked_optimizer(optimizer)
         self._training.require_trained(settings)
-        data = self._data(x, y, loss, sample_weight=sample_weight)
-        if loss is not self._training.loss and loss != self._training.loss:
-            training.warn_of_last_layer(self.engine, loss)
+        data = self._data(x, y, objective, sample_weight=sample_weight)
+        if objective is not self._training.loss and objective != self._training.loss:
+            for last, own in self._ends(objective):
+                training.warn_of_last_layer(last, own)
         self.input_shape = data.x.shape[1:]
-        return self._training.train_step(data, loss, settings, given)
+        return self._training.train_step(data, objective, settings, given)
 
     def training_state_dict(self) -> dict[str, Any]:
         """Return what training needs to go on beside the `state_dict`.
@@ -808,12 +860,12 @@ class Network:
         batch_size: int | None = _BATCH_SIZE,
         accumulate_grad_batches: int = 1,
         steps_per_epoch: int | None = None,
-        loss: Loss | CustomLoss | None = None,
+        loss: AnyLoss | None = None,
         sample_weight: Any = None,
         optimizer: Optimizer | None = None,
         validation_data: Any = None,
         validation_split: float | None = None,
-        metrics: Iterable[AnyMetric] = (),
+        metrics: AnyMetrics = (),
         callbacks: Iterable[AnyCallback] = (),
         shuffle: bool = True,
         on_nonfinite: str = "raise",
@@ -902,12 +954,12 @@ class Network:
 
         self.engine.parameters.require_no_pass()
         self._training.require_no_gradients()
-        loss = self._default_loss if loss is None else checked_loss(loss)
+        objective = self._checked_loss(self._default_loss if loss is None else loss)
         settings = Adam() if optimizer is None else checked_optimizer(optimizer)
         self._training.require_trained(settings)
         if on_nonfinite not in ("raise", "warn", "ignore"):
             raise ValueError(f"on_nonfinite: expected 'raise', 'warn' or 'ignore', got {on_nonfinite!r}")
-        epochs, wanted, checked = integer(epochs, "epochs", 0), listed(metrics), checked_callbacks(callbacks)
+        epochs, wanted, checked = integer(epochs, "epochs", 0), self._listed(metrics), checked_callbacks(callbacks)
         shuffle, progress = boolean(shuffle, "shuffle"), boolean(progress, "progress")
         accumulate_grad_batches = integer(accumulate_grad_batches, "accumulate_grad_batches", 1)
         held, classes, together = None, self._classes, None
@@ -928,12 +980,12 @@ class Network:
                 reading.push(together.leave)
             if y is None:
                 _require_stream(x, batch_size, sample_weight, validation_split)
-                batches: Batches = self._training_stream(x, epochs, steps_per_epoch, loss, settings)
-                of_training = self._metrics(wanted, batches, None, loss)
+                batches: Batches = self._training_stream(x, epochs, steps_per_epoch, objective, settings)
+                of_training = self._metrics(wanted, batches, None, objective)
             else:
                 if steps_per_epoch is not None:
                     raise TypeError("steps_per_epoch: expected None with arrays, whose epochs are all samples")
-                data = self._data(x, y, loss, sample_weight=sample_weight, by_rows=True, learn=True)
+                data = self._data(x, y, objective, sample_weight=sample_weight, by_rows=True, learn=True)
                 classes = data.classes
                 if validation_split is not None:
                     if validation_data is not None:
@@ -943,18 +995,20 @@ class Network:
                     batches = ArrayBatches(data, _checked_batch_size(batch_size, len(data.x)))
                 else:
                     batches = together.batches(data, batch_size)
-                of_training = self._metrics(wanted, batches, data, loss)
+                of_training = self._metrics(wanted, batches, data, objective)
             reading.enter_context(batches)
             validation = None
             if held is not None or validation_data is not None:
-                others = self._validation(validation_data, loss, epochs, classes) if held is None else batches_of(held)
+                others = (
+                    self._validation(validation_data, objective, epochs, classes) if held is None else batches_of(held)
+                )
                 reading.enter_context(others)
-                validation = others, self._metrics(wanted, others, None, loss, of_training.has_classes)
+                validation = others, self._metrics(wanted, others, None, objective, of_training)
             plan = fitting.Plan(
                 batches=batches,
                 metrics=of_training,
                 validation=validation,
-                loss=loss,
+                loss=objective,
                 optimizer=settings,
                 epochs=epochs,
                 callbacks=checked,
@@ -969,9 +1023,10 @@ class Network:
                 plan = self._common_plan(plan, classes)
             for callback in plan.callbacks:
                 callback.on_train_begin(self, plan.quantities())
-            training.warn_of_last_layer(self.engine, loss)
+            for last, own in self._ends(objective):
+                training.warn_of_last_layer(last, own)
             self.input_shape = batches.first.x.shape[1:]
-            self._training.loss = loss
+            self._training.loss = objective
             self._classes = classes
             try:
                 history = fitting.fit(self, self._training, plan)
@@ -1144,6 +1199,7 @@ class Network:
             history = self.history
             return Contents(
                 layers=self.layers,
+                wiring=self._wiring,
                 dtype=self.dtype.name,
                 seed=self.seed,
                 init=self.init,
@@ -1152,7 +1208,7 @@ class Network:
                 values=self.engine.state(),
                 training=self.training_state_dict() if training_state else None,
                 history=history.as_dict() if training_state and history is not None else None,
-                loss=self._training.loss if isinstance(self._training.loss, Loss) else None,
+                loss=self._training.loss if isinstance(self._training.loss, Loss) else self._joint_loss,
                 classes=None if self._classes is None else self._classes.values.tolist(),
             )
 
@@ -1178,6 +1234,10 @@ class Network:
     def _without_training(self) -> Network:
         """Return a network of these layers that has not been trained."""
         return Network(self.layers, seed=self.seed, dtype=self.dtype, init=self.init)
+
+    def _of_dtype(self, dtype: Any) -> Network:
+        """Return a network of these layers and of that dtype."""
+        return Network(self.layers, seed=self.seed, dtype=dtype)
 
     # --- copies ---------------------------------------------------------------------------------------------
 
@@ -1231,6 +1291,7 @@ class Network:
 
     def _take(self, contents: Contents) -> None:
         """Become the network of a file."""
+        self._wiring = contents.wiring
         self._set_up(contents.layers, contents.seed, contents.dtype, contents.init)
         self.load_state_dict(contents.values)
         self._training.epochs = contents.epochs
@@ -1247,7 +1308,18 @@ class Network:
 
 
 # What a file has of a network.
-_IN_FILE = {"layers", "sizes", "dtype", "seed", "init", "input_shape", "metadata", "engine", "_training", "_classes"}
+_IN_FILE = {
+    "layers",
+    "sizes",
+    "dtype",
+    "seed",
+    "init",
+    "input_shape",
+    "metadata",
+    "engine",
+    "_training",
+    "_classes",
+} | {"_wiring"}
 
 
 def load(path: str | os.PathLike[str]) -> Network:
@@ -1265,6 +1337,7 @@ def load(path: str | os.PathLike[str]) -> Network:
     from ranvier import checkpoint
 
     with checkpoint.opened(path) as contents:
-        network: Network = object.__new__(Network if contents.sizes is None else hooks.class_of_sizes())
+        kind = Network if contents.sizes is None else hooks.class_of_sizes()
+        network: Network = object.__new__(kind if contents.wiring is None else hooks.class_of_values())
         network._take(contents)
     return network

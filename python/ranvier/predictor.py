@@ -16,6 +16,7 @@ from ranvier.data import as_samples, require_apart
 from ranvier.engine import Engine
 from ranvier.layers import Layer, PlainLayer, require_layers
 from ranvier.types import Array
+from ranvier.wiring import Wiring, wiring_from_json
 
 __all__ = ["Predictor", "load_predictor"]
 
@@ -53,7 +54,18 @@ class Predictor:
     (5, 10)
     """
 
-    __slots__ = ("__weakref__", "_compiled", "_dtype", "_few", "_latest", "_layers", "_lock", "_parameters", "_threads")
+    __slots__ = (
+        "__weakref__",
+        "_compiled",
+        "_dtype",
+        "_few",
+        "_latest",
+        "_layers",
+        "_lock",
+        "_parameters",
+        "_threads",
+        "_wiring",
+    )
 
     def __init__(
         self,
@@ -62,10 +74,12 @@ class Predictor:
         dtype: np.dtype[Any],
         shapes: Iterable[tuple[int, ...]],
         threads: int | None,
+        wiring: Wiring | None = None,
     ) -> None:
         """Take frozen parameters, and make them ready for samples of these shapes, of which the last counts as seen."""
         self._threads = None if threads is None else integer(threads, "threads", 1)
         self._layers = layers
+        self._wiring = wiring
         self._parameters = parameters
         self._dtype = dtype
         self._compiled: dict[tuple[int, ...], _core.Predictor] = {}
@@ -106,14 +120,14 @@ class Predictor:
 
         Parameters
         ----------
-        x : array_like, shape (n, ...)
+        x : array_like, shape (n, ...), or dict of such
             Real numbers; converted to `dtype` if need be. Bytes (uint8) are pixels, which count as fractions of 255.
         out : ndarray, optional
             Of the outputs' shape and dtype, C-contiguous; filled and returned. It must not overlap x.
 
         Returns
         -------
-        ndarray, shape (n, ...)
+        ndarray, shape (n, ...), or dict of such
             A row's bits do not depend on the other rows, nor on the number of threads.
 
         Raises
@@ -126,6 +140,15 @@ class Predictor:
         outputs = self._few(x, out)
         if outputs is not None:
             return outputs
+        wiring = self._wiring
+        if wiring is None:
+            return self._predict(x, out)
+        if not wiring.outputs.is_one and out is not None:
+            raise TypeError("out: expected None, since there are several outputs")
+        y: Array = wiring.outputs.unpacked(self._predict(wiring.inputs.packed(x, self._dtype, "x"), out))
+        return y
+
+    def _predict(self, x: Any, out: Array | None) -> Array:
         samples = as_samples(x, self._dtype)
         shape = samples.shape[1:]
         compiled = self._compiled.get(shape) or self._compile(shape)
@@ -137,6 +160,8 @@ class Predictor:
 
     def _use(self, compiled: _core.Predictor) -> None:
         self._latest = compiled
+        if self._wiring is not None and not (self._wiring.inputs.is_one and self._wiring.outputs.is_one):
+            return
         self._few = compiled.predict_few  # kept at hand: to look it up would take as long as a small product
 
     def _compile(self, shape: tuple[int, ...]) -> _core.Predictor:
@@ -185,6 +210,7 @@ class Predictor:
             "shapes": shapes,
             "epochs_trained": 0,
             "layers": serialization.layers_to_json(self.layers),
+            "wiring": None if self._wiring is None else self._wiring.to_json(),
             "init": None,
         }
         return serialization.to_bytes(config, {name: self._parameters.value(name) for name in names})
@@ -203,13 +229,14 @@ def _restored(file: serialization.File, threads: int | None) -> Predictor:
     layers = require_layers(serialization.layers_from_json(config["layers"]), "layers")
     values, _ = file.tensors(serialization.parameter_shapes(layers))
     dtype = serialization.dtype_from_json(config["dtype"])
-    engine = Engine(layers, dtype, seed=0)
+    wiring = wiring_from_json(config.get("wiring"), layers)
+    engine = Engine(layers, dtype, seed=0, wiring=wiring)
     engine.load(values)
     shapes = [serialization.shape_from_json(shape) for shape in config.get("shapes", [config["input_shape"]])]
     if len(shapes) > _MOST_SHAPES:
         raise ValueError(f"shapes: expected at most {_MOST_SHAPES}, got {len(shapes)}")
     known = [shape for shape in shapes if shape is not None]
-    return Predictor(layers, engine.parameters.frozen_copy(), np.dtype(dtype), known, threads)
+    return Predictor(layers, engine.parameters.frozen_copy(), np.dtype(dtype), known, threads, wiring)
 
 
 def load_predictor(path: str | os.PathLike[str], threads: int | None = None) -> Predictor:

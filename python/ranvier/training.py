@@ -18,7 +18,8 @@ from ranvier.data import Data, has_classes
 from ranvier.engine import Engine
 from ranvier.epoch_metrics import Metrics, Tally
 from ranvier.history import Evaluation, History
-from ranvier.layers import Linear, Sigmoid, Softmax
+from ranvier.joint_losses import JointLoss
+from ranvier.layers import Layer, Linear, PlainLayer, Sigmoid, Softmax
 from ranvier.losses import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
@@ -268,9 +269,9 @@ def _mean(means: list[float], weights: list[float], loss: Loss | CustomLoss) -> 
     return sum(total for total, _ in parts) / sum(weight for _, weight in parts) if parts else math.nan
 
 
-def warn_of_last_layer(engine: Engine, loss: Loss | CustomLoss) -> None:
+def warn_of_last_layer(last: Layer | PlainLayer | None, loss: Loss | CustomLoss) -> None:
     """Warn if the network ends with a function that the loss applies itself, or without one that it needs."""
-    if isinstance(loss, NLLLoss) and isinstance(engine.layers[-1], Linear | Softmax):
+    if isinstance(loss, NLLLoss) and isinstance(last, Linear | Softmax):
         warnings.warn(
             "NLLLoss takes logarithms of probabilities, which the network's last layer does not give; end it with "
             "LogSoftmax, or take CrossEntropyLoss without a last softmax",
@@ -278,7 +279,7 @@ def warn_of_last_layer(engine: Engine, loss: Loss | CustomLoss) -> None:
             stacklevel=3,
         )
     for layer, own in ((Softmax, CrossEntropyLoss), (Sigmoid, BCEWithLogitsLoss), (Sigmoid, FocalLoss)):
-        if isinstance(engine.layers[-1], layer) and isinstance(loss, own):
+        if isinstance(last, layer) and isinstance(loss, own):
             warnings.warn(
                 f"{own.__name__} takes outputs from before a {layer.__name__} and applies one itself, so the network's "
                 f"last layer makes it two; leave that layer out",
@@ -314,8 +315,8 @@ class Training:
         The settings used last.
     state : _core.Optimizer or None
         The state that belongs to them.
-    loss : Loss, CustomLoss or None
-        The loss used last.
+    loss : Loss, CustomLoss, JointLoss or None
+        The loss used last; a JointLoss alone if it comes from a file.
     epochs : int
         The number of epochs that `fit` has begun, by which the orders of the samples are numbered.
     history : History or None
@@ -326,7 +327,7 @@ class Training:
         self.engine = engine
         self.optimizer: Optimizer | None = None
         self.state: _core.Optimizer | None = None
-        self.loss: Loss | CustomLoss | None = None
+        self.loss: Loss | CustomLoss | JointLoss | None = None
         self.epochs = 0
         self.history: History | None = None
         self._factor = 1.0

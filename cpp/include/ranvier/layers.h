@@ -187,6 +187,11 @@ struct CustomSpec {
     std::shared_ptr<CustomLayer> layer;
 };
 
+// The sum of several inputs, which have one shape.
+struct AddSpec {};
+// Several inputs one behind the other along the first axis of a sample.
+struct ConcatSpec {};
+
 struct LayerSpec;
 // layers(x) + shortcut(x), an empty shortcut being x itself (He et al. 2016).
 struct ResidualSpec {
@@ -203,9 +208,24 @@ struct LayerSpec
                    RandomRotationSpec, RandomHorizontalFlipSpec, RandomCropSpec, ActivationSpec, PReLUSpec,
                    RReLUSpec, MaxoutSpec, SoftmaxSpec, BatchNormSpec, LayerNormSpec, StandardizeSpec,
                    UpsampleSpec, ConvTranspose2dSpec, GroupNormSpec, EmbeddingSpec, RecurrentSpec,
-                   ResidualSpec, ParallelSpec, CustomSpec> {
+                   ResidualSpec, ParallelSpec, CustomSpec, AddSpec, ConcatSpec> {
     using variant::variant;
 };
+
+// How layers are connected that do not stand one behind the other. A sample of several inputs is a row of
+// theirs, one behind the other, and so are several outputs.
+struct Wiring {
+    std::vector<Shape> inputs;  // of a sample
+    // Of each layer: the positions of layers before it, and -1 - k for input k.
+    std::vector<std::vector<int>> sources;
+    std::vector<int> outputs;  // likewise
+
+    bool is_list() const { return inputs.empty(); }
+};
+
+// The shape of a sample of the layer's output, from those of its inputs. Throws std::invalid_argument, naming
+// the layer, if it does not fit these.
+Shape output_shape(const LayerSpec& layer, const std::vector<Shape>& inputs);
 
 // The layer's name in Python and in messages: "Linear", "ReLU".
 std::string layer_name(const LayerSpec& layer);

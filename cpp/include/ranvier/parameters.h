@@ -1,4 +1,4 @@
-// The parameters of a list of layers and their gradients, each in one flat buffer, and the optimizers that
+// The parameters of a network's layers and their gradients, each in one flat buffer, and the optimizers that
 // carry the one towards the other.
 #pragma once
 
@@ -38,12 +38,14 @@ class Parameters {
 public:
     // All zero but the running variances, which are one. Throws std::invalid_argument if a layer's numbers
     // make no sense.
-    explicit Parameters(const std::vector<LayerSpec>& layers) : Parameters(layers, true) {}
+    explicit Parameters(const std::vector<LayerSpec>& layers, const Wiring& wiring = {})
+        : Parameters(layers, wiring, true) {}
 
     // The same values and statistics, without memory for gradients.
     std::shared_ptr<Parameters> frozen_copy() const;
 
     const std::vector<LayerSpec>& layers() const { return layers_; }
+    const Wiring& wiring() const { return wiring_; }
     const std::vector<ParameterEntry>& entries() const { return entries_; }
     // The entry of that name; throws std::out_of_range.
     const ParameterEntry& entry(const std::string& name) const;
@@ -70,9 +72,10 @@ public:
     }
 
 private:
-    Parameters(const std::vector<LayerSpec>& layers, bool with_gradients);
+    Parameters(const std::vector<LayerSpec>& layers, const Wiring& wiring, bool with_gradients);
 
     std::vector<LayerSpec> layers_;
+    Wiring wiring_;
     std::vector<ParameterEntry> entries_;
     Buffer<T> values_;
     Buffer<T> gradients_, accumulated_;

@@ -1,4 +1,5 @@
-// Ops of several inputs: their sum, with an activation taken over, and one behind the other.
+// Ops of several inputs: their sum, with an activation taken over, and one behind the other; and the op that
+// takes one of them back out of such a row.
 #include <algorithm>
 #include <stdexcept>
 
@@ -74,26 +75,50 @@ private:
     std::vector<index_t> sizes_;
 };
 
+template <class T>
+class SliceOp final : public Op<T> {
+public:
+    explicit SliceOp(const SliceSpec& spec, const OpSite<T>& site)
+        : Op<T>({.reads_input = false, .reads_output = false, .reads_rows_apart = true}),
+          begin_(spec.begin),
+          size_(element_count(site.output)),
+          whole_(element_count(site.input())) {}
+
+    void forward(const MicroBatch& part, const Operands<T>& at) const override {
+        for (index_t i = 0; i < part.count; ++i)
+            std::copy_n(at.x[0].row(i, whole_) + begin_, size_, at.y + i * size_);
+    }
+    void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
+                       T* const* grad_x) const override {
+        if (!grad_x[0]) return;
+        std::fill_n(grad_x[0], part.count * whole_, T{});
+        for (index_t i = 0; i < part.count; ++i)
+            std::copy_n(grad + i * size_, size_, grad_x[0] + i * whole_ + begin_);
+    }
+
+private:
+    index_t begin_, size_, whole_;
+};
+
 }  // namespace
 
 Shape infer_shape(const AddSpec&, const InputShapes& inputs) {
     for (const Shape& shape : inputs)
         if (shape != inputs[0])
-            throw std::invalid_argument("expected layers and shortcut to give samples of one shape, got " +
-                                        shape_text(inputs[0]) + " and " + shape_text(shape));
+            throw std::invalid_argument("expected samples of one shape, got " + shape_text(inputs[0]) +
+                                        " and " + shape_text(shape));
     return inputs[0];
 }
 
 Shape infer_shape(const ConcatSpec&, const InputShapes& inputs) {
-    if (inputs.empty()) throw std::invalid_argument("expected at least one branch, got none");
+    if (inputs.empty()) throw std::invalid_argument("expected at least one input, got none");
     Shape all = inputs[0];
     if (all.empty()) throw std::invalid_argument("expected samples with at least one axis, got shape ()");
     for (std::size_t i = 1; i < inputs.size(); ++i) {
         const Shape& shape = inputs[i];
         if (shape.size() != all.size() || !std::equal(shape.begin() + 1, shape.end(), all.begin() + 1))
-            throw std::invalid_argument(
-                "expected branches whose samples differ in the first size only, got " + shape_text(all) +
-                " and " + shape_text(shape));
+            throw std::invalid_argument("expected samples that differ in the first size only, got " +
+                                        shape_text(all) + " and " + shape_text(shape));
         all[0] += shape[0];
     }
     return all;
@@ -110,5 +135,11 @@ std::unique_ptr<Op<T>> make_op(const ConcatSpec&, const OpSite<T>& site) {
     return std::make_unique<ConcatOp<T>>(site);
 }
 RANVIER_INSTANTIATE_OP(ConcatSpec)
+
+template <class T>
+std::unique_ptr<Op<T>> make_op(const SliceSpec& spec, const OpSite<T>& site) {
+    return std::make_unique<SliceOp<T>>(spec, site);
+}
+RANVIER_INSTANTIATE_OP(SliceSpec)
 
 }  // namespace ranvier

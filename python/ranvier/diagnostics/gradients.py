@@ -13,7 +13,7 @@ from ranvier.checks import integer, positive
 from ranvier.custom_losses import value_of
 from ranvier.data import Data
 from ranvier.layers import Layer, PlainLayer
-from ranvier.losses import CustomLoss, Loss, checked_loss
+from ranvier.losses import CustomLoss, Loss
 from ranvier.network import Network
 from ranvier.tables import Table
 from ranvier.training import loss_gradients
@@ -167,12 +167,12 @@ def gradient_check(
     >>> gradient_check(net, rng.standard_normal((5, 3)), [0, 1, 1, 0, 1]).passed
     True
     """
-    loss = net.loss if loss is None else checked_loss(loss)
+    loss = net._checked_loss(net.loss if loss is None else loss)
     step, tolerance = positive(step, "step"), positive(tolerance, "tolerance")
     count = integer(samples_per_parameter, "samples_per_parameter", 1)
     if not net.parameters():
         raise ValueError("net: expected a network with parameters, got none")
-    copy = Network(net.layers, seed=net.seed, dtype="float64")
+    copy = net._of_dtype("float64")
     copy.load_state_dict(net.state_dict())
     objective = _Objective(copy, copy._data(x, y, loss), loss)
     comparison = _Comparison(objective, step, tolerance)

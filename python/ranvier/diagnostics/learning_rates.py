@@ -16,7 +16,7 @@ from ranvier.batches import ArrayBatches, Part
 from ranvier.checks import integer, positive
 from ranvier.data import is_stream
 from ranvier.engine import Engine
-from ranvier.losses import CustomLoss, Loss, checked_loss
+from ranvier.losses import CustomLoss, Loss
 from ranvier.network import Network
 from ranvier.optimizers import Adam, Optimizer, checked_optimizer
 from ranvier.training import run_batches
@@ -88,7 +88,7 @@ def learning_rate_range_test(
     TypeError, ValueError
         If an argument is unfit.
     """
-    loss = net.loss if loss is None else checked_loss(loss)
+    loss = net._checked_loss(net.loss if loss is None else loss)
     low, high, steps = positive(low, "low"), positive(high, "high"), integer(steps, "steps", 2)
     if high <= low:
         raise ValueError(f"high: expected a learning rate above low = {low}, got {high}")

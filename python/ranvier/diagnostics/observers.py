@@ -29,6 +29,7 @@ def _probe(x: Any) -> Array:
 
 
 def _probe_outputs(network: Network, x: Array) -> Iterator[tuple[str, Layer | PlainLayer, Array]]:
+    network.require_list("x")
     return layer_outputs(network.engine, network._samples(x, "x"), inner=True)
 
 

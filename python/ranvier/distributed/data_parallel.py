@@ -240,6 +240,7 @@ class DataParallel:
         """Return what has to be the same on all ranks about a network and what it is trained on."""
         about: dict[str, Any] = {
             "layers": repr(engine.layers),
+            "inputs and outputs": repr(engine.wiring),
             "dtype": engine.dtype.name,
             "seed": engine.seed,
             "the network's parameters (by a checksum)": _checksum(engine.parameters.flat_values),

@@ -30,6 +30,7 @@ from ranvier.layers.base import Layer, PlainLayer, checked_initializer, checked_
 from ranvier.layers.containers import Parallel, Residual
 from ranvier.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
 from ranvier.layers.embedding import Embedding
+from ranvier.layers.joins import Add, Concat
 from ranvier.layers.linear import Linear, layers_of_sizes
 from ranvier.layers.noise import Dropout, Dropout1d, Dropout2d, GaussianNoise
 from ranvier.layers.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, Standardize
@@ -46,6 +47,7 @@ from ranvier.layers.pooling import (
 )
 from ranvier.layers.recurrent import GRU, LSTM
 from ranvier.layers.shape import Flatten, Identity, Unflatten
+from ranvier.layers.symbolic import Input, Value
 from ranvier.layers.upsampling import Upsample
 
 __all__ = [
@@ -58,10 +60,12 @@ __all__ = [
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
+    "Add",
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Concat",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
@@ -76,6 +80,7 @@ __all__ = [
     "Hardswish",
     "Heaviside",
     "Identity",
+    "Input",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
@@ -104,6 +109,7 @@ __all__ = [
     "Tanh",
     "Unflatten",
     "Upsample",
+    "Value",
     "checked_initializer",
     "checked_result",
     "layer_spec",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from ranvier.checks import require_instance
+from ranvier.layers.symbolic import Value, call
 from ranvier.settings import Settings
 from ranvier.types import Array, Pair
 
@@ -62,6 +63,20 @@ class Layer(Settings):
         """Return the branches that the layer holds, by their names in paths of parameters."""
         return {}
 
+    def __call__(self, x: Value | Sequence[Value]) -> Value:
+        """Return what the layer gives for a symbolic value, or for a list of them if it joins several.
+
+        It begins with a `ranvier.Input`, and what comes in the end makes a ``Network(inputs=..., outputs=...)``.
+
+        Raises
+        ------
+        TypeError
+            If it is called with anything else.
+        ValueError
+            If it does not fit the shape of the samples.
+        """
+        return call(self, x)
+
 
 def checked_initializer(init: object) -> Initializer | None:
     """Return an initializer or None.
@@ -109,6 +124,11 @@ def require_layers(layers: object, name: str) -> tuple[Layer | PlainLayer, ...]:
     if isinstance(layers, Layer) or not isinstance(layers, Sequence):
         raise TypeError(f"{name}: expected a sequence of layers, got {layers!r}")
     for position, layer in enumerate(layers):
+        if isinstance(layer, Value):
+            raise TypeError(
+                f"{name}: expected layers, got {layer!r} at position {position}; a network of symbolic values is "
+                f"Network(inputs=..., outputs=...)"
+            )
         require_instance(layer, f"{name}, position {position}")
         if not isinstance(layer, Layer | PlainLayer):
             raise TypeError(f"{name}: expected layers, got {layer!r} at position {position}")

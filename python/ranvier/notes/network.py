@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,10 +12,9 @@ import numpy as np
 from ranvier import network, optimizers
 from ranvier.checks import as_values, integer, nonnegative, real
 from ranvier.data import Data, is_stream
-from ranvier.epoch_metrics import AnyMetric
 from ranvier.history import History
 from ranvier.layers import Linear, layers_of_sizes
-from ranvier.losses import BCELoss, BCEWithLogitsLoss, CustomLoss, Loss, QuadraticLoss
+from ranvier.losses import BCELoss, BCEWithLogitsLoss, Loss, QuadraticLoss
 from ranvier.notes import network2
 from ranvier.notes.costs import (
     CrossEntropyCost,
@@ -172,9 +171,9 @@ class Network(network.Network):
         x: Any,
         y: Any = None,
         *,
-        loss: Loss | CustomLoss | None = None,
+        loss: Any = None,
         sample_weight: Any = None,
-        metrics: Iterable[AnyMetric] = (),
+        metrics: Any = (),
     ) -> Any:
         """Return the number of hits on test data, as the notes do; or, with y, what `ranvier.Network.evaluate` does.
 

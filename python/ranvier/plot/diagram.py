@@ -62,6 +62,8 @@ def network_diagram(
     TypeError, ValueError
         If the sizes are not at least two integers above zero, or the shape of a sample is not known or unfit.
     """
+    if isinstance(network, Network):
+        network.require_list("network")
     columns = _columns_of_network(network) if isinstance(network, Network) else _columns_of_sizes(network)
     if columns:
         return _draw_columns(ax, columns)

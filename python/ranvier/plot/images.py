@@ -205,6 +205,7 @@ def misclassified(
 
 def _position(network: Network, layer: int | None, kind: type[Layer] | None) -> int:
     """Return the position of the layer, of that kind if one is asked for; the first of its kind for None."""
+    network.require_list("network")
     if layer is None:
         for position, candidate in enumerate(network.layers):
             if kind is not None and isinstance(candidate, kind):

@@ -19,6 +19,7 @@ __all__ = ["REFUSED", "WRITTEN", "module_of"]
 
 def module_of(network: Network) -> nn.Sequential:
     """Return a module with the layers and parameters of a network."""
+    network.require_list("to_module")
     with torch.random.fork_rng(devices=[]):  # the modules draw starting values, which nobody will see
         module = _sequence(network.layers, "")
     module.to(torch.float64 if network.dtype == "float64" else torch.float32)
