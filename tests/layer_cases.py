@@ -87,13 +87,14 @@ CASES = [
 ]
 
 
+# Those of one input, which stand in lists.
 LAYERS = sorted(
     {
         layer
         for name in rv.layers.__all__
         if isinstance(layer := getattr(rv.layers, name), type) and issubclass(layer, rv.layers.Layer)
     }
-    - {rv.layers.Layer},
+    - {rv.layers.Layer, rv.Add, rv.Concat},
     key=lambda layer: layer.__name__,
 )
 

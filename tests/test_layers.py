@@ -321,8 +321,8 @@ def test_every_layer_is_covered():
     covered = {type(layer) for _, layers in CASES.values() for layer in layers}
     named = {getattr(layer_module, name) for name in layer_module.__all__}
     built_in = {kind for kind in named if isinstance(kind, type) and issubclass(kind, layer_module.Layer)}
-    # Heaviside has no gradient to speak of, and Standardize, which needs statistics, has a test of its own.
-    assert built_in - covered == {layer_module.Layer, rv.Heaviside, rv.Standardize}
+    # Heaviside has no gradient to speak of; Standardize, which needs statistics, and joins have tests of their own.
+    assert built_in - covered == {layer_module.Layer, rv.Heaviside, rv.Standardize, rv.Add, rv.Concat}
 
 
 def test_random_layers_rest_in_evaluation():

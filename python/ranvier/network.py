@@ -127,11 +127,12 @@ class Network:
 
     def __new__(cls, layers: Any = None, *args: Any, **options: Any) -> Network:
         """Return a new network, of another class if ``Network`` is given sizes or symbolic values."""
-        if cls is not Network:
-            return object.__new__(cls)
-        if "inputs" in options or "outputs" in options:
-            return object.__new__(hooks.class_of_values())
-        return object.__new__(hooks.class_of_sizes() if are_sizes(layers) else cls)
+        kind: type[Network] = cls
+        if cls is Network and ("inputs" in options or "outputs" in options):
+            kind = hooks.class_of_values()
+        elif cls is Network and are_sizes(layers):
+            kind = hooks.class_of_sizes()
+        return object.__new__(kind)
 
     def __init__(
         self,
