@@ -281,6 +281,24 @@ def test_layers_without_parameters_may_be_called_twice():
     assert net.predict(np.ones((1, 2))).shape == (1, 2)
 
 
+def test_adapt_reaches_layers_behind_inputs_and_others():
+    left, right = rv.Input((3,)), rv.Input((2, 4, 4))
+    h = rv.Linear(32, 3)(rv.Flatten()(rv.Standardize(2)(right)))
+    joined = rv.Concat()([rv.Standardize(3)(left), rv.Standardize(3)(h)])
+    rng = np.random.default_rng(0)
+    x = {"left": rng.normal(5, 3, (300, 3)), "right": rng.normal(-2, 0.5, (300, 2, 4, 4))}
+    predicted = []
+    for given in (x, [({name: a[i : i + 100] for name, a in x.items()}, None) for i in (0, 100, 200)]):
+        net = rv.Network(inputs={"left": left, "right": right}, outputs=joined, seed=0, dtype="float64")
+        with pytest.raises(RuntimeError, match="adapt"):
+            net.predict(x)
+        net.adapt(given)
+        predicted.append(net.predict(x))
+    np.testing.assert_allclose(predicted[0].mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(predicted[0].std(0), 1, rtol=1e-12)
+    np.testing.assert_allclose(predicted[1], predicted[0], rtol=1e-9)
+
+
 # --- what is refused --------------------------------------------------------------------------------------------
 
 
@@ -360,7 +378,7 @@ def test_losses_that_do_not_fit_are_named():
 
 def test_what_needs_a_list_of_layers_says_so(tmp_path):
     net, (x, _) = tower(), data(3)
-    with pytest.raises(TypeError, match="one behind the other"):
+    with pytest.raises(ValueError, match="Standardize"):
         net.adapt(x)
     with pytest.raises(TypeError, match="one output"):
         net.predict_classes(x)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ranvier.checks import boolean, integer
-from ranvier.data import Data, as_samples
+from ranvier.data import Data, as_samples, is_stream
 from ranvier.epoch_metrics import Metrics
 from ranvier.joint_losses import JointLoss, LossOfRows
 from ranvier.joint_metrics import JointMetrics, listed_by_output
@@ -21,6 +23,17 @@ if TYPE_CHECKING:
     from ranvier.tables import Table
 
 __all__ = ["GraphNetwork"]
+
+
+class _RowsOfBatches:
+    """The samples of a stream of batches, packed."""
+
+    def __init__(self, batches: Iterable[Any], packed: Callable[[Any], Any]) -> None:
+        self._batches, self._packed = batches, packed
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._batches:
+            yield self._packed(batch[0] if isinstance(batch, tuple | list) else batch)
 
 
 class GraphNetwork(Network):
@@ -131,8 +144,12 @@ class GraphNetwork(Network):
         return {position: self.engine.ending_with(position).predict(samples) for position in sorted(wanted)}
 
     def adapt(self, x: Any, *, steps: int | None = None) -> None:
-        """Raise a TypeError: set mean and std of a Standardize layer by `load_state_dict`."""
-        self.require_list("adapt")
+        """Take the means and standard deviations of data into the `Standardize` layers. See `ranvier.Network.adapt`."""
+        inputs, dtype = self._wiring.inputs, np.dtype(np.float64)
+        if not is_stream(x):
+            return super().adapt(inputs.packed(x, dtype, "x"), steps=steps)
+        batches = _RowsOfBatches(x, lambda batch: inputs.packed(batch, dtype, "x"))
+        return super().adapt(iter(batches) if iter(x) is x else batches, steps=steps)
 
     # --- losses and metrics ---------------------------------------------------------------------------------
 

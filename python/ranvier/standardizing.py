@@ -89,7 +89,7 @@ def _moments(
     engine: Engine, position: int, blocks: Blocks, statistics: dict[str, Array]
 ) -> tuple[tuple[int, ...], Array, Array]:
     """Return the shape of a sample, and mean and standard deviation of what comes to a layer."""
-    before = _layers_before(engine, position, statistics)
+    reaching = _reaching(engine, position, statistics)
     features = engine.layers[position].num_features  # type: ignore[union-attr]
     shape: tuple[int, ...] | None = None
     count, mean, squares = 0.0, np.zeros(features), np.zeros(features)
@@ -99,7 +99,7 @@ def _moments(
             engine.output_shape(shape)  # a misfit is told before all is read
         if block.shape[1:] != shape:
             raise ValueError(f"x: expected samples of shape {shape} as before, got {block.shape[1:]}")
-        values = _as_numbers(block) if before is None else before.predict(as_samples(block, engine.dtype))
+        values = reaching(block)
         values = values.reshape(len(values), features, -1).astype(np.float64, copy=False)
         if not np.isfinite(values).all():
             feature = int(np.flatnonzero(~np.isfinite(values).all(axis=(0, 2)))[0])
@@ -136,12 +136,19 @@ def _deviations(mean: Array, std: Array, dtype: np.dtype[Any]) -> Array:
     return np.where(varies, std, 1.0)
 
 
-def _layers_before(engine: Engine, position: int, statistics: dict[str, Array]) -> Engine | None:
-    """Return an engine of the layers before that one, with copies of their parameters; None if there are none."""
-    if position == 0:
-        return None
+def _reaching(engine: Engine, position: int, statistics: dict[str, Array]) -> Callable[[Array], Array]:
+    """Return a function that gives, for a block of samples, what comes to the layer at that position."""
+    wiring = engine.wiring
+    source = position - 1 if wiring is None else wiring.sources[position][0]
+    if source < 0:
+        return lambda block: _as_numbers(block if wiring is None else wiring.inputs.part(block, -1 - source))
+    if wiring is None:
+        before = Engine(engine.layers[:position], engine.dtype.name, engine.seed)
+    else:
+        before = engine.ending_with(source)
     values = engine.state() | statistics
-    before = Engine(engine.layers[:position], engine.dtype.name, engine.seed)
     for name, value in before.values():
         value[...] = values[name]
-    return before
+        if name.endswith(".std") and not value.any():  # of a layer that comes later, whose output nobody reads
+            value[...] = 1
+    return lambda block: before.predict(as_samples(block, engine.dtype))

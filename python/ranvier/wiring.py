@@ -83,14 +83,18 @@ class Ends(NamedTuple):
             rows[:, place] = part / dtype.type(255) if part.dtype == np.uint8 else part
         return rows
 
+    def part(self, rows: Array, number: int) -> Array:
+        """Return the array of one of them, by its number."""
+        if self.is_one:
+            return rows
+        place, shape = list(self.places.values())[number], self.shapes[number]
+        return np.ascontiguousarray(rows[:, place]).reshape(len(rows), *shape)
+
     def unpacked(self, rows: Array) -> Any:
         """Return the array of a single one as it is, else a dict of arrays of their own."""
         if self.is_one:
             return rows
-        return {
-            name: np.ascontiguousarray(rows[:, place]).reshape(len(rows), *shape)
-            for (name, place), shape in zip(self.places.items(), self.shapes, strict=True)
-        }
+        return {name: self.part(rows, number) for number, name in enumerate(self.names)}
 
     @property
     def size(self) -> int:
