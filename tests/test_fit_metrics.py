@@ -238,6 +238,14 @@ def test_histories_and_evaluations_are_copied_with_their_metrics():
         _ = history.val_r2
 
 
+def test_a_first_batch_that_is_not_finite_is_told_with_metrics_too():
+    def bias(y_true, y_pred):
+        return float(np.mean(y_pred - y_true))
+
+    with pytest.raises(FloatingPointError, match="batch 1: sample"):
+        network(2).fit(np.full_like(X, np.nan), NUMBERS, loss=rv.MSELoss(), metrics=[bias], progress=False)
+
+
 def test_the_bar_shows_them(capsys):
     network(2).fit(X, NUMBERS, loss=rv.MSELoss(), validation_data=VALIDATION["numbers"])
     shown = capsys.readouterr().err

@@ -353,6 +353,13 @@ def test_arrays_that_do_not_fit_are_named(change, message):
     assert same(net.state_dict(), before)
 
 
+def test_a_sample_that_is_not_finite_is_named():
+    net, (x, y) = tower(), data()
+    x["table"][7, 1] = np.nan
+    with pytest.raises(FloatingPointError, match="sample 7 of the input"):
+        net.fit(x, y, loss=LOSS, shuffle=False, progress=False)
+
+
 def test_losses_that_do_not_fit_are_named():
     net, (x, y) = tower(), data()
     with pytest.raises(TypeError, match=r"loss: expected one for each of \['digit', 'age'\]"):

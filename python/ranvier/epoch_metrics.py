@@ -160,7 +160,7 @@ class Tally:
         self, targets: Array, predictions: Array, loss: Loss | CustomLoss, numbers: Labels | None = None
     ) -> None:
         """Take note of outputs; rows of NaN are those that made no update. The numbers say what order they are in."""
-        used = ~np.isnan(predictions.reshape(len(predictions), -1)).any(axis=1)
+        used = ~np.isnan(_rows(predictions)).any(axis=1)
         if not used.all():
             targets, predictions = targets[used], predictions[used]
             numbers = None if numbers is None else numbers[used]
@@ -183,7 +183,7 @@ class Tally:
 
     def _add_errors(self, targets: Array, predictions: Array) -> None:
         if self.errors is not None:
-            rows = targets.reshape(len(targets), -1).astype(np.float64)
+            rows = _rows(targets).astype(np.float64)
             error, distance = predictions.reshape(rows.shape) - rows, rows - self.errors[0]
             self.errors[1:5] += [np.sum(part, axis=0) for part in (error**2, abs(error), distance, distance**2)]
 
@@ -234,6 +234,11 @@ class Tally:
         varies = spread > 1e-14 * distance_squared
         scores = 1 - squared / np.where(varies, spread, 1.0)
         return float(np.mean(np.where(varies, scores, np.where(squared > 0, 0.0, 1.0))))
+
+
+def _rows(array: Array) -> Array:
+    """Return one row for each sample, of which there may be none."""
+    return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
 def _as_number(value: Any, name: str) -> float:
