@@ -169,6 +169,16 @@ def test_steps_are_what_fit_does():
     assert same(fitted.state_dict(), stepped.state_dict())
 
 
+def test_shuffled_rows_are_those_of_the_order():
+    x, y = data(50)
+    shuffled, ordered = tower("float32"), tower("float32")
+    shuffled.fit(x, y, epochs=1, batch_size=10, loss=LOSS, progress=False)
+    order = ordered.engine.order(1, 50)
+    x, y = ({name: array[order] for name, array in part.items()} for part in (x, y))
+    ordered.fit(x, y, epochs=1, batch_size=10, loss=LOSS, shuffle=False, progress=False)
+    assert same(shuffled.state_dict(), ordered.state_dict())
+
+
 def test_a_stream_trains_as_arrays_do():
     x, y = data(50)
     fitted, streamed = tower("float32"), tower("float32")

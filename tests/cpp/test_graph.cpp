@@ -101,6 +101,33 @@ TEST(Lowering, MakesAConcatenationOfBranches) {
     EXPECT_EQ(graph.outputs[0].shape, (Shape{9, 4, 4}));
 }
 
+TEST(Lowering, CutsARowIntoInputsAndJoinsOutputs) {
+    const Wiring wiring = {{{2, 4, 4}, {3}}, {{-1}, {0}, {1, -2}, {2}}, {3, 1}};
+    const Lowered result = lower({conv(2, 1), FlattenSpec{}, ConcatSpec{}, relu}, {35}, true, wiring);
+    EXPECT_EQ(text_of(result.graph),
+              "v1 = inputs Input (v0)\n"
+              "v2 = inputs Input (v0)\n"
+              "v3 = 0 Conv2d (v1)\n"
+              "v4 = 2 Concat (v3, v2)\n"
+              "v5 = 3 ReLU (v4)\n"
+              "v6 = outputs Concat (v5, v3)\n");
+    EXPECT_EQ(std::get<SliceSpec>(result.graph.nodes[1].operation).begin, 32);
+    EXPECT_EQ(result.graph.outputs[0].shape, (Shape{35}));
+    EXPECT_EQ(result.shapes, (std::vector<Shape>{{1, 4, 4}, {16}, {19}, {19}}));
+    EXPECT_THROW(lower({relu}, {34}, true, {{{2, 4, 4}, {3}}, {{-1}}, {0}}), std::invalid_argument);
+    for (const int source : {-3, 0, 1})
+        EXPECT_THROW(lower({relu}, {2}, true, {{{1}, {1}}, {{source}}, {0}}), std::out_of_range);
+}
+
+TEST(Lowering, RefusesTooFewOrTooManyInputs) {
+    EXPECT_THROW(output_shape(ConcatSpec{}, {{3}}), std::invalid_argument);
+    EXPECT_THROW(output_shape(AddSpec{}, {{3}}), std::invalid_argument);
+    EXPECT_THROW(output_shape(AddSpec{}, {{3}, {4}}), std::invalid_argument);
+    EXPECT_THROW(output_shape(relu, {{3}, {3}}), std::invalid_argument);
+    EXPECT_EQ(output_shape(ConcatSpec{}, {{3}, {4}, {3}}), (Shape{10}));
+    EXPECT_THROW(lower({AddSpec{}}, {3}, true), std::invalid_argument);
+}
+
 TEST(Lowering, MakesAnotherShapeOfFlatten) {
     const Lowered result = lower({relu, FlattenSpec{}, linear(32, 5)}, {2, 4, 4}, true);
     EXPECT_EQ(text_of(result.graph),
