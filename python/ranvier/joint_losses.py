@@ -108,6 +108,14 @@ def mean_of(loss: Loss | CustomLoss, prediction: Array, target: Any, weights: We
     return value_of(loss, prediction, target, weights), 0
 
 
+class _Targets(NamedTuple):
+    """Where the targets of an output lie in rows, and what they are."""
+
+    place: slice
+    shape: tuple[int, ...]  # of a sample
+    are_integers: bool
+
+
 class LossOfRows:
     """A joint loss of the rows in which the core has outputs, and of targets in rows likewise.
 
@@ -120,8 +128,9 @@ class LossOfRows:
 
     def __init__(self, joint: JointLoss, outputs: Ends) -> None:
         self.joint, self.outputs = joint, outputs
-        self._targets: Ends | None = None
-        self._labels: dict[str, bool] = {}
+        self._places = outputs.places
+        self._shapes: dict[Any, tuple[int, ...]] = dict(zip(outputs.names, outputs.shapes, strict=True))
+        self._targets: dict[str, _Targets] = {}  # of each output, once there are some
         if missing := [name for name in outputs.names if name not in joint.losses]:
             raise ValueError(f"loss: expected one for each of {list(outputs.names)}, got none for {missing[0]!r}")
         if unknown := [name for name in joint.losses if name not in outputs.names]:
@@ -130,37 +139,36 @@ class LossOfRows:
     def packed_targets(self, y: Any, samples: int, dtype: np.dtype[Any], what: str) -> Array:
         """Return the targets of all outputs, checked, as rows."""
         targets = {}
-        shapes = dict(zip(self.outputs.names, self.outputs.shapes, strict=True))
         for name, given in self.outputs.by_name(y, what).items():
             of = f"{what}[{name!r}]"
             if is_text(np.asarray(given)):
                 raise ValueError(f"{of}: expected numbers, since there are several outputs, got text")
-            targets[name] = checked_targets(given, samples, self.joint.losses[name], dtype, shapes[name], of)
-        labels = {name: array.dtype == np.int64 for name, array in targets.items()}
+            targets[name] = checked_targets(given, samples, self.joint.losses[name], dtype, self._shapes[name], of)
         ends = Ends(tuple(targets), tuple(array.shape[1:] for array in targets.values()))
-        if self._targets is None:
-            self._targets, self._labels = ends, labels
-        if (ends, labels) != (self._targets, self._labels):
+        found = {
+            name: _Targets(place, targets[name].shape[1:], targets[name].dtype == np.int64)
+            for name, place in ends.places.items()
+        }
+        self._targets = self._targets or found
+        if found != self._targets:
             raise ValueError(
                 f"{what}: expected for each output targets of one kind and shape everywhere, labels or rows"
             )
         rows = np.empty((samples, ends.size), dtype)
         largest = 2 ** (np.finfo(dtype).nmant + 1)
-        for (name, place), array in zip(ends.places.items(), targets.values(), strict=True):
-            if labels[name] and array.size and np.abs(array).max() > largest:
+        for name, array in targets.items():
+            if found[name].are_integers and array.size and np.abs(array).max() > largest:
                 raise ValueError(f"{what}[{name!r}]: expected integers up to {largest}, which {dtype} can hold")
-            rows[:, place] = array.reshape(samples, -1)
+            rows[:, found[name].place] = array.reshape(samples, -1)
         return rows
 
     def parts(self, prediction: Array, target: Array) -> Iterator[Part]:
         """Yield what each output contributes."""
-        assert self._targets is not None
-        rows = prediction.reshape(len(prediction), -1)
-        of_targets = dict(zip(*self._targets, strict=True))
-        for (name, place), shape in zip(self.outputs.places.items(), self.outputs.shapes, strict=True):
-            own = np.ascontiguousarray(rows[:, place]).reshape(len(rows), *shape)
-            wanted = target[:, self._targets.places[name]].reshape(len(rows), *of_targets[name])
-            wanted = wanted.astype(np.int64) if self._labels[name] else np.ascontiguousarray(wanted)
+        samples = len(prediction)
+        for name, of_target in self._targets.items():
+            own = np.ascontiguousarray(prediction[:, self._places[name]]).reshape(samples, *self._shapes[name])
+            dtype = np.int64 if of_target.are_integers else target.dtype
+            wanted = np.ascontiguousarray(target[:, of_target.place], dtype).reshape(samples, *of_target.shape)
             yield Part(name, self.joint.losses[name], self.joint.weights[name], own, wanted)
 
     def __call__(self, prediction: Array, target: Array, sample_weight: Weights | None = None) -> float:
@@ -170,10 +178,9 @@ class LossOfRows:
     def gradient(self, prediction: Array, target: Array, sample_weight: Weights | None = None) -> Array:
         """Return its gradient to rows of predictions."""
         gradients = np.empty_like(prediction)
-        places = self.outputs.places
         for part in self.parts(prediction, target):
             own = part.gradient(sample_weight).reshape(len(prediction), -1)
-            gradients[:, places[part.name]] = prediction.dtype.type(part.weight) * own
+            gradients[:, self._places[part.name]] = prediction.dtype.type(part.weight) * own
         return gradients
 
     def require_weighable(self) -> None:
