@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import ranvier as rv
+from ranvier import progress
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 
@@ -246,7 +247,8 @@ def test_a_first_batch_that_is_not_finite_is_told_with_metrics_too():
         network(2).fit(np.full_like(X, np.nan), NUMBERS, loss=rv.MSELoss(), metrics=[bias], progress=False)
 
 
-def test_the_bar_shows_them(capsys):
+def test_the_bar_shows_them(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "is_visible", lambda: True)
     network(2).fit(X, NUMBERS, loss=rv.MSELoss(), validation_data=VALIDATION["numbers"])
     shown = capsys.readouterr().err
     for name in ("r2", "mae", "val_loss", "val_r2", "val_mae"):
