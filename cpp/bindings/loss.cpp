@@ -265,8 +265,7 @@ void bind_loss(py::module_& m) {
           py::arg("weights") = py::none(),
           "The loss (its mean as the loss defines it) and the number of hits of a batch of predictions.");
     m.def("loss_gradient", &loss_gradient, py::arg("loss"), py::arg("prediction"), py::arg("target"),
-          py::arg("weights") = py::none(),
-          "The gradient of that loss to the predictions.");
+          py::arg("weights") = py::none(), "The gradient of that loss to the predictions.");
     m.def("check_targets", &require_targets, py::arg("loss"), py::arg("target"), py::arg("output_shape"),
           py::arg("name"), "Raises if targets of that name, or the loss, do not fit outputs of that shape.");
 }

@@ -103,8 +103,9 @@ class Network:
         It draws the weights of all linear and convolutional layers that have none of their own. Their biases then
         start at 0.
     inputs, outputs : symbolic value, or dict of str to symbolic values
-        In place of layers: what `Input` gave, and what calls of layers gave for that in the end. By dicts, a network
-        has several inputs or outputs with names; then samples, targets, predictions and losses come in dicts, too.
+        In place of layers: what `ranvier.Input` gave, and what calls of layers gave for that in the end. By dicts, a
+        network has several inputs or outputs with names; then samples, targets, predictions and losses come in dicts,
+        too.
 
     Attributes
     ----------

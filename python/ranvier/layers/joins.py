@@ -1,4 +1,4 @@
-"""Layers of several inputs, which stand in networks that are made from `Input` values."""
+"""Layers of several inputs, which stand in networks that are made from `ranvier.Input` values."""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ __all__ = ["Input", "Value", "call"]
 
 
 class Value:
-    """What a layer will give for the samples to come: `Input` makes the first ones, and calls of layers the others.
+    """What a layer will give for samples to come: `ranvier.Input` makes the first ones, and calls of layers the others.
 
     Attributes
     ----------
     shape : tuple of int
         Of a sample.
     layer : Layer or None
-        The layer that gives it; None for an `Input`.
+        The layer that gives it; None for an `ranvier.Input`.
     sources : tuple of Value
         What that layer was called with.
     """
