@@ -1,6 +1,7 @@
 """Logs: what the files say is the history, also of a training that is interrupted and goes on."""
 
 import csv
+import gc
 import json
 import math
 import sys
@@ -106,6 +107,16 @@ def test_an_interruption_and_an_error_leave_the_epochs_before_it(kind, tmp_path)
     net.fit(X, Y, callbacks=[log], **OPTIONS)
     assert len(net.history) == 5
     assert_has(read(tmp_path / "log"), net.history)
+
+
+@kinds
+def test_a_logger_that_goes_after_an_error_leaves_no_file_open(kind, tmp_path):
+    def fail(network, epoch, history):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        network().fit(X, Y, callbacks=[KINDS[kind][0](tmp_path / "log"), fail], **OPTIONS)
+    gc.collect()  # what is not closed yet is a warning, and so an error
 
 
 @files

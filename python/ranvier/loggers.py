@@ -8,6 +8,7 @@ import json
 import math
 import os
 import time
+import weakref
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -168,6 +169,7 @@ class TensorBoardLogger(Callback):
         events, summaries, number = self._proto.event_pb2, self._proto.summary_pb2, len(history)
         if self._file is None:  # the suffix tells files of one second apart
             self._file = self._open(os.path.join(self.path, "events"), f".{number:06d}.{os.getpid()}")
+            self._close = weakref.finalize(self, self._file.close)  # also after an error, once nobody has the logger
             start = events.SessionLog(status=events.SessionLog.START)  # which drops what was logged of later epochs
             self._file.write_event(events.Event(wall_time=time.time(), step=number, session_log=start))
         values = [
@@ -181,5 +183,5 @@ class TensorBoardLogger(Callback):
     def on_train_end(self, network: Any) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            self._close()
             self._file = None
