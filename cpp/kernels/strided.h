@@ -264,21 +264,33 @@ void run_boxes(StridedLoop<M>& loop, bool in_order, const Array<const T>* const 
     });
 }
 
+// The walk over arrays of one shape, the output being the last one.
+template <class T, int N>
+StridedLoop<N> loop_over(const Array<const T>* const (&in)[N - 1], const Array<T>& out) {
+    const index_t* strides[N];
+    for (int k = 0; k < N - 1; ++k) strides[k] = in[k]->strides;
+    strides[N - 1] = out.strides;
+    return {out.ndim, out.shape, strides};
+}
+
+template <class T, int N, class Run>
+void run_pieces(StridedLoop<N>& loop, const Array<const T>* const (&in)[N - 1], T* out, double cost,
+                Run& run) {
+    if (loop.size() == 0) return;
+    const auto without_offset = [&](index_t n, const T* const* sources, T* to, index_t) {
+        run(n, sources, to);
+    };
+    run_boxes<T, N>(loop, false, in, out, cost, without_offset);
+}
+
 }  // namespace detail
 
 // run(n, in, out) on pieces that together cover the arrays, on several threads if there is enough to do.
 // `cost` is the work of one element (see threads_for).
 template <class T, int N, class Run>
 void for_each_run(const Array<const T>* const (&in)[N - 1], const Array<T>& out, double cost, Run run) {
-    const index_t* strides[N];
-    for (int k = 0; k < N - 1; ++k) strides[k] = in[k]->strides;
-    strides[N - 1] = out.strides;
-    StridedLoop<N> loop(out.ndim, out.shape, strides);
-    if (loop.size() == 0) return;
-    const auto without_offset = [&](index_t n, const T* const* sources, T* to, index_t) {
-        run(n, sources, to);
-    };
-    detail::run_boxes<T, N>(loop, false, in, out.data, cost, without_offset);
+    StridedLoop<N> loop = detail::loop_over<T, N>(in, out);
+    detail::run_pieces<T, N>(loop, in, out.data, cost, run);
 }
 
 // line(n, in, out, steps) likewise, on lines along one axis whose elements are steps[k] apart in array k, the
@@ -287,16 +299,13 @@ template <class T, int N, class Run, class Line>
 void for_each_run_or_line(const Array<const T>* const (&in)[N - 1], const Array<T>& out, double cost, Run run,
                           Line line) {
     constexpr index_t kLong = 32, kShort = 4;
-    const index_t* strides[N];
-    for (int k = 0; k < N - 1; ++k) strides[k] = in[k]->strides;
-    strides[N - 1] = out.strides;
-    StridedLoop<N> loop(out.ndim, out.shape, strides);
+    StridedLoop<N> loop = detail::loop_over<T, N>(in, out);
     bool contiguous = true;
     for (int k = 0; k < N; ++k) contiguous = contiguous && loop.stride(k, 2) == 1;
     const bool along_last = loop.size(2) >= kLong;
     const bool along_second = loop.size(2) <= kShort && loop.size(1) >= kLong;
     if (contiguous || !(along_last || along_second) || loop.bring_crossing_axis(N))
-        return for_each_run<T, N>(in, out, cost, run);
+        return detail::run_pieces<T, N>(loop, in, out.data, cost, run);
     const int axis = along_last ? 2 : 1, other = 3 - axis;
     index_t box[3] = {1, 1, 1}, steps[N];
     box[axis] = std::min(loop.size(axis), kGathered);
