@@ -205,6 +205,11 @@ class Engine:
                 own[name][...] = array
         return keys
 
+    def _take(self, other: Engine) -> None:
+        """Take over the parameters and running statistics of an engine that has the same."""
+        for (_, to), (_, value) in zip(self.values(), other.values(), strict=True):
+            to[...] = value
+
     def copy(self, layers: Sequence[Layer | PlainLayer] | None = None) -> Engine:
         """Return an engine with copies of the parameters and running statistics, and the random layers' position.
 
@@ -213,8 +218,7 @@ class Engine:
         own = self.layers if layers is None else layers
         engine = Engine(own, self.dtype.name, self.seed, self.wiring)
         with self.parameters.reading():
-            for (_, to), (_, value) in zip(engine.values(), self.values(), strict=True):
-                to[...] = value
+            engine._take(self)
             engine.training_passes = self.training_passes
             engine.parameters.freeze(self.parameters.frozen, True)
         return engine
@@ -228,8 +232,7 @@ class Engine:
             self.layers, self.dtype.name, self.seed, self.wiring._replace(outputs=outputs, ends=(position,))
         )
         with self.parameters.reading():
-            for (_, to), (_, value) in zip(engine.values(), self.values(), strict=True):
-                to[...] = value
+            engine._take(self)
         return engine
 
     @contextlib.contextmanager

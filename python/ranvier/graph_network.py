@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ranvier.checks import boolean, integer
+from ranvier.checks import boolean
 from ranvier.data import Data, as_samples, is_stream
 from ranvier.epoch_metrics import Metrics
 from ranvier.joint_losses import JointLoss, LossOfRows
@@ -136,12 +136,8 @@ class GraphNetwork(Network):
 
     def activations(self, x: Any, layers: Iterable[int] | None = None) -> dict[int, Array]:
         """Return the outputs of inner layers in evaluation mode, by position."""
-        count = len(self.layers)
-        wanted = set(range(count) if layers is None else (integer(position, "layers", 0) for position in layers))
-        if unknown := sorted(position for position in wanted if position >= count):
-            raise ValueError(f"layers: expected positions from 0 to {count - 1}, got {unknown[0]}")
-        samples = self._samples(x, "x")
-        return {position: self.engine.ending_with(position).predict(samples) for position in sorted(wanted)}
+        wanted, samples = sorted(self._positions(layers)), self._samples(x, "x")
+        return {position: self.engine.ending_with(position).predict(samples) for position in wanted}
 
     def adapt(self, x: Any, *, steps: int | None = None) -> None:
         """Take the means and standard deviations of data into the `Standardize` layers. See `ranvier.Network.adapt`."""

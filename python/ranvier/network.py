@@ -478,16 +478,21 @@ class Network:
         ValueError
             If there is no such layer, or a layer does not fit the samples.
         """
-        count = len(self.layers)
-        wanted = set(range(count) if layers is None else (integer(position, "layers", 0) for position in layers))
-        if unknown := sorted(position for position in wanted if position >= count):
-            raise ValueError(f"layers: expected positions from 0 to {count - 1}, got {unknown[0]}")
+        wanted = self._positions(layers)
         outputs = enumerate(layer_outputs(self.engine, self._samples(x, "x"), inner=False))
         return {
             position: output
             for position, (_, _, output) in itertools.islice(outputs, max(wanted, default=-1) + 1)
             if position in wanted
         }
+
+    def _positions(self, layers: Iterable[int] | None) -> set[int]:
+        """Return positions of layers, checked; all for None."""
+        count = len(self.layers)
+        wanted = set(range(count) if layers is None else (integer(position, "layers", 0) for position in layers))
+        if unknown := sorted(position for position in wanted if position >= count):
+            raise ValueError(f"layers: expected positions from 0 to {count - 1}, got {unknown[0]}")
+        return wanted
 
     def _samples(self, x: Any, name: str) -> Any:
         samples = as_samples(x, self.dtype, name)
@@ -1321,7 +1326,8 @@ _IN_FILE = {
     "engine",
     "_training",
     "_classes",
-} | {"_wiring"}
+    "_wiring",
+}
 
 
 def load(path: str | os.PathLike[str]) -> Network:

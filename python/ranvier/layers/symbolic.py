@@ -19,7 +19,7 @@ class Value:
     shape : tuple of int
         Of a sample.
     layer : Layer or None
-        The layer that gives it; None for an `ranvier.Input`.
+        The layer that gives it; None for a `ranvier.Input`.
     sources : tuple of Value
         What that layer was called with.
     """
