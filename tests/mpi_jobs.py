@@ -238,7 +238,9 @@ def fail(how):
                 if how == "exit":
                     sys.exit(3)
                 os.kill(os.getpid(), 9)
-            print("EPOCH", epoch, time.time(), flush=True)
+            if WORLD.rank == 0:  # the ranks share one output, on which their words could mix
+                sys.stdout.write(f"EPOCH {epoch} {time.time()}\n")  # at once: this rank may end at any moment
+                sys.stdout.flush()
 
     train(mlp(), n_epochs=2000, callbacks=[Failing(), rv.Checkpoint(sys.argv[3])])
 
