@@ -300,6 +300,59 @@ TEST_P(Normalization, MeansOfPlanes) {
     }
 }
 
+// Biases of channels, and their gradients.
+template <class T>
+void expect_channel_sums(const BatchNormShape& s, double tolerance) {
+    const index_t n = s.outer * s.channels * s.inner;
+    const auto x = numbers<T>(n, 1, 1), bias = numbers<T>(s.channels, 2);
+    auto y = x;
+    add_to_channels<T>(s, bias.data(), y.data());
+    std::vector<double> wanted(s.channels), size(s.channels);
+    for (index_t i = 0; i < n; ++i) {
+        const index_t c = i / s.inner % s.channels;
+        ASSERT_EQ(y[i], x[i] + bias[c]) << i;
+        wanted[c] += x[i];
+        size[c] += std::abs(x[i]);
+    }
+    std::vector<T> written(s.channels, T(99)), added = bias;
+    channel_sums<T>(s, x.data(), written.data(), false);
+    channel_sums<T>(s, x.data(), added.data(), true);
+    for (index_t c = 0; c < s.channels; ++c) {
+        EXPECT_NEAR(written[c], wanted[c], tolerance * size[c]) << c;
+        EXPECT_NEAR(added[c], wanted[c] + bias[c], tolerance * (size[c] + std::abs(bias[c]))) << c;
+    }
+}
+
+TEST_P(Normalization, AddsToChannelsAndSumsThem) {
+    for (const BatchNormShape& s : std::vector<BatchNormShape>{{1, 1, 1},
+                                                               {7, 5, 1},
+                                                               {200, 67, 1},
+                                                               {4, 3, 17},
+                                                               {2, 5, 300},
+                                                               {1, 2, 9000},
+                                                               {0, 3, 4},
+                                                               {3, 0, 4}}) {
+        expect_channel_sums<double>(s, 1e-14);
+        expect_channel_sums<float>(s, 1e-6);
+    }
+}
+
+TEST_P(Normalization, SumsOfChannelsHaveTheSameBitsAtAnyThreadCount) {
+    const BatchNormShape s = {20, 13, 700};
+    const auto x = numbers<float>(s.outer * s.channels * s.inner, 1);
+    std::vector<std::vector<float>> results;
+    for (int threads : {1, 2, 3, 7}) {
+        set_num_threads(threads);
+        std::vector<float> sums(s.channels), y = x;
+        channel_sums<float>(s, x.data(), sums.data(), false);
+        add_to_channels<float>(s, sums.data(), y.data());
+        y.insert(y.end(), sums.begin(), sums.end());
+        results.push_back(y);
+    }
+    set_num_threads(0);
+    for (const auto& result : results) EXPECT_EQ(result, results[0]);
+}
+
 TEST_P(Normalization, FindsWhatIsNotFinite) {
     for (index_t n : {1, 15, 16, 63, 64, 65, 1000, 50000})
         for (float bad : {INFINITY, -INFINITY, NAN}) {
