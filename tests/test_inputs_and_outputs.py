@@ -393,7 +393,7 @@ def test_losses_that_do_not_fit_are_named():
         ends.fit(np.ones((2, 2)), {"p": [0, 1], "q": [0.0, 1.0]}, loss=losses, progress=False)
 
 
-def test_what_needs_a_list_of_layers_says_so(tmp_path):
+def test_what_needs_a_list_of_layers_says_so():
     net, (x, _) = tower(), data(3)
     with pytest.raises(ValueError, match="Standardize"):
         net.adapt(x)
@@ -401,12 +401,10 @@ def test_what_needs_a_list_of_layers_says_so(tmp_path):
         net.predict_classes(x)
     with pytest.raises(TypeError, match="one output"):
         net.classes_ = [1, 2]
-    pytest.importorskip("torch")
-    with pytest.raises(TypeError, match=r"to_module: .*one behind the other"):
-        rv.torch.to_module(net)
-    pytest.importorskip("onnx")
+    a = rv.Input((2,))
+    single, x = rv.Network(inputs=a, outputs=rv.Linear(2, 2)(a)), np.ones((3, 2))
     with pytest.raises(TypeError, match="one behind the other"):
-        rv.onnx.export(net, tmp_path / "net.onnx", (41,))
+        single.fit(x, [0, 1, 1], callbacks=[diagnostics.DeadUnits(x)], progress=False)
 
 
 def test_a_file_with_a_wiring_that_makes_no_sense_is_refused(tmp_path):

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from ranvier import datasets, kernels, plot
 from ranvier.plot.common import COLORS
+from ranvier.plot.layered import layered
 
 HISTORY = rv.History([3.0, 2.0, 1.5], [0.1, 0.2, 0.4], [3.5, 2.5, 2.4], [0.15, 0.3, 0.35], [1.0, 1.0, 1.0])
 MATRIX = [[5, 1, 0], [0, 7, 2], [0, 0, 9]]
@@ -329,6 +330,63 @@ def test_diagram_of_other_layers_has_their_shapes():
     assert texts == [*shapes, *layers]
     heights = {text.get_text(): text.get_position()[1] for text in ax.texts if text.get_text() in layers + shapes}
     assert heights["2 × 6 × 6"] < heights[layers[0]] < heights[layers[1]]  # noqa: RUF001
+
+
+def wired_network():
+    image, table = rv.Input((1, 4, 4)), rv.Input((3,))
+    h = rv.Flatten()(rv.Conv2d(1, 2, 3)(image))
+    both = rv.Concat()([h, table])
+    outputs = {"digit": rv.Linear(11, 5)(both), "age": rv.Linear(8, 1)(h)}
+    return rv.Network(inputs={"image": image, "table": table}, outputs=outputs, seed=0)
+
+
+def test_diagram_of_any_wiring_has_inputs_above_and_outputs_below():
+    ax = plot.network_diagram(wired_network())
+    places = {text.get_text(): text.get_position() for text in ax.texts if text.get_text()}
+    boxes = [
+        "image",
+        "table",
+        "Conv2d(1, 2, 3)",
+        "Flatten()",
+        "Concat()",
+        "Linear(11, 5)",
+        "Linear(8, 1)",
+        "digit",
+        "age",
+    ]
+    shapes = ["1 × 4 × 4", "3", "2 × 2 × 2", "8", "11", "5", "1"]  # noqa: RUF001
+    assert sorted(places) == sorted(boxes + shapes)
+    assert len({places[box] for box in boxes}) == len(boxes)
+    down = {box: places[box][1] for box in boxes}
+    assert down["image"] == down["table"] < down["Conv2d(1, 2, 3)"] < down["Flatten()"] < down["Concat()"]
+    assert down["Linear(11, 5)"] < down["digit"] == down["age"]
+    starts = sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines)
+    assert len(starts) == 8
+    assert starts.count(places["Flatten()"]) == 2
+    with pytest.raises(TypeError, match="input_shape: expected None"):
+        plot.network_diagram(wired_network(), input_shape=(19,))
+
+
+def test_lines_pass_no_box():
+    """Of a chain in which each reads all before it: a line has a place of its own in the rows that it crosses."""
+    nodes = [-1, 0, 1, 2, 3, 4]
+    edges = [(source, target) for target in nodes for source in nodes if source < target]
+    layout = layered(nodes, edges, [4])
+    assert [layout.places[node][1] for node in nodes] == [0, 1, 2, 3, 4, 5]
+    for (source, target), line in zip(edges, layout.lines, strict=True):
+        assert (line[0], line[-1]) == (layout.places[source], layout.places[target])
+        assert not set(line[1:-1]) & set(layout.places.values())
+        assert [row for _, row in line] == list(range(layout.places[source][1], layout.places[target][1] + 1))
+
+
+def test_filters_and_feature_maps_of_any_wiring():
+    net = wired_network()
+    image = np.random.default_rng(0).standard_normal((1, 4, 4))
+    maps = arrays(plot.feature_maps(net, {"image": image, "table": np.zeros(3)}))
+    alone = rv.Network([net.layers[0]], seed=0)
+    alone.load_state_dict({name: net.state_dict()[name] for name in ("0.weight", "0.bias")})
+    np.testing.assert_allclose(maps, alone.predict(image[None])[0], atol=1e-6)
+    assert len(arrays(plot.filters(net))) == 2
 
 
 # --- bad calls ----------------------------------------------------------------------------------------------

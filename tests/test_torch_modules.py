@@ -113,6 +113,40 @@ def test_a_network_becomes_a_module_and_comes_back():
         agrees(net, copied, IMAGES)
 
 
+def test_a_network_of_any_wiring_becomes_a_module():
+    image, table = rv.Input(IMAGES), rv.Input((5,))
+    h = rv.GlobalAvgPool2d()(rv.ReLU()(rv.BatchNorm2d(4)(rv.Conv2d(IMAGES[0], 4, 3)(image))))
+    g = rv.Linear(5, 4)(table)
+    total = rv.Add()([h, g, h])
+    outputs = {"digit": rv.Linear(8, 3)(rv.Concat()([total, g])), "age": rv.Linear(4, 1)(total)}
+    net = rv.Network(inputs={"image": image, "table": table}, outputs=outputs, seed=0)
+    rng = np.random.default_rng(1)
+    x = {"image": rng.standard_normal((20, *IMAGES)).astype(np.float32), "table": rng.standard_normal((20, 5))}
+    y = {"digit": np.arange(20) % 3, "age": rng.standard_normal(20)}
+    net.fit(x, y, loss={"digit": rv.CrossEntropyLoss(), "age": rv.MSELoss()}, progress=False)
+    net.freeze("0.*")
+    module = ranvier.torch.to_module(net)
+    state = {name: value for name, value in module.state_dict().items() if not name.endswith("num_batches_tracked")}
+    assert set(state) == set(net.state_dict())
+    assert [name for name, parameter in module.named_parameters() if not parameter.requires_grad] == net.frozen
+    tensors = {name: torch.tensor(array, dtype=torch.float32) for name, array in x.items()}
+    for copied in (module, copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        theirs = copied.eval()(tensors)
+        for name, expected in net.predict(x).items():
+            np.testing.assert_allclose(theirs[name].detach().numpy(), expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match=r"x: expected .*'table'"):
+        module({"image": tensors["image"]})
+
+
+def test_a_wiring_of_one_input_and_output_takes_and_gives_a_tensor():
+    x = rv.Input((4,))
+    h = rv.Linear(4, 4)(x)
+    net = rv.Network(inputs=x, outputs=rv.Concat()([rv.Add()([h, x]), h]), seed=0, dtype="float64")
+    samples = np.random.default_rng(0).standard_normal((3, 4))
+    theirs = ranvier.torch.to_module(net)(torch.from_numpy(samples))
+    np.testing.assert_allclose(theirs.detach().numpy(), net.predict(samples), rtol=1e-12)
+
+
 def test_making_a_module_draws_no_random_numbers():
     torch.manual_seed(0)
     before = torch.get_rng_state()

@@ -24,8 +24,9 @@ def _require_onnx() -> None:
 def export(network: Network, path: str | os.PathLike[str], input_shape: tuple[int, ...] | None = None) -> None:
     """Write what a network predicts with to an ONNX file.
 
-    The file has opset 17 in IR version 8, one input, ``"input"``, and one output, ``"output"``, both of the network's
-    dtype and for batches of any size. Layers that act in training only are left out.
+    The file has opset 17 in IR version 8. Its inputs and outputs have the names of the network's, or ``"input"`` and
+    ``"output"`` where there are none; they are of the network's dtype (indices that `ranvier.Embedding` reads of int64)
+    and for batches of any size. Layers that act in training only are left out.
 
     Parameters
     ----------
@@ -33,15 +34,16 @@ def export(network: Network, path: str | os.PathLike[str], input_shape: tuple[in
     path : path-like
         Replaced in one step if it exists.
     input_shape : tuple of int, optional
-        Of one sample; the one seen last unless given.
+        Of one sample; the one seen last unless given. A network that is made from `ranvier.Input` knows its shapes.
 
     Raises
     ------
     TypeError
-        If it is no network.
+        If it is no network, or an ``input_shape`` is given for one of Inputs.
     ValueError
         If the shape of samples is neither given nor known; if a layer is of your own, or ONNX cannot say what it does;
-        if the parameters take 2 GiB or more, which the format cannot hold.
+        if an input and an output have the same name; if the parameters take 2 GiB or more, which the format cannot
+        hold.
     OSError
         If the file cannot be written; what was there is as it was.
     """
@@ -50,7 +52,11 @@ def export(network: Network, path: str | os.PathLike[str], input_shape: tuple[in
     _require_onnx()
     from ranvier.onnx import writing
 
+    wiring = network.engine.wiring
+    if wiring is not None and input_shape is not None:
+        raise TypeError("input_shape: expected None, as the network was made from Inputs, which have shapes")
     shape = network.input_shape if input_shape is None else sizes(input_shape, "input_shape")
+    shape = shape if wiring is None else wiring.sample_shape
     if shape is None:
         raise ValueError("input_shape: expected the shape of a sample, as no samples have been seen yet")
     writing.write(network, shape, path)
@@ -59,15 +65,17 @@ def export(network: Network, path: str | os.PathLike[str], input_shape: tuple[in
 def load(path: str | os.PathLike[str], *, output: str | None = None, seed: int | None = None) -> Network:
     """Read a network from an ONNX file.
 
-    The graph must be a chain of operators that layers stand for, with branches that are added or concatenated; its
-    first axis is the batch. Constants that are added or multiplied to each channel become batch normalizations that
-    are frozen. No code is run, and nothing is read beyond the file's folder.
+    The graph must consist of operators that layers stand for, and of sums and concatenations of what they give; its
+    first axis is the batch. With one input and one output, it becomes layers that stand one behind the other if its
+    branches part and join one within another. Any other becomes a network of `ranvier.Input`, whose inputs and outputs
+    have the names of the file's if there are several. Constants that are added or multiplied to each channel become
+    batch normalizations that are frozen. No code is run, and nothing is read beyond the file's folder.
 
     Parameters
     ----------
     path : path-like
     output : str, optional
-        The name of the output to compute, if there are several.
+        The name of the only output to compute; all that are of floats unless given.
     seed : int, optional
         Of the network's random numbers, as for `ranvier.Network`.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ranvier.layers import Layer
 from ranvier.onnx.graph import Node, Shape
-from ranvier.onnx.values import LayerStep, Value
+from ranvier.onnx.values import Join, LayerStep, Value
 from ranvier.types import Array
 
 __all__ = ["Call"]
@@ -30,8 +30,8 @@ class Call:
         Of the network.
     batch : int or None
         The size of the batch, if the file is for batches of one size.
-    most : int
-        The number of nodes in the graph.
+    join : function
+        What makes the sum or the concatenation of values.
     """
 
     node: Node
@@ -39,7 +39,7 @@ class Call:
     opset: int
     dtype: np.dtype[Any]
     batch: int | None
-    most: int
+    join: Join
 
     def get(self, name: str, default: Any) -> Any:
         """Return an attribute."""

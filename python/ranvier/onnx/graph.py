@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
@@ -15,7 +15,7 @@ from ranvier.files import require_regular
 from ranvier.onnx.tensors import DTYPES, array_of
 from ranvier.types import Array
 
-__all__ = ["Graph", "Node", "Shape", "parsed"]
+__all__ = ["Graph", "GraphInput", "Node", "Shape", "parsed"]
 
 Shape = tuple["int | None", ...]  # None: a size that is not known
 
@@ -38,30 +38,40 @@ class Node(NamedTuple):
         raise ValueError(f"node {self.name!r} ({self.op}): {reason}")
 
 
+class GraphInput(NamedTuple):
+    """An input of a graph.
+
+    Attributes
+    ----------
+    name : str
+    shape : Shape or None
+        With the batch, or None if not even the number of axes is known.
+    dtype : dtype
+    """
+
+    name: str
+    shape: Shape | None
+    dtype: np.dtype[Any]
+
+
 @dataclass
 class Graph:
-    """What is needed for one output.
+    """What is needed for the outputs.
 
     Attributes
     ----------
     nodes : list of Node
         Each behind those that it needs.
-    input : str
-        The name of the one input that is not constant.
-    input_shape : Shape or None
-        With the batch, or None if not even the number of axes is known.
-    dtype : dtype
-        Of the input.
-    output : str
+    inputs : list of GraphInput
+        Those that are not constant.
+    outputs : list of str
     opset : int
     metadata : dict of str to str
     """
 
     nodes: list[Node]
-    input: str
-    input_shape: Shape | None
-    dtype: np.dtype[Any]
-    output: str
+    inputs: list[GraphInput]
+    outputs: list[str]
     opset: int
     metadata: dict[str, str]
     folder: str
@@ -77,7 +87,7 @@ class Graph:
 
 
 def parsed(path: str, output: str | None) -> Graph:
-    """Read a file as far as an output needs it.
+    """Read a file as far as an output needs it, or for None as those of floats do.
 
     Raises
     ------
@@ -100,26 +110,30 @@ def parsed(path: str, output: str | None) -> Graph:
     graph = model.graph
     initializers = _by_name(((tensor.name, tensor) for tensor in graph.initializer), "tensors")
     inputs = _by_name(((value.name, value) for value in graph.input), "inputs")
-    chosen = _chosen_output(graph.output, output)
+    chosen = _chosen_outputs(graph.output, output)
     nodes = _ordered(graph.node, chosen, {*initializers, *inputs})
-    used = {chosen, *(name for node in nodes for name in node.inputs)}
-    own = [name for name in inputs if name in used and name not in initializers]
-    if len(own) != 1:
-        raise ValueError(f"expected one input, got {len(own)}: {own}")
-    input_shape, dtype = _tensor_type(inputs[own[0]], f"input {own[0]!r}")
-    if dtype is np.uint8:
-        raise ValueError(f"input {own[0]!r}: expected floats, as a network takes bytes for fractions of 255")
+    used = {*chosen, *(name for node in nodes for name in node.inputs)}
+    own = [_input(value) for name, value in inputs.items() if name in used and name not in initializers]
+    if not own:
+        raise ValueError("expected an input, got none that an output needs")
     return Graph(
         nodes=nodes,
-        input=own[0],
-        input_shape=input_shape,
-        dtype=np.dtype(dtype),
-        output=chosen,
+        inputs=own,
+        outputs=chosen,
         opset=opset,
         metadata={entry.key: entry.value for entry in model.metadata_props},
         folder=os.path.dirname(os.path.abspath(path)),
         _initializers=initializers,
     )
+
+
+def _input(value: Any) -> GraphInput:
+    shape, dtype = _tensor_type(value, f"input {value.name!r}")
+    if dtype is np.uint8:
+        raise ValueError(f"input {value.name!r}: expected floats, as a network takes bytes for fractions of 255")
+    if shape == ():
+        raise ValueError(f"input {value.name!r}: expected a batch of samples, got a single number")
+    return GraphInput(value.name, shape, np.dtype(dtype))
 
 
 def _opset(model: Any) -> int:
@@ -153,25 +167,25 @@ def _tensor_type(value: Any, what: str) -> tuple[Shape | None, Any]:
     return tuple(sizes), DTYPES[kind.elem_type][0]
 
 
-def _chosen_output(outputs: Any, wanted: str | None) -> str:
+def _chosen_outputs(outputs: Any, wanted: str | None) -> list[str]:
     names = [value.name for value in outputs]
     if wanted is not None:
         if wanted not in names:
             raise ValueError(f"output: expected one of {names}, got {wanted!r}")
-        return wanted
+        return [wanted]
     floats = [
         value.name
         for value in outputs
         if value.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.UNDEFINED)
     ]
     chosen = names if len(names) == 1 else floats
-    if len(chosen) != 1:
-        raise ValueError(f"output: expected one of {names}, as there are several")
-    return str(chosen[0])
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(f"output: expected outputs of floats, with different names, got {names}")
+    return chosen
 
 
-def _ordered(protos: Any, output: str, given: set[str]) -> list[Node]:
-    """Return the nodes that an output needs, each behind those that it needs."""
+def _ordered(protos: Any, outputs: Sequence[str], given: set[str]) -> list[Node]:
+    """Return the nodes that outputs need, each behind those that it needs."""
     makers: dict[str, int] = {}
     for number, proto in enumerate(protos):
         for name in proto.output:
@@ -182,7 +196,7 @@ def _ordered(protos: Any, output: str, given: set[str]) -> list[Node]:
     order: list[Node] = []
     begun: set[int] = set()
     done: set[int] = set()
-    todo: list[tuple[str, bool]] = [(output, False)]
+    todo: list[tuple[str, bool]] = [(name, False) for name in reversed(outputs)]
     while todo:
         name, is_ready = todo.pop()
         if name not in makers:

@@ -29,7 +29,6 @@ from ranvier.onnx.values import (
     Step,
     Value,
     branches_of,
-    joined,
 )
 from ranvier.types import Array
 
@@ -106,7 +105,7 @@ def _greater(call: Call) -> Value:
 def _where(call: Call) -> Value:
     """Return x where it is above a bound, and softplus elsewhere: PyTorch's `torch.nn.Softplus`."""
     call.require(all(isinstance(value, Value) for value in call.inputs), "expected operands that are computed")
-    root, (condition, above, below) = branches_of(call.inputs)
+    root, (condition, above, below) = branches_of(call.node, call.inputs)
     is_softplus = len(below) == 1 and isinstance(below[0], LayerStep) and below[0].layer == layers.Softplus()
     is_far = len(condition) == 1 and isinstance(condition[0], Compared) and condition[0].bound >= _AS_SOFTPLUS
     call.require(is_far and not above and is_softplus, "there is no layer that chooses, but for softplus")
@@ -792,8 +791,7 @@ def _add(call: Call) -> Value:
 def _sum(call: Call, a: Value, b: Value) -> Value:
     both_known = a.shape is not None and b.shape is not None
     call.require(not both_known or a.shape == b.shape, f"expected operands of one shape, got {a.shape} and {b.shape}")
-    root, paths = branches_of([a, b])
-    return root.then(joined(call.node, paths, True, call.most), a.shape or b.shape)
+    return call.join(call.node, [a, b], True)
 
 
 def _sum_of_all(call: Call) -> Value:
@@ -839,7 +837,7 @@ def _mul(call: Call) -> Value:
 
 def _product(call: Call, a: Value, b: Value) -> Value:
     """Return the activation that is a product of x with a function of x."""
-    root, paths = branches_of([a, b])
+    root, paths = branches_of(call.node, [a, b])
     for factor, gate in (paths, paths[::-1]):
         scale = _scale_of(factor)
         made = None if scale is None else _gated(gate)
@@ -890,13 +888,7 @@ def _concat(call: Call) -> Value:
     axis = call.get("axis", 1)
     axis = axis + 1 + len(shapes[0]) if axis < 0 and shapes[0] is not None else axis
     call.require(axis == 1, f"expected axis 1, the first of a sample, got {axis}")
-    channels = [shape[0] if shape else None for shape in shapes]
-    first = next((shape for shape in shapes if shape is not None), None)
-    total = None if None in channels else sum(size for size in channels if size is not None)
-    if len(values) == 1:
-        return values[0]
-    root, paths = branches_of(values)
-    return root.then(joined(call.node, paths, False, call.most), None if first is None else (total, *first[1:]))
+    return values[0] if len(values) == 1 else call.join(call.node, values, False)
 
 
 OPERATORS: dict[str, Operator] = RECURRENT | {

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from onnx import defs
 
+from ranvier.layers import Input
 from ranvier.network import Network
 from ranvier.onnx.call import Call
 from ranvier.onnx.folding import folded, is_folded
-from ranvier.onnx.graph import Graph, Node, Shape, parsed
+from ranvier.onnx.graph import Graph, GraphInput, Node, parsed
 from ranvier.onnx.operators import OPERATORS
+from ranvier.onnx.symbolic import wired_layers
 from ranvier.onnx.tensors import array_of
-from ranvier.onnx.values import Value, branches_of, parts_of
+from ranvier.onnx.values import Join, NotNestedError, Value, nested, parts_of, path_to, side_by_side
 from ranvier.types import Array
 
 __all__ = ["read"]
@@ -27,23 +29,60 @@ def read(path: str, output: str | None, seed: int | None) -> Network:
     """Return the network of a file."""
     with _explaining(path):
         graph = parsed(path, output)
-        start = _start(graph)
-        end = _Run(graph, start).output()
-        _, (_, steps) = branches_of([start, end])
-        parts = parts_of(steps, set())
-        if not parts.layers:
-            raise ValueError("expected at least one node that a layer stands for, got none")
-        network = Network(parts.layers, seed=seed, dtype=_network_dtype(graph).name)
-        network.load_state_dict(parts.tensors)
-        if parts.frozen:
-            network.freeze(*parts.frozen)
+        network = None
+        if len(graph.inputs) == len(graph.outputs) == 1:
+            with contextlib.suppress(NotNestedError):
+                network = _network_of_layers(graph, seed)
+        if network is None:
+            network = _network_of_values(graph, seed)
         network.metadata = graph.metadata
-        shape = start.shape
-        if shape is not None and None not in shape:
-            known = tuple(size for size in shape if size is not None)
-            network.shapes(known)  # which the layers must fit
-            network.input_shape = known
         return network
+
+
+def _network_of_layers(graph: Graph, seed: int | None) -> Network:
+    """Return a network whose layers stand one behind the other."""
+    (start,), (end,) = _Run(graph, nested(len(graph.nodes))).ends()
+    parts = parts_of(path_to(end), set())
+    if not parts.layers:
+        raise ValueError("expected at least one node that a layer stands for, got none")
+    network = Network(parts.layers, seed=seed, dtype=_network_dtype(graph).name)
+    network.load_state_dict(parts.tensors)
+    if parts.frozen:
+        network.freeze(*parts.frozen)
+    shape = start.shape
+    if shape is not None and None not in shape:
+        known = tuple(size for size in shape if size is not None)
+        network.shapes(known)  # which the layers must fit
+        network.input_shape = known
+    return network
+
+
+def _network_of_values(graph: Graph, seed: int | None) -> Network:
+    """Return a network that is wired as the graph is."""
+    starts, ends = _Run(graph, side_by_side).ends()
+    inputs = {given.name: _symbolic_input(given) for given in graph.inputs}
+    made = wired_layers(ends, dict(zip(map(id, starts), inputs.values(), strict=True)))
+    outputs = dict(zip(graph.outputs, made.ends, strict=True))
+    network = Network(inputs=_unnamed(inputs), outputs=_unnamed(outputs), seed=seed, dtype=_network_dtype(graph).name)
+    positions = {id(layer): position for position, layer in enumerate(network.layers)}
+    network.load_state_dict(
+        {f"{positions[layer]}.{name}": array for layer, own in made.tensors.items() for name, array in own.items()}
+    )
+    if made.frozen:
+        network.freeze(*(f"{positions[layer]}.*" for layer in made.frozen))
+    return network
+
+
+def _symbolic_input(given: GraphInput) -> Input:
+    shape = None if given.shape is None else given.shape[1:]
+    if shape is None or None in shape:
+        raise ValueError(f"input {given.name!r}: expected samples of a shape that is known, got {shape}")
+    return Input(tuple(size for size in shape if size is not None))
+
+
+def _unnamed(values: dict[str, Any]) -> Any:
+    """Return a single value without a name, or all by name."""
+    return next(iter(values.values())) if len(values) == 1 else values
 
 
 @contextlib.contextmanager
@@ -56,14 +95,7 @@ def _explaining(path: str) -> Iterator[None]:
 
 
 def _network_dtype(graph: Graph) -> np.dtype[Any]:
-    return graph.dtype if graph.dtype == np.float64 else np.dtype(np.float32)
-
-
-def _start(graph: Graph) -> Value:
-    shape: Shape | None = graph.input_shape
-    if shape == ():
-        raise ValueError(f"input {graph.input!r}: expected a batch of samples, got a single number")
-    return Value(None, None, None if shape is None else shape[1:])
+    return np.dtype(np.float64 if any(given.dtype == np.float64 for given in graph.inputs) else np.float32)
 
 
 def _require_valid(node: Node, opset: int) -> None:
@@ -85,24 +117,35 @@ def _require_valid(node: Node, opset: int) -> None:
 class _Run:
     """Goes through the nodes, with a value of the network or a constant for each name."""
 
-    def __init__(self, graph: Graph, start: Value) -> None:
+    def __init__(self, graph: Graph, join: Join) -> None:
         self._graph = graph
-        self._start = start
-        self._values: dict[str, Value | Array] = {graph.input: start}
+        self._join = join
+        self._starts = [Value(None, None, given.shape and given.shape[1:]) for given in graph.inputs]
+        self._values: dict[str, Value | Array] = {
+            given.name: start for given, start in zip(graph.inputs, self._starts, strict=True)
+        }
+        self._of_integers = {
+            id(start): given.dtype
+            for given, start in zip(graph.inputs, self._starts, strict=True)
+            if given.dtype.kind != "f"
+        }
         self._computed = 0
         self._joins: dict[tuple[int, ...], Value] = {}
 
-    def output(self) -> Value:
-        """Return the value that the network ends with."""
+    def ends(self) -> tuple[list[Value], list[Value]]:
+        """Return the values of the inputs, and those of the outputs."""
         for node in self._graph.nodes:
             inputs = [self._input(node, name) if name else None for name in node.inputs]
             result = self._result(node, inputs)
             results = result if isinstance(result, list) else [result]
             self._values |= {name: value for name, value in zip(node.outputs, results, strict=False) if name}
-        end = self._values.get(self._graph.output)
-        if not isinstance(end, Value):
-            raise ValueError(f"output {self._graph.output!r}: expected what is computed from the input")
-        return end
+        ends = []
+        for name in self._graph.outputs:
+            end = self._values.get(name)
+            if not isinstance(end, Value):
+                raise ValueError(f"output {name!r}: expected what is computed from the input")
+            ends.append(end)
+        return self._starts, ends
 
     def _input(self, node: Node, name: str) -> Value | Array:
         if name not in self._values:
@@ -119,15 +162,13 @@ class _Run:
             return self._folded(node, inputs)
         if node.op not in OPERATORS:
             node.refuse("there is no layer that does this")
-        if (
-            self._graph.dtype.kind != "f"
-            and node.op not in ("Cast", "Gather", "Shape")
-            and any(value is self._start for value in inputs)
-        ):
-            node.refuse(f"expected floats, or a Cast to them behind the input, got {self._graph.dtype}")
-        shape, dtype = self._graph.input_shape, _network_dtype(self._graph)
-        operands = self._with_earlier_join(inputs) if node.op == "Concat" else inputs
-        call = Call(node, operands, self._graph.opset, dtype, shape[0] if shape else None, len(self._graph.nodes))
+        integers = [self._of_integers[id(value)] for value in inputs if id(value) in self._of_integers]
+        if integers and node.op not in ("Cast", "Gather", "Shape"):
+            node.refuse(f"expected floats, or a Cast to them behind the input, got {integers[0]}")
+        shape, dtype = self._graph.inputs[0].shape, _network_dtype(self._graph)
+        is_nested = self._join is not side_by_side
+        operands = self._with_earlier_join(inputs) if node.op == "Concat" and is_nested else inputs
+        call = Call(node, operands, self._graph.opset, dtype, shape[0] if shape else None, self._join)
         result = OPERATORS[node.op](call)
         if node.op == "Concat" and isinstance(result, Value):
             self._joins[tuple(map(id, inputs))] = result

@@ -2,7 +2,8 @@
 
 A step is a layer, or something that becomes part of a layer when the next steps are known. Each value knows the value
 before it, so that the values form a tree, whose root is the input. Where two values are added, their paths from the
-last value that both come from are the two branches of a residual block.
+last value that both come from are the two branches of a residual block; or, in a graph that is no such tree, the sum is
+a step of several values.
 """
 
 from __future__ import annotations
@@ -25,16 +26,22 @@ __all__ = [
     "Erf",
     "GlobalMean",
     "Groups",
+    "Join",
+    "JoinStep",
     "LayerStep",
+    "NotNestedError",
     "Padded",
     "Parts",
     "Pieces",
     "Step",
     "TimeFirst",
     "Value",
+    "as_layer",
     "branches_of",
-    "joined",
+    "nested",
     "parts_of",
+    "path_to",
+    "side_by_side",
 ]
 
 _MOST_CHANNELS = 2**20  # of constants that are broadcast to them
@@ -74,6 +81,14 @@ class BranchStep(Step):
 
     make: Callable[[list[tuple[Layer, ...]]], Layer]
     branches: dict[str, list[Step]]
+
+
+@dataclass
+class JoinStep(Step):
+    """A layer of several values."""
+
+    layer: Layer
+    sources: tuple[Value, ...]
 
 
 @dataclass
@@ -158,12 +173,12 @@ class Value:
     Attributes
     ----------
     before : Value or None
-        What the step takes; None for the graph's input.
+        What the step takes; None for an input of the graph, and for a `JoinStep`, which has its sources.
     step : Step or None
     shape : Shape or None
         Of a sample; None if not even the number of axes is known.
     depth : int
-        The number of steps from the input.
+        The number of steps from an input, of the longest way.
     """
 
     before: Value | None
@@ -175,40 +190,88 @@ class Value:
         """Return the value behind one more step."""
         return Value(self, step, shape, self.depth + 1)
 
+    @property
+    def sources(self) -> tuple[Value, ...]:
+        """What the step takes."""
+        if isinstance(self.step, JoinStep):
+            return self.step.sources
+        return () if self.before is None else (self.before,)
 
-def branches_of(values: Sequence[Value]) -> tuple[Value, list[list[Step]]]:
+
+class NotNestedError(ValueError):
+    """The branches of a graph do not part and join one within another."""
+
+
+# What makes one value of several: a node, the values, and whether they are added (or concatenated).
+Join = Callable[[Node, Sequence[Value], bool], Value]
+
+
+def branches_of(node: Node, values: Sequence[Value]) -> tuple[Value, list[list[Step]]]:
     """Return the last value that all come from, and the steps from there to each."""
     ends = list(values)
     paths: list[list[Step]] = [[] for _ in ends]
     while any(end is not ends[0] for end in ends):
         deepest = max(range(len(ends)), key=lambda at: ends[at].depth)
         end = ends[deepest]
-        assert end.before is not None
-        assert end.step is not None
+        if end.before is None or end.step is None:
+            node.refuse("expected operands that come from one value")
         paths[deepest].append(end.step)
         ends[deepest] = end.before
     return ends[0], [path[::-1] for path in paths]
 
 
-def joined(node: Node, paths: Sequence[list[Step]], is_sum: bool, most: int) -> BranchStep:
-    """Return the step that adds two paths, or concatenates several along the channels.
+def path_to(end: Value) -> list[Step]:
+    """Return the steps that lead from the input to a value."""
+    path = []
+    while end.step is not None:
+        assert end.before is not None
+        path.append(end.step)
+        end = end.before
+    return path[::-1]
+
+
+def nested(most: int) -> Join:
+    """Return what makes layers with branches of two paths that are added, or of several that are concatenated.
 
     Parameters
     ----------
     most : int
         The nodes of the graph.
     """
-    steps = [step for path in paths for step in path]
-    size, depth = 1 + sum(step.size for step in steps), 1 + max((step.depth for step in steps), default=0)
-    if size > most:
-        node.refuse(_NOT_NESTED)
-    if depth > _DEEPEST:
-        node.refuse(f"expected branches within branches to a depth of {_DEEPEST} at most")
-    if is_sum:
-        branches = dict(zip(("layers", "shortcut"), sorted(paths, key=len, reverse=True), strict=True))
-        return BranchStep(node, lambda parts: layers.Residual(*parts), branches, size=size, depth=depth)
-    branches = {f"branches.{at}": path for at, path in enumerate(paths)}
-    return BranchStep(node, lambda parts: layers.Parallel(tuple(parts)), branches, size=size, depth=depth)
+
+    def join(node: Node, values: Sequence[Value], is_sum: bool) -> Value:
+        root, paths = branches_of(node, values)
+        steps = [step for path in paths for step in path]
+        size, depth = 1 + sum(step.size for step in steps), 1 + max((step.depth for step in steps), default=0)
+        if size > most:
+            raise NotNestedError(_NOT_NESTED)
+        if depth > _DEEPEST:
+            raise NotNestedError(f"expected branches within branches to a depth of {_DEEPEST} at most")
+        if is_sum:
+            branches = dict(zip(("layers", "shortcut"), sorted(paths, key=len, reverse=True), strict=True))
+            step = BranchStep(node, lambda parts: layers.Residual(*parts), branches, size=size, depth=depth)
+        else:
+            branches = {f"branches.{at}": path for at, path in enumerate(paths)}
+            step = BranchStep(node, lambda parts: layers.Parallel(tuple(parts)), branches, size=size, depth=depth)
+        return root.then(step, _joined_shape(values, is_sum))
+
+    return join
+
+
+def side_by_side(node: Node, values: Sequence[Value], is_sum: bool) -> Value:
+    """Return the sum or the concatenation of values as a step of its own."""
+    step = JoinStep(node, layers.Add() if is_sum else layers.Concat(), tuple(values))
+    return Value(None, step, _joined_shape(values, is_sum), 1 + max(value.depth for value in values))
+
+
+def _joined_shape(values: Sequence[Value], is_sum: bool) -> Shape | None:
+    """Return the shape of a sum, or of a concatenation along the first axis of a sample, as far as it is known."""
+    first = next((value.shape for value in values if value.shape is not None), None)
+    if is_sum or first is None:
+        return first
+    channels = [value.shape[0] if value.shape else None for value in values]
+    total = None if None in channels else sum(size for size in channels if size is not None)
+    return (total, *first[1:])
 
 
 _NOT_NESTED = "expected branches that part and join one within another, but one node is part of two"
@@ -253,16 +316,16 @@ def parts_of(steps: Sequence[Step], seen: set[int]) -> Parts:
                 [f"{name}.{pattern}" for name, part in inner.items() for pattern in part.frozen],
             )
             continue
-        whole = _as_layer(step)
+        whole = as_layer(step)
         if whole.tensors and whole.node.number in seen:
-            whole.node.refuse(_NOT_NESTED)
+            raise NotNestedError(_NOT_NESTED)
         if whole.tensors:
             seen.add(whole.node.number)
         parts.add(whole.layer, whole.tensors, ["*"] if whole.constants else [])
     return parts
 
 
-def _as_layer(step: Step) -> LayerStep:
+def as_layer(step: Step) -> LayerStep:
     """Return a step as a layer that stands by itself."""
     if isinstance(step, LayerStep):
         return step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from ranvier.layers import Layer, PlainLayer
 from ranvier.layers.base import both
 from ranvier.network import Network
 from ranvier.types import Array
+from ranvier.wiring import Ends, Wiring
 
 __all__ = ["REFUSED", "WRITTEN", "write"]
 
@@ -27,24 +28,30 @@ _LARGEST_FILE = 2**31 - 2**20  # of protobuf, less some room for the graph
 
 def write(network: Network, input_shape: tuple[int, ...], path: str | os.PathLike[str]) -> None:
     """Write a file."""
-    network.require_list("to_onnx")
-    state = network.state_dict()
+    state, wiring = network.state_dict(), network.engine.wiring
     if sum(value.nbytes for value in state.values()) >= _LARGEST_FILE:
         raise ValueError("network: expected parameters of less than 2 GiB, which is the most that a file of ONNX has")
-    output_shape = network.shapes(input_shape)[-1]
+    shapes = network.shapes(input_shape)
+    if wiring is None:
+        wiring = _chain(network.layers, input_shape, shapes[-1])
+    inputs, outputs = _named(wiring.inputs, "input"), _named(wiring.outputs, "output")
+    if both_sides := inputs.keys() & outputs.keys():
+        raise ValueError(
+            f"network: expected inputs and outputs of different names, as a file of ONNX has one value of each, got "
+            f"{min(both_sides)!r} twice"
+        )
     graph = _Graph(state, network.dtype)
-    has_indices = isinstance(network.layers[0], layers.Embedding)
-    graph.integers = {"input"} if has_indices else set()
-    last = graph.sequence(network.layers, "", "input", input_shape)
-    graph.add("Identity", [last], output="output")
+    graph.integers = {name for k, name in enumerate(inputs) if _is_of_indices(network.layers, wiring, -1 - k)}
+    values = graph.wired(network.layers, wiring, inputs, shapes)
+    for name, source in zip(outputs, wiring.ends, strict=True):
+        graph.add("Identity", [values[source]], output=name)
     kind = helper.np_dtype_to_tensor_dtype(network.dtype)
-    input_kind = TensorProto.INT64 if has_indices else kind
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "ranvier",
-            [helper.make_tensor_value_info("input", input_kind, ["batch", *input_shape])],
-            [helper.make_tensor_value_info("output", kind, ["batch", *output_shape])],
+            [_described(name, TensorProto.INT64 if name in graph.integers else kind, inputs[name]) for name in inputs],
+            [_described(name, kind, outputs[name]) for name in outputs],
             graph.initializers,
         ),
         opset_imports=[helper.make_opsetid("", _OPSET)],
@@ -56,6 +63,31 @@ def write(network: Network, input_shape: tuple[int, ...], path: str | os.PathLik
     files.replace(os.fspath(path), model.SerializeToString())
 
 
+def _chain(
+    members: Sequence[Layer | PlainLayer], input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+) -> Wiring:
+    """Return the wiring of layers that stand one behind the other."""
+    last = len(members) - 1
+    return Wiring(
+        Ends((None,), (input_shape,)), Ends((None,), (output_shape,)), tuple((k - 1,) for k in range(last + 1)), (last,)
+    )
+
+
+def _named(ends: Ends, unnamed: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of inputs or outputs by their names in the file."""
+    return {name or unnamed: shape for name, shape in zip(ends.names, ends.shapes, strict=True)}
+
+
+def _is_of_indices(members: Sequence[Layer | PlainLayer], wiring: Wiring, source: int) -> bool:
+    """Return whether nothing but embeddings read an input."""
+    readers = [layer for layer, sources in zip(members, wiring.sources, strict=True) if source in sources]
+    return source not in wiring.ends and all(isinstance(layer, layers.Embedding) for layer in readers)
+
+
+def _described(name: str, kind: int, shape: tuple[int, ...]) -> Any:
+    return helper.make_tensor_value_info(name, kind, ["batch", *shape])
+
+
 class _Place(NamedTuple):
     """Where a layer stands: its path, the name of the value that it takes, and the shape of a sample of that."""
 
@@ -65,7 +97,10 @@ class _Place(NamedTuple):
 
 
 class _Graph:
-    """Nodes and constants, which grow layer by layer."""
+    """Nodes and constants, which grow layer by layer.
+
+    All their names have a dot, which those of inputs and outputs have not.
+    """
 
     def __init__(self, state: dict[str, Array], dtype: np.dtype[Any]) -> None:
         self.nodes: list[Any] = []
@@ -77,7 +112,7 @@ class _Graph:
 
     def add(self, op: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
         """Add a node, and return the name of its output."""
-        name = f"node_{len(self.nodes)}" if output is None else output
+        name = f"node.{len(self.nodes)}" if output is None else output
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
         return name
 
@@ -99,17 +134,45 @@ class _Graph:
         """Return a parameter or a running statistic of a layer."""
         return self._state[f"{place.path}.{name}"]
 
+    def wired(
+        self,
+        members: Sequence[Layer | PlainLayer],
+        wiring: Wiring,
+        inputs: Mapping[str, tuple[int, ...]],
+        shapes: Sequence[tuple[int, ...]],
+    ) -> dict[int, str]:
+        """Add the layers of a network, and return the names of inputs and layers' outputs, as the wiring numbers them.
+
+        Parameters
+        ----------
+        inputs : mapping of str to tuple of int
+            The shapes of samples by name.
+        shapes : sequence of tuples of int
+            Those of the layers' outputs.
+        """
+        self._require_written(members, "", {**WRITTEN, **_JOINS})
+        names = {-1 - k: name for k, name in enumerate(inputs)}
+        before = {-1 - k: shape for k, shape in enumerate(inputs.values())} | dict(enumerate(shapes))
+        for position, (layer, sources) in enumerate(zip(members, wiring.sources, strict=True)):
+            if type(layer) in _JOINS:
+                names[position] = _JOINS[type(layer)](self, [names[source] for source in sources])
+            else:
+                (source,) = sources
+                place = _Place(str(position), names[source], before[source])
+                names[position] = WRITTEN[type(layer)](self, layer, place)
+        return names
+
     def sequence(self, members: Sequence[Layer | PlainLayer], path: str, name: str, shape: tuple[int, ...]) -> str:
         """Add layers, one behind the other, and return the name of the last one's output."""
-        self._require_written(members, path)
+        self._require_written(members, path, WRITTEN)
         shapes = Engine(members, self.dtype.name, 0).predictor(shape).shapes if members else []
         for position, (layer, before) in enumerate(zip(members, [shape, *shapes], strict=False)):
             name = WRITTEN[type(layer)](self, layer, _Place(f"{path}{position}", name, before))
         return name
 
-    def _require_written(self, members: Sequence[Layer | PlainLayer], path: str) -> None:
+    def _require_written(self, members: Sequence[Layer | PlainLayer], path: str, written: Mapping[type, Any]) -> None:
         for position, layer in enumerate(members):
-            if type(layer) not in WRITTEN:
+            if type(layer) not in written:
                 reason = REFUSED.get(type(layer), "a layer of your own cannot be exported")
                 raise ValueError(f"layer {path}{position} ({type(layer).__name__}): {reason}")
 
@@ -332,10 +395,10 @@ def _recurrent(op: str, order: Sequence[int], **attributes: Any) -> Callable[[_G
                 biases = [gates(graph.value(at, f"bias_{name}_l{number}")) for name in ("ih", "hh")]
                 inputs.append(graph.constant(f"{at.path}.bias_l{number}", np.concatenate(biases, axis=1)))
             every = graph.add(op, [states, *inputs], hidden_size=layer.hidden_size, **attributes)
-            states = graph.add("Squeeze", [every, graph.constant("direction", np.array([1]))])
+            states = graph.add("Squeeze", [every, graph.constant("constant.direction", np.array([1]))])
         if layer.return_sequences:
             return graph.add("Transpose", [states], perm=[1, 0, 2])
-        return graph.add("Gather", [states, graph.constant("last", np.array(-1))])
+        return graph.add("Gather", [states, graph.constant("constant.last", np.array(-1))])
 
     return add
 
@@ -351,9 +414,9 @@ def _rrelu(graph: _Graph, layer: layers.RReLU, at: _Place) -> str:
 
 
 def _gelu(graph: _Graph, layer: Layer, at: _Place) -> str:
-    scaled = graph.add("Mul", [at.input, graph.constant("sqrt_half", math.sqrt(0.5))])
-    doubled = graph.add("Add", [graph.add("Erf", [scaled]), graph.constant("one", 1.0)])
-    return graph.add("Mul", [graph.add("Mul", [at.input, doubled]), graph.constant("half", 0.5)])
+    scaled = graph.add("Mul", [at.input, graph.constant("constant.sqrt_half", math.sqrt(0.5))])
+    doubled = graph.add("Add", [graph.add("Erf", [scaled]), graph.constant("constant.one", 1.0)])
+    return graph.add("Mul", [graph.add("Mul", [at.input, doubled]), graph.constant("constant.half", 0.5)])
 
 
 def _silu(graph: _Graph, layer: Layer, at: _Place) -> str:
@@ -365,11 +428,11 @@ def _mish(graph: _Graph, layer: Layer, at: _Place) -> str:
 
 
 def _relu6(graph: _Graph, layer: Layer, at: _Place) -> str:
-    return graph.add("Clip", [at.input, graph.constant("zero", 0.0), graph.constant("six", 6.0)])
+    return graph.add("Clip", [at.input, graph.constant("constant.zero", 0.0), graph.constant("constant.six", 6.0)])
 
 
 def _heaviside(graph: _Graph, layer: Layer, at: _Place) -> str:
-    is_above = graph.add("Greater", [at.input, graph.constant("zero", 0.0)])
+    is_above = graph.add("Greater", [at.input, graph.constant("constant.zero", 0.0)])
     return graph.add("Cast", [is_above], to=helper.np_dtype_to_tensor_dtype(graph.dtype))
 
 
@@ -406,6 +469,17 @@ def _parallel(graph: _Graph, layer: layers.Parallel, at: _Place) -> str:
     parts = [graph.sequence(part, f"{at.path}.{name}.", at.input, at.shape) for name, part in layer.inner().items()]
     return graph.add("Concat", parts, axis=1)
 
+
+def _sum(graph: _Graph, values: Sequence[str]) -> str:
+    return graph.add("Add" if len(values) == 2 else "Sum", values)
+
+
+def _concat(graph: _Graph, values: Sequence[str]) -> str:
+    return graph.add("Concat", values, axis=1)
+
+
+# The layers that read several values.
+_JOINS: dict[type, Callable[[_Graph, Sequence[str]], str]] = {layers.Add: _sum, layers.Concat: _concat}
 
 # The layers that no graph is made for, and why.
 REFUSED: dict[type, str] = {}

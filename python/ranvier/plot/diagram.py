@@ -14,9 +14,12 @@ from ranvier.checks import integer
 from ranvier.layers import Flatten, Layer, Linear, Maxout, PlainLayer
 from ranvier.network import Network
 from ranvier.plot.common import COLORS, axes_or_new
+from ranvier.plot.layered import layered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from ranvier.wiring import Wiring
 
 __all__ = ["network_diagram"]
 
@@ -41,7 +44,8 @@ def network_diagram(
 
     One of linear layers and activations is drawn as circles and their connections; of a layer with more than
     twelve units the first and the last five. Another is drawn as a box for each layer, with the shape of a sample
-    between them.
+    between them. Of one that is made from `ranvier.Input`, each box stands below those that it reads, inputs at the top
+    and outputs at the bottom; the shapes of samples are below the boxes.
 
     Parameters
     ----------
@@ -49,7 +53,8 @@ def network_diagram(
         Or just the sizes of the layers, from input to output.
     ax : Axes, optional
     input_shape : tuple of int, optional
-        Of one sample, for a network drawn as boxes; that of the samples seen last unless given.
+        Of one sample, for a network drawn as boxes; that of the samples seen last unless given. Inputs have shapes of
+        their own.
 
     Returns
     -------
@@ -62,8 +67,10 @@ def network_diagram(
     TypeError, ValueError
         If the sizes are not at least two integers above zero, or the shape of a sample is not known or unfit.
     """
-    if isinstance(network, Network):
-        network.require_list("network")
+    if isinstance(network, Network) and network.engine.wiring is not None:
+        if input_shape is not None:
+            raise TypeError("input_shape: expected None, as the network was made from Inputs, which have shapes")
+        return _draw_graph(ax, network, network.engine.wiring)
     columns = _columns_of_network(network) if isinstance(network, Network) else _columns_of_sizes(network)
     if columns:
         return _draw_columns(ax, columns)
@@ -149,7 +156,7 @@ def _draw_boxes(ax: Axes | None, layers: Sequence[Layer | PlainLayer], shapes: l
     arrow = {"arrowstyle": "-|>", "color": "0.3"}
     for number, shape in enumerate(shapes):
         ax.annotate("", (0, number + 0.5), (0, number), arrowprops=arrow)
-        ax.text(0.08, number + 0.22, " \N{MULTIPLICATION SIGN} ".join(map(str, shape)), va="center", fontsize="small")
+        ax.text(0.08, number + 0.22, _shape_text(shape), va="center", fontsize="small")
     for number, layer in enumerate(layers):
         box = {"boxstyle": "round,pad=0.4", "facecolor": _box_color(layer), "edgecolor": "0.3"}
         ax.text(0, number + 0.75, _short(layer), ha="center", va="center", fontsize="small", bbox=box)
@@ -158,12 +165,56 @@ def _draw_boxes(ax: Axes | None, layers: Sequence[Layer | PlainLayer], shapes: l
     return ax
 
 
+def _draw_graph(ax: Axes | None, network: Network, wiring: Wiring) -> Axes:
+    """Draw inputs, layers and outputs, numbered as the wiring has them; outputs are numbered behind the layers."""
+    layers, shapes = network.layers, network.shapes(wiring.sample_shape)
+    texts = {-1 - k: name or "input" for k, name in enumerate(wiring.inputs.names)}
+    colors = dict.fromkeys(texts, _pale(2))
+    outputs = {len(layers) + k: name or "output" for k, name in enumerate(wiring.outputs.names)}
+    texts |= {k: _short(layer) for k, layer in enumerate(layers)} | outputs
+    colors |= {k: _box_color(layer) for k, layer in enumerate(layers)} | dict.fromkeys(outputs, _pale(1))
+    readers = [*wiring.sources, *((source,) for source in wiring.ends)]
+    layout = layered(
+        list(texts), [(source, k) for k, sources in enumerate(readers) for source in sources], list(outputs)
+    )
+    widest = max(abs(across) for line in layout.lines for across, _ in line)
+    lowest = max(down for _, down in layout.places.values())
+    ax = axes_or_new(ax, 3 + 5.2 * widest, 1 + 0.85 * lowest)
+    for line in layout.lines:
+        _draw_line(ax, line)
+    of_values = dict(zip(texts, wiring.inputs.shapes, strict=False)) | dict(enumerate(shapes))
+    for node, (across, down) in layout.places.items():
+        box = {"boxstyle": "round,pad=0.4", "facecolor": colors[node], "edgecolor": "0.3"}
+        ax.text(across, down, texts[node], ha="center", va="center", fontsize="small", bbox=box)
+        if node in of_values:
+            ax.text(across + 0.03, down + 0.36, _shape_text(of_values[node]), va="center", fontsize="small")
+    ax.set(xlim=(-widest - 0.6, widest + 0.6), ylim=(lowest + 0.5, -0.5))
+    ax.set_axis_off()
+    return ax
+
+
+def _draw_line(ax: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Draw a line through points, with the head of an arrow at the upper edge of the last one's box."""
+    *before, (across, down) = points
+    end = (across, down - 0.17)
+    ax.plot(*zip(*before, end, strict=True), color="0.3", linewidth=1, zorder=1)
+    ax.annotate("", end, before[-1], arrowprops={"arrowstyle": "-|>", "color": "0.3", "linewidth": 0})
+
+
+def _shape_text(shape: Sequence[int]) -> str:
+    return " \N{MULTIPLICATION SIGN} ".join(map(str, shape))
+
+
 def _box_color(layer: Layer | PlainLayer) -> tuple[float, ...]:
-    """Return a pale colour: layers with parameters blue, others yellow."""
+    """Return the colour of a layer: with parameters blue, others yellow."""
+    learns = isinstance(layer, Layer) and bool(layer.initial(np.random.default_rng(0)))
+    return _pale(0 if learns else 6)
+
+
+def _pale(color: int) -> tuple[float, ...]:
     from matplotlib.colors import to_rgb
 
-    learns = isinstance(layer, Layer) and bool(layer.initial(np.random.default_rng(0)))
-    return tuple(0.6 + 0.4 * part for part in to_rgb(COLORS[0] if learns else COLORS[6]))
+    return tuple(0.6 + 0.4 * part for part in to_rgb(COLORS[color]))
 
 
 def _short(layer: Layer | PlainLayer) -> str:

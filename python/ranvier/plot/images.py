@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,7 +112,7 @@ def feature_maps(
     Parameters
     ----------
     network : Network
-    image : array_like
+    image : array_like, or dict of str to array_like
         One sample, of the shape that the network takes.
     layer : int, optional
         Position of a layer whose output is (channels, height, width); the first convolution unless given.
@@ -133,7 +133,9 @@ def feature_maps(
         If there is no such layer, the image does not fit the network, or the output is not of images.
     """
     position = _position(network, layer, Conv2d if layer is None else None)
-    maps = _beginning(network, position).predict(np.asarray(image)[None])[0]
+    is_dict = isinstance(image, Mapping)
+    samples = {name: np.asarray(part)[None] for name, part in image.items()} if is_dict else np.asarray(image)[None]
+    maps = network.activations(samples, [position])[position][0]
     if maps.ndim != 3:
         raise ValueError(f"layer: expected one whose output is (channels, height, width), got {maps.shape}")
     low, high = float(maps.min()), float(maps.max())
@@ -205,7 +207,6 @@ def misclassified(
 
 def _position(network: Network, layer: int | None, kind: type[Layer] | None) -> int:
     """Return the position of the layer, of that kind if one is asked for; the first of its kind for None."""
-    network.require_list("network")
     if layer is None:
         for position, candidate in enumerate(network.layers):
             if kind is not None and isinstance(candidate, kind):
@@ -217,14 +218,6 @@ def _position(network: Network, layer: int | None, kind: type[Layer] | None) -> 
     if kind is not None and not isinstance(network.layers[position], kind):
         raise ValueError(f"layer: expected the position of a {kind.__name__}, got {network.layers[position]!r}")
     return position
-
-
-def _beginning(network: Network, last: int) -> Network:
-    """Return a network of the layers up to the last, with copies of their parameters."""
-    beginning = Network(network.layers[: last + 1], seed=0, dtype=network.dtype)
-    state = network.state_dict()
-    beginning.load_state_dict({name: state[name] for name in beginning.parameters()})
-    return beginning
 
 
 def _columns(images: int, columns: int | None) -> int:

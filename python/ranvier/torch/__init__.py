@@ -60,9 +60,10 @@ def to_module(network: Network) -> Any:
 
     Returns
     -------
-    torch.nn.Sequential
-        In training mode and of the network's dtype, with copies of the parameters. Those that are frozen have
-        ``requires_grad=False``. Its ``state_dict`` has the names of the network's.
+    torch.nn.Sequential or torch.nn.Module
+        The latter for a network that is made from `ranvier.Input`: it takes and gives tensors, or dicts of them where
+        inputs or outputs are several. In training mode and of the network's dtype, with copies of the parameters. Those
+        that are frozen have ``requires_grad=False``. Its ``state_dict`` has the names of the network's.
 
     Raises
     ------

@@ -1,13 +1,67 @@
-"""Modules for the layers that PyTorch has not: branches, recurrent layers with one output, and a few activations."""
+"""Modules for what PyTorch has not: branches and wirings, recurrent layers with one output, and a few activations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["GRU", "LSTM", "GaussianNoise", "Heaviside", "Maxout", "Parallel", "Residual", "Standardize"]
+from ranvier.wiring import Wiring
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Add",
+    "Concat",
+    "GaussianNoise",
+    "Graph",
+    "Heaviside",
+    "Maxout",
+    "Parallel",
+    "Residual",
+    "Standardize",
+]
+
+
+class Add(nn.Module):
+    """The sum of several tensors, as `ranvier.Add`."""
+
+    def forward(self, *x: torch.Tensor) -> torch.Tensor:
+        """Return the sum."""
+        return sum(x[1:], x[0])
+
+
+class Concat(nn.Module):
+    """Tensors one behind the other along the channels, as `ranvier.Concat`."""
+
+    def forward(self, *x: torch.Tensor) -> torch.Tensor:
+        """Return them as one."""
+        return torch.cat(x, dim=1)
+
+
+class Graph(nn.Module):
+    """Modules of any wiring, as the network of `ranvier.Input` values that they were made from.
+
+    Its members are named "0", "1" and so on, as those of a ``Sequential`` are.
+    """
+
+    def __init__(self, members: Sequence[nn.Module], wiring: Wiring) -> None:
+        super().__init__()
+        self.wiring = wiring
+        for position, member in enumerate(members):
+            self.add_module(str(position), member)
+
+    def forward(self, x: Any) -> Any:
+        """Return the outputs: a tensor for a tensor, or dicts where inputs or outputs are several."""
+        inputs, outputs = self.wiring.inputs, self.wiring.outputs
+        tensors = list(inputs.by_name(x, "x").values())
+        values = {-1 - k: tensor for k, tensor in enumerate(tensors)}
+        for position, (member, sources) in enumerate(zip(self.children(), self.wiring.sources, strict=True)):
+            values[position] = member(*(values[source] for source in sources))
+        ends = [values[source] for source in self.wiring.ends]
+        return ends[0] if outputs.is_one else dict(zip(outputs.names, ends, strict=True))
 
 
 class Residual(nn.Module):

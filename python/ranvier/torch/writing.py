@@ -17,11 +17,12 @@ from ranvier.torch import modules
 __all__ = ["REFUSED", "WRITTEN", "module_of"]
 
 
-def module_of(network: Network) -> nn.Sequential:
+def module_of(network: Network) -> nn.Module:
     """Return a module with the layers and parameters of a network."""
-    network.require_list("to_module")
+    wiring = network.engine.wiring
     with torch.random.fork_rng(devices=[]):  # the modules draw starting values, which nobody will see
-        module = _sequence(network.layers, "")
+        members = _members(network.layers, "")
+        module = nn.Sequential(*members) if wiring is None else modules.Graph(members, wiring)
     module.to(torch.float64 if network.dtype == "float64" else torch.float32)
     # Without the metadata of a state_dict, batch normalizations count their batches from 0.
     module.load_state_dict({name: torch.from_numpy(value) for name, value in network.state_dict().items()})
@@ -37,7 +38,11 @@ def module_of(network: Network) -> nn.Sequential:
 
 
 def _sequence(members: Sequence[Layer | PlainLayer], path: str) -> nn.Sequential:
-    return nn.Sequential(*[_module(layer, f"{path}{position}") for position, layer in enumerate(members)])
+    return nn.Sequential(*_members(members, path))
+
+
+def _members(members: Sequence[Layer | PlainLayer], path: str) -> list[nn.Module]:
+    return [_module(layer, f"{path}{position}") for position, layer in enumerate(members)]
 
 
 def _module(layer: Layer | PlainLayer, path: str) -> nn.Module:
@@ -47,6 +52,8 @@ def _module(layer: Layer | PlainLayer, path: str) -> nn.Module:
         return modules.Residual(paths["layers"], paths["shortcut"])
     if isinstance(layer, layers.Parallel):
         return modules.Parallel([_sequence(members, f"{path}.{at}.") for at, members in layer.inner().items()])
+    if isinstance(layer, layers.Add | layers.Concat):
+        return modules.Add() if isinstance(layer, layers.Add) else modules.Concat()
     if type(layer) not in WRITTEN:
         reason = REFUSED.get(type(layer), "a layer of your own cannot be converted")
         raise ValueError(f"layer {path} ({name}): {reason}")
