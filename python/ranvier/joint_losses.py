@@ -175,13 +175,20 @@ class LossOfRows:
         """Return the loss of a batch."""
         return math.fsum(part.weight * part.mean(sample_weight) for part in self.parts(prediction, target))
 
-    def gradient(self, prediction: Array, target: Array, sample_weight: Weights | None = None) -> Array:
-        """Return its gradient to rows of predictions."""
-        gradients = np.empty_like(prediction)
+    def with_gradient(
+        self, prediction: Array, target: Array, sample_weight: Weights | None = None
+    ) -> tuple[float, Array]:
+        """Return the loss of a batch, and its gradient to rows of predictions."""
+        gradients, values = np.empty_like(prediction), []
         for part in self.parts(prediction, target):
+            values.append(part.weight * part.mean(sample_weight))
             own = part.gradient(sample_weight).reshape(len(prediction), -1)
             gradients[:, self._places[part.name]] = prediction.dtype.type(part.weight) * own
-        return gradients
+        return math.fsum(values), gradients
+
+    def gradient(self, prediction: Array, target: Array, sample_weight: Weights | None = None) -> Array:
+        """Return its gradient to rows of predictions."""
+        return self.with_gradient(prediction, target, sample_weight)[1]
 
     def require_weighable(self) -> None:
         """Raise a TypeError unless the losses of all outputs take weights of samples."""

@@ -18,7 +18,7 @@ from ranvier.data import Data, has_classes
 from ranvier.engine import Engine
 from ranvier.epoch_metrics import Metrics, Tally
 from ranvier.history import Evaluation, History
-from ranvier.joint_losses import JointLoss
+from ranvier.joint_losses import JointLoss, LossOfRows
 from ranvier.layers import Layer, Linear, PlainLayer, Sigmoid, Softmax
 from ranvier.losses import (
     BCEWithLogitsLoss,
@@ -71,10 +71,14 @@ def _in_core(loss: Loss | CustomLoss, data: Data) -> Any:
         target = data.y[samples]
         weights = None if data.weights is None else data.weights[samples]
         weight = len(samples) if weights is None else float(weights.sum())
-        gradient = gradient_of(loss, prediction, target, weights)
+        if isinstance(loss, LossOfRows) and weight:
+            value, gradient = loss.with_gradient(prediction, target, weights)
+        else:
+            value = value_of(loss, prediction, target, weights)
+            gradient = gradient_of(loss, prediction, target, weights)
         outputs = math.prod(prediction.shape[1:])
         hits = count_hits(prediction, target) if has_classes(loss, target, outputs) else 0
-        return value_of(loss, prediction, target, weights) * weight, weight, hits, gradient
+        return value * weight, weight, hits, gradient
 
     return compare
 

@@ -5,6 +5,8 @@ The core knows one row for a sample: its inputs lie in it one behind the other, 
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -37,8 +39,7 @@ class Ends(NamedTuple):
     @property
     def places(self) -> dict[Any, slice]:
         """Where in a row each lies."""
-        bounds = np.cumsum([0, *map(math.prod, self.shapes)]).tolist()
-        return dict(zip(self.names, map(slice, bounds, bounds[1:]), strict=True))
+        return _places(self)
 
     def by_name(self, given: Any, what: str) -> dict[Any, Any]:
         """Return what a user gave for each, by name; for a single one it may come without a dict.
@@ -100,6 +101,12 @@ class Ends(NamedTuple):
     def size(self) -> int:
         """The elements of a row."""
         return sum(map(math.prod, self.shapes))
+
+
+@functools.lru_cache
+def _places(ends: Ends) -> dict[Any, slice]:
+    bounds = [0, *itertools.accumulate(map(math.prod, ends.shapes))]
+    return dict(zip(ends.names, itertools.starmap(slice, itertools.pairwise(bounds)), strict=True))
 
 
 class Wiring(NamedTuple):
