@@ -544,6 +544,24 @@ def test_files_of_skl2onnx(tmp_path, classes):
             ranvier.onnx.load(path)
 
 
+@pytest.mark.parametrize("scaler", ["StandardScaler", "MinMaxScaler"])
+def test_pipelines_of_skl2onnx_with_a_scaler(tmp_path, scaler):
+    skl2onnx = pytest.importorskip("skl2onnx", reason="this test needs it: pip install skl2onnx==1.20.0")
+    from sklearn import neural_network, pipeline, preprocessing
+
+    x = np.random.default_rng(0).normal(5, 3, (60, 4)).astype(np.float32)
+    mlp = neural_network.MLPRegressor(hidden_layer_sizes=(5,), max_iter=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = pipeline.make_pipeline(getattr(preprocessing, scaler)(), mlp).fit(x, x[:, 0])
+        proto = skl2onnx.to_onnx(model, x[:1])
+    path = tmp_path / "net.onnx"
+    path.write_bytes(proto.SerializeToString())
+    net = ranvier.onnx.load(path)
+    np.testing.assert_allclose(net.predict(x), model.predict(x)[:, None], atol=1e-5)
+    assert sorted(net.frozen) == sorted(name for name in net.state_dict() if name.startswith("0."))
+
+
 # --- graphs -------------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ _LARGEST_FILE = 2**31 - 1  # of protobuf
 
 
 class Node(NamedTuple):
-    """An operator with its attributes."""
+    """An operator with its attributes; the domain is "" for those of ONNX itself."""
 
     number: int
     name: str
@@ -32,6 +32,7 @@ class Node(NamedTuple):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
+    domain: str = ""
 
     def refuse(self, reason: object) -> NoReturn:
         """Raise a ValueError that names the node and the reason."""
@@ -220,8 +221,9 @@ def _ordered(protos: Any, outputs: Sequence[str], given: set[str]) -> list[Node]
 
 def _node(number: int, proto: Any) -> Node:
     name = proto.name or next((output for output in proto.output if output), "")
-    node = Node(number, name, proto.op_type, tuple(proto.input), tuple(proto.output), {})
-    if proto.domain not in ("", "ai.onnx"):
+    domain = "" if proto.domain == "ai.onnx" else proto.domain
+    node = Node(number, name, proto.op_type, tuple(proto.input), tuple(proto.output), {}, domain)
+    if domain and (domain, node.op) != _SCALER:
         hint = "; skl2onnx leaves it out if asked, options={'zipmap': False}" if node.op == "ZipMap" else ""
         node.refuse(f"expected an operator of ONNX itself, got one of {proto.domain!r}{hint}")
     for attribute in proto.attribute:
@@ -230,6 +232,9 @@ def _node(number: int, proto: Any) -> Node:
             node.refuse(f"attribute {attribute.name!r} is of a type that no layer has")
         node.attributes[attribute.name] = read(attribute)
     return node
+
+
+_SCALER = ("ai.onnx.ml", "Scaler")  # the standardization before the networks of scikit-learn
 
 
 def _shortest(value: float) -> float:

@@ -814,6 +814,16 @@ def _sub(call: Call) -> Value:
     return _affine(call, value, one if is_first else -one, -constant if is_first else constant)
 
 
+def _scaler(call: Call) -> Value:
+    """Return ``(x - offset) * scale``, of vectors."""
+    value = call.value
+    offset, scale = (np.asarray(call.get(name, [0.0]), call.dtype) for name in ("offset", "scale"))
+    call.require(value.shape is not None and len(value.shape) == 1, f"expected vectors, got shape {value.shape}")
+    call.require(call.dtype == np.float32, f"expected floats, got {call.dtype}")
+    one_for_each = [_per_channel(call, array, value.shape) for array in (-offset * scale, scale)]
+    return _affine(call, value, one_for_each[1], one_for_each[0])
+
+
 def _neg(call: Call) -> Value:
     return _affine(call, call.value, -np.ones((), call.dtype), np.zeros((), call.dtype))
 
@@ -929,6 +939,7 @@ OPERATORS: dict[str, Operator] = RECURRENT | {
     "Relu": _plain(layers.ReLU),
     "Reshape": _reshape,
     "Resize": _resize,
+    "Scaler": _scaler,
     "Selu": _plain(layers.SELU),
     "Shape": _shape,
     "Sigmoid": _plain(layers.Sigmoid),

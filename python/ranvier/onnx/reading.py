@@ -101,7 +101,7 @@ def _network_dtype(graph: Graph) -> np.dtype[Any]:
 def _require_valid(node: Node, opset: int) -> None:
     """Check that a node is one of the operator as the opset has it, so that no attribute goes unheeded."""
     try:
-        schema = defs.get_schema(node.op, opset)
+        schema = defs.get_schema(node.op, 1 if node.domain else opset, node.domain)
     except defs.SchemaError:
         node.refuse(f"expected an operator of opset {opset}, there is none of that name")
     if unknown := sorted(node.attributes.keys() - schema.attributes.keys()):
