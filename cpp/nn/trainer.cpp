@@ -49,7 +49,7 @@ struct Trainer<T>::State {
     index_t capacity;
     std::uint64_t seed;
     Lowered lowered;  // for training
-    BatchGatherer<T> gatherer;
+    BatchGatherer<T> gatherer, next_gatherer;
     std::uint64_t step = 0;
 
     // Made when first needed.
@@ -72,7 +72,8 @@ struct Trainer<T>::State {
           capacity(checked_capacity(batch_capacity)),
           seed(given_seed),
           lowered(lower(parameters->layers(), sample_shape, true, parameters->wiring())),
-          gatherer(input_size(), output_size(), capacity) {
+          gatherer(input_size(), output_size(), capacity),
+          next_gatherer(input_size(), output_size(), capacity) {
         checked_product({capacity, input_size()}, "a batch");
         checked_product({capacity, output_size()}, "the outputs of a batch");
     }
@@ -316,11 +317,10 @@ struct Trainer<T>::State {
         return {last_x.data(), nullptr};
     }
 
-    // body(), which trains on batches of that size. The program around the library may have threads of its
+    // body(), which has so much work for each batch. The program around the library may have threads of its
     // own at work in its layers and losses; and no team is kept waiting for work that is too little for it.
     template <class Body>
-    void in_region(const Objective<T>& objective, index_t batch_size, Body&& body) {
-        const double work = work_of(for_objective(objective, false), batch_size);
+    void in_region(const Objective<T>& objective, double work, Body&& body) const {
         if (objective.custom || calls_custom_layers())
             body();
         else
@@ -374,11 +374,16 @@ struct Trainer<T>::State {
         return straight.data();
     }
 
-    // In batches of that size, from a table of about so many samples.
-    bool reads_rows_apart(Prepared<T>& prepared, index_t batch_size, index_t table) const {
-        const index_t row = input_size() * static_cast<index_t>(sizeof(T));
-        const bool waits = row < kBytesOfLongRow && table * row > kBytesOfSmallTable;
-        return prepared.program.reads_rows_apart() && batch_size * row <= kMostBytesApart && !waits;
+    // From a table of about n samples. An observed program reads rows side by side.
+    Picking picking(const Prepared<T>& prepared, const Samples<T>& x, index_t n,
+                    const EpochOptions<T>& options) const {
+        const index_t row = input_size() * static_cast<index_t>(x.bytes ? 1 : sizeof(T));
+        Picking picking;
+        picking.far = n * row > kBytesOfSmallTable;
+        picking.apart = !options.observer && prepared.program.reads_rows_apart() &&
+                        options.batch_size * row <= kMostBytesApart &&
+                        (!picking.far || row >= kBytesOfLongRow);
+        return picking;
     }
 };
 
@@ -513,7 +518,7 @@ EpochSums Trainer<T>::train_step(index_t n, const Samples<T>& x, const Objective
         total.hits = sums.hits;
         total.weight = sums.weight;
     };
-    s.in_region(objective, n, batch_of_all);
+    s.in_region(objective, s.work_of(s.for_objective(objective, false), n), batch_of_all);
     return total;
 }
 
@@ -530,8 +535,15 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
     FlushDenormals flush;
     Ticker ticker;
     EpochSums total;
-    const bool apart =
-        !options.observer && s.reads_rows_apart(s.for_objective(objective, false), options.batch_size, n);
+    const Prepared<T>& prepared = s.for_objective(objective, false);
+    const Picking picking = s.picking(prepared, x, n, options);
+    BatchStream<T> batches(s.gatherer, s.next_gatherer, x, objective.targets, order, picking,
+                           options.times ? &options.times->gather : nullptr);
+    const DataParallel<T>* const shared = options.data_parallel;
+    const bool alone =  // on each batch, so that others may gather the next
+        !shared && !options.observer && !options.times && !objective.custom && !s.calls_custom_layers();
+    const double work = s.work_of(prepared, options.batch_size),
+                 beside = alone && picking.far ? batches.work(std::min(options.batch_size, n)) : 0;
     GradientAccumulation<T>* const accumulation = options.accumulation;
     index_t updates = 0;
     const auto set_rates = [&] {
@@ -539,7 +551,6 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             optimizer.set_learning_rates(options.learning_rates +
                                          updates++ * static_cast<index_t>(optimizer.rates()));
     };
-    const DataParallel<T>* const shared = options.data_parallel;
     index_t taken = 0;  // here
     const auto epoch = [&] {
         for (index_t number = 0; shared ? number < shared->batches : taken < n; ++number) {
@@ -548,25 +559,27 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
                 shared ? shared->bounds + number * (shared->parts + 1) : nullptr;
             const index_t now =
                 shared ? bounds[shared->parts] - bounds[0] : std::min(options.batch_size, n - taken);
-            Batch<T> batch;
-            if (now > 0) {
-                const Stopwatch watch(options.times ? &options.times->gather : nullptr);
-                batch = s.gatherer.gather(now, x, objective.targets, order + taken, apart);
-            }
+            Batch<T> batch = batches.next(now);
             EpochSums sums;
             batch.predictions = s.place_of_predictions(options.record, taken);
             taken += now;
             batch.summed = accumulation != nullptr;
             if (!accumulation) set_rates();
             bool used = false;
-            if (shared) {
-                used = s.train_shared(batch, bounds, objective, optimizer, options, sums);
-            } else {
+            const auto train = [&] {
+                if (shared) {
+                    used = s.train_shared(batch, bounds, objective, optimizer, options, sums);
+                    return;
+                }
                 LossSums own;
                 used = accumulation ? s.accumulate(batch, objective, options, own)
                                     : s.train_batch(batch, objective, optimizer, options, own);
                 sums = {own.loss, own.hits, own.weight, now, 0, ""};
-            }
+            };
+            if (beside > 0 && taken < n)
+                batches.gather_beside(std::min(options.batch_size, n - taken), work, train);
+            else
+                train();
             if (!used) {
                 if (total.fault.empty()) {
                     const std::string fault = shared
@@ -601,7 +614,7 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             if (options.report && ticker.due() && !options.report(total)) break;
         }
     };
-    s.in_region(objective, options.batch_size, epoch);
+    s.in_region(objective, work + beside, epoch);
     return total;
 }
 
