@@ -236,6 +236,32 @@ def test_shapes_of_inputs_must_be_known(tmp_path):
         ranvier.onnx.load(path)
 
 
+def test_names_that_python_has_not(tmp_path):
+    nodes = [("Relu", ["input.1"], "5", {}), ("Tanh", ["5"], "onnx::6", {})]
+    model = model_of(nodes, outputs=("5", "onnx::6"))
+    model.graph.input[0].name = "input.1"
+    net = ranvier.onnx.load(saved(tmp_path, model))
+    assert list(net.predict(np.ones((1, 4)))) == ["_5", "onnx__6"]
+    nodes = [("Relu", "x", "a.b", {}), ("Tanh", "x", "a:b", {})]
+    with pytest.raises(ValueError, match="outputs: expected names that differ in letters and digits"):
+        ranvier.onnx.load(saved(tmp_path, model_of(nodes, outputs=("a.b", "a:b"))))
+
+
+def test_products_of_two_inputs_are_refused(tmp_path):
+    nodes = [("Relu", "x", "a", {}), ("Tanh", "z", "b", {}), ("Mul", "ab", "y", {})]
+    model = model_of(nodes)
+    model.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", 4]))
+    with pytest.raises(ValueError, match=r"node 'n_y' \(Mul\): .*different origins"):
+        ranvier.onnx.load(saved(tmp_path, model))
+
+
+def test_a_layer_that_was_not_adapted(tmp_path):
+    """Its standard deviations are 0: whoever runs the file would get numbers that are none."""
+    with pytest.raises(RuntimeError, match=r"layer 0 \(Standardize\): expected the mean and std"):
+        ranvier.onnx.export(rv.Network([rv.Standardize(3)]), tmp_path / "net.onnx", (3,))
+    assert not (tmp_path / "net.onnx").exists()
+
+
 def test_wirings_that_a_file_cannot_hold(tmp_path):
     x = rv.Input((4,))
     net = rv.Network(inputs={"x": x}, outputs={"x": rv.ReLU()(x), "y": rv.Tanh()(x)})
@@ -326,6 +352,10 @@ PASSED = """
     unsqueeze_three_axes unsqueeze_two_axes unsqueeze_unsorted_axes
 """
 
+# Those of several inputs.
+OF_SEVERAL = """
+    add concat_2d_axis_1 concat_2d_axis_negative_1 concat_3d_axis_1 concat_3d_axis_negative_2 sum_example sum_two_inputs
+"""
 
 # The files in the wheel that are read.
 FILES = """
@@ -336,18 +366,21 @@ FILES = """
     Conv2d_strided ConvTranspose2d ConvTranspose2d_no_bias ELU Embedding Embedding_sparse LeakyReLU
     LeakyReLU_with_negval Linear Linear_no_bias LogSoftmax MaxPool1d MaxPool1d_stride MaxPool2d PReLU_1d
     PReLU_1d_multiparam PReLU_2d PReLU_2d_multiparam PReLU_3d PReLU_3d_multiparam ReLU SELU Sigmoid Softmax
-    Softmin Softplus Tanh log_softmax_lastdim operator_addconstant operator_conv operator_convtranspose
+    Softmin Softplus Tanh log_softmax_lastdim operator_addconstant operator_concat2 operator_conv operator_convtranspose
     operator_flatten operator_maxpool operator_selu operator_symbolic_override operator_view softmax_lastdim
 """
 
 
-def is_read(path, x, expected, output):
+def is_read(path, arrays, expected, output):
     """Whether a file is read; then it must agree."""
     try:
         net = ranvier.onnx.load(path, output=output)
     except ValueError as error:
         assert "can be read: " in str(error)  # noqa: PT017
         return False
+    wiring = net.engine.wiring
+    names = [None] if wiring is None else wiring.inputs.names
+    x = arrays[0] if len(names) == 1 else dict(zip(names, arrays, strict=True))
     np.testing.assert_allclose(net.predict(x), expected, rtol=1e-3, atol=1e-5, err_msg=os.fspath(path))
     return True
 
@@ -372,10 +405,27 @@ def test_node_tests_of_onnx(tmp_path):
             model.graph.initializer.append(numpy_helper.from_array(array, value.name))
         path = tmp_path / f"{case.name}.onnx"
         path.write_bytes(model.SerializeToString())
-        if is_read(path, inputs[0], outputs[0], model.graph.output[0].name):
+        if is_read(path, inputs[:1], outputs[0], model.graph.output[0].name):
             read.add(case.name.removeprefix("test_"))
     print(f"{len(read)} node tests of ONNX")
     assert read == set(PASSED.split())
+
+
+def test_node_tests_of_several_inputs(tmp_path):
+    """Those of sums and concatenations, whose inputs are inputs."""
+    for name in ("add", "concat", "sum"):
+        importlib.import_module(f"onnx.backend.test.case.node.{name}")
+    cases = importlib.import_module("onnx.backend.test.case.node")._NodeTestCases
+    read = set()
+    for case in cases:
+        inputs, outputs = case.data_sets[0]
+        if {node.op_type for node in case.model.graph.node} <= {"Add", "Concat", "Sum"} and len(inputs) > 1:
+            path = tmp_path / f"{case.name}.onnx"
+            path.write_bytes(case.model.SerializeToString())
+            if is_read(path, inputs, outputs[0], None):
+                read.add(case.name.removeprefix("test_"))
+    print(f"{len(read)} node tests of several inputs")
+    assert read == set(OF_SEVERAL.split())
 
 
 def test_files_in_the_wheel_of_onnx():
@@ -384,10 +434,10 @@ def test_files_in_the_wheel_of_onnx():
     read = set()
     for folder in sorted(glob.glob(f"{data}/pytorch-*/test_*")):
         x, y = (
-            numpy_helper.to_array(onnx.load_tensor(f"{folder}/test_data_set_0/{name}_0.pb"))
+            [numpy_helper.to_array(onnx.load_tensor(path)) for path in sorted(glob.glob(f"{folder}/*_0/{name}_*.pb"))]
             for name in ("input", "output")
         )
-        if is_read(f"{folder}/model.onnx", x, y, None):
+        if is_read(f"{folder}/model.onnx", x, y[0], None):
             read.add(os.path.basename(folder).removeprefix("test_"))
     print(f"{len(read)} files of the wheel")
     assert read == set(FILES.split())

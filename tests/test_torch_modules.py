@@ -147,6 +147,11 @@ def test_a_wiring_of_one_input_and_output_takes_and_gives_a_tensor():
     np.testing.assert_allclose(theirs.detach().numpy(), net.predict(samples), rtol=1e-12)
 
 
+def test_a_layer_that_was_not_adapted():
+    with pytest.raises(RuntimeError, match=r"layer 0 \(Standardize\): expected the mean and std"):
+        ranvier.torch.to_module(rv.Network([rv.Standardize(3)]))
+
+
 def test_making_a_module_draws_no_random_numbers():
     torch.manual_seed(0)
     before = torch.get_rng_state()

@@ -44,6 +44,8 @@ def export(network: Network, path: str | os.PathLike[str], input_shape: tuple[in
         If the shape of samples is neither given nor known; if a layer is of your own, or ONNX cannot say what it does;
         if an input and an output have the same name; if the parameters take 2 GiB or more, which the format cannot
         hold.
+    RuntimeError
+        If a `ranvier.Standardize` was never told the mean and the standard deviation of its data.
     OSError
         If the file cannot be written; what was there is as it was.
     """
@@ -68,8 +70,9 @@ def load(path: str | os.PathLike[str], *, output: str | None = None, seed: int |
     The graph must consist of operators that layers stand for, and of sums and concatenations of what they give; its
     first axis is the batch. With one input and one output, it becomes layers that stand one behind the other if its
     branches part and join one within another. Any other becomes a network of `ranvier.Input`, whose inputs and outputs
-    have the names of the file's if there are several. Constants that are added or multiplied to each channel become
-    batch normalizations that are frozen. No code is run, and nothing is read beyond the file's folder.
+    have the names of the file's if there are several, with ``_`` for what Python's names lack. Constants that are added
+    or multiplied to each channel become batch normalizations that are frozen. No code is run, and nothing is read
+    beyond the file's folder.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,7 +64,12 @@ def _network_of_values(graph: Graph, seed: int | None) -> Network:
     inputs = {given.name: _symbolic_input(given) for given in graph.inputs}
     made = wired_layers(ends, dict(zip(map(id, starts), inputs.values(), strict=True)))
     outputs = dict(zip(graph.outputs, made.ends, strict=True))
-    network = Network(inputs=_unnamed(inputs), outputs=_unnamed(outputs), seed=seed, dtype=_network_dtype(graph).name)
+    network = Network(
+        inputs=_ends_of(inputs, "inputs"),
+        outputs=_ends_of(outputs, "outputs"),
+        seed=seed,
+        dtype=_network_dtype(graph).name,
+    )
     positions = {id(layer): position for position, layer in enumerate(network.layers)}
     network.load_state_dict(
         {f"{positions[layer]}.{name}": array for layer, own in made.tensors.items() for name, array in own.items()}
@@ -80,9 +86,14 @@ def _symbolic_input(given: GraphInput) -> Input:
     return Input(tuple(size for size in shape if size is not None))
 
 
-def _unnamed(values: dict[str, Any]) -> Any:
-    """Return a single value without a name, or all by name."""
-    return next(iter(values.values())) if len(values) == 1 else values
+def _ends_of(values: dict[str, Any], what: str) -> Any:
+    """Return a single value without a name, or all by names that Python has, too: "input_1" for "input.1"."""
+    if len(values) == 1:
+        return next(iter(values.values()))
+    named = {re.sub(r"\W|^(?=\d)", "_", name): value for name, value in values.items()}
+    if len(named) < len(values):
+        raise ValueError(f"{what}: expected names that differ in letters and digits, got {list(values)}")
+    return named
 
 
 @contextlib.contextmanager

@@ -214,7 +214,7 @@ def branches_of(node: Node, values: Sequence[Value]) -> tuple[Value, list[list[S
         deepest = max(range(len(ends)), key=lambda at: ends[at].depth)
         end = ends[deepest]
         if end.before is None or end.step is None:
-            node.refuse("expected operands that come from one value")
+            node.refuse("there is no layer that does this with values of different origins")
         paths[deepest].append(end.step)
         ends[deepest] = end.before
     return ends[0], [path[::-1] for path in paths]

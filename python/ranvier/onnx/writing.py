@@ -28,6 +28,7 @@ _LARGEST_FILE = 2**31 - 2**20  # of protobuf, less some room for the graph
 
 def write(network: Network, input_shape: tuple[int, ...], path: str | os.PathLike[str]) -> None:
     """Write a file."""
+    network.engine.require_adapted()
     state, wiring = network.state_dict(), network.engine.wiring
     if sum(value.nbytes for value in state.values()) >= _LARGEST_FILE:
         raise ValueError("network: expected parameters of less than 2 GiB, which is the most that a file of ONNX has")

@@ -71,6 +71,8 @@ def to_module(network: Network) -> Any:
         If it is no network.
     ValueError
         If PyTorch has no module that does the same as one of the layers; it names that layer and says why.
+    RuntimeError
+        If a `ranvier.Standardize` was never told the mean and the standard deviation of its data.
 
     Warns
     -----

@@ -19,6 +19,7 @@ __all__ = ["REFUSED", "WRITTEN", "module_of"]
 
 def module_of(network: Network) -> nn.Module:
     """Return a module with the layers and parameters of a network."""
+    network.engine.require_adapted()
     wiring = network.engine.wiring
     with torch.random.fork_rng(devices=[]):  # the modules draw starting values, which nobody will see
         members = _members(network.layers, "")
