@@ -87,7 +87,8 @@ class Network(Keeping):
 
     Examples
     --------
-    >>> net = Network([Linear(2, 3), Linear(3, 2)], seed=0)
+    >>> import ranvier as rv
+    >>> net = rv.Network([rv.Linear(2, 3), rv.Linear(3, 2)], seed=0)
     >>> net.predict(np.zeros((5, 2))).shape
     (5, 2)
     """
