@@ -6,8 +6,9 @@
     python bench/distributed.py --figure FILE
 
 The first form takes turns on one machine: one process with two threads, two ranks of one thread each, the same with
-eight shards, and two processes of PyTorch's DistributedDataParallel with gloo. A row has microseconds a step (the least
-of all rounds) and, for ranks, the share of the time that is spent in MPI. Behind it are the constants of an all-reduce.
+eight shards, the same with messages in place of shared memory, and two processes of PyTorch's DistributedDataParallel
+with gloo. A row has microseconds a step (the least of all rounds) and, for ranks, the share of the time that a rank
+spends with others: in sums of others' gradients, messages and waiting. Behind it are the constants of an all-reduce.
 The second form prints what a sample and the rest of a step take on one core, and the third draws the speedup that the
 cost model of docs/distributed.md predicts (that needs matplotlib).
 """
@@ -30,6 +31,7 @@ SYSTEMS = {
     "1 process, 2 threads": ("ranvier", 1, 2),
     "2 ranks, 1 thread each": ("ranvier", 2, 1),
     "2 ranks, 8 shards": ("shards", 2, 1),
+    "2 ranks, messages": ("messages", 2, 1),
     "PyTorch DDP, gloo": ("torch", 2, 1),
 }
 IMAGES = {"mlp": 12800, "cnn": 1000}
@@ -54,57 +56,54 @@ def ranvier_job(case: str, kind: str, seconds: float) -> None:
     import ranvier as rv
     from ranvier.models import DATASETS
 
-    together, spent = None, [0.0]
-    if kind == "shards" or "PMI_SIZE" in os.environ:
-        together, spent = watched(8 if kind == "shards" else None)
+    together = None
+    if kind != "ranvier" or "PMI_SIZE" in os.environ:
+        together = watched(kind)
     layers = [rv.Linear(784, 128), rv.ReLU(), rv.Linear(128, 10)] if case == "mlp" else list(DATASETS["mnist"].cnn)
     net, (x, y) = rv.Network(layers, seed=0), data_of(case)
-    spent_in_epochs: list[tuple[float, float]] = []
-
-    def epoch() -> None:
-        spent[0] = 0.0
-        begin = time.perf_counter()
-        net.fit(x, y, batch_size=CASES[case], progress=False, communicator=together)
-        spent_in_epochs.append((time.perf_counter() - begin, spent[0]))
-
-    epochs = 2 + int(seconds * 6)
-    for _ in range(epochs):
-        epoch()
-    least, in_mpi = min(spent_in_epochs)
+    epochs: list[tuple[float, float]] = []
+    for _ in range(2 + int(seconds * 6)):
+        before = 0.0 if together is None else together.seconds()
+        spent = timed(lambda: net.fit(x, y, batch_size=CASES[case], progress=False, communicator=together))
+        epochs.append((spent, 0.0 if together is None else together.seconds() - before))
+    least, with_others = min(epochs)
     if together is None or together.rank == 0:
-        print(least, in_mpi / least)
+        print(least, with_others / least)
 
 
-def watched(shards: int | None) -> tuple[Any, list[float]]:
-    """Return a DataParallel that adds the time it spends in MPI to a sum."""
+def watched(kind: str) -> Any:
+    """Return a DataParallel that adds up the seconds in which it sends, receives and waits."""
     from ranvier import _core
     from ranvier.distributed import DataParallel
 
-    spent = [0.0]
-
     class Watched(DataParallel):
-        def core(self, engine: Any) -> Any:
-            def watch(function: Callable[..., Any]) -> Callable[..., Any]:
-                def call(*arguments: Any) -> Any:
-                    begin = time.perf_counter()
-                    try:
-                        return function(*arguments)
-                    finally:
-                        spent[0] += time.perf_counter() - begin
+        def __init__(self, shards: int | None) -> None:
+            super().__init__(shards=shards)
+            self.sent = 0.0
+            self.met: list[_core.SharedRanks] = []
 
-                return call
+        def seconds(self) -> float:
+            return self.sent + sum(ranks.seconds for ranks in self.met)
 
-            sums = self.sums(engine)
-            return _core.DataParallel(
-                self.parts,
-                self.shards,
-                self.sync_batch_norm,
-                watch(self.gathered_parts),
-                watch(sums.begin),
-                watch(sums.wait),
-            )
+        def ranks(self, engine: Any) -> Any:
+            if kind == "messages":
+                sums = self.sums(engine)
+                functions = (self.watch(function) for function in (self._gathered, sums.begin, sums.wait))
+                return _core.Messages(self.rank, self.size, *functions)
+            self.met.append(super().ranks(engine))
+            return self.met[-1]
 
-    return Watched(shards=shards), spent
+        def watch(self, function: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any) -> Any:
+                begin = time.perf_counter()
+                try:
+                    return function(*arguments)
+                finally:
+                    self.sent += time.perf_counter() - begin
+
+            return call
+
+    return Watched(8 if kind == "shards" else None)
 
 
 def torch_job(case: str, seconds: float) -> None:
@@ -184,8 +183,8 @@ def measure(match: str, seconds: float, rounds: int) -> None:
         first = best["1 process, 2 threads"][0]
         print(f"{case}, batches of {batch}")
         for system, (least, share) in best.items():
-            in_mpi = "" if math.isnan(share) or share == 0 else f", {share:5.1%} in MPI"
-            print(f"  {system:24s} {least / steps * 1e6:8.0f} us a step, {least / first:5.2f}{in_mpi}")
+            with_others = "" if math.isnan(share) or share == 0 else f", {share:5.1%} with others"
+            print(f"  {system:24s} {least / steps * 1e6:8.0f} us a step, {least / first:5.2f}{with_others}")
     print(
         subprocess.run(
             ["mpiexec", "-n", "2", sys.executable, __file__, "--job", "all_reduce"],

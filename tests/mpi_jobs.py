@@ -7,9 +7,10 @@ import sys
 import time
 
 import numpy as np
+import pytest
 import ranvier as rv
 from mpi4py import MPI
-from ranvier.distributed import DataParallel
+from ranvier.distributed import DataParallel, machine
 
 WORLD = MPI.COMM_WORLD
 
@@ -89,9 +90,11 @@ def train(net, data=None, *, shards=None, n_epochs=2, batch_size=32, optimizer=N
     )
 
 
-def bits(threads):
-    """Hashes and histories with four shards, of each network."""
+def bits(threads, by="memory"):
+    """Hashes and histories with four shards, of each network; by messages if the machine has no shared memory free."""
     rv.set_num_threads(int(threads))
+    if by == "messages":
+        machine._free_bytes = lambda: 0
     results = {}
     x, y = images()
     for make in (mlp, cnn, large):
@@ -243,6 +246,52 @@ def fail(how):
                 sys.stdout.flush()
 
     train(mlp(), n_epochs=2000, callbacks=[Failing(), rv.Checkpoint(sys.argv[3])])
+
+
+class Loss:
+    """The mean squared error, which fails on the last rank when it is called for that time."""
+
+    def __init__(self, net, fails_at=None):
+        self.net, self.fails_at, self.calls = net, fails_at, 0
+
+    def __call__(self, prediction, target):
+        return float(np.mean((prediction - target) ** 2))
+
+    def gradient(self, prediction, target):
+        self.calls += 1
+        if self.calls == self.fails_at and WORLD.rank == WORLD.size - 1:
+            raise ArithmeticError("no gradient")
+        if self.calls == 1 and WORLD.size > 1:  # in the midst of an epoch
+            with pytest.raises(RuntimeError, match="optimizer: expected its whole state, but each rank has a share"):
+                self.net.training_state_dict()
+        return 2 * (prediction - target) / prediction.size
+
+
+def recover():
+    """After an error that all ranks catch, parameters and state are whole, and as those of as many steps."""
+    x, _ = images(96)
+    target = x.reshape(96, 64)[:, :2]
+    communicator = WORLD.Dup()
+    options = {"batch_size": 16, "optimizer": rv.Adam(ema_decay=0.9), "shuffle": False, "progress": False}
+    net, other = mlp(), mlp()
+    is_last = WORLD.rank == WORLD.size - 1
+    said = "no gradient" if is_last else "communicator: rank . has failed in the middle of the training"
+    with pytest.raises(ArithmeticError if is_last else RuntimeError, match=said):
+        net.fit(x, target, loss=Loss(net, fails_at=4), communicator=communicator, **options)
+    assert machine.machine_of(communicator)._segments == []
+    other.fit(x[:48], target[:48], loss=Loss(other), communicator=communicator, **options)
+    assert len(machine.machine_of(communicator)._segments) == WORLD.size
+    assert digest(net) == digest(other)
+    one, two = net.training_state_dict(), other.training_state_dict()
+    for name, value in one.items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, two[name], err_msg=name)
+    own = WORLD.allgather(hashlib.sha256(one["second_moment.1.weight"].tobytes()).hexdigest())
+    assert len(set(own)) == 1
+    net.fit(x, target, loss=Loss(net), communicator=communicator, **options)
+    digest(net)
+    communicator.Free()
+    tell(passed=True)
 
 
 def stop():

@@ -52,6 +52,7 @@ def test_same_bits_on_any_number_of_ranks_and_threads():
     assert set(one) == {"mlp", "cnn", "large", "numbers"}
     for ranks, threads in ((1, 2), (2, 2), (4, 1)):
         assert job(ranks, "bits", threads) == one, (ranks, threads)
+    assert job(2, "bits", 1, "messages") == one
 
 
 def test_ranks_train_as_one_process_does():
@@ -110,6 +111,11 @@ def test_a_rank_that_fails_ends_all(how, tmp_path):
     assert begun < last
     assert time.time() - last < 30  # a second, if the machine has time
     assert rv.load(path).epochs_trained >= 2
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_after_an_error_that_all_catch(ranks):
+    assert job(ranks, "recover")["passed"]
 
 
 def test_one_rank_may_stop_all():

@@ -169,7 +169,7 @@ HEADERS = {
         "upsample",
         "softmax",
     },
-    3: {"layers", "observer", "parameters", "predictor", "profile", "trainer"},
+    3: {"layers", "observer", "parameters", "peers", "predictor", "profile", "shared_ranks", "trainer"},
 }
 HEADER_STOREY = {name: storey for storey, names in HEADERS.items() for name in names}
 

@@ -11,6 +11,7 @@ void bind_images(pybind11::module_& m);
 void bind_elementwise(pybind11::module_& m);
 void bind_loss(pybind11::module_& m);
 void bind_nn(pybind11::module_& m);
+void bind_peers(pybind11::module_& m);
 void bind_trainer(pybind11::module_& m);
 void bind_predictor(pybind11::module_& m);
 

@@ -16,6 +16,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     ranvier::bind_elementwise(m);
     ranvier::bind_loss(m);
     ranvier::bind_nn(m);
+    ranvier::bind_peers(m);
     ranvier::bind_trainer(m);
     ranvier::bind_predictor(m);
 }

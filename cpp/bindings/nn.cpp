@@ -228,6 +228,7 @@ void set_missed_updates(PyOptimizer& self, const std::map<std::string, std::int6
 }
 
 py::dict optimizer_state(const py::object& self) {
+    self.cast<PyOptimizer&>().require_whole();
     return std::visit(
         [&](auto& optimizer) {
             py::dict state;
@@ -303,7 +304,18 @@ std::vector<double> PyOptimizer::learning_rates_of(const py::handle& rates) cons
     return all;
 }
 
+void PyOptimizer::require_whole() const {
+    const bool is_whole = std::visit([](const auto& o) { return o->is_whole.load(); }, any);
+    if (!is_whole)
+        throw std::runtime_error(
+            "optimizer: expected its whole state, but each rank has a share of it: in the middle of an "
+            "epoch, or "
+            "after a training that other ranks have left without a word; go on from a checkpoint, or with "
+            "another optimizer");
+}
+
 void PyOptimizer::step() {
+    require_whole();
     const ReleasedGil release;
     const PassLock::Changing pass(*lock, &throw_if_interrupted);
     std::visit(

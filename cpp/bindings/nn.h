@@ -58,6 +58,8 @@ struct PyOptimizer {
 
     PyOptimizer(const PyParameters& of, const UpdateOptions& options, const std::vector<Group>& groups);
     void step();
+    // Throws RuntimeError if only a share of the state is here.
+    void require_whole() const;
     // From a number, or with groups a sequence: the learning rate of all others, then the groups'.
     std::vector<double> learning_rates_of(const py::handle& rates) const;
 };

@@ -15,6 +15,7 @@
 #include "interruption.h"
 #include "layer_specs.h"
 #include "nn.h"
+#include "peers.h"
 #include "ranvier/profile.h"
 #include "targets.h"
 
@@ -203,11 +204,16 @@ OnNonFinite on_nonfinite_named(const std::string& name) {
 }
 
 template <class T>
-Optimizer<T>& optimizer_of(PyOptimizer& optimizer, const Trainer<T>& trainer) {
+Optimizer<T>& any_optimizer_of(PyOptimizer& optimizer, const Trainer<T>& trainer) {
     auto* owned = std::get_if<OwnedOptimizer<T>>(&optimizer.any);
     if (!owned || std::get<SharedParameters<T>>(optimizer.parameters).get() != &trainer.parameters())
         throw py::value_error("optimizer: belongs to other parameters than the trainer");
     return **owned;
+}
+template <class T>
+Optimizer<T>& optimizer_of(PyOptimizer& optimizer, const Trainer<T>& trainer) {
+    optimizer.require_whole();
+    return any_optimizer_of(optimizer, trainer);
 }
 
 // The update from what backward passes have added up; the name of a parameter whose gradient is not finite,
@@ -304,7 +310,7 @@ struct PyTrainStep {
                 &busy, [](std::atomic<bool>* flag) { flag->store(false); });
             aim.compare_with(target, weights, n, own.output_shape(), "y", "sample_weight");
             const Samples<T> from = samples_of<T>(x, own.input_shape(), n);
-            Optimizer<T>& update = *std::get<OwnedOptimizer<T>>(optimizer.any);
+            Optimizer<T>& update = optimizer_of<T>(optimizer, own);
             const std::vector<double> learning_rates = optimizer.learning_rates_of(rates);
             const EpochSums sums = trainer.alone([&] {
                 update.set_learning_rates(learning_rates.data());
@@ -319,44 +325,6 @@ struct PyTrainStep {
             }
             return py::float_(mean_loss(sums, aim, own));
         });
-    }
-};
-
-// Functions that share batches with others.
-struct PyDataParallel {
-    index_t parts, all_parts;
-    bool sync_batch_norm;
-    py::function gather, reduce, wait;
-
-    template <class T>
-    DataParallel<T> of_batches(const py::handle& bounds) const {
-        DataParallel<T> all;
-        all.parts = parts;
-        all.all_parts = all_parts;
-        all.sync_batch_norm = sync_batch_norm;
-        all.bounds = samples<std::int64_t>(bounds, "bounds", {parts + 1}, all.batches);
-        all.gather = [this](index_t count, const double* own, double* whole) {
-            const CallersDenormals denormals;
-            py::gil_scoped_acquire acquire;
-            const py::object numbers = gather(py::array_t<double>(Shape{parts, count}, own));
-            index_t there;
-            const double* from = samples<double>(numbers, "gather", {count}, there);
-            if (there != all_parts)
-                throw py::value_error("gather: expected numbers of " + std::to_string(all_parts) +
-                                      " parts, got " + std::to_string(there));
-            std::copy_n(from, there * count, whole);
-        };
-        all.reduce = [this](index_t first, index_t count) {
-            const CallersDenormals denormals;
-            py::gil_scoped_acquire acquire;
-            reduce(first, count);
-        };
-        all.wait = [this] {
-            const CallersDenormals denormals;
-            py::gil_scoped_acquire acquire;
-            wait();
-        };
-        return all;
     }
 };
 
@@ -393,9 +361,10 @@ py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& ta
         EpochOptions<T> options;
         options.batch_size = batch_size;
         options.on_nonfinite = on_nonfinite_named(on_nonfinite);
-        DataParallel<T> all;
+        CheckedDataParallel<T> all;
         if (data_parallel) {
-            all = data_parallel->of_batches<T>(bounds);
+            all.share(*data_parallel);
+            all.bounds = samples<std::int64_t>(bounds, "bounds", {all.parts + 1}, all.batches);
             require_bounds(all, n);
             options.data_parallel = &all;
         }
@@ -437,6 +406,16 @@ py::tuple train_epoch(PyTrainer& self, const py::handle& x, const py::handle& ta
         interruption.rethrow();
         return py::make_tuple(mean_loss(sums, objective, trainer), sums.hits, sums.samples, sums.skipped,
                               sums.fault, sums.loss, sums.weight);
+    });
+}
+
+// Has all peers have the optimizer's state whole, after a training of theirs that failed.
+void gather_state(PyTrainer& self, PyOptimizer& optimizer, PySharedRanks& ranks) {
+    self.visit([&](auto& trainer, auto element) {
+        using T = decltype(element);
+        Optimizer<T>& owned = any_optimizer_of<T>(optimizer, trainer);
+        Peers<T>& peers = *std::get<OwnedRanks<T>>(ranks.any);
+        self.alone([&] { trainer.gather_state(owned, peers); });
     });
 }
 
@@ -537,6 +516,7 @@ void bind_trainer(py::module_& m) {
              py::arg("data_parallel") = py::none(), py::arg("bounds") = py::none())
         .def("step_from", &step_from, py::arg("accumulation"), py::arg("optimizer"),
              py::arg("learning_rates"), py::arg("check"))
+        .def("gather_state", &gather_state, py::arg("optimizer"), py::arg("ranks"))
         .def("mean_loss", &mean_of_sums, py::arg("loss"), py::arg("sum"), py::arg("weight"))
         .def("profile", &profile, py::arg("x"), py::arg("target"), py::arg("order"), py::arg("batch_size"),
              py::arg("loss"), py::arg("optimizer"), py::arg("seconds"));
@@ -544,11 +524,6 @@ void bind_trainer(py::module_& m) {
                                        "Gradients of several batches added up for one update.")
         .def(py::init<const PyParameters&, index_t>(), py::arg("parameters"), py::arg("batches_per_update"))
         .def_property_readonly("batches", &PyGradientAccumulation::batches);
-    py::class_<PyDataParallel>(m, "DataParallel",
-                               "Functions that share each batch of a training with others.")
-        .def(py::init<index_t, index_t, bool, py::function, py::function, py::function>(), py::arg("parts"),
-             py::arg("all_parts"), py::arg("sync_batch_norm"), py::arg("gather"), py::arg("reduce"),
-             py::arg("wait"));
     py::class_<PyTrainStep>(
         m, "TrainStep", "One update from a batch, for one loss and optimizer.",
         visits<PyTrainStep, &PyTrainStep::trainer_object, &PyTrainStep::optimizer_object>())

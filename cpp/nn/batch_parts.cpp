@@ -48,9 +48,11 @@ std::vector<LossSums> BatchParts<T>::run(const Batch<T>& batch, const Objective<
                                          std::uint64_t seed, std::uint64_t step,
                                          const std::vector<Observer<T>*>& observers) {
     waiting_.clear();
+    T* const own = all.peers->gradients();
     for (std::size_t i = 0; i < parts_.size(); ++i) {
         Part& part = *parts_[i];
-        begin(part, batch, bounds[i] - bounds[0], bounds[i + 1] - bounds[i], objective);
+        begin(part, batch, bounds[i] - bounds[0], bounds[i + 1] - bounds[i], objective,
+              own ? own : parameters_.gradients());
         part.run.seed = seed;
         part.run.step = step;
         part.run.position = bounds[i];
@@ -79,7 +81,7 @@ std::vector<LossSums> BatchParts<T>::run(const Batch<T>& batch, const Objective<
 
 template <class T>
 void BatchParts<T>::begin(Part& part, const Batch<T>& whole, index_t first, index_t count,
-                          const Objective<T>& objective) {
+                          const Objective<T>& objective, T* gradients) {
     const Targets<T>& targets = whole.targets;
     part.batch = whole;
     part.batch.n = count;
@@ -90,7 +92,7 @@ void BatchParts<T>::begin(Part& part, const Batch<T>& whole, index_t first, inde
     part.batch.samples = whole.samples + first;
     if (whole.predictions) part.batch.predictions = whole.predictions + first * output_size_;
     part.x = whole.x.from(first, input_size_);
-    T* const gradients = part.gradients.size() ? part.gradients.data() : parameters_.gradients();
+    if (part.gradients.size()) gradients = part.gradients.data();
     part.run = run_of(part.prepared, count, part.x, capacity_, gradients);
     part.loss.emplace(part.batch, objective, output_size_, nullptr);
     part.loss_of_samples.emplace(*part.loss);
@@ -114,7 +116,7 @@ void BatchParts<T>::share_sums(std::size_t phase, const DataParallel<T>& all) {
             const index_t groups = its.whole ? 1 : groups_of(its, part.run.n, sizeof(T));
             sums_of(part)->get(whole_batch(part.run, groups), direction, own.data() + i * count);
         }
-        all.gather(count, own.data(), whole.data());
+        all.peers->gather(size() * count, own.data(), whole.data());
         for (const auto& part : parts_) sums_of(*part)->set(direction, all.all_parts, whole.data());
     }
 }
@@ -162,7 +164,7 @@ void BatchParts<T>::hand_over(std::size_t phase, const DataParallel<T>& all) {
             merged.push_back(range);
     }
     waiting_.clear();
-    for (const auto& [begin, end] : merged) all.reduce(begin, end - begin);
+    for (const auto& [begin, end] : merged) all.peers->reduce(begin, end - begin);
 }
 
 template class BatchParts<float>;

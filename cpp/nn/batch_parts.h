@@ -43,8 +43,8 @@ private:
     };
     using Ranges = std::vector<std::pair<index_t, index_t>>;
 
-    void begin(Part& part, const Batch<T>& whole, index_t first, index_t count,
-               const Objective<T>& objective);
+    void begin(Part& part, const Batch<T>& whole, index_t first, index_t count, const Objective<T>& objective,
+               T* gradients);
     void share_sums(std::size_t phase, const DataParallel<T>& all);
     void complete(std::size_t phase);
     void add_up(const Ranges& ranges);

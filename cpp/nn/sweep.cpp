@@ -67,9 +67,11 @@ void Sweep<T>::cut_shards(const Shard& range) {
 
 template <class T>
 template <class Body>
-void Sweep<T>::for_each_shard(double work, Body&& body) const {
-    parallel_for(static_cast<index_t>(shards_.size()), threads_for(work),
-                 [&](index_t i) { body(shards_[static_cast<std::size_t>(i)], i); });
+void Sweep<T>::for_each_shard(const Share& share, double work, Body&& body) const {
+    parallel_for(static_cast<index_t>(share.last - share.first), threads_for(work), [&](index_t task) {
+        const std::size_t i = share.first + static_cast<std::size_t>(task);
+        body(shards_[i], i);
+    });
 }
 
 template <class T>
@@ -81,32 +83,37 @@ typename Sweep<T>::Findings Sweep<T>::complete(const Run<T>& run, const Wishes& 
 // Leaves the shards alone whose gradients are products, if these are to be fused with the update.
 template <class T>
 typename Sweep<T>::Findings Sweep<T>::complete(const Run<T>& run, const Wishes& wishes, bool fused) const {
-    return look(run.gradients, fused ? 0 : work_ * static_cast<double>(run.n), wishes,
-                [&](const Shard& shard) {
-                    if (fused && shard.deferred) return false;
-                    complete_shard(shard, run);
-                    return true;
-                });
+    Scratch<double> squares(static_cast<index_t>(shards_.size()));
+    Findings findings = look(all(), run.gradients, fused ? 0 : work_ * static_cast<double>(run.n), wishes,
+                             squares.data(), [&](const Shard& shard) {
+                                 if (fused && shard.deferred) return false;
+                                 complete_shard(shard, run);
+                                 return true;
+                             });
+    findings.squares = total(squares.data());
+    return findings;
 }
 
 template <class T>
 typename Sweep<T>::Findings Sweep<T>::examine(T* gradients, const Wishes& wishes) const {
-    return look(gradients, 0, wishes, [](const Shard&) { return true; });
+    Scratch<double> squares(static_cast<index_t>(shards_.size()));
+    Findings findings = look(all(), gradients, 0, wishes, squares.data(), [](const Shard&) { return true; });
+    findings.squares = total(squares.data());
+    return findings;
 }
 
-// At the shards that complete_one() says are there.
+// At the shards that complete_one() says are there. Gives the sum of squares of each.
 template <class T>
 template <class Completion>
-typename Sweep<T>::Findings Sweep<T>::look(T* gradients, double work, const Wishes& wishes,
+typename Sweep<T>::Findings Sweep<T>::look(const Share& share, T* gradients, double work,
+                                           const Wishes& wishes, double* squares,
                                            Completion&& complete_one) const {
     std::atomic<bool> finite{true};
-    Scratch<double> memory(static_cast<index_t>(shards_.size()));
-    double* squares = memory.data();
     work += static_cast<double>(parameters_.size()) * kCompleteCost;
-    for_each_shard(work, [&](const Shard& shard, index_t i) {
+    for_each_shard(share, work, [&](const Shard& shard, std::size_t i) {
         squares[i] = 0;
         if (!complete_one(shard)) return;
-        T* own = gradients + program_.blocks[shard.node].offset + shard.begin;
+        T* own = gradients + first_of(shard);
         if (wishes.factor != 1) scale(shard.end - shard.begin, static_cast<T>(wishes.factor), own);
         if (wishes.penalties && penalized_) add_penalties(shard, gradients);
         if (wishes.check && !all_finite(shard.end - shard.begin, own))
@@ -115,8 +122,15 @@ typename Sweep<T>::Findings Sweep<T>::look(T* gradients, double work, const Wish
     });
     Findings findings;
     findings.finite = finite.load(std::memory_order_relaxed);
-    for (std::size_t i = 0; i < shards_.size(); ++i) findings.squares += squares[i];
     return findings;
+}
+
+// Of all shards, in their order.
+template <class T>
+double Sweep<T>::total(const double* squares) const {
+    double sum = 0;
+    for (std::size_t i = 0; i < shards_.size(); ++i) sum += squares[i];
+    return sum;
 }
 
 template <class T>
@@ -206,13 +220,13 @@ void Sweep<T>::add_penalties(const Shard& shard, T* gradients) const {
 template <class T>
 void Sweep<T>::update(Optimizer<T>& optimizer, const T* gradients, double squares) const {
     optimizer.begin_step(parameters_, squares);
-    for_each_shard(static_cast<double>(parameters_.size()) * kUpdateCost,
-                   [&](const Shard& shard, index_t) { update_shard(shard, gradients, optimizer); });
-    finish_update(optimizer);
+    for_each_shard(all(), static_cast<double>(parameters_.size()) * kUpdateCost,
+                   [&](const Shard& shard, std::size_t) { update_shard(shard, gradients, optimizer); });
+    finish_update(optimizer, all());
 }
 
 template <class T>
-void Sweep<T>::finish_update(Optimizer<T>& optimizer) const {
+void Sweep<T>::finish_update(Optimizer<T>& optimizer, const Share& share) const {
     for (const ParameterEntry& entry : parameters_.entries()) {
         if (entry.max_norm == 0 || entry.frozen) continue;
         const index_t outputs = entry.shape[0], inputs = element_count(entry.shape) / outputs;
@@ -220,15 +234,15 @@ void Sweep<T>::finish_update(Optimizer<T>& optimizer) const {
                        parameters_.value(entry));
     }
     if (!optimizer.averages()) return;
-    for_each_shard(static_cast<double>(parameters_.size()) * kUpdateCost, [&](const Shard& shard, index_t) {
-        optimizer.average_range(parameters_, program_.blocks[shard.node].offset + shard.begin,
-                                shard.end - shard.begin);
-    });
+    for_each_shard(share, static_cast<double>(parameters_.size()) * kUpdateCost,
+                   [&](const Shard& shard, std::size_t) {
+                       optimizer.average_range(parameters_, first_of(shard), shard.end - shard.begin);
+                   });
 }
 
 template <class T>
 void Sweep<T>::update_shard(const Shard& shard, const T* gradients, Optimizer<T>& optimizer) const {
-    const index_t first = program_.blocks[shard.node].offset + shard.begin;
+    const index_t first = first_of(shard);
     optimizer.update_range(parameters_, gradients + first, first, shard.end - shard.begin);
 }
 
@@ -265,18 +279,100 @@ bool Sweep<T>::complete_and_update(const Run<T>& run, Optimizer<T>& optimizer, b
     optimizer.begin_step(parameters_, 0);
     const double work =
         work_ * static_cast<double>(run.n) + static_cast<double>(parameters_.size()) * kUpdateCost;
-    for_each_shard(work, [&](const Shard& shard, index_t) {
+    for_each_shard(all(), work, [&](const Shard& shard, std::size_t) {
         if (!shard.deferred)
             update_shard(shard, run.gradients, optimizer);
         else if (adds)
-            multiply(shard, run,
-                     {parameters_.values() + program_.blocks[shard.node].offset + shard.begin, shard.begin,
-                      shard.end, true});
+            multiply(shard, run, {parameters_.values() + first_of(shard), shard.begin, shard.end, true});
         else
             update_from_product(shard, run, optimizer);
     });
-    finish_update(optimizer);
+    finish_update(optimizer, all());
     return true;
+}
+
+// The shards whose middles lie in an equal part of all elements.
+template <class T>
+typename Sweep<T>::Share Sweep<T>::share_of(const Peers<T>& peers, index_t rank) const {
+    if (!peers.shares_update()) return all();
+    index_t elements = 0, before = 0;
+    for (const Shard& shard : shards_) elements += shard.end - shard.begin;
+    Share share{shards_.size(), shards_.size()};
+    for (std::size_t i = 0; i < shards_.size(); ++i) {
+        const index_t size = shards_[i].end - shards_[i].begin;
+        const index_t owner = (2 * before + size) * peers.size() / (2 * elements);
+        before += size;
+        if (owner >= rank) share.first = std::min(share.first, i);
+        if (owner > rank) share.last = std::min(share.last, i);
+    }
+    return share;
+}
+
+template <class T>
+typename Sweep<T>::Findings Sweep<T>::examine(T* gradients, const Wishes& wishes, Peers<T>& peers) const {
+    if (!peers.shares_update()) return examine(gradients, wishes);
+    // Of each rank whether its share is finite, and the squares of all shards, of which it has its own.
+    const auto numbers = static_cast<index_t>(wishes.measure ? 1 + shards_.size() : 1);
+    Scratch<double> own(static_cast<index_t>(1 + shards_.size())), whole(numbers * peers.size());
+    std::fill_n(own.data(), 1 + shards_.size(), 0.0);
+    const auto completed = [&](const Shard& shard) {
+        peers.sum(first_of(shard), shard.end - shard.begin);
+        return true;
+    };
+    Findings findings = look(share_of(peers, peers.rank()), gradients, 0, wishes, own.data() + 1, completed);
+    if (!wishes.check && !wishes.measure) return findings;
+    own.data()[0] = findings.finite ? 1 : 0;
+    peers.gather(numbers, own.data(), whole.data());
+    for (index_t rank = 0; rank < peers.size(); ++rank) {
+        const double* const its = whole.data() + rank * numbers;
+        findings.finite &= its[0] != 0;
+        if (!wishes.measure) continue;
+        const Share share = share_of(peers, rank);
+        std::copy(its + 1 + share.first, its + 1 + share.last, own.data() + 1 + share.first);
+    }
+    findings.squares = total(own.data() + 1);
+    return findings;
+}
+
+template <class T>
+void Sweep<T>::update(Optimizer<T>& optimizer, const T* gradients, double squares, Peers<T>& peers) const {
+    if (!peers.shares_update()) return update(optimizer, gradients, squares);
+    const Share share = share_of(peers, peers.rank());
+    optimizer.begin_step(parameters_, squares);
+    for_each_shard(share, static_cast<double>(parameters_.size()) * kUpdateCost,
+                   [&](const Shard& shard, std::size_t) {
+                       update_shard(shard, gradients, optimizer);
+                       peers.publish(first_of(shard), shard.end - shard.begin, parameters_.values());
+                   });
+    peers.meet();
+    fetch(peers, parameters_.values());
+    finish_update(optimizer, share);
+}
+
+// What the others have published of a flat buffer.
+template <class T>
+void Sweep<T>::fetch(const Peers<T>& peers, T* flat) const {
+    const Share own = share_of(peers, peers.rank());
+    const auto fetch_one = [&](const Shard& shard, std::size_t) {
+        peers.fetch(first_of(shard), shard.end - shard.begin, flat);
+    };
+    for (const Share& others : {Share{0, own.first}, Share{own.last, shards_.size()}})
+        for_each_shard(others, static_cast<double>(parameters_.size()), fetch_one);
+}
+
+template <class T>
+void Sweep<T>::gather_state(Optimizer<T>& optimizer, Peers<T>& peers) const {
+    for (auto& [name, buffer] : optimizer.state()) {
+        T* const flat = buffer->data();
+        peers.meet();  // others may still be at what was published before
+        for_each_shard(share_of(peers, peers.rank()), static_cast<double>(parameters_.size()),
+                       [&](const Shard& shard, std::size_t) {
+                           peers.publish(first_of(shard), shard.end - shard.begin, flat);
+                       });
+        peers.meet();
+        fetch(peers, flat);
+    }
+    optimizer.is_whole = true;
 }
 
 // To know beforehand that all is finite takes a look at what the products are made of; to do without, one at

@@ -7,6 +7,7 @@
 
 #include "executor.h"
 #include "ranvier/parameters.h"
+#include "ranvier/peers.h"
 
 namespace ranvier {
 
@@ -44,6 +45,13 @@ public:
     // that. Gradients that can be used where they are made never get to memory.
     bool complete_and_update(const Run<T>& run, Optimizer<T>& optimizer, bool check) const;
 
+    // examine() and update() of gradients that peers have: each takes its share of the shards, if they share
+    // the update.
+    Findings examine(T* gradients, const Wishes& wishes, Peers<T>& peers) const;
+    void update(Optimizer<T>& optimizer, const T* gradients, double squares, Peers<T>& peers) const;
+    // Has each peer send its share of the optimizer's state to all.
+    void gather_state(Optimizer<T>& optimizer, Peers<T>& peers) const;
+
 private:
     // A range of a node's parameters that are not frozen. Threads get the same shards in each batch, so that
     // what they read and update stays in their caches.
@@ -52,6 +60,14 @@ private:
         index_t begin, end;  // in the node's block
         const typename Program<T>::Deferred* deferred;
     };
+    // Some of the shards, in succession.
+    struct Share {
+        std::size_t first, last;
+    };
+    Share all() const { return {0, shards_.size()}; }
+    Share share_of(const Peers<T>& peers, index_t rank) const;
+    void fetch(const Peers<T>& peers, T* flat) const;
+
     void add_shards(std::size_t node);
     void cut_shards(const Shard& range);
     Findings complete(const Run<T>& run, const Wishes& wishes, bool fused) const;
@@ -62,17 +78,20 @@ private:
     void multiply(const Shard& shard, const Run<T>& run, const Sink<T>& sink) const;
     void sum_groups(const Shard& shard, const Run<T>& run) const;
     template <class Completion>
-    Findings look(T* gradients, double work, const Wishes& wishes, Completion&& complete_one) const;
+    Findings look(const Share& share, T* gradients, double work, const Wishes& wishes, double* squares,
+                  Completion&& complete_one) const;
+    double total(const double* squares) const;
     void add_penalties(const Shard& shard, T* gradients) const;
     bool products_are_finite(const Run<T>& run, const UpdateOptions& options) const;
     bool bound_is_cheap(const Run<T>& run) const;
     static bool adds_gradients(const Optimizer<T>& optimizer);
     T largest_of_rows(const Run<T>& run, const Place& place) const;
-    void finish_update(Optimizer<T>& optimizer) const;
+    void finish_update(Optimizer<T>& optimizer, const Share& share) const;
+    index_t first_of(const Shard& shard) const { return program_.blocks[shard.node].offset + shard.begin; }
     void update_shard(const Shard& shard, const T* gradients, Optimizer<T>& optimizer) const;
     void update_from_product(const Shard& shard, const Run<T>& run, Optimizer<T>& optimizer) const;
     template <class Body>
-    void for_each_shard(double work, Body&& body) const;
+    void for_each_shard(const Share& share, double work, Body&& body) const;
 
     const Program<T>& program_;
     Parameters<T>& parameters_;

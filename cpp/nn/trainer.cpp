@@ -206,17 +206,22 @@ struct Trainer<T>::State {
         BatchParts<T>& own = parts_for(objective, all, false);
         ++step;
         share(own.run(batch, objective, bounds, all, seed, step), bounds, all, sums);
-        all.wait();
-        T* const gradients = parameters->gradients();
+        all.peers->wait();
+        T* const gradients = gradients_of(all);
         const double divisor = loss_divisor(objective.loss.kind, sums.weight, output_size());
         const bool matters = options.on_nonfinite != OnNonFinite::ignore,
                    clips = optimizer.options.clip_norm > 0;
         const Sweep<T>& sweep = own.prepared(0).sweep;
-        const auto findings = sweep.examine(gradients, {true, matters, clips, 1 / divisor});
-        if (matters && !(findings.finite && std::isfinite(sums.loss))) return false;
-        sweep.update(optimizer, gradients, findings.squares);
+        if (matters && !std::isfinite(sums.loss)) return false;
+        const auto findings = sweep.examine(gradients, {true, matters, clips, 1 / divisor}, *all.peers);
+        if (!findings.finite) return false;
+        sweep.update(optimizer, gradients, findings.squares, *all.peers);
         if (all.sync_batch_norm || batch.n > 0) update_statistics(own.prepared(0));
         return true;
+    }
+    T* gradients_of(const DataParallel<T>& all) const {
+        T* const own = all.peers->gradients();
+        return own ? own : parameters->gradients();
     }
     BatchParts<T>& parts_for(const Objective<T>& objective, const DataParallel<T>& all, bool watched) {
         if (all.parts > 1 && calls_custom_layers())
@@ -254,7 +259,7 @@ struct Trainer<T>::State {
                                               static_cast<double>(bounds[i + 1] - bounds[i])};
             std::copy_n(numbers, kNumbers, from.data() + i * kNumbers);
         }
-        all.gather(kNumbers, from.data(), whole.data());
+        all.peers->gather(all.parts * kNumbers, from.data(), whole.data());
         sums = {};
         for (const double* part = whole.data(); part < whole.data() + all.all_parts * kNumbers;
              part += kNumbers) {
@@ -268,7 +273,7 @@ struct Trainer<T>::State {
     std::string find_fault_of_parts(const Batch<T>& batch, const std::int64_t* bounds,
                                     const Objective<T>& objective, const DataParallel<T>& all) {
         BatchParts<T>& own = parts_for(objective, all, true);
-        std::fill_n(parameters->gradients(), parameters->size(), T{});  // where others' numbers may be
+        std::fill_n(gradients_of(all), parameters->size(), T{});  // where others' numbers may be
         std::vector<FaultFinder<T>> finders(static_cast<std::size_t>(all.parts), FaultFinder<T>(*parameters));
         std::vector<Observer<T>*> observers;
         for (FaultFinder<T>& finder : finders) observers.push_back(&finder);
@@ -551,7 +556,8 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             optimizer.set_learning_rates(options.learning_rates +
                                          updates++ * static_cast<index_t>(optimizer.rates()));
     };
-    index_t taken = 0;  // here
+    index_t taken = 0;          // here
+    bool is_cut_short = false;  // by the caller
     const auto epoch = [&] {
         for (index_t number = 0; shared ? number < shared->batches : taken < n; ++number) {
             if (number > 0 && options.between_batches) options.between_batches();
@@ -611,11 +617,31 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
                     if (options.on_nonfinite == OnNonFinite::stop) break;
                 }
             }
-            if (options.report && ticker.due() && !options.report(total)) break;
+            if (options.report && ticker.due() && !options.report(total)) {
+                is_cut_short = true;
+                break;
+            }
         }
     };
-    s.in_region(objective, work + beside, epoch);
+    if (!shared || !shared->peers->shares_update()) {
+        s.in_region(objective, work + beside, epoch);
+        return total;
+    }
+    optimizer.is_whole = optimizer.state().empty();
+    try {
+        s.in_region(objective, work + beside, epoch);
+        if (!is_cut_short) s.with_sweep().sweep.gather_state(optimizer, *shared->peers);
+    } catch (...) {
+        shared->peers->leave();
+        throw;
+    }
+    if (is_cut_short) shared->peers->leave();
     return total;
+}
+
+template <class T>
+void Trainer<T>::gather_state(Optimizer<T>& optimizer, Peers<T>& peers) {
+    state_->with_sweep().sweep.gather_state(optimizer, peers);
 }
 
 template class Trainer<float>;

@@ -14,9 +14,7 @@
 #include <thread>
 #include <utility>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include "pause.h"
 
 namespace ranvier {
 namespace {
@@ -39,14 +37,6 @@ constexpr std::chrono::milliseconds kMostDistrust{100};
 
 // The states of a job, its number's last two bits.
 constexpr std::uint32_t kClosed = 0, kOpen = 1, kDismissed = 2, kStates = 4;
-
-inline void pause() {
-#if defined(__SSE2__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
 
 // OpenMP's word for threads that shall not spin.
 microseconds alert_time() {

@@ -321,6 +321,9 @@ class Trainer:
     ) -> bool:
         """Update from what there is, if there is anything; False if it is not finite, and ``check`` says to look."""
 
+    def gather_state(self, optimizer: Optimizer, ranks: SharedRanks) -> None:
+        """Have each rank send its share of the optimizer's state to all, after a training that failed on all."""
+
     def mean_loss(
         self, loss: LossSpec | Callable[[Array, Labels], tuple[float, float, int, Array]], sum: float, weight: float
     ) -> float: ...  # of several calls together
@@ -355,23 +358,46 @@ class TrainStep:
         Raises FloatingPointError, with nothing changed, if the loss or a gradient is not finite.
         """
 
-class DataParallel:
-    """Functions that share each batch of a training with others: all train alike, and make the same calls in order.
+class Messages:
+    """Functions that reach the others of a training together, who make the same calls in order.
 
-    ``parts`` of each batch are taken here, a power of two, and ``all_parts`` by all. ``gather`` gets an array with rows
-    of numbers of the own parts and returns those of all; ``reduce(first, count)`` begins to add up a range of
-    ``flat_gradients`` over all, and ``wait()`` returns when all of them are done.
+    ``gather`` gets numbers of this rank and returns those of all, a row each; ``reduce(first, count)`` begins to add up
+    a range of ``flat_gradients`` over all, and ``wait()`` returns when all of them are done.
     """
 
     def __init__(
         self,
-        parts: int,
-        all_parts: int,
-        sync_batch_norm: bool,
+        rank: int,
+        size: int,
         gather: Callable[[NDArray[np.float64]], NDArray[np.float64]],
         reduce: Callable[[int, int], None],
         wait: Callable[[], None],
     ) -> None: ...
+
+class SharedRanks:
+    """The ranks of a training together that share memory: a segment each, which all see, of at least `bytes`.
+
+    Each has had its own prepared before any rank makes one of these.
+    """
+
+    def __init__(self, parameters: Parameters, rank: int, segments: Sequence[NDArray[np.uint8]]) -> None: ...
+    @staticmethod
+    def bytes(parameters: Parameters, rank: int) -> int: ...
+    @staticmethod
+    def prepare(segment: NDArray[np.uint8]) -> None: ...
+    def leave(self) -> None:
+        """Have those who wait for this rank raise a RuntimeError."""
+
+    @property
+    def seconds(self) -> float: ...  # spent with the others so far, also in waiting for them
+
+class DataParallel:
+    """How a training shares each batch with others: all train alike.
+
+    ``parts`` of each batch are taken here, a power of two, and ``all_parts`` by all.
+    """
+
+    def __init__(self, parts: int, all_parts: int, sync_batch_norm: bool, ranks: Messages | SharedRanks) -> None: ...
 
 class Predictor:
     """What predicts with a network on samples of one shape.

@@ -132,7 +132,7 @@ def _together(arguments: argparse.Namespace) -> DataParallel | None:
         return None
     together = DataParallel(shards=arguments.shards)
     if not arguments.threads and "OMP_NUM_THREADS" not in os.environ:
-        ranvier.set_num_threads(max(1, ranvier.num_threads() // together.ranks_here))
+        ranvier.set_num_threads(max(1, ranvier.num_threads() // together.machine.ranks))
     return together
 
 

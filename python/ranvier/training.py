@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import warnings
@@ -122,34 +123,35 @@ def run_batches(
     ``accumulation``, which may have batches already, an update is made whenever it has as many as it wants. The samples
     are all that those take who train ``together``, or, if ``is_own``, this rank's alone; sums are over all.
     """
-    numbers, positions, bounds, core = order, None, None, None
+    numbers, positions, bounds = order, None, None
     if together is not None:
         share = together.share_of_own if is_own else together.share
         positions, bounds = share(len(order), batch_size)
-        numbers, core = order[positions], together.core(engine)
+        numbers = order[positions]
     batch_size = min(batch_size, len(data.x))
     trainer = engine.trainer(data.x.shape[1:], batch_size)
     record = _Record(tally, loss, (len(numbers), *trainer.output_shape), engine.dtype)
-    sums = Sums(
-        *trainer.train_epoch(
-            data.x,
-            data.y,
-            numbers,
-            batch_size,
-            _in_core(loss, data),
-            optimizer,
-            learning_rates,
-            on_nonfinite,
-            report,
-            _weights_in_core(loss, data),
-            losses,
-            record.predictions,
-            record.errors,
-            accumulation,
-            core,
-            bounds,
+    with contextlib.nullcontext() if together is None else together.sharing(engine, trainer, optimizer) as core:
+        sums = Sums(
+            *trainer.train_epoch(
+                data.x,
+                data.y,
+                numbers,
+                batch_size,
+                _in_core(loss, data),
+                optimizer,
+                learning_rates,
+                on_nonfinite,
+                report,
+                _weights_in_core(loss, data),
+                losses,
+                record.predictions,
+                record.errors,
+                accumulation,
+                core,
+                bounds,
+            )
         )
-    )
     done = sums.samples
     if together is not None:
         done = len(numbers)

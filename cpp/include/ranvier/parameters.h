@@ -2,6 +2,7 @@
 // carry the one towards the other.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -116,6 +117,8 @@ public:
     // Of these, by the position of an entry, those in which it was frozen: its own count from its first one.
     // Empty: none.
     std::vector<std::int64_t> missed;
+    // Whether the state is that of all parameters. Peers that share the update have each its share only.
+    std::atomic<bool> is_whole{true};
 
 private:
     void update_part(const UpdateStep& now, Parameters<T>& parameters, const T* gradients, index_t first,

@@ -15,6 +15,7 @@
 #include "ranvier/memory.h"
 #include "ranvier/observer.h"
 #include "ranvier/parameters.h"
+#include "ranvier/peers.h"
 
 namespace ranvier {
 
@@ -76,7 +77,7 @@ struct GradientAccumulation {
 
 // A training that shares each batch with others, such as processes on other machines. All do the same calls,
 // in the same order. A batch is cut into parts, of which some are taken here; the gradients of the parts are
-// added up as a binary tree has it, here and by who gives these functions.
+// added up as a binary tree has it, here and by the peers.
 template <class T>
 struct DataParallel {
     index_t parts = 1, all_parts = 1;  // taken here, and by all; the first is a power of two
@@ -85,12 +86,7 @@ struct DataParallel {
     // one ends. An order of samples has these alone.
     const std::int64_t* bounds = nullptr;
     index_t batches = 0;
-    // Takes `count` numbers of each part that is taken here, and gives those of all parts, in their order.
-    std::function<void(index_t count, const double* own, double* all)> gather;
-    // Begins to add up a range of parameters().gradients() over all who train, in place; wait() returns when
-    // all that has begun is done.
-    std::function<void(index_t first, index_t count)> reduce;
-    std::function<void()> wait;
+    Peers<T>* peers = nullptr;
 };
 
 // What the parts of an epoch outside the nodes took, in seconds.
@@ -166,8 +162,12 @@ public:
 
     // One pass over the samples order[0 .. n) in batches (the last may be smaller), with an update after
     // each, or whenever an accumulation has its batches.
+    // Peers that share the update have the optimizer's state whole again at its end. After an exception, all
+    // can have it so by gather_state(), as long as all are there.
     EpochSums train_epoch(index_t n, const Samples<T>& x, const Objective<T>& objective,
                           const std::int64_t* order, Optimizer<T>& optimizer, const EpochOptions<T>& options);
+    // Has each of these peers send its share of the optimizer's state to all.
+    void gather_state(Optimizer<T>& optimizer, Peers<T>& peers);
 
 private:
     struct State;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -17,6 +18,7 @@ from ranvier.batches import ArrayBatches, Batches, Part
 from ranvier.checks import boolean, integer
 from ranvier.data import Data
 from ranvier.distributed.all_reduce import LibrarySums, TreeSums
+from ranvier.distributed.machine import Machine, machine_of
 from ranvier.distributed.processes import end_all, end_all_with_errors, imported_mpi
 from ranvier.engine import Engine
 from ranvier.epoch_metrics import Tally
@@ -88,12 +90,9 @@ class DataParallel:
         return f"DataParallel({', '.join(shown)})"
 
     @functools.cached_property
-    def ranks_here(self) -> int:
+    def machine(self) -> Machine:
         """The ranks on this machine; all have to ask for the first time at once."""
-        here = self.communicator.Split_type(imported_mpi().COMM_TYPE_SHARED)
-        ranks: int = here.size
-        here.Free()
-        return ranks
+        return machine_of(self.communicator)
 
     @property
     def is_alone(self) -> bool:
@@ -147,17 +146,51 @@ class DataParallel:
 
     # --- what goes over MPI --------------------------------------------------------------------------------
 
-    def core(self, engine: Engine) -> _core.DataParallel:
-        """Return what the core calls in a training of that engine."""
+    def ranks(self, engine: Engine) -> _core.SharedRanks | _core.Messages:
+        """Return what the core reaches the others by in a training of that engine: memory that they share, or messages.
+
+        All ranks ask at once.
+        """
+        parameters = engine.parameters
+        if self.machine.has_all:
+            sizes = [_core.SharedRanks.bytes(parameters, rank) for rank in range(self.size)]
+            if segments := self.machine.segments(sizes):
+                return _core.SharedRanks(parameters, self.rank, segments)
         sums = self.sums(engine)
-        return _core.DataParallel(
-            self.parts, self.shards, self.sync_batch_norm, self.gathered_parts, sums.begin, sums.wait
-        )
+        return _core.Messages(self.rank, self.size, self._gathered, sums.begin, sums.wait)
 
     def sums(self, engine: Engine) -> TreeSums | LibrarySums:
-        """Return what adds up the gradients of that engine over the ranks."""
+        """Return what adds up the gradients of that engine over the ranks by messages."""
         mpi, gradients = imported_mpi(), engine.parameters.flat_gradients
         return (TreeSums if self.is_fixed else LibrarySums)(mpi, self.communicator, gradients)
+
+    @contextlib.contextmanager
+    def sharing(
+        self, engine: Engine, trainer: _core.Trainer, optimizer: _core.Optimizer
+    ) -> Iterator[_core.DataParallel]:
+        """Yield how the core shares batches with the others, who have all come here, and are there after an error."""
+        ranks = self.ranks(engine)
+        try:
+            yield _core.DataParallel(self.parts, self.shards, self.sync_batch_norm, ranks)
+        except BaseException:
+            if isinstance(ranks, _core.SharedRanks):
+                ranks.leave()
+                self._recover(engine, trainer, optimizer)
+            raise
+
+    def _recover(self, engine: Engine, trainer: _core.Trainer, optimizer: _core.Optimizer) -> None:
+        """Have the optimizer's state whole again after an error to which all ranks come, and free what they share.
+
+        If some do not come, the optimizer says so when it is used.
+        """
+        if not self.machine.meets():
+            return
+        self.machine.prepare()
+        if len(set(self.machine.gathered(optimizer.steps))) == 1:
+            ranks = self.ranks(engine)
+            assert isinstance(ranks, _core.SharedRanks)
+            trainer.gather_state(optimizer, ranks)
+        self.machine.free_memory()
 
     def gathered_parts(self, own: Array) -> Array:
         """Return the rows of all parts of a batch, given those of this rank's, in order."""
@@ -319,7 +352,7 @@ def _checksum_of_ends(rows: Array) -> int:
 
 
 def _warn_of_too_many_threads(together: DataParallel) -> None:
-    ranks, threads, processors = together.ranks_here, _core.num_threads(), os.cpu_count() or 1
+    ranks, threads, processors = together.machine.ranks, _core.num_threads(), os.cpu_count() or 1
     if ranks > 1 and threads > 1 and ranks * threads > processors:
         warnings.warn(
             f"{ranks} ranks of {threads} threads have {processors} processors on this machine; set OMP_NUM_THREADS, or "
