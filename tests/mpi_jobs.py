@@ -74,6 +74,31 @@ def large():
     return net
 
 
+def tower(dtype="float32"):
+    """A network of two inputs and two outputs."""
+    image, table = rv.Input((1, 8, 8)), rv.Input((5,))
+    h = rv.MaxPool2d(2)(rv.ReLU()(rv.BatchNorm2d(4)(rv.Conv2d(1, 4, 3)(image))))
+    h = rv.Concat()([rv.Flatten()(h), table])
+    h = rv.Dropout(0.2)(rv.Tanh()(rv.Linear(41, 16)(h)))
+    h = rv.Add()([h, rv.Linear(5, 16)(table)])
+    return rv.Network(
+        inputs={"image": image, "table": table},
+        outputs={"digit": rv.Linear(16, 3)(h), "age": rv.Linear(16, 1)(h)},
+        seed=5,
+        dtype=dtype,
+    )
+
+
+def named_data(n=107):
+    x, _ = images(n)
+    table = np.random.default_rng(2).standard_normal((n, 5)).astype(np.float32)
+    target = {"digit": np.arange(n) * np.arange(n) % 3, "age": table.sum(axis=1)}
+    return {"image": x, "table": table}, target
+
+
+JOINT = rv.JointLoss({"digit": rv.CrossEntropyLoss(), "age": rv.MSELoss()}, weights={"age": 0.1})
+
+
 def train(net, data=None, *, shards=None, n_epochs=2, batch_size=32, optimizer=None, **options):
     x, y = images() if data is None else data
     together = DataParallel(shards=shards, own_data=options.pop("own_data", False))
@@ -121,6 +146,37 @@ def bits(threads, by="memory"):
     tell(**results)
 
 
+def ends(threads):
+    """The same of a network of several inputs and outputs: from arrays and a stream, with weights and validation."""
+    rv.set_num_threads(int(threads))
+    x, y = named_data()
+    some = {name: rows[:41] for name, rows in x.items()}, {name: rows[:41] for name, rows in y.items()}
+    net = tower()
+    history = train(
+        net,
+        (x, y),
+        shards=4,
+        loss=JOINT,
+        validation_data=some,
+        sample_weight=np.linspace(0.1, 2, 107),
+        metrics={"digit": ["f1"], "age": ["rmse"]},
+    )
+    results = {"arrays": [digest(net), history.loss, {name: history.metrics[name] for name in sorted(history.metrics)}]}
+
+    size, rank = WORLD.size, WORLD.rank
+
+    class Stream:
+        def __iter__(self):
+            for first in range(0, 96, 32):
+                own = slice(first + 32 * rank // size, first + 32 * (rank + 1) // size)
+                yield {k: v[own] for k, v in x.items()}, {k: v[own] for k, v in y.items()}
+
+    net = tower("float64")
+    history = train(net, (Stream(), None), shards=4, loss=JOINT, validation_data=some)
+    results["stream"] = [digest(net), history.loss, history.val_loss]
+    tell(**results)
+
+
 def against_one():
     """The parameters without shards, and those of one process, which has other bits only."""
     for make in (mlp, large):
@@ -135,14 +191,14 @@ def against_one():
         np.testing.assert_allclose(net.history.loss, alone.history.loss, rtol=1e-5)
         assert net.history.accuracy == alone.history.accuracy
     # Synchronized statistics and dropout are those of the whole batch.
-    net, alone = cnn(), cnn()
-    x, y = images()
     together = DataParallel(sync_batch_norm=True)
-    for one, options in ((net, {"communicator": together}), (alone, {})):
-        one.fit(x, y, epochs=1, optimizer=rv.SGD(0.1), progress=False, **options)
-    digest(net)
-    for name, value in alone.state_dict().items():
-        np.testing.assert_allclose(net.state_dict()[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+    for make, (x, y), loss in ((cnn, images(), None), (tower, named_data(), JOINT)):
+        net, alone = make(), make()
+        for one, options in ((net, {"communicator": together}), (alone, {})):
+            one.fit(x, y, epochs=1, loss=loss, optimizer=rv.SGD(0.1), progress=False, **options)
+        digest(net)
+        for name, value in alone.state_dict().items():
+            np.testing.assert_allclose(net.state_dict()[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
     # Local statistics: each rank's own, and one mean in the end.
     net = cnn()
     train(net)

@@ -55,6 +55,13 @@ def test_same_bits_on_any_number_of_ranks_and_threads():
     assert job(2, "bits", 1, "messages") == one
 
 
+def test_same_bits_with_several_inputs_and_outputs():
+    one = job(1, "ends", 2)
+    assert {"val_digit_f1", "val_age_rmse"} <= one["arrays"][2].keys()
+    for ranks, threads in ((2, 1), (4, 1)):
+        assert job(ranks, "ends", threads) == one, (ranks, threads)
+
+
 def test_ranks_train_as_one_process_does():
     assert job(3, "against_one")["passed"]
 

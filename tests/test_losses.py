@@ -1,6 +1,7 @@
 """Losses: values and gradients against formulas and central differences, weights, and what does not fit."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -497,3 +498,12 @@ def test_focal_loss_gives_probabilities_and_classes():
     assert net.evaluate(x, y, loss=rv.FocalLoss()).accuracy > 0.9
     np.testing.assert_array_equal(net.predict_classes(x), net.predict(x)[:, 0] > 0)
     np.testing.assert_array_equal(net.predict_proba(x).argmax(axis=1), net.predict_classes(x))
+
+
+def test_arrays_that_were_pickled():
+    """Their dtypes are not NumPy's own objects."""
+    p, t = (pickle.loads(pickle.dumps(np.ones((3, 2), np.float32) * k)) for k in (1, 3))
+    labels = pickle.loads(pickle.dumps(np.array([0, 1, 0])))
+    assert rv.MSELoss()(p, t) == 4
+    np.testing.assert_array_equal(rv.MSELoss().gradient(p, t), np.full((3, 2), -4 / 6, np.float32))
+    assert rv.CrossEntropyLoss()(p, labels) == pytest.approx(np.log(2))

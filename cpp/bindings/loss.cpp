@@ -157,9 +157,7 @@ void check_targets(CheckedTargets<T>& checked, const py::handle& object, const c
                    const Shape& output, const LossSpec& loss) {
     const index_t outputs = element_count(output);
     require_settings_fit(loss, output);
-    const bool is_labels =
-        py::isinstance<py::array>(object) &&
-        py::reinterpret_borrow<py::array>(object).dtype().is(py::dtype::of<std::int64_t>());
+    const bool is_labels = has_dtype<std::int64_t>(object);
     index_t count = 0;
     const std::int64_t* labels = nullptr;
     checked.targets = {};
@@ -193,8 +191,8 @@ template <class Body>
 auto by_dtype(const py::handle& prediction, Body&& body) {
     if (py::isinstance<py::array>(prediction)) {
         const auto array = py::reinterpret_borrow<py::array>(prediction);
-        if (array.dtype().is(py::dtype::of<float>())) return body(float{}, array);
-        if (array.dtype().is(py::dtype::of<double>())) return body(double{}, array);
+        if (has_dtype<float>(array)) return body(float{}, array);
+        if (has_dtype<double>(array)) return body(double{}, array);
     }
     throw py::type_error("prediction: expected an array of float32 or float64, got " + kind_of(prediction));
 }
@@ -252,7 +250,7 @@ void require_targets(const LossDescription& loss, const py::array& target, const
                      const std::string& name) {
     const LossSpec spec = loss_spec(loss);
     const index_t n = target.ndim() ? target.shape(0) : 0;
-    if (target.dtype().is(py::dtype::of<float>()))
+    if (has_dtype<float>(target))
         targets_for<float>(target, name.c_str(), n, output, spec);
     else
         targets_for<double>(target, name.c_str(), n, output, spec);

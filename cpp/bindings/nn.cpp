@@ -11,6 +11,7 @@
 #include "interruption.h"
 #include "layer_specs.h"
 #include "ranvier/random.h"
+#include "views.h"
 
 namespace ranvier {
 namespace {
@@ -87,7 +88,7 @@ py::array part(const py::object& self, const std::string& name, const py::array&
     return with_entry(self, name, [&](auto& parameters, const ParameterEntry& entry) {
         using T = std::remove_reference_t<decltype(*parameters.values())>;
         if (!entry.trained) throw py::key_error("name: '" + name + "' is observed, not trained");
-        if (!flat.dtype().is(py::dtype::of<T>()) || flat.ndim() != 1 || flat.size() != parameters.size() ||
+        if (!has_dtype<T>(flat) || flat.ndim() != 1 || flat.size() != parameters.size() ||
             !(flat.flags() & py::array::c_style))
             throw py::value_error("flat: expected an array like flat_values");
         return view(static_cast<T*>(const_cast<void*>(flat.data())) + entry.offset, entry.shape,

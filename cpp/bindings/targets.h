@@ -21,8 +21,7 @@ namespace py = pybind11;
 // The data of a C-contiguous array of exactly that dtype.
 template <class T>
 const T* contiguous_data(const py::handle& object, const char* name) {
-    if (!py::isinstance<py::array>(object) ||
-        !py::reinterpret_borrow<py::array>(object).dtype().is(py::dtype::of<T>()))
+    if (!has_dtype<T>(object))
         throw py::type_error(std::string(name) + ": expected an array of " +
                              py::str(py::dtype::of<T>()).cast<std::string>() + ", got " + kind_of(object));
     const auto array = py::reinterpret_borrow<py::array>(object);
@@ -64,9 +63,7 @@ bool is_ready(const py::handle& object, const Shape& sample, bool written, index
 // Samples as numbers of that type, or as bytes.
 template <class T>
 Samples<T> samples_of(const py::handle& x, const Shape& sample, index_t& n) {
-    const bool bytes = py::isinstance<py::array>(x) &&
-                       py::reinterpret_borrow<py::array>(x).dtype().is(py::dtype::of<std::uint8_t>());
-    if (bytes) return {nullptr, samples<std::uint8_t>(x, "x", sample, n)};
+    if (has_dtype<std::uint8_t>(x)) return {nullptr, samples<std::uint8_t>(x, "x", sample, n)};
     return {samples<T>(x, "x", sample, n), nullptr};
 }
 

@@ -22,6 +22,13 @@ namespace py = pybind11;
 std::string kind_of(const py::handle& object);
 Shape shape_of(const py::array& array);
 
+// Whether it is an array of that dtype. One that was pickled has a dtype that equals NumPy's own object for
+// it, and is another one.
+template <class T>
+bool has_dtype(const py::handle& object) {
+    return py::isinstance<py::array_t<T, 0>>(object);
+}
+
 // The array, if it is one of float32 or float64 in native byte order with elements at multiples of their
 // size; else TypeError or ValueError naming the argument.
 py::array float_array(const py::handle& object, const char* name);

@@ -338,6 +338,7 @@ struct Trainer<T>::State {
         options.input_gradient = true;
         return prepared(steps[true], options);
     }
+    const Sweep<T>& any_sweep() { return parts.parts ? parts.parts->prepared(0).sweep : with_sweep().sweep; }
     std::string not_finite(const T* gradients) const {
         for (const ParameterEntry& entry : parameters->entries())
             if (entry.trained && !entry.frozen && !all_finite(entry.extent, gradients + entry.offset))
@@ -630,7 +631,7 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
     optimizer.is_whole = optimizer.state().empty();
     try {
         s.in_region(objective, work + beside, epoch);
-        if (!is_cut_short) s.with_sweep().sweep.gather_state(optimizer, *shared->peers);
+        if (!is_cut_short) s.any_sweep().gather_state(optimizer, *shared->peers);
     } catch (...) {
         shared->peers->leave();
         throw;
@@ -641,7 +642,7 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
 
 template <class T>
 void Trainer<T>::gather_state(Optimizer<T>& optimizer, Peers<T>& peers) {
-    state_->with_sweep().sweep.gather_state(optimizer, peers);
+    state_->any_sweep().gather_state(optimizer, peers);
 }
 
 template class Trainer<float>;
