@@ -21,9 +21,10 @@ constexpr double kTranspose = 7;       // of a vector, between planes and pixels
 constexpr double kPack = 17;           // of a vector of weights, or their gradient
 
 // Of Winograd's algorithm, for a vector at a point of a tile.
-constexpr double kProduct = 0.6;        // of a vector of weights
-constexpr double kImageTransform = 8;   // with the gathering
-constexpr double kOutputTransform = 5;  // or that of its gradient
+constexpr double kProduct = 0.6;           // of a vector of weights
+constexpr double kImageTransform = 8;      // with the gathering
+constexpr double kGradientTransform = 11;  // of the output, with the gathering
+constexpr double kOutputTransform = 5;
 constexpr double kWeightTransform = 6;  // or that of its gradient, to memory and back
 constexpr double kOf16Registers = 2;    // times as much for the last two where there are no 32
 
@@ -241,9 +242,10 @@ double winograd_cost(const WinogradTransforms<T>& t, const Conv2dShape& s, Conv2
     const double spilling = kernel.lanes * static_cast<index_t>(sizeof(T)) < kBytes ? kOf16Registers : 1;
     const double tiles = real(ceil_div(s.out_height(), t.tile) * ceil_div(s.out_width(), t.tile));
     const double in = real(s.in_channels), out = real(ceil_div(s.out_channels, kernel.lanes));
-    const double of_tile = in * out * kProduct +
-                           real(ceil_div(s.in_channels, kernel.lanes)) * kImageTransform +
-                           out * kOutputTransform * spilling;
+    const double of_output =
+        pass == Conv2dPass::backward_weights ? kGradientTransform : kOutputTransform * spilling;
+    const double of_tile =
+        in * out * kProduct + real(ceil_div(s.in_channels, kernel.lanes)) * kImageTransform + out * of_output;
     const double of_weights = in * out * kWeightTransform * spilling / images_of(s, pass);
     return real(t.points() * t.points()) * (tiles * of_tile + of_weights);
 }

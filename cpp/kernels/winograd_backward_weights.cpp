@@ -122,7 +122,7 @@ private:
     // A vector's worth of output channels of one group's sums.
     void add_sums(const T* from, T* to) const {
         for (index_t point = 0; point < grid_.squares(); ++point)
-            for (index_t c = 0; c < in_; ++c) {
+            for (index_t c = 0; c < s_.in_channels; ++c) {
                 const index_t at = point * sums_plane_ + c * out_;
                 gemm_.add_row(winograd_.lanes, from + at, to + at);
             }
@@ -146,10 +146,11 @@ private:
 
     void add_products(index_t tiles, const TileMatrices<T>& images, const TileMatrices<T>& gradients, T* sums,
                       bool accumulate, int threads) const {
-        const index_t blocks = ceil_div(in_, kBlockIn);
+        const index_t blocks = ceil_div(s_.in_channels, kBlockIn);
         parallel_for(grid_.squares() * blocks, threads, [&](index_t task) {
             const index_t point = task / blocks, c = task % blocks * kBlockIn;
-            multiply(tiles, {images.data + point * images.plane + c, 0, in_}, std::min(kBlockIn, in_ - c),
+            multiply(tiles, {images.data + point * images.plane + c, 0, in_},
+                     std::min(kBlockIn, s_.in_channels - c),
                      {gradients.data + point * gradients.plane, 0, out_}, out_,
                      sums + point * sums_plane_ + c * out_, out_, accumulate);
         });
