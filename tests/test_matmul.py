@@ -65,6 +65,22 @@ def test_vectors_stacks_and_empty_arrays_follow_numpy(a_shape, b_shape):
     close(K.matmul(a, b, out=out), np.asarray(expected), np.float64, 20)
 
 
+@pytest.mark.parametrize("step", [-1, -2, 2, -3, 3])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 70), (3, 5, 134), (2, 300, 530), (300, 40, 37), (2, 900, 700), (230, 900, 700)]
+)
+def test_steps_through_memory(isa, step, shape):
+    m, n, k = shape
+    a, b = (
+        normal(m * 3, k * 3, dtype=np.float32)[::step, ::step],
+        normal(k * 3, n * 3, dtype=np.float32)[::step, ::step],
+    )
+    a, b = a[:m, :k], b[:k, :n]
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    close(K.matmul(a, b), expected, np.float32, 4 * np.sqrt(k) + 4)
+    close(K.matmul(b.T, a.T), expected.T, np.float32, 4 * np.sqrt(k) + 4)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 90), st.sampled_from(LAYOUTS), st.sampled_from(DTYPES))
 def test_random_shapes(m, n, k, layout, dtype):

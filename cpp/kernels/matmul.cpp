@@ -5,6 +5,7 @@
 #include "ranvier/matmul.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -32,7 +33,7 @@ constexpr index_t kLeastDepth = 64;
 constexpr index_t kUnpackedBytes = 512 << 10;
 
 // Of such an operand, few rows at a time are read along memory; their sums take so many bytes.
-constexpr index_t kStrip = 8;
+constexpr index_t kStrip = 16;
 constexpr index_t kStripBytes = 64 << 10;
 
 // What a task brings home of a c that was computed elsewhere.
@@ -437,6 +438,28 @@ const T* contiguous(const T* data, index_t n, index_t stride, std::optional<Scra
     return copy;
 }
 
+// Whether neither the rows nor the columns are contiguous, so that no vector can be loaded.
+template <class T>
+bool has_gaps(const Matrix<const T>& m) {
+    const bool row_has = m.cols > 1 && m.col_stride != 1, col_has = m.rows > 1 && m.row_stride != 1;
+    return (row_has || m.cols == 1) && (col_has || m.rows == 1) && (row_has || col_has);
+}
+
+// A copy in `memory` whose rows are contiguous, or its columns if those have the smaller gaps.
+template <class T>
+Matrix<const T> without_gaps(const Matrix<const T>& m, Scratch<T>& memory) {
+    if (m.cols == 1 || (m.rows > 1 && std::abs(m.row_stride) < std::abs(m.col_stride)))
+        return transposed(without_gaps(transposed(m), memory));
+    const index_t most = std::max<index_t>(1, kScatteredElements / m.cols);
+    parallel_for(ceil_div(m.rows, most), threads_for(static_cast<double>(m.rows * m.cols)),
+                 [&](index_t task) {
+                     const index_t i = task * most, rows = std::min(most, m.rows - i);
+                     kernels<T>().plane->gather_box({{1, rows, m.cols}, {0, m.row_stride, m.col_stride}},
+                                                    m.data + i * m.row_stride, memory.data() + i * m.cols);
+                 });
+    return row_major<const T>(memory.data(), m.rows, m.cols);
+}
+
 // One row by a matrix or a column; c is contiguous.
 template <class T>
 void multiply_row(const Product<T>& p) {
@@ -567,8 +590,14 @@ void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>&
             const Epilogue<T>& epilogue) {
     if (c.rows == 0 || c.cols == 0) return;
     FlushDenormals flush;
-    const Product<T> p = {a, b, c, epilogue};
-    is_tiny(p) ? multiply_tiny(p) : multiply_any(p);
+    Product<T> p = {a, b, c, epilogue};
+    if (is_tiny(p)) return multiply_tiny(p);
+    // Larger ones are packed in parts.
+    if (!has_gaps(b) || b.rows * b.cols * static_cast<index_t>(sizeof(T)) > kUnpackedBytes)
+        return multiply_any(p);
+    Scratch<T> memory(b.rows * b.cols);
+    p.b = without_gaps(b, memory);
+    multiply_any(p);
 }
 
 template <class T>
@@ -617,6 +646,10 @@ template <class T>
 void add_column_sums(const Matrix<const T>& a, T* sums) {
     if (a.cols == 0) return;
     const auto& gemm = *kernels<T>().gemm;
+    if (a.row_stride == 1 && a.col_stride != 1 && a.rows >= gemm.tile_cols) {  // long contiguous columns
+        for (index_t j = 0; j < a.cols; ++j) sums[j] += gemm.sum(a.rows, a.data + j * a.col_stride);
+        return;
+    }
     for (index_t i = 0; i < a.rows; ++i) {
         const T* row = a.data + i * a.row_stride;
         if (a.col_stride == 1)

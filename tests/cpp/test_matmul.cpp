@@ -19,9 +19,9 @@ using ranvier::index_t;
 using ranvier::Matrix;
 
 // How a matrix lies in memory.
-enum class Layout { rows, columns, gaps, reversed, every_second };
-constexpr Layout kLayouts[] = {Layout::rows, Layout::columns, Layout::gaps, Layout::reversed,
-                               Layout::every_second};
+enum class Layout { rows, columns, gaps, reversed, every_second, every_second_of_columns };
+constexpr Layout kLayouts[] = {Layout::rows,     Layout::columns,      Layout::gaps,
+                               Layout::reversed, Layout::every_second, Layout::every_second_of_columns};
 
 // A matrix that begins behind an element of its memory, so that it is not aligned, and ends `margin` elements
 // before the memory's end: without a margin, what reads or writes beyond it is seen by sanitizers.
@@ -33,7 +33,7 @@ struct Stored {
     static index_t extent(index_t rows, index_t cols, Layout layout) {
         if (rows * cols == 0) return 0;
         if (layout == Layout::gaps) return (rows - 1) * (cols + 3) + cols;
-        return layout == Layout::every_second ? 2 * rows * cols - 1 : rows * cols;
+        return layout >= Layout::every_second ? 2 * rows * cols - 1 : rows * cols;
     }
 
     Stored(index_t rows, index_t cols, Layout layout, unsigned seed, index_t margin = 0) {
@@ -60,6 +60,9 @@ struct Stored {
                 break;
             case Layout::every_second:
                 view = {base, rows, cols, 2 * cols, 2};
+                break;
+            case Layout::every_second_of_columns:
+                view = {base, rows, cols, 2, 2 * rows};
                 break;
         }
         if (rows * cols == 0) view.data = base;
@@ -125,6 +128,12 @@ TEST_P(Matmul, AgreesBeyondEveryBlock) {
     expect_product<float>(385, 33, 769, Layout::columns, Layout::rows, Layout::rows, true);
     expect_product<double>(193, 257, 515, Layout::gaps, Layout::gaps, Layout::columns, true);
     expect_product<float>(24, 1030, 800, Layout::rows, Layout::columns, Layout::gaps, false);
+    for (Layout a : {Layout::reversed, Layout::every_second, Layout::every_second_of_columns})
+        for (Layout b : {Layout::reversed, Layout::every_second, Layout::every_second_of_columns})
+            for (index_t m : {index_t{2}, index_t{211}}) {
+                expect_product<float>(m, 521, 389, a, b, Layout::rows, false);
+                expect_product<double>(m, 205, 389, a, b, Layout::rows, true);
+            }
     expect_product<float>(64, 64, 4096, Layout::rows, Layout::rows, Layout::rows, true);
     expect_product<float>(4100, 5, 40, Layout::rows, Layout::rows, Layout::rows, false);
     expect_product<float>(5, 4100, 40, Layout::rows, Layout::rows, Layout::rows, false);
@@ -311,16 +320,20 @@ TEST_P(Matmul, AddsBiasesOfRowsAndColumns) {
 }
 
 TEST_P(Matmul, SumsColumns) {
-    for (Layout layout : kLayouts) {
-        Stored<float> a(50, 19, layout, 4);
-        std::vector<float> sums(19);
-        ranvier::column_sums<float>(a.view, sums.data());
-        for (index_t j = 0; j < 19; ++j) {
-            double expected = 0;
-            for (index_t i = 0; i < 50; ++i) expected += a.at(i, j);
-            EXPECT_NEAR(sums[j], expected, 1e-4);
+    for (Layout layout : kLayouts)
+        for (const auto& [rows, cols] :
+             {std::pair<index_t, index_t>{50, 19}, {1, 9000}, {3, 5001}, {5001, 3}}) {
+            Stored<float> a(rows, cols, layout, 4);
+            std::vector<float> sums(static_cast<std::size_t>(cols), 99), added(sums);
+            ranvier::column_sums<float>(a.view, sums.data());
+            ranvier::add_column_sums<float>(a.view, added.data());
+            for (index_t j = 0; j < cols; ++j) {
+                double expected = 0;
+                for (index_t i = 0; i < rows; ++i) expected += a.at(i, j);
+                ASSERT_NEAR(sums[j], expected, 1e-6 * (100 + static_cast<double>(rows)));
+                ASSERT_NEAR(added[j], 99 + expected, 1e-5 * (100 + static_cast<double>(rows)));
+            }
         }
-    }
 }
 
 template <class T>

@@ -80,10 +80,10 @@ template <class T>
 void matmul_transposed(const ScatteredRows<T>& a, const PackedMatrix<T>& b, const Matrix<T>& c,
                        const Epilogue<T>& epilogue = {});
 
-// sums[j] = sum over i of a[i, j], added in an order that depends on the number of rows alone.
+// sums[j] = sum over i of a[i, j], in an order that depends on the number of rows and on the strides alone.
 template <class T>
 void column_sums(const Matrix<const T>& a, T* sums);
-// The same, added row by row to what sums[j] holds.
+// The same, added to what sums[j] holds.
 template <class T>
 void add_column_sums(const Matrix<const T>& a, T* sums);
 

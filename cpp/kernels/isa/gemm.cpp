@@ -7,6 +7,7 @@
 #include "../../platform/simd_loops.h"
 #include "../../platform/simd_registers.h"
 #include "../../platform/simd_transpose.h"
+#include "boxes.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
@@ -400,13 +401,15 @@ void multiply_packed_b(index_t rows, index_t cols, index_t depth, const T* a, in
 }
 
 // One panel: `lines` vectors of the operand, each `depth` long, become packed[p][line], with zeros for
-// the lines from `lines` to LINES.
+// the lines from `lines` to LINES. Here the lines have gaps, and smaller ones between them.
 template <class T, int LINES>
-void pack_panel_strided(index_t lines, index_t depth, const T* from, index_t line_stride,
-                        index_t depth_stride, T* packed) {
-    for (index_t p = 0; p < depth; ++p)
-        for (index_t i = 0; i < LINES; ++i)
-            packed[p * LINES + i] = i < lines ? from[i * line_stride + p * depth_stride] : T{};
+void pack_panel_gathered(index_t lines, index_t depth, const T* from, index_t line_stride,
+                         index_t depth_stride, T* packed) {
+    const index_t there = lines < LINES ? lines : LINES;
+    for (index_t p = 0; p < depth; ++p, packed += LINES) {
+        gather_line(there, from + p * depth_stride, line_stride, packed);
+        for (index_t i = there; i < LINES; ++i) packed[i] = T{};
+    }
 }
 
 // Puts `wanted` elements of v into a panel. Where others follow that are written later, a whole vector is
@@ -478,18 +481,38 @@ void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t 
     }
 }
 
+// One panel of lines whose elements have gaps: a piece of each is copied first.
+template <class T, int LINES>
+void pack_panel_by_pieces(index_t lines, index_t depth, const T* from, index_t line_stride,
+                          index_t depth_stride, T* packed) {
+    constexpr index_t kPiece = 64;
+    alignas(64) T piece[LINES * kPiece];
+    const index_t there = lines < LINES ? lines : LINES;
+    for (index_t p = 0; p < depth; p += kPiece) {
+        const index_t steps = depth - p < kPiece ? depth - p : kPiece;
+        for (index_t i = 0; i < there; ++i)
+            gather_line(steps, from + i * line_stride + p * depth_stride, depth_stride, piece + i * kPiece);
+        pack_panel_transposed<T, LINES>(there, steps, piece, kPiece, packed + p * LINES);
+    }
+}
+
+constexpr index_t magnitude(index_t n) { return n < 0 ? -n : n; }
+
+// Vectors run along the axis whose elements are nearer to each other.
 template <class T, int LINES>
 RANVIER_INLINE void pack_panels(index_t lines, index_t depth, const T* from, index_t line_stride,
                                 index_t depth_stride, T* packed) {
     if (line_stride == 1)
         return pack_panels_copied<T, LINES>(
             lines, depth, [&](index_t p) { return from + p * depth_stride; }, packed);
+    const bool along_lines = depth == 1 || magnitude(line_stride) < magnitude(depth_stride);
     for (; lines > 0; lines -= LINES, from += LINES * line_stride, packed += LINES * depth) {
         if (depth_stride == 1)
             pack_panel_transposed<T, LINES>(lines, depth, from, line_stride, packed);
+        else if (along_lines)
+            pack_panel_gathered<T, LINES>(lines, depth, from, line_stride, depth_stride, packed);
         else
-            pack_panel_strided<T, LINES>(lines < LINES ? lines : LINES, depth, from, line_stride,
-                                         depth_stride, packed);
+            pack_panel_by_pieces<T, LINES>(lines, depth, from, line_stride, depth_stride, packed);
     }
 }
 
