@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -88,6 +89,20 @@ RANVIER_INLINE MaskOf<T> bits(Vec<T> v) {
 template <class T>
 RANVIER_INLINE Vec<T> from_bits(MaskOf<T> v) {
     return reinterpret_cast<Vec<T>>(v);
+}
+
+// Sums and differences that wrap around where they do not fit in a lane, which signed integers must not.
+template <class T>
+using UnsignedOf = Vec<std::make_unsigned_t<typename LaneInt<T>::type>>;
+template <class T>
+RANVIER_INLINE MaskOf<T> wrapping_add(MaskOf<T> a, MaskOf<T> b) {
+    return reinterpret_cast<MaskOf<T>>(reinterpret_cast<UnsignedOf<T>>(a) +
+                                       reinterpret_cast<UnsignedOf<T>>(b));
+}
+template <class T>
+RANVIER_INLINE MaskOf<T> wrapping_subtract(MaskOf<T> a, MaskOf<T> b) {
+    return reinterpret_cast<MaskOf<T>>(reinterpret_cast<UnsignedOf<T>>(a) -
+                                       reinterpret_cast<UnsignedOf<T>>(b));
 }
 
 // x, but no less or no more than a bound that is no NaN; a NaN stays. The processors' minimum and maximum

@@ -77,7 +77,8 @@ RANVIER_INLINE Reduced<T> reduce(Vec<T> x) {
     const Vec<T> shifted = fma(x, broadcast(kLog2E), rounder);
     const Vec<T> whole = shifted - rounder;
     const Vec<T> r = fma(whole, broadcast(-C::kLn2High), x);
-    return {fma(whole, broadcast(-C::kLn2Low), r), whole, bits<T>(shifted) - bits<T>(rounder)};
+    const MaskOf<T> n = wrapping_subtract<T>(bits<T>(shifted), bits<T>(rounder));  // of any x
+    return {fma(whole, broadcast(-C::kLn2Low), r), whole, n};
 }
 
 // (exp(r) - 1 - r) / r^2 for |r| <= ln2 / 2.
@@ -135,8 +136,8 @@ RANVIER_INLINE Vec<T> log(Vec<T> x) {
     using C = Constants<T>;
     // Exponent so that the fraction m is in [sqrt(1/2), sqrt(2)).
     const MaskOf<T> root = bits<T>(broadcast(T(0.70710678118654752440)));
-    const MaskOf<T> n = (bits<T>(x) - root) >> C::kFractionBits;
-    const Vec<T> m = from_bits<T>(bits<T>(x) - (n << C::kFractionBits));
+    const MaskOf<T> n = wrapping_subtract<T>(bits<T>(x), root) >> C::kFractionBits;
+    const Vec<T> m = from_bits<T>(wrapping_subtract<T>(bits<T>(x), n << C::kFractionBits));
     const Vec<T> whole = __builtin_convertvector(n, Vec<T>);
     const Vec<T> s = (m - T(1)) / (m + T(1));
     const Vec<T> rest = fma(whole, broadcast(C::kLn2Low), twice_atanh_tail<T, C::kLogTerms>(s));
@@ -291,9 +292,9 @@ RANVIER_INLINE NormalParts<T> normal_parts(Vec<T> x) {
     const HalfSquare<T> square = minus_half_square<T>(x);
     const Reduced<T> reduced = reduce<T>(square.high);
     const Vec<T> r = reduced.r + square.low;
-    // The power of two is one of a normal number here.
+    // The power of two is one of a normal number here. (The lanes of other x are computed, but not used.)
     const Vec<T> fraction = fma(r * r, exp_tail<T>(r), r) + T(1);
-    const Vec<T> e = from_bits<T>(bits<T>(fraction) + (reduced.n << C::kFractionBits));
+    const Vec<T> e = from_bits<T>(wrapping_add<T>(bits<T>(fraction), reduced.n << C::kFractionBits));
     const Vec<T> u = abs<T>(x) * T(0.5) - T(1.25);
     Vec<T> sum = broadcast(NearTailSeries<T>::kTerms[kLast]);
 #pragma GCC unroll 32

@@ -219,7 +219,8 @@ bool max_2x2_backward(index_t rows, index_t n, const T* grad, const std::int32_t
             n, [&](index_t x, index_t count) __attribute__((always_inline)) {
                 const Vec<T> g = load_some(grad + x, count), none = {};
                 const MaskOf<T> corner = lane + static_cast<Int>(2 * (y * width + x));
-                MaskOf<T> place = load_indices<T>(indices + x, count) - corner;
+                MaskOf<T> place =
+                    wrapping_subtract<T>(load_indices<T>(indices + x, count), corner);  // any index
                 if (count < kLanes<T>) place = lane < 2 * static_cast<Int>(count) ? place : MaskOf<T>{};
                 const auto at = [&](Int wanted) __attribute__((always_inline)) {
                     return select<T>(place == wanted, g, none);
