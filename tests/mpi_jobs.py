@@ -350,6 +350,30 @@ def recover():
     tell(passed=True)
 
 
+def lost():
+    """After an error to which one rank does not come, nobody has the optimizer's state; another one may train."""
+    x, _ = images(96)
+    target = x.reshape(96, 64)[:, :2]
+    machine._PATIENCE = 0.2
+    together = DataParallel()
+    options = {"batch_size": 16, "shuffle": False, "progress": False, "communicator": together}
+    net = mlp()
+    meets = machine.Machine.meets
+    if WORLD.rank == 0:
+        machine.Machine.meets = lambda self: False
+    with pytest.raises((ArithmeticError, RuntimeError)):
+        net.fit(x, target, loss=Loss(net, fails_at=4), **options)
+    machine.Machine.meets = meets
+    if WORLD.rank > 0:
+        assert together.machine.is_lost
+    with pytest.raises(RuntimeError, match="go on from a checkpoint"):
+        net.training_state_dict()
+    digest(net)
+    net.fit(x, target, loss=rv.MSELoss(), optimizer=rv.SGD(0.1), **options)
+    digest(net)
+    tell(passed=True)
+
+
 def stop():
     """A callback of one rank ends the training of all; one that hears of batches is there on one rank only."""
 

@@ -125,6 +125,10 @@ def test_after_an_error_that_all_catch(ranks):
     assert job(ranks, "recover")["passed"]
 
 
+def test_after_an_error_to_which_one_rank_does_not_come():
+    assert job(2, "lost")["passed"]
+
+
 def test_one_rank_may_stop_all():
     assert job(2, "stop") == {"epochs": 2, "batches": 8}
 

@@ -327,6 +327,7 @@ def data_parallel(communicator: Any) -> DataParallel | None:
     together = communicator if isinstance(communicator, DataParallel) else DataParallel(communicator)
     if together.is_alone:
         return None
+    together.machine = machine_of(together.communicator)  # another one if an error came to some ranks only
     _warn_of_too_many_threads(together)
     return together
 

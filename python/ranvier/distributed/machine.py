@@ -94,8 +94,9 @@ def machine_of(communicator: Any) -> Machine:
     """Return the machine that belongs to a communicator; all ranks ask at once."""
     keyval = _keyval()
     machine: Machine | None = communicator.Get_attr(keyval)
-    is_new = machine is None or machine.is_lost
-    if communicator.allreduce(is_new, imported_mpi().LOR):
+    if communicator.allreduce(machine is None or machine.is_lost, imported_mpi().LOR):
+        if machine is not None:
+            machine.is_lost = True  # of one rank at least: nobody can free it together with that one
         machine = Machine(communicator)
         communicator.Set_attr(keyval, machine)
     assert machine is not None
