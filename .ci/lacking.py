@@ -1,39 +1,35 @@
 """A plugin of pytest for a Python that some libraries have no wheels for: tests that need one are skipped.
 
-The variable LACKING names these libraries. Files of tests are skipped by what they import, and tests by the error that
-names the library, which may come from another thread or process.
+The variable LACKING names these libraries. A test, or a file of tests, is skipped if its failure, or what was printed
+before it, says that one is missing: the error may come from another thread or process.
 """
 
 import os
-import sys
-import threading
 
 import pytest
 
 LACKING = os.environ["LACKING"].split()
+# The last is what Ranvier says of a library that is no requirement of its own.
+MISSING = [*(f"No module named '{library}'" for library in LACKING), "pip install 'ranvier["]
 
 
-class Lacking:
-    """The last of `sys.meta_path`: it is asked when nothing else has found a module."""
+def _skipped(report, place):
+    """Return the report of a failure, made a skip if a library is missing."""
+    said = report.longreprtext + report.caplog + report.capstdout + report.capstderr if report.failed else ""
+    if any(words in said for words in MISSING):
+        report.outcome = "skipped"
+        report.longrepr = (*place, f"needs a library without wheels for this Python: {', '.join(LACKING)}")
+    return report
 
-    def find_spec(self, name, path=None, target=None):
-        """Skip the test, or the file of tests, that imports one of the libraries."""
-        library = name.partition(".")[0]
-        if library in LACKING and threading.current_thread() is threading.main_thread():
-            pytest.skip(f"{library} has no wheel for this Python", allow_module_level=True)
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """Look at a file of tests."""
+    return _skipped((yield), (str(collector.path), 0))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Make a failure a skip if it, or what was printed before it, says that a library is missing."""
-    report = yield
-    said = report.longreprtext + report.caplog + report.capstdout + report.capstderr if report.failed else ""
-    for library in LACKING:
-        reason = f"{library} has no wheel for this Python"
-        if reason in said or f"No module named '{library}'" in said:
-            path, line, _ = item.location
-            report.outcome, report.longrepr = "skipped", (path, line or 0, reason)
-    return report
-
-
-sys.meta_path.append(Lacking())
+    """Look at a test."""
+    path, line, _ = item.location
+    return _skipped((yield), (path, line or 0))

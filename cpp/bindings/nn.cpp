@@ -310,9 +310,8 @@ void PyOptimizer::require_whole() const {
     if (!is_whole)
         throw std::runtime_error(
             "optimizer: expected its whole state, but each rank has a share of it: in the middle of an "
-            "epoch, or "
-            "after a training that other ranks have left without a word; go on from a checkpoint, or with "
-            "another optimizer");
+            "epoch, or after a training that other ranks have left without a word; go on from a "
+            "checkpoint, or with another optimizer");
 }
 
 void PyOptimizer::step() {

@@ -115,6 +115,8 @@ struct Trainer<T>::State {
             if (std::holds_alternative<CustomSpec>(node.operation)) return true;
         return false;
     }
+    // Layers or the loss of the program around the library.
+    bool calls_back(const Objective<T>& objective) const { return objective.custom || calls_custom_layers(); }
 
     // Forward, loss and backward, but for what the sweep does.
     LossSums run_batch(Prepared<T>& prepared, Run<T>& run, const Batch<T>& batch,
@@ -326,7 +328,7 @@ struct Trainer<T>::State {
     // own at work in its layers and losses; and no team is kept waiting for work that is too little for it.
     template <class Body>
     void in_region(const Objective<T>& objective, double work, Body&& body) const {
-        if (objective.custom || calls_custom_layers())
+        if (calls_back(objective))
             body();
         else
             parallel_region(threads_for(work) == 1 ? 1 : num_threads(), body);
@@ -547,7 +549,7 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
                            options.times ? &options.times->gather : nullptr);
     const DataParallel<T>* const shared = options.data_parallel;
     const bool alone =  // on each batch, so that others may gather the next
-        !shared && !options.observer && !options.times && !objective.custom && !s.calls_custom_layers();
+        !shared && !options.observer && !options.times && !s.calls_back(objective);
     const double work = s.work_of(prepared, options.batch_size),
                  beside = alone && picking.far ? batches.work(std::min(options.batch_size, n)) : 0;
     GradientAccumulation<T>* const accumulation = options.accumulation;

@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,15 @@ from ranvier.data import as_samples
 from ranvier.layers import Input, Layer, Value
 from ranvier.types import Array
 
-__all__ = ["Ends", "Wiring", "wired", "wiring_from_json"]
+__all__ = ["Ends", "Wiring", "in_order", "wired", "wiring_from_json"]
+
+
+class _HasSources(Protocol):
+    @property
+    def sources(self) -> Sequence[Any]: ...
+
+
+_Node = TypeVar("_Node", bound=_HasSources)
 
 
 class Ends(NamedTuple):
@@ -189,7 +197,7 @@ def wired(inputs: Any, outputs: Any) -> tuple[Wiring, tuple[Layer, ...]]:
         places[id(value)] = -1 - position
     ordered: list[Value] = []
     used: set[int] = set()
-    for value in _in_order(named_outputs.values()):
+    for value in in_order(named_outputs.values()):
         if value.layer is not None:
             places[id(value)] = len(ordered)
             ordered.append(value)
@@ -236,17 +244,20 @@ def _named(values: Any, what: str) -> dict[Any, Value]:
     return dict(values)
 
 
-def _in_order(outputs: Any) -> list[Value]:
-    """Return all values that the outputs need and they themselves, each behind its sources."""
-    done: dict[int, Value] = {}
-    waiting = list(reversed(list(outputs)))
+def in_order(ends: Iterable[_Node], known: Container[int] = ()) -> list[_Node]:
+    """Return the ends and all that they need, each behind its sources.
+
+    What has an identity in ``known`` is left out, and what only that needs.
+    """
+    done: dict[int, _Node] = {}
+    waiting = [end for end in ends if id(end) not in known][::-1]
     while waiting:
-        value = waiting[-1]
-        missing = [source for source in value.sources if id(source) not in done]
+        node = waiting[-1]
+        missing = [source for source in node.sources if id(source) not in done and id(source) not in known]
         if missing:
             waiting += reversed(missing)
             continue
-        done.setdefault(id(value), waiting.pop())
+        done.setdefault(id(node), waiting.pop())
     return list(done.values())
 
 

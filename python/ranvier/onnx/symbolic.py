@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ranvier import layers
 from ranvier.onnx.values import JoinStep, LayerStep, Value, as_layer
 from ranvier.types import Array
+from ranvier.wiring import in_order
 
 __all__ = ["Wired", "wired_layers"]
 
@@ -46,16 +47,8 @@ def wired_layers(ends: Sequence[Value], inputs: Mapping[int, layers.Value]) -> W
     """
     wired, done = Wired(), dict(inputs)
     makers: set[int] = set()  # of parameters
-    waiting = list(reversed(ends))
-    while waiting:
-        value = waiting[-1]
-        missing = [source for source in value.sources if id(source) not in done]
-        if missing:
-            waiting += reversed(missing)
-            continue
-        waiting.pop()
-        if id(value) not in done:
-            done[id(value)] = _called(value, [done[id(source)] for source in value.sources], wired, makers)
+    for value in in_order(ends, known=inputs):
+        done[id(value)] = _called(value, [done[id(source)] for source in value.sources], wired, makers)
     wired.ends = [done[id(end)] for end in ends]
     return wired
 
