@@ -68,18 +68,13 @@ RANVIER_INLINE Vec<T> reversed(Vec<T> v) {
 // Nothing beyond the last of them is read.
 template <class T>
 RANVIER_INLINE Vec<T> load_every(const T* x, index_t step, index_t count) {
-    constexpr index_t kLast = kLanes<T> - 1;
-    if (count == kLanes<T>) {
-        if (step == 1) return load(x);
-        if (step == 2) return even_lanes<T>(load(x), load(x + kLast));
-        if (step == -1) return reversed<T>(load(x - kLast));
-        if (step == -2) return reversed<T>(even_lanes<T>(load(x - 2 * kLast), load(x - kLast)));
-    } else if (step == 1) {
-        return load_partial(x, count);
-    } else if (step == 2) {
+    if (step == 1) return count == kLanes<T> ? load(x) : load_partial(x, count);
+    if (step == 2) {
+        if (count == kLanes<T>) return even_lanes<T>(load(x), load(x + kLanes<T> - 1));
         const index_t last = 2 * count - 1, low = last < kLanes<T> ? last : kLanes<T>;
-        const index_t high = last - kLast;
-        return even_lanes<T>(load_partial(x, low), high > 0 ? load_partial(x + kLast, high) : Vec<T>{});
+        const index_t high = last - (kLanes<T> - 1);
+        return even_lanes<T>(load_partial(x, low),
+                             high > 0 ? load_partial(x + kLanes<T> - 1, high) : Vec<T>{});
     }
     Vec<T> v = {};
     for (int i = 0; i < kLanes<T>; ++i)

@@ -41,9 +41,14 @@ RANVIER_INLINE void gather_line(index_t n, const T* from, index_t stride, T* to)
     } else if (stride == 0) {
         const Vec<T> same = broadcast(*from);
         for (; i + kLanes<T> <= n; i += kLanes<T>) store(to + i, same);
-    } else if (stride >= -2 && stride <= 2) {
+    } else if (stride == -1) {
         for (; i + kLanes<T> <= n; i += kLanes<T>)
-            store(to + i, load_every(from + i * stride, stride, kLanes<T>));
+            store(to + i, reversed<T>(load(from - i - (kLanes<T> - 1))));
+    } else if (stride == 2) {
+        for (; i + kLanes<T> <= n; i += kLanes<T>) store(to + i, load_every(from + 2 * i, 2, kLanes<T>));
+    } else if (stride == -2) {
+        for (; i + kLanes<T> <= n; i += kLanes<T>)
+            store(to + i, reversed<T>(load_every(from - 2 * (i + kLanes<T> - 1), 2, kLanes<T>)));
     }
     for (; i < n; ++i) to[i] = from[i * stride];
 }
