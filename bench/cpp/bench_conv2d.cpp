@@ -35,6 +35,7 @@ void shapes(benchmark::internal::Benchmark* b) {
         b->Args({batch, 32, 64, 16, 1, 2, 0, 1});
         b->Args({batch, 128, 128, 4, 3, 1, 1, 1});
         b->Args({batch, 128, 256, 4, 3, 2, 1, 1});
+        b->Args({batch, 256, 256, 16, 3, 1, 1, 1});  // whose weights lie in no near cache
     }
 }
 

@@ -90,6 +90,22 @@ void activation(Activation f, index_t n, const T* x, T* y, T parameter) {
     for_each_block(n, cost_of(f), [&](index_t i, index_t count) { kernel(count, x + i, y + i, parameter); });
 }
 
+// In pieces that stay in the first-level cache. Summands come from convolutions that threads have shared, and
+// what another thread has just written comes from its caches: so the work is that of three reads.
+template <class T>
+void activation_of_sum(Activation f, index_t summands, const T* const* x, index_t n, T* y, T parameter) {
+    constexpr index_t kPiece = 2048;
+    constexpr double kCost = 3;
+    const auto& elementwise = *kernels<T>().elementwise;
+    const auto kernel = forward_kernel<T>(f);
+    parallel_for(ceil_div(n, kPiece), threads_for(kCost * static_cast<double>(n)), [&](index_t piece) {
+        const index_t i = piece * kPiece, count = std::min(kPiece, n - i);
+        elementwise.add(count, x[0] + i, x[1] + i, y + i);
+        for (index_t k = 2; k < summands; ++k) elementwise.add(count, y + i, x[k] + i, y + i);
+        if (f != Activation::identity) kernel(count, y + i, y + i, parameter);
+    });
+}
+
 template <class T>
 void activation_backward_kept(Activation f, index_t n, const T* grad, const T* kept, T* grad_x, T parameter) {
     const auto& table = *kernels<T>().elementwise;
@@ -444,6 +460,7 @@ void maxout_backward(index_t pieces, const Array<const T>& grad, const Array<con
     template void activation_backward(Activation, const Array<const T>&, const Array<const T>&,            \
                                       const Array<T>&, T);                                                 \
     template void activation(Activation, index_t, const T*, T*, T);                                        \
+    template void activation_of_sum(Activation, index_t, const T* const*, index_t, T*, T);                 \
     template void activation_backward_kept(Activation, index_t, const T*, const T*, T*, T);                \
     template void prelu(const Array<const T>&, const Array<const T>&, const Array<T>&);                    \
     template void prelu_backward_data(const Array<const T>&, const Array<const T>&, const Array<const T>&, \

@@ -19,10 +19,8 @@ constexpr index_t kBlockChannels = 64;
 // second-level cache.
 constexpr index_t kHeld = 192 << 10;
 constexpr index_t kLeastTiles = 24;
-// Of one image or two, threads share fewer tiles; or else output channels, if there are at least so many
-// weights.
+// Of one image or two, threads share fewer tiles, or else output channels.
 constexpr index_t kLeastSharedTiles = 8;
-constexpr index_t kSharedWeights = 384 << 10;
 // For few tiles, or weights that would not stay in the third-level cache, transformed weights are used up
 // block by block, and never meet in memory.
 constexpr index_t kFewTiles = 96;
@@ -146,7 +144,7 @@ public:
                                         static_cast<double>(s_.in_channels * s_.out_channels) / 6);
         const index_t weights = grid_.squares() * s_.in_channels * s_.out_channels;
         const bool many_weights = weights > kManyWeights;
-        if (transformed_ && threads > 1 && tiles < 2 * kLeastSharedTiles && weights > kSharedWeights)
+        if (transformed_ && threads > 1 && tiles < 2 * kLeastSharedTiles && out_ > gemm_.tile_cols)
             return run_by_channels(0, s_.batch * grid_.rows, threads);
         if (transformed_ || (tiles > kFewTiles && !many_weights)) return run_by_tiles(tiles, threads);
         const index_t rows = s_.batch * grid_.rows, portion = std::max<index_t>(1, kFewTiles / grid_.cols);
@@ -189,7 +187,9 @@ private:
         const index_t held = kHeld / (grid_.squares() * (in_stride_ + std::min(kBlockChannels, out_)));
         const index_t least = tiles < 2 * kLeastTiles && threads > 1 ? kLeastSharedTiles : kLeastTiles;
         const index_t shared = std::max(least, tiles / (4 * threads));
-        const index_t task_rows = std::max<index_t>(1, std::clamp<index_t>(held, least, shared) / grid_.cols);
+        const index_t most = std::max<index_t>(1, std::clamp<index_t>(held, least, shared) / grid_.cols);
+        // As many for each thread.
+        const index_t task_rows = ceil_div(rows, round_up(ceil_div(rows, most), threads));
         parallel_for(ceil_div(rows, task_rows), threads, [&](index_t task) {
             const index_t first = task * task_rows, count = std::min(task_rows, rows - first);
             const index_t images_plane = apart<T>(count * grid_.cols * in_stride_);
@@ -214,10 +214,10 @@ private:
             for (index_t k0 = 0; k0 < s_.in_channels; k0 += length)
                 for (index_t o = 0; o < channels; o += gemm_.tile_cols) {
                     const auto from = weights_.panel(layout, at + o, k0);
-                    gemm_.multiply_unpacked(tiles, from.width, std::min(length, s_.in_channels - k0),
-                                            images.data + point * images.plane + k0, images.stride, 1,
-                                            weights + point * layout.plane + from.at, from.width,
-                                            memory.data() + point * plane + o, channels, k0 > 0);
+                    gemm_.multiply_panel(tiles, from.width, std::min(length, s_.in_channels - k0),
+                                         images.data + point * images.plane + k0, images.stride,
+                                         weights + point * layout.plane + from.at,
+                                         memory.data() + point * plane + o, channels, k0 > 0);
                 }
         for (index_t o = 0; o < channels && o0 + o < s_.out_channels; o += winograd_.lanes)
             write_channels(memory.data() + o, plane, channels, first, count, o0 + o);

@@ -55,6 +55,35 @@ TEST_P(Elementwise, ActivationsAgreeWithTheLibrary) {
     each(Activation::heaviside, [](double x) { return x > 0 ? 1.0 : 0.0; });
 }
 
+// The first summand is the output, too.
+template <class T>
+void expect_activation_of_sum(index_t n, index_t summands) {
+    std::vector<std::vector<T>> x;
+    std::vector<const T*> from;
+    std::vector<double> expected(static_cast<std::size_t>(n));
+    for (index_t k = 0; k < summands; ++k) {
+        x.emplace_back(static_cast<std::size_t>(n));
+        for (index_t i = 0; i < n; ++i) {
+            x[k][i] = static_cast<T>(std::cos(i * (k + 0.7)));
+            expected[i] += static_cast<double>(x[k][i]);
+        }
+    }
+    for (const auto& values : x) from.push_back(values.data());
+    ranvier::activation_of_sum<T>(Activation::leaky_relu, summands, from.data(), n, x[0].data(), T(0.25));
+    for (index_t i = 0; i < n; ++i)
+        ASSERT_NEAR(x[0][i], std::max(expected[i], 0.25 * expected[i]),
+                    4 * summands * std::numeric_limits<T>::epsilon())
+            << i;
+}
+
+TEST_P(Elementwise, ActivationsOfSumsTakeAllSummands) {
+    for (index_t n : {0, 1, 17, 2047, 2048, 2049, 13'001, 40'000})
+        for (index_t summands : {2, 3, 6}) {
+            expect_activation_of_sum<float>(n, summands);
+            expect_activation_of_sum<double>(n, summands);
+        }
+}
+
 TEST_P(Elementwise, SoftmaxRowsAreShares) {
     for (index_t cols : {1, 5, 16, 33}) {
         std::vector<double> x(static_cast<std::size_t>(3 * cols)), y(x.size());

@@ -9,6 +9,7 @@
 #include "../../platform/simd_transpose.h"
 #include "boxes.h"
 #include "isa.h"
+#include "ranvier/memory.h"
 
 namespace ranvier::RANVIER_ISA {
 namespace {
@@ -37,12 +38,15 @@ struct Operands {
     bool resume = false;  // the sums begin with what c holds, not with zero (strides only)
 };
 
-// Where the operands lie: A in panels; both with strides; or the rows or columns of A, or the rows of B, at
-// offsets from a table.
-enum class Scheme { packed_a, strides, a_row_offsets, a_column_offsets, b_offsets };
+// Where the operands lie: A in panels; both with strides; A with strides and B in one panel; or the rows or
+// columns of A, or the rows of B, at offsets from a table.
+enum class Scheme { packed_a, strides, b_panel, a_row_offsets, a_column_offsets, b_offsets };
 
 // Rows of A are reached from every third one, so that a dozen of them need few address registers.
 constexpr int kRowGroup = 3;
+// Rows of a panel of B that are fetched before their turn: tiles of few rows outrun what the processor
+// fetches by itself of weights that lie in no near cache.
+constexpr index_t kRowsAhead = 24;
 
 template <class V, int ROWS, int VECS>
 using Sums = typename V::Vector[ROWS][VECS];
@@ -92,6 +96,9 @@ RANVIER_INLINE void add_products(const Operands<typename V::Element>& o, Sums<V,
         for (int g = 0; g < kGroups; ++g) a[g] = o.a + g * kRowGroup * row_stride;
         for (index_t p = 0; p < o.depth; ++p) {
             if (SCHEME == Scheme::b_offsets) b = o.b + o.offsets[p];
+            if (SCHEME == Scheme::b_panel)
+                for (index_t i = 0; i < VECS * V::kLanes; i += kCacheLine<T>)
+                    __builtin_prefetch(b + kRowsAhead * o.b_row_stride + i);
             add_outer_product<V, ROWS, VECS, MASKED>(
                 b, panel_stride, o.last_cols,
                 [&](int i) { return a[i / kRowGroup][(i % kRowGroup) * row_stride]; }, sum);
@@ -234,6 +241,13 @@ void multiply_unpacked(index_t rows, index_t cols, index_t depth, const T* a, in
     multiply_rows<T, Scheme::strides>(
         {depth, a, a_row_stride, a_col_stride, b, b_row_stride, c, c_row_stride, nullptr, 0, 0, accumulate},
         rows, cols);
+}
+
+template <class T>
+void multiply_panel(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
+                    const T* panel, T* c, index_t c_row_stride, bool accumulate) {
+    multiply_rows<T, Scheme::b_panel>(
+        {depth, a, a_row_stride, 1, panel, cols, c, c_row_stride, nullptr, 0, 0, accumulate}, rows, cols);
 }
 
 // One row times STEPS rows of B, all columns. Each row of B is read by an instruction of its own: so the
@@ -580,12 +594,12 @@ double multiply_adds(index_t steps) {
 
 }  // namespace
 
-#define RANVIER_GEMM_KERNELS(T)                                                                             \
-    {                                                                                                       \
-        kTileRows, kTileCols<T>, pack_a<T>, pack_a_columns_apart<T>, pack_b<T>, multiply_packed<T>,         \
-            multiply_packed_b<T>, multiply_unpacked<T>, multiply_strip<T>, multiply_row<T>,                 \
-            multiply_a_rows_apart<T>, multiply_a_columns_apart<T>, multiply_b_by_offsets<T>, add_scalar<T>, \
-            add_row<T>, sum<T>, dot<T>, multiply_adds<T>                                                    \
+#define RANVIER_GEMM_KERNELS(T)                                                                     \
+    {                                                                                               \
+        kTileRows, kTileCols<T>, pack_a<T>, pack_a_columns_apart<T>, pack_b<T>, multiply_packed<T>, \
+            multiply_packed_b<T>, multiply_panel<T>, multiply_unpacked<T>, multiply_strip<T>,       \
+            multiply_row<T>, multiply_a_rows_apart<T>, multiply_a_columns_apart<T>,                 \
+            multiply_b_by_offsets<T>, add_scalar<T>, add_row<T>, sum<T>, dot<T>, multiply_adds<T>   \
     }
 
 constinit const GemmKernels<float> gemm_float32 = RANVIER_GEMM_KERNELS(float);

@@ -5,7 +5,6 @@
 
 #include "instantiate.h"
 #include "ranvier/activation.h"
-#include "ranvier/elementwise.h"
 
 namespace ranvier {
 namespace {
@@ -21,11 +20,13 @@ public:
           activation_(site.node.activation) {}
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
-        const index_t n = part.count * size_;
-        add<T>(n, at.x[0].data, at.x[1].data, at.y);
-        for (std::size_t i = 2; i < inputs_; ++i) add<T>(n, at.y, at.x[i].data, at.y);
-        if (activation_.kind != Activation::identity)
-            activation<T>(activation_.kind, n, at.y, at.y, static_cast<T>(activation_.parameter));
+        constexpr std::size_t kFew = 4;
+        const T* few[kFew];
+        std::vector<const T*> many(inputs_ > kFew ? inputs_ : 0);
+        const T** x = many.empty() ? few : many.data();
+        for (std::size_t i = 0; i < inputs_; ++i) x[i] = at.x[i].data;
+        activation_of_sum<T>(activation_.kind, static_cast<index_t>(inputs_), x, part.count * size_, at.y,
+                             static_cast<T>(activation_.parameter));
     }
     void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
                        T* const* grad_x) const override {
