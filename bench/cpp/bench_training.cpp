@@ -52,6 +52,28 @@ void wide_epoch(benchmark::State& state) {
           {784}, 10 * batch, batch, adam);
 }
 
+// Rows of targets, with the sums of errors that a history shows. Outputs, batch.
+void regression_epoch(benchmark::State& state) {
+    const index_t outputs = state.range(0), batch = state.range(1), samples = 20 * batch;
+    const auto parameters = std::make_shared<Parameters<float>>(std::vector<LayerSpec>{
+        LinearSpec{64, 64, true}, ActivationSpec{Activation::relu}, LinearSpec{64, outputs, true}});
+    Trainer<float> trainer(parameters, {64}, batch, 0);
+    UpdateOptions adam;
+    adam.rule = UpdateRule::adam;
+    Optimizer<float> optimizer(adam, parameters->size());
+    std::vector<float> x(samples * 64, 0.5f), y(samples * outputs, 0.25f);
+    std::vector<std::int64_t> order(samples);
+    for (index_t i = 0; i < samples; ++i) order[i] = i * 7 % samples;
+    std::vector<double> errors(5 * outputs);
+    const Objective<float> objective = {Loss::mean_squared_error, {y.data()}, {}};
+    EpochOptions<float> options;
+    options.batch_size = batch;
+    options.record.errors = errors.data();
+    for (auto _ : state)
+        trainer.train_epoch(samples, {x.data()}, objective, order.data(), optimizer, options);
+    state.SetItemsProcessed(state.iterations() * samples);
+}
+
 // The notes' network.
 void cnn_epoch(benchmark::State& state) {
     UpdateOptions adam;
@@ -67,6 +89,7 @@ void cnn_epoch(benchmark::State& state) {
 
 BENCHMARK(mlp_epoch)->Args({30, 10})->Args({100, 128})->UseRealTime();
 BENCHMARK(wide_epoch)->Args({128, 32})->Args({1024, 128})->Args({512, 512})->UseRealTime();
+BENCHMARK(regression_epoch)->Args({1, 64})->Args({784, 128})->UseRealTime();
 BENCHMARK(cnn_epoch)->Arg(50)->UseRealTime();
 
 }  // namespace

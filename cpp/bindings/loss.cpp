@@ -8,6 +8,7 @@
 #include "bindings.h"
 #include "checked_copy.h"
 #include "gil.h"
+#include "ranvier/optimizer.h"
 #include "targets.h"
 
 namespace ranvier {
@@ -45,6 +46,7 @@ void copy_labels(const std::int64_t* labels, const char* name, index_t n, index_
 
 template <class T>
 void require_no_nan(const T* values, const char* name, index_t n) {
+    if (all_finite(n, values)) return;
     for (index_t i = 0; i < n; ++i)
         if (values[i] != values[i])
             throw py::value_error(std::string(name) + ": contains NaN (element " + std::to_string(i) + ")");

@@ -302,11 +302,24 @@ LossSums loss_of_batch(const LossSpec& loss, index_t samples, index_t outputs, c
     return sum_of_losses(samples, losses, weight);
 }
 
+template <class T>
+void add_errors(index_t n, index_t outputs, const T* prediction, const T* target, double* sums) {
+    constexpr index_t kColumns = 16;  // a cache line of each row is read once
+    constexpr double kCost = 3;       // of an element, in units of threads_for()
+    parallel_for(ceil_div(outputs, kColumns), threads_for(static_cast<double>(n * outputs) * kCost),
+                 [&](index_t task) {
+                     const index_t j = task * kColumns;
+                     kernels<T>().loss->add_errors(n, outputs, std::min(kColumns, outputs - j),
+                                                   prediction + j, target + j, sums + j);
+                 });
+}
+
 #define RANVIER_INSTANTIATE(T)                                                                             \
     template double sum_of_weights(const LossSpec&, index_t, const Targets<T>&);                           \
     template void loss_of_samples(const LossSpec&, index_t, index_t, index_t, const T*, const Targets<T>&, \
                                   double, T*, SampleLoss*);                                                \
-    template LossSums loss_of_batch(const LossSpec&, index_t, index_t, const T*, const Targets<T>&, T*);
+    template LossSums loss_of_batch(const LossSpec&, index_t, index_t, const T*, const Targets<T>&, T*);   \
+    template void add_errors(index_t, index_t, const T*, const T*, double*);
 RANVIER_INSTANTIATE(float)
 RANVIER_INSTANTIATE(double)
 

@@ -58,6 +58,8 @@ struct LossKernels {
     // For each of a vector of samples, whether p and t have their largest element in the same place; if there
     // is only one element, whether p is above the threshold where t is above 1/2, and not elsewhere.
     void (*hit_columns)(index_t n, const T* p, const T* t, T threshold, bool* hits);
+    // Of n samples, for some of their outputs: adds to `sums` of the first of these what ranvier/loss.h says.
+    void (*add_errors)(index_t n, index_t outputs, index_t columns, const T* p, const T* t, double* sums);
 };
 
 }  // namespace ranvier

@@ -8,7 +8,6 @@
 #include "bad_sample.h"
 #include "batches.h"
 #include "clock.h"
-#include "errors.h"
 #include "executor.h"
 #include "ranvier/sizes.h"
 

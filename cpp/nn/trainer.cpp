@@ -14,7 +14,6 @@
 #include "batch_parts.h"
 #include "batches.h"
 #include "clock.h"
-#include "errors.h"
 #include "executor.h"
 #include "fault_finder.h"
 #include "prepared.h"

@@ -277,8 +277,8 @@ def as_targets(y: Any, n: int, dtype: np.dtype[Any], loss: object, outputs: int,
     if array.ndim < 1 or len(array) != n:
         raise ValueError(f"{name}: expected one target for each of {n} samples, got shape {array.shape}")
     is_own = not isinstance(loss, Loss)
-    if array.dtype.kind == "f" and not is_own and np.isnan(array).any():
-        raise ValueError(f"{name}: contains NaN")
+    if array.dtype.kind == "f" and array.ndim == 1 and not is_own and np.isnan(array).any():
+        raise ValueError(f"{name}: contains NaN")  # the core looks at rows
     if array.ndim == 1 and outputs == 1 and is_of_numbers(loss):
         array = array[:, None]
     if array.dtype.kind in "iub" and (array.ndim == 1 or is_own):

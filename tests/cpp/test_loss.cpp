@@ -90,6 +90,46 @@ TEST_P(LossTest, SameBitsAtAnyThreadCount) {
     set_num_threads(0);
 }
 
+// The sums of errors of both types beside plain loops, at one and at several threads.
+template <class T>
+void expect_sums_of_errors(index_t n, index_t outputs) {
+    std::vector<T> prediction(n * outputs), target(n * outputs);
+    for (index_t i = 0; i < n * outputs; ++i) {
+        prediction[i] = static_cast<T>(std::sin(1 + 3.7 * static_cast<double>(i)));
+        target[i] = static_cast<T>(5 + std::cos(2 + 1.3 * static_cast<double>(i)));
+    }
+    std::vector<double> sums(5 * outputs), expected(5 * outputs);
+    for (index_t k = 0; k < 5 * outputs; ++k) sums[k] = expected[k] = 0.25 * static_cast<double>(k % 7);
+    for (index_t i = 0; i < n; ++i)
+        for (index_t j = 0; j < outputs; ++j) {
+            const auto t = static_cast<double>(target[i * outputs + j]);
+            const double error = static_cast<double>(prediction[i * outputs + j]) - t;
+            const double distance = t - expected[j];
+            expected[outputs + j] += error * error;
+            expected[2 * outputs + j] += std::fabs(error);
+            expected[3 * outputs + j] += distance;
+            expected[4 * outputs + j] += distance * distance;
+        }
+    std::vector<double> at_one_thread = sums;
+    set_num_threads(1);
+    add_errors<T>(n, outputs, prediction.data(), target.data(), at_one_thread.data());
+    set_num_threads(3);
+    add_errors<T>(n, outputs, prediction.data(), target.data(), sums.data());
+    set_num_threads(0);
+    EXPECT_EQ(sums, at_one_thread);
+    for (index_t k = 0; k < 5 * outputs; ++k)
+        EXPECT_NEAR(sums[k], expected[k], 1e-12 * (1 + std::fabs(expected[k])))
+            << n << " samples, " << outputs << " outputs, sum " << k;
+}
+
+TEST_P(LossTest, SumsOfErrorsAreThoseOfPlainLoops) {
+    for (const index_t n : {0, 1, 7, 33, 700})
+        for (const index_t outputs : {1, 2, 15, 16, 17, 100}) {
+            expect_sums_of_errors<float>(n, outputs);
+            expect_sums_of_errors<double>(n, outputs);
+        }
+}
+
 TEST(Loss, WeightsOfSamplesAndClassesMultiply) {
     const Batch batch(8);
     LossSpec loss = Loss::softmax_cross_entropy;

@@ -100,4 +100,11 @@ template <class T>
 LossSums loss_of_batch(const LossSpec& loss, index_t samples, index_t outputs, const T* prediction,
                        const Targets<T>& targets, T* grad);
 
+// Sums of errors, from which the mean errors and the coefficient of determination of a regression follow.
+// `sums` are five rows of a number for each output: a reference near the targets, which is the caller's and
+// keeps the digits of their spread; and the sums, which are added to, of squared errors, of absolute errors,
+// of the targets less the reference, and of the squares of these.
+template <class T>
+void add_errors(index_t samples, index_t outputs, const T* prediction, const T* target, double* sums);
+
 }  // namespace ranvier

@@ -26,10 +26,8 @@ struct Samples {
     const std::uint8_t* bytes = nullptr;
 };
 
-// Where outputs go, and sums of their errors; nullptr: nowhere. The sums are five rows of a number for each
-// output: a reference near the targets, which is the caller's and keeps the digits of their spread; and the
-// sums, which are added to, of squared errors, of absolute errors, of the targets less the reference, and of
-// the squares of these. They need rows of targets.
+// Where outputs go, and sums of their errors (add_errors in loss.h); nullptr: nowhere. Errors need rows of
+// targets.
 template <class T>
 struct OutputRecord {
     T* predictions = nullptr;

@@ -405,6 +405,92 @@ void hit_columns(index_t n, const T* p, const T* t, T threshold, bool* hits) {
     for (int lane = 0; lane < kLanes<T>; ++lane) hits[lane] = same[lane] != 0;
 }
 
+template <class T>
+struct Doubles {
+    Vec<double> half[sizeof(double) / sizeof(T)];
+};
+RANVIER_INLINE Doubles<float> in_double(Vec<float> v) {
+    const WideHalves halves = widened(v);
+    return {{halves.low, halves.high}};
+}
+RANVIER_INLINE Doubles<double> in_double(Vec<double> v) { return {{v}}; }
+
+// Sums of errors of a vector of outputs, or of samples of a single output.
+template <class T>
+struct ErrorSums {
+    static constexpr int kHalves = sizeof(double) / sizeof(T);
+    Vec<double> square[kHalves] = {}, size[kHalves] = {}, sum[kHalves] = {}, sum_of_squares[kHalves] = {};
+
+    RANVIER_INLINE void add(Vec<T> p, Vec<T> t, const Vec<double>* reference) {
+        const Doubles<T> wide_p = in_double(p), wide_t = in_double(t);
+#pragma GCC unroll 2
+        for (int h = 0; h < kHalves; ++h) {
+            const Vec<double> error = wide_p.half[h] - wide_t.half[h],
+                              distance = wide_t.half[h] - reference[h];
+            square[h] = fma(error, error, square[h]);
+            size[h] += abs<double>(error);
+            sum[h] += distance;
+            sum_of_squares[h] = fma(distance, distance, sum_of_squares[h]);
+        }
+    }
+
+    // to[r * stride + lane] of row r of the sums.
+    void put(double* to, index_t stride) const {
+#pragma GCC unroll 2
+        for (int h = 0; h < kHalves; ++h, to += kLanes<double>) {
+            store(to, square[h]);
+            store(to + stride, size[h]);
+            store(to + 2 * stride, sum[h]);
+            store(to + 3 * stride, sum_of_squares[h]);
+        }
+    }
+};
+
+constexpr int kErrorRows = 4;
+
+template <class T>
+void add_errors_of_one(index_t n, const T* p, const T* t, double* sums) {
+    ErrorSums<T> lanes;
+    Vec<double> reference[ErrorSums<T>::kHalves];
+    for (Vec<double>& half : reference) half = broadcast(sums[0]);
+    index_t i = 0;
+    for (; i + kLanes<T> <= n; i += kLanes<T>) lanes.add(load(p + i), load(t + i), reference);
+    double parts[kErrorRows][kLanes<T>];
+    lanes.put(parts[0], kLanes<T>);
+    for (int r = 0; r < kErrorRows; ++r)
+        for (int lane = 0; lane < kLanes<T>; ++lane) sums[1 + r] += parts[r][lane];
+    for (; i < n; ++i) {
+        const double target = static_cast<double>(t[i]), distance = target - sums[0];
+        const double error = static_cast<double>(p[i]) - target;
+        sums[1] += error * error;
+        sums[2] += __builtin_fabs(error);
+        sums[3] += distance;
+        sums[4] += distance * distance;
+    }
+}
+
+template <class T>
+void add_errors(index_t n, index_t outputs, index_t columns, const T* p, const T* t, double* sums) {
+    if (outputs == 1) return add_errors_of_one(n, p, t, sums);
+    for (index_t j = 0; j < columns; j += kLanes<T>) {
+        const index_t count = columns - j < kLanes<T> ? columns - j : kLanes<T>;
+        double parts[kErrorRows][kLanes<T>] = {};
+        for (index_t lane = 0; lane < count; ++lane) parts[0][lane] = sums[j + lane];
+        Vec<double> reference[ErrorSums<T>::kHalves];
+        for (int h = 0; h < ErrorSums<T>::kHalves; ++h)
+            reference[h] = load(static_cast<const double*>(parts[0]) + h * kLanes<double>);
+        ErrorSums<T> lanes;
+        for (index_t at = j; at < n * outputs; at += outputs)
+            if (count == kLanes<T>)
+                lanes.add(load(p + at), load(t + at), reference);
+            else
+                lanes.add(load_partial(p + at, count), load_partial(t + at, count), reference);
+        lanes.put(parts[0], kLanes<T>);
+        for (int r = 0; r < kErrorRows; ++r)
+            for (index_t lane = 0; lane < count; ++lane) sums[(1 + r) * outputs + j + lane] += parts[r][lane];
+    }
+}
+
 }  // namespace
 
 #define RANVIER_LOSS_KERNELS(T)                                                                          \
@@ -425,7 +511,7 @@ void hit_columns(index_t n, const T* p, const T* t, T threshold, bool* hits) {
              elementwise_columns<T, Focal>,                                                              \
              elementwise_columns<T, PoissonLog>,                                                         \
              elementwise_columns<T, Poisson>},                                                           \
-            largest<T>, hit_columns<T>                                                                   \
+            largest<T>, hit_columns<T>, add_errors<T>                                                    \
     }
 
 constinit const LossKernels<float> loss_float32 = RANVIER_LOSS_KERNELS(float);
