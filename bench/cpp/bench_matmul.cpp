@@ -30,7 +30,11 @@ void shapes(benchmark::internal::Benchmark* b) {
 // Rows, columns and depth where one operand is a vector.
 void vectors(benchmark::internal::Benchmark* b) {
     for (ranvier::index_t n : {100, 1000, 4000}) b->Args({n, 1, n})->Args({1, n, n});
-    b->Args({1, 1, 100000})->Args({30, 1, 784})->Args({100, 1, 20000});
+    b->Args({1, 256, 784})
+        ->Args({1, 784, 256})
+        ->Args({1, 1, 100000})
+        ->Args({30, 1, 784})
+        ->Args({100, 1, 20000});
 }
 
 void matmul_float32(benchmark::State& state) { product<float>(state, false); }

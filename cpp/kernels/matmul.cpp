@@ -39,9 +39,11 @@ constexpr index_t kStripBytes = 64 << 10;
 // What a task brings home of a c that was computed elsewhere.
 constexpr index_t kScatteredElements = 8192;
 
-// What threads_for() counts as elementary operations: a vector's worth of multiplications.
+// What threads_for() counts as elementary operations: a vector's worth of multiplications, or of elements of
+// the operands, which are what few rows or columns wait for.
 double work_of(index_t m, index_t n, index_t k) {
-    return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / 6;
+    const double rows = static_cast<double>(m), cols = static_cast<double>(n);
+    return static_cast<double>(k) * (rows * cols + rows + cols) / 6;
 }
 
 template <class T>

@@ -29,8 +29,9 @@ struct Predictor<T>::State {
     int threads;
     Program<T> program;
     index_t input_size, output_size;
-    double work = 0;
-    bool custom = false;  // calls layers of the program around the library
+    double work = 0;             // of a sample, in units of threads_for()
+    double work_of_weights = 0;  // to read them once
+    bool custom = false;         // calls layers of the program around the library
 
     State(std::shared_ptr<Parameters<T>> given, const Shape& sample_shape, Weights given_weights,
           int most_threads)
@@ -43,6 +44,8 @@ struct Predictor<T>::State {
           input_size(element_count(sample_shape)),
           output_size(element_count(lowered.graph.outputs[0].shape)) {
         for (const Phase& phase : program.phases) work += phase.work;
+        for (const ParameterBlock& block : program.blocks)
+            work_of_weights += static_cast<double>(block.size) / 6;  // as products count it
         for (const Node& node : program.graph.nodes)
             custom |= std::holds_alternative<CustomSpec>(node.operation);
     }
@@ -91,7 +94,7 @@ struct Predictor<T>::State {
     void with_threads(index_t n, Body&& body) const {
         // The program around the library may have threads of its own at work in its layers.
         if (custom) return body();
-        if (work * static_cast<double>(n) < 2 * kWorkPerThread) return parallel_region(1, body);
+        if (work * static_cast<double>(n) + work_of_weights < kWorkPerRegion) return parallel_region(1, body);
         parallel_region(threads > 0 ? threads : num_threads(), body);
     }
 };

@@ -323,14 +323,14 @@ struct Trainer<T>::State {
         return {last_x.data(), nullptr};
     }
 
-    // body(), which has so much work for each batch. The program around the library may have threads of its
-    // own at work in its layers and losses; and no team is kept waiting for work that is too little for it.
+    // body(), which has so much work for each batch, and may gather the next one beside it. The program
+    // around the library may have threads of its own at work in its layers and losses; and no team is kept
+    // waiting for work that is too little for it.
     template <class Body>
-    void in_region(const Objective<T>& objective, double work, Body&& body) const {
-        if (calls_back(objective))
-            body();
-        else
-            parallel_region(threads_for(work) == 1 ? 1 : num_threads(), body);
+    void in_region(const Objective<T>& objective, double work, double beside, Body&& body) const {
+        if (calls_back(objective)) return body();
+        const bool shares = work >= kWorkPerRegion || (beside > 0 && threads_for(work + beside) > 1);
+        parallel_region(shares ? num_threads() : 1, body);
     }
 
     // The shards of the parameters are the same in each program that makes gradients.
@@ -525,7 +525,7 @@ EpochSums Trainer<T>::train_step(index_t n, const Samples<T>& x, const Objective
         total.hits = sums.hits;
         total.weight = sums.weight;
     };
-    s.in_region(objective, s.work_of(s.for_objective(objective, false), n), batch_of_all);
+    s.in_region(objective, s.work_of(s.for_objective(objective, false), n), 0, batch_of_all);
     return total;
 }
 
@@ -626,12 +626,12 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
         }
     };
     if (!shared || !shared->peers->shares_update()) {
-        s.in_region(objective, work + beside, epoch);
+        s.in_region(objective, work, beside, epoch);
         return total;
     }
     optimizer.is_whole = optimizer.state().empty();
     try {
-        s.in_region(objective, work + beside, epoch);
+        s.in_region(objective, work, beside, epoch);
         if (!is_cut_short) s.any_sweep().gather_state(optimizer, *shared->peers);
     } catch (...) {
         shared->peers->leave();

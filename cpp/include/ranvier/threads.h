@@ -67,6 +67,10 @@ void parallel_for(index_t tasks, int threads, Body&& body) {
 inline constexpr double kWorkPerThread = 18e3;
 inline constexpr double kWorkPerSlowThread = 40e3;
 
+// Work in several jobs, one after the other, for which a region pays that keeps a team: besides its beginning
+// and its end, each job reads what another processor has just written.
+inline constexpr double kWorkPerRegion = 7 * kWorkPerThread;
+
 inline int threads_for(double work) {
     if (work < 2 * kWorkPerThread) return 1;
     if (work < 2 * kWorkPerSlowThread && !detail::workers_are_prompt()) return 1;
