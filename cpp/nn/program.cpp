@@ -27,6 +27,7 @@ struct Item {
     bool whole = false;  // has to stay for the whole batch
     int first_phase = -1, last_phase = -1;
     int first_step = 0, last_step = 0;  // if in one phase
+    std::vector<int> phases = {};       // in which it is used
     Place place;
 };
 
@@ -265,6 +266,7 @@ private:
             it.first_phase = phase;
             it.first_step = step;
         }
+        if (it.last_phase != phase) it.phases.push_back(phase);
         it.last_phase = phase;
         it.last_step = step;
         if (p_.phases[static_cast<std::size_t>(phase)].whole) it.whole = true;
@@ -410,8 +412,8 @@ private:
         phase.work = products > 0 ? products : elements;
         phase.touched_size = phase.local_size;
         for (const Item& item : items_)
-            if (item.place.memory != Memory::local && item.first_phase <= static_cast<int>(number) &&
-                static_cast<int>(number) <= item.last_phase)
+            if (item.place.memory != Memory::local &&
+                std::count(item.phases.begin(), item.phases.end(), static_cast<int>(number)) > 0)
                 phase.touched_size += item.size;
     }
 

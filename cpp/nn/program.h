@@ -64,7 +64,7 @@ struct Phase {
     std::vector<Step> steps;
     std::vector<std::pair<std::size_t, Direction>> combined;  // nodes whose sums are complete in the end
     index_t local_size = 0;                                   // of a sample in the arena of a thread
-    index_t touched_size = 0;                                 // of a sample in all memory
+    index_t touched_size = 0;                                 // of a sample in all memory, by the steps
     double work = 0;                                          // of a sample (see threads_for)
     index_t fewest_samples = 1;                               // that a micro-batch should have
     bool bounded = false;  // sums are kept by groups, of which there are few

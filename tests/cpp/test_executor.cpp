@@ -148,6 +148,24 @@ std::vector<LayerSpec> residual_network() {
             act(Activation::relu), pool(),      FlattenSpec{},         LinearSpec{1024, 10}};
 }
 
+// What a phase touches, which its micro-batches follow from, is not what waits in memory for later phases.
+TEST_P(Executor, APhaseOfADeepNetworkTouchesNoMoreThanThatOfAShallowOne) {
+    const auto most_touched = [](int depth) {
+        std::vector<LayerSpec> layers;
+        for (int i = 0; i < depth; ++i) {
+            layers.push_back(conv(4, 4));
+            layers.push_back(norm(4, 3));
+            layers.push_back(act(Activation::relu));
+        }
+        const auto parameters = started<float>(layers, 0.3);
+        const Program<float> program(lower(layers, {4, 8, 8}, true).graph, *parameters, {});
+        index_t most = 0;
+        for (const Phase& phase : program.phases) most = std::max(most, phase.touched_size);
+        return most;
+    };
+    EXPECT_EQ(most_touched(9), most_touched(3));
+}
+
 std::vector<float> gradients(const std::vector<LayerSpec>& layers, index_t n, index_t capacity) {
     const auto parameters = started<float>(layers, 0.3);
     Trainer<float> trainer(parameters, kImage, capacity, 1);
