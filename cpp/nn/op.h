@@ -82,6 +82,7 @@ struct Traits {
     bool whole_batch = false;       // takes the batch at once, on the calling thread
     bool reduces = false;           // needs sums over the batch before forward and before backward_data
     bool trains = false;            // changes in training
+    bool recomputable = false;      // forward costs less than reading from memory what it has written there
     WeightGradient weights = WeightGradient::none;
     index_t range_unit = 1;  // at_once: ranges of parameters are cut at multiples of this
     double flops = 0;        // multiplications and additions of a sample's forward pass; 0 if not a product

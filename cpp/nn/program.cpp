@@ -28,7 +28,7 @@ struct Item {
     int first_phase = -1, last_phase = -1;
     int first_step = 0, last_step = 0;  // if in one phase
     std::vector<int> phases = {};       // in which it is used
-    Place place;
+    Place place = {};
 };
 
 // A step whose buffers are items (-1: none).
@@ -50,7 +50,8 @@ public:
         make_items();
         draft_forward();
         if (p_.options.purpose == Purpose::gradients) draft_backward();
-        for (std::size_t phase = 0; phase < drafts_.size(); ++phase) note_uses(static_cast<int>(phase));
+        note_uses();
+        recompute_outputs();
         place_items();
         for (std::size_t phase = 0; phase < drafts_.size(); ++phase) finish_phase(phase);
         finish();
@@ -257,6 +258,54 @@ private:
         if (writes || step.makes_weights || traits(i).whole_batch) drafts().push_back(std::move(step));
     }
 
+    // --- outputs that are computed again -------------------------------------------------------------------
+
+    // An output that is read in one phase forward and in one phase back need not stay in memory in between,
+    // if it is made of what that phase reads anyway.
+    void recompute_outputs() {
+        for (std::size_t i = 0; i < graph_.nodes.size(); ++i)
+            if (const int phase = phase_to_recompute(i); phase >= 0) recompute(i, phase);
+        if (recomputed_.empty()) return;
+        for (Item& item : items_) item = Item{item.size};
+        note_uses();
+    }
+
+    // -1 if the output stays.
+    int phase_to_recompute(std::size_t i) const {
+        const int y = node(i).output;
+        if (!traits(i).recomputable || graph_.is_output(y) || is_deferred(y)) return -1;
+        const std::vector<int>& phases = item_of_value(y).phases;
+        if (phases.size() != 2 || phases[1] < static_cast<int>(p_.first_backward)) return -1;
+        const std::vector<int>& of_input = item_of_value(node(i).inputs[0].value).phases;
+        const bool has_input = std::count(of_input.begin(), of_input.end(), phases[1]) > 0;
+        const bool whole = std::any_of(phases.begin(), phases.end(), [&](int phase) {
+            return p_.phases[static_cast<std::size_t>(phase)].whole;
+        });
+        return has_input && !whole ? phases[1] : -1;
+    }
+    bool is_deferred(int value) const {
+        return std::any_of(deferred_.begin(), deferred_.end(),
+                           [&](const auto& each) { return node(each.first).inputs[0].value == value; });
+    }
+
+    void recompute(std::size_t i, int phase) {
+        const int y = node(i).output;
+        recomputed_[{y, phase}] = add_item(item_of_value(y).size);
+        std::vector<Draft>& steps = drafts_[static_cast<std::size_t>(phase)];
+        const auto reads = [&](const Draft& step) {
+            const auto& inputs = node(step.node).inputs;
+            return step.node == i || std::any_of(inputs.begin(), inputs.end(),
+                                                 [&](const Operand& input) { return input.value == y; });
+        };
+        steps.insert(std::find_if(steps.begin(), steps.end(), reads), {Action::forward, i});
+    }
+
+    // Of a value in a phase.
+    int item_of(int value, int phase) const {
+        const auto found = recomputed_.find({value, phase});
+        return found == recomputed_.end() ? value_items_[static_cast<std::size_t>(value)] : found->second;
+    }
+
     // --- buffers -------------------------------------------------------------------------------------------
 
     void use(int item, int phase, int step) {
@@ -273,19 +322,21 @@ private:
     }
 
     void use_inputs(std::size_t i, int phase, int step) {
-        for (const Operand& input : node(i).inputs)
-            use(value_items_[static_cast<std::size_t>(input.value)], phase, step);
+        for (const Operand& input : node(i).inputs) use(item_of(input.value, phase), phase, step);
     }
 
     bool reads_output(std::size_t i) const { return traits(i).reads_output; }
 
+    void note_uses() {
+        for (std::size_t phase = 0; phase < drafts_.size(); ++phase) note_uses(static_cast<int>(phase));
+    }
     void note_uses(int phase) {
         const auto& steps = drafts_[static_cast<std::size_t>(phase)];
         for (std::size_t k = 0; k < steps.size(); ++k) {
             const Draft& step = steps[k];
             const int at = static_cast<int>(k);
             const std::size_t i = step.node;
-            const int y = graph_.nodes.empty() ? -1 : value_items_[static_cast<std::size_t>(node(i).output)];
+            const int y = graph_.nodes.empty() ? -1 : item_of(node(i).output, phase);
             use(step.grad, phase, at);
             use(step.result, phase, at);
             for (int item : step.grad_x) use(item, phase, at);
@@ -310,7 +361,7 @@ private:
                     use(left_items_[i], phase, at);
                     break;
                 case Action::loss:
-                    use(value_items_[static_cast<std::size_t>(graph_.outputs[0].value)], phase, at);
+                    use(item_of(graph_.outputs[0].value, phase), phase, at);
                     break;
                 case Action::copy_gradient:
                     break;
@@ -342,6 +393,9 @@ private:
         for (int phase = 0; phase < end; ++phase) place_local(phase);
     }
     Item& value_item(int value) {
+        return items_[static_cast<std::size_t>(value_items_[static_cast<std::size_t>(value)])];
+    }
+    const Item& item_of_value(int value) const {
         return items_[static_cast<std::size_t>(value_items_[static_cast<std::size_t>(value)])];
     }
 
@@ -399,7 +453,7 @@ private:
         phase.bounded = !phase.combined.empty();
         double products = 0, elements = 0;
         for (const Draft& draft : drafts_[number]) {
-            phase.steps.push_back(finished(draft));
+            phase.steps.push_back(finished(draft, static_cast<int>(number)));
             const Step& step = phase.steps.back();
             products += product_work(step);
             elements += static_cast<double>(step.y.size + step.grad.size);
@@ -417,7 +471,7 @@ private:
                 phase.touched_size += item.size;
     }
 
-    Step finished(const Draft& draft) const {
+    Step finished(const Draft& draft, int phase) const {
         Step step{draft.action,
                   draft.node,
                   {},
@@ -434,11 +488,11 @@ private:
             draft.action == Action::backward)
             mark_for_input(step);
         if (draft.action == Action::loss) {
-            step.y = place(value_items_[static_cast<std::size_t>(graph_.outputs[0].value)]);
+            step.y = place(item_of(graph_.outputs[0].value, phase));
         } else if (draft.action != Action::copy_gradient) {
             for (const Operand& input : node(draft.node).inputs)
-                step.x.push_back(place(value_items_[static_cast<std::size_t>(input.value)]));
-            step.y = place(value_items_[static_cast<std::size_t>(node(draft.node).output)]);
+                step.x.push_back(place(item_of(input.value, phase)));
+            step.y = place(item_of(node(draft.node).output, phase));
             step.saved = place(saved_items_[draft.node]);
             step.left = place(left_items_[draft.node]);
         }
@@ -480,7 +534,8 @@ private:
     std::vector<Item> items_;
     index_t total_ = 0;  // their size
     std::vector<int> value_items_, saved_items_, left_items_, gradient_items_;
-    std::vector<bool> needs_gradient_;        // of values
+    std::map<std::pair<int, int>, int> recomputed_;  // items of values that a phase back computes again
+    std::vector<bool> needs_gradient_;               // of values
     std::vector<bool> trains_before_;         // of values: whether a parameter is among what they come from
     std::vector<std::vector<Draft>> drafts_;  // of each phase
     std::vector<std::pair<std::size_t, int>> deferred_;

@@ -166,6 +166,26 @@ TEST_P(Executor, APhaseOfADeepNetworkTouchesNoMoreThanThatOfAShallowOne) {
     EXPECT_EQ(most_touched(9), most_touched(3));
 }
 
+// What later layers read of it is computed again on the way back; only the graph's output stays.
+TEST_P(Executor, OutputsOfBatchNormalizationsDoNotStayInMemory) {
+    const std::vector<LayerSpec> layers = {conv(4, 4), norm(4, 3), act(Activation::relu),
+                                           conv(4, 4), norm(4, 3), act(Activation::relu),
+                                           conv(4, 4), norm(4, 3), act(Activation::relu)};
+    const auto parameters = started<float>(layers, 0.3);
+    const Program<float> program(lower(layers, {4, 8, 8}, true).graph, *parameters, {});
+    index_t forward = 0, again = 0;
+    for (std::size_t i = 0; i < program.phases.size(); ++i)
+        for (const Step& step : program.phases[i].steps) {
+            const Node& node = program.graph.nodes[step.node];
+            if (step.action != Action::forward || !std::holds_alternative<BatchNormSpec>(node.operation))
+                continue;
+            ++(i < program.first_backward ? forward : again);
+            EXPECT_EQ(step.y.memory, program.graph.is_output(node.output) ? Memory::batch : Memory::local);
+        }
+    EXPECT_EQ(forward, 3);
+    EXPECT_EQ(again, 2);
+}
+
 std::vector<float> gradients(const std::vector<LayerSpec>& layers, index_t n, index_t capacity) {
     const auto parameters = started<float>(layers, 0.3);
     Trainer<float> trainer(parameters, kImage, capacity, 1);

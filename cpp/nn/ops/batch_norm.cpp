@@ -154,6 +154,8 @@ private:
         traits.reads_output = false;
         traits.reduces = site.training || site.backward;
         traits.trains = spec.affine;
+        const Activation activation = site.node.activation.kind;
+        traits.recomputable = activation == Activation::identity || activation == Activation::relu;
         if (spec.affine) traits.weights = WeightGradient::in_reduction;
         return traits;
     }
