@@ -103,9 +103,11 @@ double join_moments(index_t channels, double total_count, const ChannelMoments& 
 }
 
 template <class T>
-void batch_norm(const BatchNormShape& s, const T* x, const T* scale, const T* shift, T* y) {
+void batch_norm(const BatchNormShape& s, const T* x, const T* scale, const T* shift, T* y, Activation f,
+                T parameter) {
     FlushDenormals flush;
     const auto& table = *kernels<T>().normalization;
+    const auto activation = kernels<T>().elementwise->activation[static_cast<int>(f)];
     for_each_channel(s, [&](index_t first, index_t n) {
         for (index_t i = 0; i < s.outer; ++i) {
             const index_t at = (i * s.channels + first) * s.inner;
@@ -115,6 +117,7 @@ void batch_norm(const BatchNormShape& s, const T* x, const T* scale, const T* sh
                 for (index_t c = 0; c < n; ++c)
                     table.affine(s.inner, x + at + c * s.inner, scale[first + c], shift[first + c],
                                  y + at + c * s.inner);
+            if (f != Activation::identity) activation(n * s.inner, y + at, y + at, parameter);
         }
     });
 }
@@ -146,27 +149,33 @@ void channel_sums(const BatchNormShape& s, const T* x, T* sums, bool accumulate)
 
 template <class T>
 void batch_norm_gradient_sums(const BatchNormShape& s, const T* grad, const T* x, const T* mean, double* sums,
-                              double* products, bool accumulate) {
+                              double* products, bool accumulate, const OutputActivation<T>& f) {
     FlushDenormals flush;
     const auto& table = *kernels<T>().normalization;
+    const auto through = kernels<T>().elementwise->backward_from_output[static_cast<int>(f.kind)];
+    const bool passes = f.kind != Activation::identity;
+    const T* before = passes ? f.grad : grad;
     for_each_channel(s, [&](index_t first, index_t n) {
-        double part_sums[kColumns], part_products[kColumns];
+        double part_sums[kColumns] = {}, part_products[kColumns] = {};
+        for (index_t i = 0; i < s.outer; ++i) {
+            const index_t at = (i * s.channels + first) * s.inner;
+            if (passes) through(n * s.inner, grad + at, f.y + at, f.grad + at, f.parameter);
+            for (index_t c = 0; s.inner > 1 && c < n; ++c) {
+                double sum, product;
+                table.gradient_sums(s.inner, before + at + c * s.inner, x + at + c * s.inner, mean[first + c],
+                                    &sum, &product);
+                part_sums[c] += sum;
+                part_products[c] += product;
+            }
+        }
         if (s.inner == 1) {
             column_totals<T>(s.outer, n, part_sums, [&](index_t row, T* part) {
-                kernels<T>().gemm->add_row(n, grad + row * s.channels + first, part);
+                kernels<T>().gemm->add_row(n, before + row * s.channels + first, part);
             });
             column_totals<T>(s.outer, n, part_products, [&](index_t row, T* part) {
                 const index_t at = row * s.channels + first;
-                table.add_products_each(n, grad + at, x + at, mean + first, part);
+                table.add_products_each(n, before + at, x + at, mean + first, part);
             });
-        } else {
-            for (index_t c = 0; c < n; ++c) {
-                part_sums[c] =
-                    run_total(s, first + c, [&](index_t at) { return table.sum(s.inner, grad + at); });
-                part_products[c] = run_total(s, first + c, [&](index_t at) {
-                    return table.products_about(s.inner, grad + at, x + at, mean[first + c]);
-                });
-            }
         }
         for (index_t c = 0; c < n; ++c) {
             sums[first + c] = part_sums[c] + (accumulate ? sums[first + c] : 0);
@@ -287,11 +296,11 @@ void pixel_means(index_t images, index_t pixels, index_t channels, const T* x, T
 
 #define RANVIER_INSTANTIATE(T)                                                                             \
     template void batch_norm_moments(const BatchNormShape&, const T*, const ChannelMoments&);              \
-    template void batch_norm(const BatchNormShape&, const T*, const T*, const T*, T*);                     \
+    template void batch_norm(const BatchNormShape&, const T*, const T*, const T*, T*, Activation, T);      \
     template void add_to_channels(const BatchNormShape&, const T*, T*);                                    \
     template void channel_sums(const BatchNormShape&, const T*, T*, bool);                                 \
     template void batch_norm_gradient_sums(const BatchNormShape&, const T*, const T*, const T*, double*,   \
-                                           double*, bool);                                                 \
+                                           double*, bool, const OutputActivation<T>&);                     \
     template void batch_norm_input_gradient(const BatchNormShape&, const T*, const T*, const T*, const T*, \
                                             const T*, T*);                                                 \
     template void layer_norm(index_t, index_t, const T*, double, const T*, const T*, T*, T*, T*);          \

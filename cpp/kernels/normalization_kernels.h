@@ -9,9 +9,10 @@ namespace ranvier {
 template <class T>
 struct NormalizationKernels {
     double (*sum)(index_t n, const T* x);
-    // sum (x - mean)^2, and sum g (x - mean).
+    // sum (x - mean)^2.
     double (*squares_about)(index_t n, const T* x, T mean);
-    double (*products_about)(index_t n, const T* g, const T* x, T mean);
+    // sum g, and sum g (x - mean).
+    void (*gradient_sums)(index_t n, const T* g, const T* x, T mean, double* sum, double* product);
     // y = a x + b, and y = a g + b x + c.
     void (*affine)(index_t n, const T* x, T a, T b, T* y);
     void (*combine)(index_t n, const T* g, const T* x, T a, T b, T c, T* y);

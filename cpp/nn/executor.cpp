@@ -113,7 +113,7 @@ private:
                          [&] { op.forward(part, operands); });
                 break;
             case Action::reduce:
-                op.reduce(part, x, nullptr);
+                op.reduce(part, x);
                 break;
             case Action::loss:
                 (*run_.loss)(part.first, part.count, operands.y, at(step.grad, part, arena));
@@ -125,7 +125,7 @@ private:
                 break;
             }
             case Action::reduce_gradient:
-                op.reduce(part, x, grad);
+                op.reduce_gradient(part, operands, grad, at(step.result, part, arena));
                 break;
             case Action::backward:
                 run_backward(step, part, operands, grad, arena);

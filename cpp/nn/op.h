@@ -134,9 +134,11 @@ public:
     // y = f(x), with post-ops. `saved` is nullptr if no backward pass follows.
     virtual void forward(const MicroBatch& part, const Operands<T>& at) const = 0;
     // Of an op that reduces: this micro-batch's share of the sums over the batch, which combine() then adds
-    // up, for the forward pass (grad is nullptr) or the backward pass. `gradients` is where those of the op's
-    // block of parameters go, if they are made in the reduction; nullptr: nobody needs them.
-    virtual void reduce(const MicroBatch&, const Rows<T>*, const T* /*grad*/) {}
+    // up, for the forward pass, or for the backward pass from the gradient to the output. If there is an
+    // activation, the gradient before it goes to `before`. `gradients` is where those of the op's block of
+    // parameters go, if they are made in the reduction; nullptr: nobody needs them.
+    virtual void reduce(const MicroBatch&, const Rows<T>*) {}
+    virtual void reduce_gradient(const MicroBatch&, const Operands<T>&, const T* /*grad*/, T* /*before*/) {}
     virtual void combine(const MicroBatch&, Direction, T* /*gradients*/) {}
     // Writes the gradients to those inputs whose grad_x is not nullptr, from that to the output before the
     // activation. grad_x may not be grad. It is called before backward_weights, whatever is wanted.

@@ -221,10 +221,11 @@ private:
 
     void draft_reduction(std::size_t i) {
         if (!has_gradient(i)) return;
-        const int grad = gradient_before_activation(i);
-        before_activation_[i] = grad;
+        const int grad = gradient_items_[static_cast<std::size_t>(node(i).output)];
+        const int result = has_activation(i) ? add_item(items_[static_cast<std::size_t>(grad)].size) : -1;
+        before_activation_[i] = has_activation(i) ? result : grad;
         p_.blocks[i].phase = static_cast<std::size_t>(phase_);
-        drafts().push_back({Action::reduce_gradient, i, grad});
+        drafts().push_back({Action::reduce_gradient, i, grad, result});
         p_.phases[static_cast<std::size_t>(phase_)].combined.emplace_back(i, Direction::backward);
     }
 
@@ -348,8 +349,11 @@ private:
                     use(saved_items_[i], phase, at);
                     break;
                 case Action::reduce:
+                    use_inputs(i, phase, at);
+                    break;
                 case Action::reduce_gradient:
                     use_inputs(i, phase, at);
+                    if (has_activation(i)) use(y, phase, at);
                     break;
                 case Action::activation_gradient:
                     use(y, phase, at);

@@ -37,7 +37,7 @@ enum class Action {
     reduce,               // sums of an op's input over the batch
     loss,                 // the loss of the output, and its gradient
     activation_gradient,  // through an activation that a node has taken over
-    reduce_gradient,      // sums of the gradient over the batch
+    reduce_gradient,      // sums of the gradient over the batch, through such an activation
     backward,             // the gradient to the inputs, and by micro-batches that to the parameters
     copy_gradient,        // to the input, for the caller
 };
@@ -49,7 +49,7 @@ struct Step {
     std::vector<Place> x;  // of the node's inputs
     Place y, saved, left;
     Place grad;                  // to the node's output; what the step reads, or writes (loss)
-    Place result;                // what activation_gradient makes of it
+    Place result;                // that before the activation
     std::vector<Place> grad_x;   // to the inputs
     std::vector<Place> addend;   // what is added to these: what other readers of the input gave
     bool makes_weights = false;  // the gradient of the parameters, too

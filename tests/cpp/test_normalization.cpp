@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "isas.h"
+#include "ranvier/activation.h"
 #include "ranvier/elementwise.h"
 #include "ranvier/normalization.h"
 #include "ranvier/optimizer.h"
@@ -129,6 +130,37 @@ TEST_P(Normalization, OfBatchesIsTheFormulaHoweverTheyAreParted) {
             expect_batch_norm<double>(s, parts, 1e-13);
             expect_batch_norm<float>(s, parts, 2e-6);
         }
+}
+
+// With an activation it is to the bit what two steps give, one after the other.
+template <class T>
+void expect_activated(const BatchNormShape& s, Activation f, T parameter) {
+    const index_t n = s.outer * s.channels * s.inner;
+    const auto x = numbers<T>(n, 1), grad = numbers<T>(n, 2), scale = numbers<T>(s.channels, 3),
+               shift = numbers<T>(s.channels, 4), mean = numbers<T>(s.channels, 5);
+    std::vector<T> y(n), wanted(n), before(n), wanted_before(n);
+    batch_norm<T>(s, x.data(), scale.data(), shift.data(), y.data(), f, parameter);
+    batch_norm<T>(s, x.data(), scale.data(), shift.data(), wanted.data());
+    activation<T>(f, n, wanted.data(), wanted.data(), parameter);
+    EXPECT_EQ(y, wanted);
+    Moments sums(s.channels), wanted_sums(s.channels);
+    batch_norm_gradient_sums<T>(s, grad.data(), x.data(), mean.data(), sums.mean.data(), sums.squares.data(),
+                                false, {f, parameter, y.data(), before.data()});
+    activation_backward_kept<T>(f, n, grad.data(), y.data(), wanted_before.data(), parameter);
+    batch_norm_gradient_sums<T>(s, wanted_before.data(), x.data(), mean.data(), wanted_sums.mean.data(),
+                                wanted_sums.squares.data(), false);
+    EXPECT_EQ(before, wanted_before);
+    EXPECT_EQ(sums.mean, wanted_sums.mean);
+    EXPECT_EQ(sums.squares, wanted_sums.squares);
+}
+
+TEST_P(Normalization, OfBatchesTakesAnActivation) {
+    for (const BatchNormShape& s : std::vector<BatchNormShape>{
+             {1, 1, 1}, {7, 5, 1}, {70, 67, 1}, {4, 3, 17}, {3, 70, 9}, {2, 5, 300}, {1, 2, 9000}}) {
+        expect_activated<float>(s, Activation::relu, 0);
+        expect_activated<double>(s, Activation::leaky_relu, 0.1);
+        expect_activated<float>(s, Activation::tanh, 0);
+    }
 }
 
 // A variance that is tiny beside the mean is lost by sums of squares, and kept by those about the mean.

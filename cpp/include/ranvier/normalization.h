@@ -2,6 +2,7 @@
 // and backward; and the mean of each plane.
 #pragma once
 
+#include "ranvier/activation.h"
 #include "ranvier/array.h"
 
 namespace ranvier {
@@ -26,9 +27,10 @@ void batch_norm_moments(const BatchNormShape& part, const T* x, const ChannelMom
 double join_moments(index_t channels, double total_count, const ChannelMoments& total, double count,
                     const ChannelMoments& part);
 
-// y = scale x + shift, of each channel.
+// y = f(scale x + shift), of each channel.
 template <class T>
-void batch_norm(const BatchNormShape& shape, const T* x, const T* scale, const T* shift, T* y);
+void batch_norm(const BatchNormShape& shape, const T* x, const T* scale, const T* shift, T* y,
+                Activation f = Activation::identity, T parameter = {});
 
 // y += bias, of each channel; and the sum of each channel, written, or added to what is there if
 // `accumulate`.
@@ -37,11 +39,22 @@ void add_to_channels(const BatchNormShape& shape, const T* bias, T* y);
 template <class T>
 void channel_sums(const BatchNormShape& shape, const T* x, T* sums, bool accumulate);
 
-// What the gradients of y = gamma (x - mean) d + beta need of a whole batch, for each channel: the sum of
-// grad, and that of grad (x - mean). Written, or added to if `accumulate`.
+// An activation that the output y has gone through, whose derivative is a function of y; and where the
+// gradient before it goes.
+template <class T>
+struct OutputActivation {
+    Activation kind = Activation::identity;
+    T parameter = {};
+    const T* y = nullptr;
+    T* grad = nullptr;
+};
+
+// What the gradients of y = f(gamma (x - mean) d + beta) need of a whole batch, for each channel: the sum of
+// the gradient before f, and that of it times (x - mean). Written, or added to if `accumulate`.
 template <class T>
 void batch_norm_gradient_sums(const BatchNormShape& part, const T* grad, const T* x, const T* mean,
-                              double* sums, double* products, bool accumulate);
+                              double* sums, double* products, bool accumulate,
+                              const OutputActivation<T>& f = {});
 // grad_x = a grad + b x + c, of each channel, which is the gradient to x if (a, b, c) are made of those sums.
 // grad_x may be grad.
 template <class T>

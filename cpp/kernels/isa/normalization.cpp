@@ -1,5 +1,6 @@
 // Normalization kernels of one instruction set; formulas in normalization_kernels.h.
 #include "../../platform/simd_loops.h"
+#include "../../platform/simd_wide.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
@@ -7,27 +8,35 @@ namespace {
 
 template <class T>
 RANVIER_INLINE double wide_sum(Vec<T> v) {
-    double total = 0;
-    for (int lane = 0; lane < kLanes<T>; ++lane) total += static_cast<double>(v[lane]);
-    return total;
+    WideSum<T> sum;
+    sum.add(v);
+    return sum.total();
 }
 
-// The sum of term(load, lanes) over the run: four partial sums, and a new start every so often, so that a
-// partial sum in float32 stays short.
-template <class T, class Term>
-RANVIER_INLINE double sum_of(index_t n, Term&& term) {
+// The sums over the run of what add(sums, element, lanes) adds to SUMS vectors: four partial sums of each,
+// and a new start every so often, so that a partial sum in float32 stays short.
+template <class T, int SUMS, class Add>
+RANVIER_INLINE void sums_of(index_t n, double (&totals)[SUMS], Add&& add) {
     constexpr index_t kStretch = 64 * 4 * kLanes<T>;
-    double total = 0;
     for (index_t from = 0; from < n; from += kStretch) {
         const index_t end = n - from < kStretch ? n : from + kStretch;
-        Vec<T> part[4] = {};
+        Vec<T> part[4][SUMS] = {};
         index_t i = from;
         for (; i + 4 * kLanes<T> <= end; i += 4 * kLanes<T>)
-            for (int k = 0; k < 4; ++k) part[k] += term(i + k * kLanes<T>, kLanes<T>);
-        for (; i < end; i += kLanes<T>) part[0] += term(i, end - i < kLanes<T> ? end - i : kLanes<T>);
-        total += wide_sum<T>((part[0] + part[1]) + (part[2] + part[3]));
+            for (int k = 0; k < 4; ++k) add(part[k], i + k * kLanes<T>, kLanes<T>);
+        for (; i < end; i += kLanes<T>) add(part[0], i, end - i < kLanes<T> ? end - i : kLanes<T>);
+        for (int s = 0; s < SUMS; ++s)
+            totals[s] += wide_sum<T>((part[0][s] + part[1][s]) + (part[2][s] + part[3][s]));
     }
-    return total;
+}
+template <class T, class Term>
+RANVIER_INLINE double sum_of(index_t n, Term&& term) {
+    double total[1] = {};
+    sums_of<T>(
+        n, total, [&](Vec<T>(&sum)[1], index_t i, index_t count) __attribute__((always_inline)) {
+            sum[0] += term(i, count);
+        });
+    return total[0];
 }
 
 // v in the first `count` lanes, zero in the others.
@@ -53,10 +62,16 @@ double squares_about(index_t n, const T* x, T mean) {
 }
 
 template <class T>
-double products_about(index_t n, const T* g, const T* x, T mean) {
-    return sum_of<T>(n, [&](index_t i, index_t count) {
-        return load_some(g + i, count) * (load_some(x + i, count) - broadcast(mean));
-    });
+void gradient_sums(index_t n, const T* g, const T* x, T mean, double* sum, double* product) {
+    double totals[2] = {};
+    sums_of<T>(
+        n, totals, [&](Vec<T>(&sums)[2], index_t i, index_t count) __attribute__((always_inline)) {
+            const Vec<T> v = load_some(g + i, count);
+            sums[0] += v;
+            sums[1] += v * (load_some(x + i, count) - broadcast(mean));
+        });
+    *sum = totals[0];
+    *product = totals[1];
 }
 
 template <class T>
@@ -152,7 +167,7 @@ void add_row_products(index_t n, const T* g, const T* x, T mean, T scale, T* sum
 
 #define RANVIER_NORMALIZATION_KERNELS(T)                                                          \
     {                                                                                             \
-        sum<T>, squares_about<T>, products_about<T>, affine<T>, combine<T>, add_squares_each<T>,  \
+        sum<T>, squares_about<T>, gradient_sums<T>, affine<T>, combine<T>, add_squares_each<T>,   \
             add_products_each<T>, affine_each<T>, combine_each<T>, normalize_row<T>, row_sums<T>, \
             row_gradient<T>, add_row_products<T>                                                  \
     }

@@ -6,7 +6,6 @@
 
 #include "batch_norm_fold.h"
 #include "instantiate.h"
-#include "ranvier/activation.h"
 #include "ranvier/elementwise.h"
 #include "ranvier/memory.h"
 #include "ranvier/normalization.h"
@@ -65,14 +64,11 @@ public:
     }
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
-        batch_norm<T>(shape(part), at.x[0].data, scale(), shift(), at.y);
-        if (activation_.kind != Activation::identity)
-            activation<T>(activation_.kind, part.count * channels() * inner_, at.y, at.y,
-                          static_cast<T>(activation_.parameter));
+        batch_norm<T>(shape(part), at.x[0].data, scale(), shift(), at.y, activation_.kind,
+                      static_cast<T>(activation_.parameter));
     }
 
-    void reduce(const MicroBatch& part, const Rows<T>* x, const T* grad) override {
-        if (grad) return reduce_backward(part, x[0].data, grad);
+    void reduce(const MicroBatch& part, const Rows<T>* x) override {
         if (!training_) return;
         const ChannelMoments total = sums_.of(part.group);
         const double count = static_cast<double>(part.count * inner_);
@@ -85,6 +81,13 @@ public:
         const ChannelMoments own = {memory.data(), memory.data() + channels()};
         batch_norm_moments<T>(shape(part), x[0].data, own);
         sums_.count(part.group) = join_moments(channels(), sums_.count(part.group), total, count, own);
+    }
+
+    void reduce_gradient(const MicroBatch& part, const Operands<T>& at, const T* grad, T* before) override {
+        const ChannelMoments total = sums_.of(part.group);
+        batch_norm_gradient_sums<T>(shape(part), grad, at.x[0].data, mean_.data(), total.mean, total.squares,
+                                    !part.begins_group,
+                                    {activation_.kind, static_cast<T>(activation_.parameter), at.y, before});
     }
 
     void combine(const MicroBatch& part, Direction direction, T* gradients) override {
@@ -167,12 +170,6 @@ private:
     T* shift() { return factors_.data() + channels(); }
     const T* scale() const { return factors_.data(); }
     const T* shift() const { return factors_.data() + channels(); }
-
-    void reduce_backward(const MicroBatch& part, const T* x, const T* grad) {
-        const ChannelMoments total = sums_.of(part.group);
-        batch_norm_gradient_sums<T>(shape(part), grad, x, mean_.data(), total.mean, total.squares,
-                                    !part.begins_group);
-    }
 
     // With h = (x - mean) d, y = gamma h + beta and N elements: grad_x = gamma d (g - sum(g) / N - h sum(g h)
     // / N), the two sums falling away for constant mean and d. As a g + b x + c.
