@@ -107,7 +107,8 @@ void batch_norm(const BatchNormShape& s, const T* x, const T* scale, const T* sh
                 T parameter) {
     FlushDenormals flush;
     const auto& table = *kernels<T>().normalization;
-    const auto activation = kernels<T>().elementwise->activation[static_cast<int>(f)];
+    const auto activate = kernels<T>().elementwise->activation[static_cast<int>(f)];
+    const bool by_runs = f != Activation::identity && s.inner > 1;
     for_each_channel(s, [&](index_t first, index_t n) {
         for (index_t i = 0; i < s.outer; ++i) {
             const index_t at = (i * s.channels + first) * s.inner;
@@ -117,9 +118,10 @@ void batch_norm(const BatchNormShape& s, const T* x, const T* scale, const T* sh
                 for (index_t c = 0; c < n; ++c)
                     table.affine(s.inner, x + at + c * s.inner, scale[first + c], shift[first + c],
                                  y + at + c * s.inner);
-            if (f != Activation::identity) activation(n * s.inner, y + at, y + at, parameter);
+            if (by_runs) activate(n * s.inner, y + at, y + at, parameter);
         }
     });
+    if (f != Activation::identity && s.inner == 1) activation<T>(f, s.outer * s.channels, y, y, parameter);
 }
 
 template <class T>
@@ -153,21 +155,12 @@ void batch_norm_gradient_sums(const BatchNormShape& s, const T* grad, const T* x
     FlushDenormals flush;
     const auto& table = *kernels<T>().normalization;
     const auto through = kernels<T>().elementwise->backward_from_output[static_cast<int>(f.kind)];
-    const bool passes = f.kind != Activation::identity;
-    const T* before = passes ? f.grad : grad;
+    const bool activated = f.kind != Activation::identity;
+    const T* before = activated ? f.grad : grad;
+    if (activated && s.inner == 1)
+        activation_backward_kept<T>(f.kind, s.outer * s.channels, grad, f.y, f.grad, f.parameter);
     for_each_channel(s, [&](index_t first, index_t n) {
         double part_sums[kColumns] = {}, part_products[kColumns] = {};
-        for (index_t i = 0; i < s.outer; ++i) {
-            const index_t at = (i * s.channels + first) * s.inner;
-            if (passes) through(n * s.inner, grad + at, f.y + at, f.grad + at, f.parameter);
-            for (index_t c = 0; s.inner > 1 && c < n; ++c) {
-                double sum, product;
-                table.gradient_sums(s.inner, before + at + c * s.inner, x + at + c * s.inner, mean[first + c],
-                                    &sum, &product);
-                part_sums[c] += sum;
-                part_products[c] += product;
-            }
-        }
         if (s.inner == 1) {
             column_totals<T>(s.outer, n, part_sums, [&](index_t row, T* part) {
                 kernels<T>().gemm->add_row(n, before + row * s.channels + first, part);
@@ -176,6 +169,18 @@ void batch_norm_gradient_sums(const BatchNormShape& s, const T* grad, const T* x
                 const index_t at = row * s.channels + first;
                 table.add_products_each(n, before + at, x + at, mean + first, part);
             });
+        } else {
+            for (index_t i = 0; i < s.outer; ++i) {
+                const index_t at = (i * s.channels + first) * s.inner;
+                if (activated) through(n * s.inner, grad + at, f.y + at, f.grad + at, f.parameter);
+                for (index_t c = 0; c < n; ++c) {
+                    double sum, product;
+                    table.gradient_sums(s.inner, before + at + c * s.inner, x + at + c * s.inner,
+                                        mean[first + c], &sum, &product);
+                    part_sums[c] += sum;
+                    part_products[c] += product;
+                }
+            }
         }
         for (index_t c = 0; c < n; ++c) {
             sums[first + c] = part_sums[c] + (accumulate ? sums[first + c] : 0);
