@@ -285,6 +285,13 @@ def test_rrelu(isa):
     np.testing.assert_array_equal(K.rrelu(-x, lower=0.1, upper=0.5, training=True), -x)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_slopes_of_rrelu_are_halves_of_the_words_of_philox(isa, dtype):
+    halves = [word >> shift & 0xFFFF for block in range(9) for word in philox(block) for shift in (0, 16)]
+    slopes = -K.rrelu(np.full(67, -1, dtype), lower=0, upper=1, training=True, seed=0)
+    np.testing.assert_allclose(slopes, (np.array(halves[:67]) + 0.5) / 65536, rtol=1e-6)
+
+
 @pytest.mark.parametrize("cols", [1, 5, 10, 16, 32, 33, 100])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_a_row_of_softmax_does_not_depend_on_its_batch(isa, name, cols):

@@ -254,33 +254,34 @@ void prelu_backward_weights(const Array<const T>& grad, const Array<const T>& x,
 
 namespace {
 
-// body(i, count, words) for pieces of n elements, with one Philox word for each element; the first of them
-// has that number.
-template <class T, class Random, class Body>
-void with_random_words(const Random& random, index_t first, index_t n, Body&& body) {
-    constexpr index_t kPiece = 1024, kBlock = 4;
+// body(i, count, bits) for pieces of n elements, with a word or, as Bits says, half a word of Philox for each
+// element; the first of them has that number.
+template <class T, class Bits, class Random, class Body>
+void with_random_bits(const Random& random, index_t first, index_t n, Body&& body) {
+    constexpr index_t kPiece = 1024, kBlock = 16 / static_cast<index_t>(sizeof(Bits));
     const auto& table = *kernels<T>().elementwise;
-    std::uint32_t words[kPiece + kBlock];
+    std::uint32_t words[(kPiece + kBlock) * sizeof(Bits) / 4];
     for (index_t done = 0; done < n; done += kPiece) {
         const index_t now = std::min(kPiece, n - done), number = first + done, skipped = number % kBlock;
         table.random_words(random.seed, random.stream, static_cast<std::uint64_t>(number / kBlock),
                            ceil_div(skipped + now, kBlock), words);
-        body(done, now, words + skipped);
+        body(done, now, reinterpret_cast<const Bits*>(words) + skipped);
     }
 }
 
 constexpr double kRandomCost = 5;  // of an element, in units of threads_for
 
-// scale(i, count, slopes) likewise.
+// scale(i, count, slopes) likewise. Half a word is digits enough for a slope that is noise.
 template <class T, class Scale>
 void with_random_slopes(const RandomSlopes& range, index_t first, index_t n, Scale&& scale) {
     const auto& table = *kernels<T>().elementwise;
-    with_random_words<T>(range, first, n, [&](index_t i, index_t count, const std::uint32_t* words) {
-        T slopes[1024];
-        table.slopes(count, words, static_cast<T>(range.lower), static_cast<T>(range.upper - range.lower),
-                     slopes);
-        scale(i, count, slopes);
-    });
+    with_random_bits<T, std::uint16_t>(range, first, n,
+                                       [&](index_t i, index_t count, const std::uint16_t* halves) {
+                                           T slopes[1024];
+                                           table.slopes(count, halves, static_cast<T>(range.lower),
+                                                        static_cast<T>(range.upper - range.lower), slopes);
+                                           scale(i, count, slopes);
+                                       });
 }
 
 }  // namespace
@@ -317,10 +318,10 @@ void dropout(const RandomMask& mask, const Array<const T>& x, const Array<T>& y)
     const T scale = static_cast<T>(1 / (1 - mask.p));
     for_each_run_in_order<T, 2>(
         {&x}, y, kRandomCost, [&](index_t n, const T* const* in, T* out, index_t first) {
-            with_random_words<T>(mask, mask.first + first, n,
-                                 [&](index_t i, index_t count, const std::uint32_t* words) {
-                                     apply(count, in[0] + i, words, threshold, scale, out + i);
-                                 });
+            with_random_bits<T, std::uint32_t>(mask, mask.first + first, n,
+                                               [&](index_t i, index_t count, const std::uint32_t* words) {
+                                                   apply(count, in[0] + i, words, threshold, scale, out + i);
+                                               });
         });
 }
 
@@ -343,10 +344,10 @@ void gaussian_noise(const RandomNoise& noise, index_t n, const T* x, T* y) {
     const T std = static_cast<T>(noise.std);
     const auto add = [&](index_t first, index_t count, const T* from, T* to) {
         for_each_block(count, 2 * kRandomCost, [&](index_t begin, index_t block) {
-            with_random_words<T>(noise, first + begin, block,
-                                 [&](index_t i, index_t now, const std::uint32_t* words) {
-                                     table.add_noise(now, from + begin + i, words, std, to + begin + i);
-                                 });
+            with_random_bits<T, std::uint32_t>(
+                noise, first + begin, block, [&](index_t i, index_t now, const std::uint32_t* words) {
+                    table.add_noise(now, from + begin + i, words, std, to + begin + i);
+                });
         });
     };
     if (noise.first % 2 == 0 || n == 0) return add(noise.first, n, x, y);

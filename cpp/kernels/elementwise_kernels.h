@@ -43,8 +43,8 @@ struct ElementwiseKernels {
     // y[i] = x[i] + std * z[i], z standard normal; words 2k and 2k + 1 make z[2k] and z[2k + 1]. There are
     // words for an even number of elements.
     void (*add_noise)(index_t n, const T* x, const std::uint32_t* words, T std, T* y);
-    // slopes[i] = lower + width * (words[i] / 2^32).
-    void (*slopes)(index_t n, const std::uint32_t* words, T lower, T width, T* slopes);
+    // slopes[i] = lower + width * ((halves[i] + 1/2) / 2^16).
+    void (*slopes)(index_t n, const std::uint16_t* halves, T lower, T width, T* slopes);
     // y[i] = factor[i] * x[i] where sign[i] <= 0, else factor-free: PReLU, RReLU, and their gradients to x.
     void (*scale_negative)(index_t n, const T* x, const T* sign, const T* factor, T* y);
 

@@ -157,18 +157,24 @@ void for_each_plane(const Pool2dShape& s, Body&& body) {
     });
 }
 
-// body(plane, count) for groups of up to `most` planes of a sample that together are the batch.
+// body(plane, count, strip) for groups of up to `most` planes of a sample that together are the batch, and
+// the strips of each.
 template <class Body>
-void for_each_group(const Pool2dShape& s, index_t most, Body&& body) {
-    const index_t of_sample = ceil_div(s.channels, most), groups = s.batch * of_sample;
-    const index_t grouped =
-        std::max<index_t>(1, kPixelsPerTask / std::max<index_t>(1, s.in_height * s.in_width * most));
-    parallel_for(ceil_div(groups, grouped), threads_for(work_of(s)), [&](index_t task) {
-        for (index_t group = task * grouped; group < std::min(groups, (task + 1) * grouped); ++group) {
-            const index_t channel = group % of_sample * most;
-            body(group / of_sample * s.channels + channel, std::min(most, s.channels - channel));
+void for_each_group(const Pool2dShape& s, index_t most, index_t strips, Body&& body) {
+    const index_t of_sample = ceil_div(s.channels, most), parts = s.batch * of_sample * strips;
+    const index_t grouped = std::max<index_t>(
+        1, kPixelsPerTask / std::max<index_t>(1, ceil_div(s.in_height, strips) * s.in_width * most));
+    parallel_for(ceil_div(parts, grouped), threads_for(work_of(s)), [&](index_t task) {
+        for (index_t part = task * grouped; part < std::min(parts, (task + 1) * grouped); ++part) {
+            const index_t group = part / strips, channel = group % of_sample * most;
+            body(group / of_sample * s.channels + channel, std::min(most, s.channels - channel),
+                 part % strips);
         }
     });
+}
+template <class Body>
+void for_each_group(const Pool2dShape& s, index_t most, Body&& body) {
+    for_each_group(s, most, 1, [&](index_t plane, index_t count, index_t) { body(plane, count); });
 }
 
 // --- planes side by side in a vector's lanes
@@ -229,13 +235,36 @@ void put_indices(const double* from, index_t count, index_t pixels, std::int32_t
         }
 }
 
-// body(first, end) for pieces of the output's rows whose windows' pixels fit into the nearest caches.
-template <class Body>
-void for_each_strip(const Pool2dShape& s, index_t vector_bytes, Body&& body) {
+// How many of the output's rows have windows whose pixels fit into the nearest caches.
+index_t rows_of_strip(const Pool2dShape& s, index_t vector_bytes) {
     constexpr index_t kStrip = 96 * 1024;
     const index_t fit = kStrip / (s.in_width * vector_bytes) - s.kernel_height;
-    const index_t rows = std::max<index_t>(1, fit / s.stride_height + 1), height = s.out_height();
+    return std::max<index_t>(1, fit / s.stride_height + 1);
+}
+
+// body(first, end) for such pieces of the output's rows.
+template <class Body>
+void for_each_strip(const Pool2dShape& s, index_t vector_bytes, Body&& body) {
+    const index_t rows = rows_of_strip(s, vector_bytes), height = s.out_height();
     for (index_t first = 0; first < height; first += rows) body(first, std::min(height, first + rows));
+}
+
+// The same for rows of windows that share no pixel with the next ones, and so are poolings of their own; else
+// all rows.
+template <class T>
+index_t rows_apart(const Pool2dShape& s, index_t lanes) {
+    const index_t height = s.out_height();
+    const bool apart = s.kernel_height <= s.stride_height && s.padding_height == 0 &&
+                       (height - 1) * s.stride_height + s.kernel_height <= s.in_height;
+    return apart ? std::min(height, rows_of_strip(s, lanes * index_t{sizeof(T)})) : height;
+}
+
+// The pooling of the output's rows first to end - 1, which are apart from the others, or all.
+Pool2dShape rows_of(const Pool2dShape& s, index_t first, index_t end) {
+    Pool2dShape part = s;
+    part.in_height =
+        end == s.out_height() ? s.in_height - first * s.stride_height : (end - first) * s.stride_height;
+    return part;
 }
 
 // --- one plane at a time
@@ -654,7 +683,6 @@ void avg_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
     const Pool2dShape& s = p.s;
     const T scale = T(1) / static_cast<T>(s.kernel_height * s.kernel_width);
     const index_t lanes = kernels<T>().plane->lanes, height = s.out_height(), width = s.out_width();
-    const index_t pixels = s.in_height * s.in_width;
     const bool by_rows = p.x.strides[3] == 1 && p.y.strides[3] == 1 &&
                          (s.channels < lanes / 2 || s.in_width >= 64 ||
                           (s.in_width >= 2 * lanes && (s.stride_width == 1 || s.kernel_width >= 2 * lanes)));
@@ -662,13 +690,19 @@ void avg_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
         return for_each_plane(s, [&](index_t plane) {
             spread_rows(p, plane_of(p.y, s, plane), scale, plane_of(p.x, s, plane));
         });
-    for_each_group(s, lanes, [&](index_t plane, index_t count) {
-        Scratch<T> memory((height * width + s.in_width + pixels) * lanes);
-        T *row = memory.data() + height * width * lanes, *spread = row + s.in_width * lanes;
+    const index_t rows = rows_apart<T>(s, lanes);
+    for_each_group(s, lanes, ceil_div(height, rows), [&](index_t plane, index_t count, index_t strip) {
+        const Pool2dShape part = rows_of(s, strip * rows, std::min(height, (strip + 1) * rows));
+        const index_t first = strip * rows * s.stride_height, outputs = part.out_height() * width;
+        Scratch<T> memory((outputs + s.in_width + part.in_height * s.in_width) * lanes);
+        T *row = memory.data() + outputs * lanes, *spread = row + s.in_width * lanes;
         kernels<T>().pool->average_lanes_backward(
-            s, lanes_of(p.y, plane_of(p.y, s, plane), count, width, 0, height, memory.data()), scale, row,
-            spread);
-        put_lanes<T>(spread, count, s.in_width, 0, s.in_height, p.x, plane_of(p.x, s, plane));
+            part,
+            lanes_of(p.y, plane_of(p.y, s, plane) + strip * rows * p.y.strides[2], count, width, 0,
+                     part.out_height(), memory.data()),
+            scale, row, spread);
+        put_lanes<T>(spread, count, s.in_width, 0, part.in_height, p.x,
+                     plane_of(p.x, s, plane) + first * p.x.strides[2]);
     });
 }
 

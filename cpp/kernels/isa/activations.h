@@ -271,36 +271,54 @@ struct Hardswish {
     }
 };
 
+// Vectors that are computed side by side, since the steps of each one wait for one another. (The compiler
+// mixes their instructions: CMakeLists.txt tells GCC to.)
+inline constexpr index_t kSideBySide = 4;
+
+// to[i] = value(i, load) for n elements: groups of vectors, single vectors, the tail. `load` loads as many
+// elements from an address as are computed.
+template <class T, class Value>
+RANVIER_INLINE void compute(index_t n, T* to, Value&& value) {
+    const auto whole = [](const T* from) __attribute__((always_inline)) { return load(from); };
+    index_t i = 0;
+    for (; i + kSideBySide * kLanes<T> <= n; i += kSideBySide * kLanes<T>) {
+        Vec<T> v[kSideBySide];
+#pragma GCC unroll 4
+        for (index_t k = 0; k < kSideBySide; ++k) v[k] = value(i + k * kLanes<T>, whole);
+#pragma GCC unroll 4
+        for (index_t k = 0; k < kSideBySide; ++k) store(to + i + k * kLanes<T>, v[k]);
+    }
+    for (; i + kLanes<T> <= n; i += kLanes<T>) store(to + i, value(i, whole));
+    if (i == n) return;
+    const index_t rest = n - i;
+    store_partial(to + i, value(i, [&](const T* from) { return load_partial(from, rest); }), rest);
+}
+
 template <class T, class F>
 void map(index_t n, const T* x, T* y, T parameter) {
     const Vec<T> p = broadcast(parameter);
-    index_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>) store(y + i, F::template value<T>(load(x + i), p));
-    if (i < n) store_partial(y + i, F::template value<T>(load_partial(x + i, n - i), p), n - i);
+    compute(
+        n, y, [&](index_t i, auto load) __attribute__((always_inline)) {
+            return F::template value<T>(load(x + i), p);
+        });
 }
 
 template <class T, class F>
 void from_input(index_t n, const T* grad, const T* x, T* grad_x, T parameter) {
     const Vec<T> p = broadcast(parameter);
-    index_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>)
-        store(grad_x + i, load(grad + i) * F::template slope<T>(load(x + i), p));
-    if (i < n)
-        store_partial(grad_x + i,
-                      load_partial(grad + i, n - i) * F::template slope<T>(load_partial(x + i, n - i), p),
-                      n - i);
+    compute(
+        n, grad_x, [&](index_t i, auto load) __attribute__((always_inline)) {
+            return load(grad + i) * F::template slope<T>(load(x + i), p);
+        });
 }
 
 template <class T, class F>
 void from_output(index_t n, const T* grad, const T* y, T* grad_x, T parameter) {
     const Vec<T> p = broadcast(parameter);
-    index_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>)
-        store(grad_x + i, load(grad + i) * F::template slope_at<T>(load(y + i), p));
-    if (i < n)
-        store_partial(grad_x + i,
-                      load_partial(grad + i, n - i) * F::template slope_at<T>(load_partial(y + i, n - i), p),
-                      n - i);
+    compute(
+        n, grad_x, [&](index_t i, auto load) __attribute__((always_inline)) {
+            return load(grad + i) * F::template slope_at<T>(load(y + i), p);
+        });
 }
 
 // Elements x[0], x[step], x[2 step] ... as lanes, of which the first `count` are there, and back again.

@@ -53,7 +53,7 @@ RANVIER_INLINE void philox_rounds(std::uint64_t seed, WideWords (&c)[GROUPS][4])
 
 inline void random_words(std::uint64_t seed, std::uint64_t stream, std::uint64_t block, index_t blocks,
                          std::uint32_t* words) {
-    constexpr int kGroups = 2;
+    constexpr int kGroups = kVectorBytes == 64 ? 4 : 3;  // as the registers allow
     constexpr std::uint64_t kLow = 0xffffffff;
     using Pairs = Vec<std::int64_t>;
     WideWords counter = {};
@@ -157,20 +157,32 @@ void add_noise(index_t n, const T* x, const std::uint32_t* words, T std, T* y) {
     for (index_t k = 0; k < n - i; ++k) y[i + k] = x[i + k] + normals[k];
 }
 
+// As many numbers of 16 bits as T has lanes, each one in a lane of T.
 template <class T>
-void slopes(index_t n, const std::uint32_t* words, T lower, T width, T* slope) {
-    const Vec<T> from = broadcast(lower), range = broadcast(width);
-    for_each_words<T>(
-        n, words, [&](index_t i, index_t count, MaskOf<T> word) __attribute__((always_inline)) {
-            // 24 bits fill a float's fraction, so that the fraction stays below 1.
-            const MaskOf<T> digits = (word >> 8) & 0xffffff;
-            Vec<T> number;
-            if constexpr (sizeof(T) == 4)
-                number = __builtin_convertvector(digits, Vec<T>);
-            else  // few instruction sets convert 64-bit integers
-                number = from_bits<T>(digits | bits<T>(broadcast(T(0x1p52)))) - T(0x1p52);
-            store_partial(slope + i, from + range * (number * T(0x1p-24)), count);
-        });
+RANVIER_INLINE MaskOf<T> halves_in_lanes(const std::uint16_t* halves) {
+    typedef std::uint16_t Halves __attribute__((vector_size(2 * kLanes<T>)));
+    Halves v;
+    std::memcpy(&v, halves, sizeof v);
+    return __builtin_convertvector(v, MaskOf<T>);
+}
+
+template <class T>
+void slopes(index_t n, const std::uint16_t* halves, T lower, T width, T* slope) {
+    const Vec<T> from = broadcast(lower + width * T(0x1p-17)), range = broadcast(width * T(0x1p-16));
+    const auto slopes_of = [&](MaskOf<T> digits) __attribute__((always_inline)) {
+        Vec<T> number;
+        if constexpr (sizeof(T) == 4)
+            number = __builtin_convertvector(digits, Vec<T>);
+        else  // few instruction sets convert 64-bit integers
+            number = from_bits<T>(digits | bits<T>(broadcast(T(0x1p52)))) - T(0x1p52);
+        return from + range * number;
+    };
+    index_t i = 0;
+    for (; i + kLanes<T> <= n; i += kLanes<T>) store(slope + i, slopes_of(halves_in_lanes<T>(halves + i)));
+    if (i == n) return;
+    std::uint16_t last[kLanes<T>] = {};
+    std::memcpy(last, halves + i, static_cast<std::size_t>(2 * (n - i)));
+    store_partial(slope + i, slopes_of(halves_in_lanes<T>(last)), n - i);
 }
 
 template <class T>
