@@ -3,6 +3,7 @@
 
 #include "bindings.h"
 #include "gil.h"
+#include "keywords.h"
 
 // Kernels share nothing but the worker threads, which serve one caller at a time; passes over a network's
 // parameters have their own lock.
@@ -19,4 +20,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     ranvier::bind_peers(m);
     ranvier::bind_trainer(m);
     ranvier::bind_predictor(m);
+    ranvier::hasten_keywords(m);
 }
