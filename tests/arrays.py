@@ -5,7 +5,7 @@ import numpy as np
 DTYPES = (np.float32, np.float64)
 EPSILON = {np.float32: 1.2e-7, np.float64: 2.3e-16}
 
-LAYOUTS = ("C", "F", "gaps", "reversed", "every second", "offset")
+LAYOUTS = ("C", "F", "gaps", "reversed", "F reversed", "every second", "offset")
 
 
 def laid_out(array, layout):
@@ -20,6 +20,8 @@ def laid_out(array, layout):
         view = room[tuple(slice(1, 1 + size) for size in shape)]
     elif layout == "reversed":
         view = np.zeros(shape, array.dtype)[tuple(slice(None, None, -1) for _ in shape)]
+    elif layout == "F reversed":
+        view = np.zeros(shape, array.dtype, order="F")[tuple(slice(None, None, -1) for _ in shape)]
     elif layout == "every second":
         view = np.zeros([2 * size for size in shape], array.dtype)[tuple(slice(None, None, 2) for _ in shape)]
     elif layout == "offset":

@@ -160,6 +160,18 @@ def test_softmax_along_every_axis(isa, dtype, shape):
         close(grad_x, g64 - y * g64.sum(axis=axis, keepdims=True), dtype, 20)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(37, 41), (4, 33, 45), (3, 16, 18), (70, 2)])
+@pytest.mark.parametrize("layouts", [("C", "F reversed"), ("F reversed", "C"), ("F reversed", "F"), ("reversed", "F")])
+def test_layouts_that_cross(isa, dtype, shape, layouts):
+    x, grad = (np.random.default_rng(seed).standard_normal(shape).astype(dtype) for seed in (3, 4))
+    from_layout, to_layout = layouts
+    for name, *inputs in (("silu", x), ("relu_backward", grad, x), ("softmax", x), ("softmax_backward", grad, x)):
+        out = laid_out(np.zeros_like(x), to_layout)
+        getattr(K, name)(*(laid_out(array, from_layout) for array in inputs), out=out)
+        np.testing.assert_array_equal(out, getattr(K, name)(*inputs))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_softmax_takes_any_layout(layout):
     x = np.random.default_rng(5).standard_normal((6, 9))

@@ -97,7 +97,8 @@ public:
         const index_t width = padded(cols_), rows = ceil_div(rows_.size, rows_.stride);
         const double pixels = vectors(rows * width), phases = real(phases_of(rows_) * phases_of(cols_));
         const double of_gradient = real(s_.out_channels * padded(rows_) * width) / real(lanes_);
-        add_copies(real(s_.out_channels * rows_.out), of_gradient);
+        constexpr double kBegun = 2;  // runs that a plane costs besides
+        add_copies(real(s_.out_channels) * (real(rows_.out) + kBegun), of_gradient);
         add_product(in_, pixels, real(out_) * taps_);
         add_copies(real(s_.in_channels * rows_.size), real(s_.in_channels) * pixels * phases);
         if (cols_.stride > 1) add_elements(real(s_.in_channels * rows_.size * cols_.size));

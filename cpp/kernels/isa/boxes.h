@@ -65,10 +65,12 @@ RANVIER_INLINE void scatter_line(index_t n, const T* from, T* to, index_t stride
     for (; i < n; ++i) to[i * stride] = from[i];
 }
 
-// Whether the rows of a plane are a matrix that lies transposed, and large enough for squares of lanes.
+// Whether the rows of a plane are a matrix that lies transposed, in order or from its last row to its first,
+// and large enough for squares of lanes.
 template <class T>
 RANVIER_INLINE bool lies_transposed(const PlainBox& box) {
-    return box.stride[1] == 1 && box.size[1] >= kLanes<T> / 2 && box.size[2] >= kLanes<T>;
+    return (box.stride[1] == 1 || box.stride[1] == -1) && box.size[1] >= kLanes<T> / 2 &&
+           box.size[2] >= kLanes<T>;
 }
 
 // body(n, position in contiguous memory, its step, position in the box's memory, its step) for all lines
@@ -117,13 +119,16 @@ void gather_box(const BoxShape& shape, const T* from, T* to) {
                      });
         return;
     }
-    const index_t rows = box.size[1], cols = box.size[2];
+    const index_t rows = box.size[1], cols = box.size[2], step = box.stride[1];
+    // Rows in the order of the box's memory.
+    const index_t there = step == 1 ? 0 : 1 - rows, first = step == 1 ? 0 : (rows - 1) * cols;
     for (index_t plane = 0; plane < box.size[0]; ++plane, from += box.stride[0], to += rows * cols) {
         index_t c = 0;
         for (; c + kLanes<T> <= cols; c += kLanes<T>)
-            gather_lanes(kLanes<T>, rows, from + c * box.stride[2], box.stride[2], to + c, cols);
+            gather_lanes(kLanes<T>, rows, from + there + c * box.stride[2], box.stride[2], to + first + c,
+                         step * cols);
         for (; c < cols; ++c)
-            for (index_t r = 0; r < rows; ++r) to[r * cols + c] = from[c * box.stride[2] + r];
+            for (index_t r = 0; r < rows; ++r) to[r * cols + c] = from[c * box.stride[2] + r * step];
     }
 }
 
@@ -139,11 +144,12 @@ void scatter_box(const BoxShape& shape, const T* from, T* to) {
                      });
         return;
     }
-    const index_t rows = box.size[1], cols = box.size[2];
+    const index_t rows = box.size[1], cols = box.size[2], step = box.stride[1];
+    const index_t there = step == 1 ? 0 : 1 - rows, first = step == 1 ? 0 : (rows - 1) * cols;
     for (index_t plane = 0; plane < box.size[0]; ++plane, from += rows * cols, to += box.stride[0])
         for (index_t c = 0; c < cols; c += kLanes<T>)
-            scatter_sums(cols - c < kLanes<T> ? cols - c : kLanes<T>, rows, from + c, cols,
-                         to + c * box.stride[2], box.stride[2], false);
+            scatter_sums(cols - c < kLanes<T> ? cols - c : kLanes<T>, rows, from + first + c, step * cols,
+                         to + there + c * box.stride[2], box.stride[2], false);
 }
 
 }  // namespace ranvier::RANVIER_ISA
