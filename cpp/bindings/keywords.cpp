@@ -7,6 +7,7 @@
 // the usual one, which has the messages.
 #include "keywords.h"
 
+#include <algorithm>
 #include <unordered_map>
 #include <vector>
 
@@ -24,63 +25,69 @@ struct Argument {
 };
 using Arguments = std::vector<Argument>;
 
-// Written while the module is imported; never destroyed, as its functions may outlive main().
+// By the object that a function is called with. Written while the module is imported; never destroyed, as its
+// functions may outlive main().
 std::unordered_map<PyObject*, Arguments>& functions() {
     static auto& known = *new std::unordered_map<PyObject*, Arguments>;
     return known;
 }
-vectorcallfunc usual_call = nullptr;
+
+using Function = PyObject* (*)(PyObject* self, PyObject* const* args, Py_ssize_t by_position,
+                               PyObject* keywords);
+Function usual_call = nullptr;  // pybind11's, the same for all functions
 
 // Puts a call's arguments in order; returns how many there are, or 0 if this is left to the usual way.
-std::size_t put_in_order(const Arguments& expected, PyObject* const* args, std::size_t by_position,
-                         PyObject* keywords, PyObject** ordered) {
-    if (by_position > expected.size()) return 0;
-    std::size_t count = by_position;
-    for (std::size_t i = 0; i < expected.size(); ++i) ordered[i] = i < by_position ? args[i] : nullptr;
+Py_ssize_t put_in_order(const Arguments& expected, PyObject* const* args, Py_ssize_t by_position,
+                        PyObject* keywords, PyObject** ordered) {
+    const auto most = static_cast<Py_ssize_t>(expected.size());
+    if (by_position > most) return 0;
+    Py_ssize_t count = by_position;
+    for (Py_ssize_t i = 0; i < most; ++i) ordered[i] = i < by_position ? args[i] : nullptr;
     for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(keywords); ++k) {
-        std::size_t i = by_position;
-        while (i < expected.size() && expected[i].name != PyTuple_GET_ITEM(keywords, k)) ++i;
-        if (i == expected.size()) return 0;
-        ordered[i] = args[by_position + static_cast<std::size_t>(k)];
-        count = i < count ? count : i + 1;
+        Py_ssize_t i = by_position;
+        while (i < most && expected[i].name != PyTuple_GET_ITEM(keywords, k)) ++i;
+        if (i == most) return 0;
+        ordered[i] = args[by_position + k];
+        count = std::max(count, i + 1);
     }
-    for (std::size_t i = by_position; i < count; ++i) {
+    for (Py_ssize_t i = by_position; i < count; ++i) {
         if (!ordered[i]) ordered[i] = expected[i].standard;
         if (!ordered[i]) return 0;
     }
     return count;
 }
 
-PyObject* call(PyObject* function, PyObject* const* args, std::size_t flagged_count, PyObject* keywords) {
+PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t by_position, PyObject* keywords) {
     if (keywords) {
         PyObject* ordered[kMostArguments];
-        const auto by_position = static_cast<std::size_t>(PyVectorcall_NARGS(flagged_count));
-        if (const std::size_t count =
-                put_in_order(functions().at(function), args, by_position, keywords, ordered))
-            return usual_call(function, ordered, count, nullptr);
+        if (const Py_ssize_t count = put_in_order(functions().at(self), args, by_position, keywords, ordered))
+            return usual_call(self, ordered, count, nullptr);
     }
-    return usual_call(function, args, flagged_count, keywords);
+    return usual_call(self, args, by_position, keywords);
 }
 
 }  // namespace
 
+// Python's interpreter calls a function of the module by its definition, where it does not go by vectorcall:
+// so the definition is what changes.
 void hasten_keywords(const py::module_& m) {
     for (const auto& [name, value] : py::reinterpret_borrow<py::dict>(m.attr("__dict__"))) {
         if (!PyCFunction_Check(value.ptr())) continue;
-        auto* function = reinterpret_cast<PyCFunctionObject*>(value.ptr());
-        const auto* record = py::detail::function_record_ptr_from_PyObject(PyCFunction_GET_SELF(value.ptr()));
-        const bool is_usual = function->vectorcall && (!usual_call || function->vectorcall == usual_call);
-        if (!is_usual || !record || record->next || record->has_args || record->has_kwargs ||
-            record->nargs_pos > kMostArguments || record->args.size() < record->nargs_pos)
+        PyObject* self = PyCFunction_GET_SELF(value.ptr());
+        const auto* record = py::detail::function_record_ptr_from_PyObject(self);
+        if (!record || record->next || record->has_args || record->has_kwargs ||
+            record->def->ml_flags != (METH_FASTCALL | METH_KEYWORDS) || record->nargs_pos > kMostArguments ||
+            record->args.size() < record->nargs_pos)
             continue;
         Arguments arguments;
         for (std::size_t i = 0; i < record->nargs_pos; ++i)
             arguments.push_back(
                 {PyUnicode_InternFromString(record->args[i].name), record->args[i].value.ptr()});
-        value.inc_ref();  // its address is a key
-        functions().emplace(value.ptr(), arguments);
-        usual_call = function->vectorcall;
-        function->vectorcall = call;
+        value.inc_ref();  // it keeps `self`, whose address is a key
+        functions().emplace(self, arguments);
+        auto& meth = record->def->ml_meth;
+        usual_call = reinterpret_cast<Function>(reinterpret_cast<void (*)()>(meth));
+        meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call));
     }
 }
 
