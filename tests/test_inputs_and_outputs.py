@@ -258,6 +258,16 @@ def test_one_input_and_output_without_names_is_like_a_list():
     assert same(net.activations(samples), {i: net.activations(samples, [i])[i] for i in range(3)})
 
 
+@pytest.mark.parametrize("summands", [2, 3, 6])
+def test_a_sum_of_many_values_has_all_of_them(summands):
+    x = [rv.Input((5, 3)) for _ in range(summands)]
+    net = rv.Network(inputs={f"x{i}": value for i, value in enumerate(x)}, outputs=rv.LeakyReLU(0.25)(rv.Add()(x)))
+    samples = {f"x{i}": np.random.default_rng(i).standard_normal((300, 5, 3), np.float32) for i in range(summands)}
+    total = sum(value.astype(np.float64) for value in samples.values())
+    for predict in (net.predict, net.predictor()):
+        np.testing.assert_allclose(predict(samples), np.maximum(total, 0.25 * total), atol=1e-5)
+
+
 def test_bytes_are_fractions_of_255():
     images = np.random.default_rng(0).integers(0, 256, (7, 1, 6, 6), dtype=np.uint8)
     table = data(7)[0]["table"]

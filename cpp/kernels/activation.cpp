@@ -93,15 +93,14 @@ void activation(Activation f, index_t n, const T* x, T* y, T parameter) {
 // In pieces that stay in the first-level cache. Summands come from convolutions that threads have shared, and
 // what another thread has just written comes from its caches: so the work is that of three reads.
 template <class T>
-void activation_of_sum(Activation f, index_t summands, const T* const* x, index_t n, T* y, T parameter) {
+void activation_of_sum(Activation f, index_t n, const T* a, const T* b, T* y, T parameter) {
     constexpr index_t kPiece = 2048;
     constexpr double kCost = 3;
     const auto& elementwise = *kernels<T>().elementwise;
     const auto kernel = forward_kernel<T>(f);
     parallel_for(ceil_div(n, kPiece), threads_for(kCost * static_cast<double>(n)), [&](index_t piece) {
         const index_t i = piece * kPiece, count = std::min(kPiece, n - i);
-        elementwise.add(count, x[0] + i, x[1] + i, y + i);
-        for (index_t k = 2; k < summands; ++k) elementwise.add(count, y + i, x[k] + i, y + i);
+        elementwise.add(count, a + i, b + i, y + i);
         if (f != Activation::identity) kernel(count, y + i, y + i, parameter);
     });
 }
@@ -461,7 +460,7 @@ void maxout_backward(index_t pieces, const Array<const T>& grad, const Array<con
     template void activation_backward(Activation, const Array<const T>&, const Array<const T>&,            \
                                       const Array<T>&, T);                                                 \
     template void activation(Activation, index_t, const T*, T*, T);                                        \
-    template void activation_of_sum(Activation, index_t, const T* const*, index_t, T*, T);                 \
+    template void activation_of_sum(Activation, index_t, const T*, const T*, T*, T);                       \
     template void activation_backward_kept(Activation, index_t, const T*, const T*, T*, T);                \
     template void prelu(const Array<const T>&, const Array<const T>&, const Array<T>&);                    \
     template void prelu_backward_data(const Array<const T>&, const Array<const T>&, const Array<const T>&, \

@@ -275,9 +275,9 @@ private:
     int phase_to_recompute(std::size_t i) const {
         const int y = node(i).output;
         if (!traits(i).recomputable || graph_.is_output(y) || is_deferred(y)) return -1;
-        const std::vector<int>& phases = item_of_value(y).phases;
+        const std::vector<int>& phases = value_item(y).phases;
         if (phases.size() != 2 || phases[1] < static_cast<int>(p_.first_backward)) return -1;
-        const std::vector<int>& of_input = item_of_value(node(i).inputs[0].value).phases;
+        const std::vector<int>& of_input = value_item(node(i).inputs[0].value).phases;
         const bool has_input = std::count(of_input.begin(), of_input.end(), phases[1]) > 0;
         const bool whole = std::any_of(phases.begin(), phases.end(), [&](int phase) {
             return p_.phases[static_cast<std::size_t>(phase)].whole;
@@ -291,7 +291,7 @@ private:
 
     void recompute(std::size_t i, int phase) {
         const int y = node(i).output;
-        recomputed_[{y, phase}] = add_item(item_of_value(y).size);
+        recomputed_[{y, phase}] = add_item(value_item(y).size);
         std::vector<Draft>& steps = drafts_[static_cast<std::size_t>(phase)];
         const auto reads = [&](const Draft& step) {
             const auto& inputs = node(step.node).inputs;
@@ -399,7 +399,7 @@ private:
     Item& value_item(int value) {
         return items_[static_cast<std::size_t>(value_items_[static_cast<std::size_t>(value)])];
     }
-    const Item& item_of_value(int value) const {
+    const Item& value_item(int value) const {
         return items_[static_cast<std::size_t>(value_items_[static_cast<std::size_t>(value)])];
     }
 

@@ -57,31 +57,25 @@ TEST_P(Elementwise, ActivationsAgreeWithTheLibrary) {
 
 // The first summand is the output, too.
 template <class T>
-void expect_activation_of_sum(index_t n, index_t summands) {
-    std::vector<std::vector<T>> x;
-    std::vector<const T*> from;
-    std::vector<double> expected(static_cast<std::size_t>(n));
-    for (index_t k = 0; k < summands; ++k) {
-        x.emplace_back(static_cast<std::size_t>(n));
-        for (index_t i = 0; i < n; ++i) {
-            x[k][i] = static_cast<T>(std::cos(i * (k + 0.7)));
-            expected[i] += static_cast<double>(x[k][i]);
-        }
+void expect_activation_of_sum(index_t n) {
+    std::vector<T> a(static_cast<std::size_t>(n)), b(a.size());
+    std::vector<double> expected(a.size());
+    for (index_t i = 0; i < n; ++i) {
+        a[i] = static_cast<T>(std::cos(0.7 * static_cast<double>(i)));
+        b[i] = static_cast<T>(std::cos(1.7 * static_cast<double>(i)));
+        expected[i] = static_cast<double>(a[i]) + static_cast<double>(b[i]);
     }
-    for (const auto& values : x) from.push_back(values.data());
-    ranvier::activation_of_sum<T>(Activation::leaky_relu, summands, from.data(), n, x[0].data(), T(0.25));
+    ranvier::activation_of_sum<T>(Activation::leaky_relu, n, a.data(), b.data(), a.data(), T(0.25));
     for (index_t i = 0; i < n; ++i)
-        ASSERT_NEAR(x[0][i], std::max(expected[i], 0.25 * expected[i]),
-                    4 * summands * std::numeric_limits<T>::epsilon())
+        ASSERT_NEAR(a[i], std::max(expected[i], 0.25 * expected[i]), 8 * std::numeric_limits<T>::epsilon())
             << i;
 }
 
-TEST_P(Elementwise, ActivationsOfSumsTakeAllSummands) {
-    for (index_t n : {0, 1, 17, 2047, 2048, 2049, 13'001, 40'000})
-        for (index_t summands : {2, 3, 6}) {
-            expect_activation_of_sum<float>(n, summands);
-            expect_activation_of_sum<double>(n, summands);
-        }
+TEST_P(Elementwise, ActivationsOfSumsAreThoseOfTheSum) {
+    for (index_t n : {0, 1, 17, 2047, 2048, 2049, 13'001, 40'000}) {
+        expect_activation_of_sum<float>(n);
+        expect_activation_of_sum<double>(n);
+    }
 }
 
 TEST_P(Elementwise, SoftmaxRowsAreShares) {

@@ -40,10 +40,9 @@ void activation_backward(Activation f, const Array<const T>& grad, const Array<c
 bool activation_backward_reads_output(Activation f, double parameter);
 template <class T>
 void activation(Activation f, index_t n, const T* x, T* y, T parameter);
-// y[i] = f(x[0][i] + x[1][i] + ...), of two summands or more. y may be any of them but for the third and
-// further ones.
+// y[i] = f(a[i] + b[i]). y may be a or b.
 template <class T>
-void activation_of_sum(Activation f, index_t summands, const T* const* x, index_t n, T* y, T parameter);
+void activation_of_sum(Activation f, index_t n, const T* a, const T* b, T* y, T parameter);
 template <class T>
 void activation_backward_kept(Activation f, index_t n, const T* grad, const T* kept, T* grad_x, T parameter);
 

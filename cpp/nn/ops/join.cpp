@@ -5,6 +5,7 @@
 
 #include "instantiate.h"
 #include "ranvier/activation.h"
+#include "ranvier/elementwise.h"
 
 namespace ranvier {
 namespace {
@@ -20,12 +21,10 @@ public:
           activation_(site.node.activation) {}
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
-        constexpr std::size_t kFew = 4;
-        const T* few[kFew];
-        std::vector<const T*> many(inputs_ > kFew ? inputs_ : 0);
-        const T** x = many.empty() ? few : many.data();
-        for (std::size_t i = 0; i < inputs_; ++i) x[i] = at.x[i].data;
-        activation_of_sum<T>(activation_.kind, static_cast<index_t>(inputs_), x, part.count * size_, at.y,
+        const index_t n = part.count * size_;
+        const T* sum = at.x[0].data;
+        for (std::size_t i = 1; i + 1 < inputs_; ++i, sum = at.y) add<T>(n, sum, at.x[i].data, at.y);
+        activation_of_sum<T>(activation_.kind, n, sum, at.x[inputs_ - 1].data, at.y,
                              static_cast<T>(activation_.parameter));
     }
     void backward_data(const MicroBatch& part, const Operands<T>&, const T* grad,
