@@ -22,6 +22,22 @@ void product(benchmark::State& state, bool b_transposed) {
                        sizeof(T) == sizeof(double));
 }
 
+// Few rows by weights that are packed once, as a frozen predictor's.
+void product_of_packed(benchmark::State& state) {
+    const ranvier::index_t m = state.range(0), n = state.range(1), k = state.range(2);
+    std::vector<float> a(m * k, 1.0f), b(k * n, 1.0f), c(m * n);
+    const ranvier::PackedMatrix<float> packed(ranvier::row_major<const float>(b.data(), k, n));
+    const peak::Meter meter(state);
+    for (auto _ : state)
+        ranvier::matmul<float>(ranvier::row_major<const float>(a.data(), m, k), packed,
+                               ranvier::row_major(c.data(), m, n));
+    meter.report_flops(2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k), false);
+}
+
+void few_rows(benchmark::internal::Benchmark* b) {
+    for (const ranvier::index_t n : {512, 1000, 3000}) b->Args({8, n, n})->Args({12, n, n})->Args({48, n, n});
+}
+
 void shapes(benchmark::internal::Benchmark* b) {
     for (ranvier::index_t n : {8, 32, 64, 128, 256, 512, 1024, 2048}) b->Args({n, n, n});
     b->Args({10, 30, 784})->Args({1, 100, 784})->Args({64, 64, 4096})->Args({50, 100, 784});
@@ -44,6 +60,7 @@ void matmul_float64(benchmark::State& state) { product<double>(state, false); }
 BENCHMARK(matmul_float32)->Apply(shapes)->UseRealTime();
 BENCHMARK(matmul_float32_b_transposed)->Apply(shapes)->UseRealTime();
 BENCHMARK(matmul_float64)->Args({512, 512, 512})->UseRealTime();
+BENCHMARK(product_of_packed)->Name("matmul_packed_float32")->Apply(few_rows)->UseRealTime();
 BENCHMARK(matmul_float32)->Name("matmul_vector_float32")->Apply(vectors)->UseRealTime();
 BENCHMARK(matmul_float32_b_transposed)
     ->Name("matmul_vector_float32_b_transposed")

@@ -28,7 +28,7 @@ struct GemmKernels {
     void (*multiply_packed_b)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                               index_t a_col_stride, const T* packed_b, index_t b_panel_stride, T* c,
                               index_t c_row_stride, bool accumulate);
-    // The same where B is one panel, of `cols` columns and no more: A has unit column stride.
+    // The same where B is one panel, as wide as it has columns; A has unit column stride.
     void (*multiply_panel)(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                            const T* panel, T* c, index_t c_row_stride, bool accumulate);
     // The same with both operands where they lie; B has unit column stride.

@@ -33,20 +33,21 @@ struct Operands {
     index_t stored_rows;     // of the tile, if A is packed (its panels are padded)
     bool accumulate;
     const T* row_bias = nullptr;  // if rows of B are at offsets
-    // From one panel of B to the next; a panel's width, if B is not packed.
+    // From one panel of B to the next, if B is packed; else a panel's width.
     index_t b_panel_stride = kTileCols<T>;
     bool resume = false;  // the sums begin with what c holds, not with zero (strides only)
 };
 
-// Where the operands lie: A in panels; both with strides; A with strides and B in one panel; or the rows or
+// Where the operands lie: A in panels; both with strides; A with strides and B in panels; or the rows or
 // columns of A, or the rows of B, at offsets from a table.
-enum class Scheme { packed_a, strides, b_panel, a_row_offsets, a_column_offsets, b_offsets };
+enum class Scheme { packed_a, strides, packed_b, a_row_offsets, a_column_offsets, b_offsets };
 
 // Rows of A are reached from every third one, so that a dozen of them need few address registers.
 constexpr int kRowGroup = 3;
-// Rows of a panel of B that are fetched before their turn: tiles of few rows outrun what the processor
-// fetches by itself of weights that lie in no near cache.
-constexpr index_t kRowsAhead = 24;
+// How far ahead a panel of B is fetched, in elements, if B is packed and A is not: then A has few rows, whose
+// tiles outrun what the processor fetches by itself of weights that lie in no near cache.
+template <class T>
+constexpr index_t kAhead = 24 * kTileCols<T>;
 
 template <class V, int ROWS, int VECS>
 using Sums = typename V::Vector[ROWS][VECS];
@@ -90,15 +91,15 @@ RANVIER_INLINE void add_products(const Operands<typename V::Element>& o, Sums<V,
         constexpr int kGroups = (ROWS + kRowGroup - 1) / kRowGroup;
         const index_t row_stride = SCHEME == Scheme::packed_a ? 1 : o.a_row_stride;
         const index_t col_stride = SCHEME == Scheme::packed_a ? kTileRows : o.a_col_stride;
-        const index_t panel_stride = SCHEME == Scheme::strides ? o.b_panel_stride : kTileCols<T>;
+        const index_t panel_stride = SCHEME == Scheme::packed_b ? o.b_panel_stride : kTileCols<T>;
         const T* a[kGroups];
 #pragma GCC unroll 16
         for (int g = 0; g < kGroups; ++g) a[g] = o.a + g * kRowGroup * row_stride;
         for (index_t p = 0; p < o.depth; ++p) {
             if (SCHEME == Scheme::b_offsets) b = o.b + o.offsets[p];
-            if (SCHEME == Scheme::b_panel)
+            if (SCHEME == Scheme::packed_b)
                 for (index_t i = 0; i < VECS * V::kLanes; i += kCacheLine<T>)
-                    __builtin_prefetch(b + kRowsAhead * o.b_row_stride + i);
+                    __builtin_prefetch(b + kAhead<T> + i / kTileCols<T> * panel_stride + i % kTileCols<T>);
             add_outer_product<V, ROWS, VECS, MASKED>(
                 b, panel_stride, o.last_cols,
                 [&](int i) { return a[i / kRowGroup][(i % kRowGroup) * row_stride]; }, sum);
@@ -246,7 +247,7 @@ void multiply_unpacked(index_t rows, index_t cols, index_t depth, const T* a, in
 template <class T>
 void multiply_panel(index_t rows, index_t cols, index_t depth, const T* a, index_t a_row_stride,
                     const T* panel, T* c, index_t c_row_stride, bool accumulate) {
-    multiply_rows<T, Scheme::b_panel>(
+    multiply_rows<T, Scheme::packed_b>(
         {depth, a, a_row_stride, 1, panel, cols, c, c_row_stride, nullptr, 0, 0, accumulate}, rows, cols);
 }
 
@@ -408,7 +409,7 @@ void multiply_packed_b(index_t rows, index_t cols, index_t depth, const T* a, in
     const index_t step =
         rows <= kTileRows && vecs_for(static_cast<int>(rows)) > kTileVecs ? cols : kTileCols<T>;
     for (index_t j = 0; j < cols; j += step, packed_b += b_panel_stride)
-        multiply_rows<T, Scheme::strides>(
+        multiply_rows<T, Scheme::packed_b>(
             {depth, a, a_row_stride, a_col_stride, packed_b, kTileCols<T>, c + j, c_row_stride, nullptr, 0, 0,
              accumulate, nullptr, b_panel_stride},
             rows, cols - j < step ? cols - j : step);
