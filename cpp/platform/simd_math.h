@@ -6,6 +6,7 @@
 #pragma once
 
 #include "simd.h"
+#include "simd_pieces.h"
 
 namespace ranvier::RANVIER_ISA {
 
@@ -203,6 +204,9 @@ RANVIER_INLINE SinCos<T> sin_cos(Vec<T> quarters) {
 
 template <class T>
 RANVIER_INLINE Vec<T> tanh(Vec<T> x) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) return tanh_by_pieces(x);
+#endif
     const Vec<T> size = abs<T>(x);
     const Vec<T> m = expm1<T>(clamp<T>(size + size, T(0), 2 * Constants<T>::kTanhIsOne));
     return copy_sign<T>(m / (m + T(2)), x);
@@ -300,6 +304,15 @@ RANVIER_INLINE NormalParts<T> normal_parts(Vec<T> x) {
 #pragma GCC unroll 32
     for (int i = kLast - 1; i >= 0; --i) sum = fma(sum, u, broadcast(NearTailSeries<T>::kTerms[i]));
     return {e, e * sum};
+}
+
+// Phi(-|x|) for |x| <= kNearTail.
+template <class T>
+RANVIER_INLINE Vec<T> normal_tail(Vec<T> x) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) return normal_tail_by_pieces(abs<T>(x));
+#endif
+    return normal_parts<T>(x).tail;
 }
 
 // factor Phi(x) for |x| >= kNearTail, accurate in the lower tail too.

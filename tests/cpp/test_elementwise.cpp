@@ -55,6 +55,24 @@ TEST_P(Elementwise, ActivationsAgreeWithTheLibrary) {
     each(Activation::heaviside, [](double x) { return x > 0 ? 1.0 : 0.0; });
 }
 
+// Steps so small that each piece of a table has many numbers, on both sides of zero.
+void expect_small_relative_errors(Activation f, double (*reference)(double)) {
+    constexpr index_t kCount = 200'001;
+    std::vector<float> x(kCount), y(kCount);
+    for (index_t i = 0; i < kCount; ++i) x[i] = static_cast<float>(i - kCount / 2) * 1e-4f;
+    ranvier::activation<float>(f, kCount, x.data(), y.data(), 0.0f);
+    for (index_t i = 0; i < kCount; ++i) {
+        const double expected = reference(static_cast<double>(x[i]));
+        ASSERT_LE(std::abs(static_cast<double>(y[i]) - expected), 6 * 0x1p-23 * std::abs(expected)) << x[i];
+    }
+}
+
+TEST_P(Elementwise, TanhAndGeluAreExactFromEndToEnd) {
+    expect_small_relative_errors(Activation::tanh, [](double x) { return std::tanh(x); });
+    expect_small_relative_errors(Activation::gelu,
+                                 [](double x) { return 0.5 * x * std::erfc(-x * std::sqrt(0.5)); });
+}
+
 // The first summand is the output, too.
 template <class T>
 void expect_activation_of_sum(index_t n) {

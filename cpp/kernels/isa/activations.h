@@ -177,7 +177,7 @@ struct Gelu {
     template <class T>
     RANVIER_INLINE static Vec<T> value(Vec<T> x, Vec<T>) {
         const MaskOf<T> near = abs<T>(x) <= broadcast(T(kNearTail));
-        const Vec<T> tail = normal_parts<T>(x).tail;
+        const Vec<T> tail = normal_tail<T>(x);
         const Vec<T> result = select<T>(x <= Vec<T>{}, x * tail, fma(-x, tail, x));
         if (!any_set<T>(~near)) [[likely]]
             return result;
