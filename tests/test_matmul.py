@@ -28,6 +28,18 @@ def test_few_rows_by_a_large_matrix(isa, layout, shape):
     close(K.matmul(a, b), a.astype(np.float64) @ b.astype(np.float64), np.float32, 4 * np.sqrt(k) + 4)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(2, 21, 203), (3, 64, 150), (4, 16, 97), (203, 21, 2), (150, 64, 3)])
+def test_few_rows_or_columns_into_any_layout(isa, shape, layout, dtype):
+    m, k, n = shape
+    a, b = normal(m, k, dtype=dtype), normal(k, n, dtype=dtype, seed=1)
+    out = laid_out(np.zeros((m, n), dtype), layout)
+    for left, right in [(a, b), (np.asfortranarray(a), b), (a, np.asfortranarray(b))]:
+        K.matmul(left, right, out=out)
+        close(out, a.astype(np.float64) @ b, dtype, 40)
+
+
 @pytest.mark.parametrize("a_layout", LAYOUTS)
 @pytest.mark.parametrize("b_layout", LAYOUTS)
 def test_takes_any_layout_without_changing_it(a_layout, b_layout):

@@ -502,6 +502,14 @@ void multiply_tiny(const Product<T>& p) {
     finish(p, index_t{0}, index_t{0}, p.m(), p.n());
 }
 
+// Whether the columns of c fill a small part of a vector, which as rows they would fill, since those of A are
+// contiguous. (If those of c are, too, it is transposed anyway.)
+template <class T>
+bool is_better_transposed(const Product<T>& p) {
+    const bool narrow = 4 * p.n() <= kernels<T>().gemm->tile_cols && p.m() >= 4 * kFewRows && p.k() >= 16;
+    return narrow && p.a.row_stride == 1 && p.a.col_stride != 1 && p.c.row_stride != 1;
+}
+
 // c of any strides. A column is computed as a row; falling strides are made rising ones, where no bias is
 // tied to the rows or columns.
 template <class T>
@@ -518,10 +526,8 @@ void multiply_any(const Product<T>& p) {
         return multiply_any(transposed(p));
     if (p.n() == 1 && p.m() > 1) return multiply_any(transposed(p));
     if (p.m() == 1 && (p.n() == 1 || p.c.col_stride == 1)) return multiply_row(p);
-    // Columns that fill a small part of a vector: as rows they fill it, if those of A are contiguous.
-    const bool narrow = 4 * p.n() <= kernels<T>().gemm->tile_cols && p.m() >= 4 * kFewRows && p.k() >= 16;
-    if (narrow && p.a.row_stride == 1 && p.a.col_stride != 1 && p.c.row_stride != 1)
-        return multiply_scattering(transposed(p));
+    if (is_better_transposed(p)) return multiply_scattering(transposed(p));
+    if (is_better_transposed(transposed(p))) return multiply_scattering(p);
     if (p.m() > 1 && p.c.col_stride == 1) return multiply(p);
     if (p.m() > 1 && p.c.row_stride == 1) return multiply(transposed(p));
     multiply_scattering(p);
