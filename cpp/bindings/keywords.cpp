@@ -75,9 +75,13 @@ void hasten_keywords(const py::module_& m) {
         if (!PyCFunction_Check(value.ptr())) continue;
         PyObject* self = PyCFunction_GET_SELF(value.ptr());
         const auto* record = py::detail::function_record_ptr_from_PyObject(self);
-        if (!record || record->next || record->has_args || record->has_kwargs ||
-            record->def->ml_flags != (METH_FASTCALL | METH_KEYWORDS) || record->nargs_pos > kMostArguments ||
-            record->args.size() < record->nargs_pos)
+        // A function of two names is met twice, and then its call is no longer the usual one.
+        const auto called = [&] {
+            return reinterpret_cast<Function>(reinterpret_cast<void (*)()>(record->def->ml_meth));
+        };
+        if (!record || (usual_call && called() != usual_call) || record->next || record->has_args ||
+            record->has_kwargs || record->def->ml_flags != (METH_FASTCALL | METH_KEYWORDS) ||
+            record->nargs_pos > kMostArguments || record->args.size() < record->nargs_pos)
             continue;
         Arguments arguments;
         for (std::size_t i = 0; i < record->nargs_pos; ++i)
@@ -85,9 +89,8 @@ void hasten_keywords(const py::module_& m) {
                 {PyUnicode_InternFromString(record->args[i].name), record->args[i].value.ptr()});
         value.inc_ref();  // it keeps `self`, whose address is a key
         functions().emplace(self, arguments);
-        auto& meth = record->def->ml_meth;
-        usual_call = reinterpret_cast<Function>(reinterpret_cast<void (*)()>(meth));
-        meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call));
+        usual_call = called();
+        record->def->ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call));
     }
 }
 
