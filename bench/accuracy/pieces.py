@@ -10,6 +10,7 @@ largest relative error before the coefficients are rounded.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 
 import mpmath as mp
@@ -52,10 +53,11 @@ def error(f: Callable, centre: mp.mpf, half: mp.mpf, coefficients: list) -> mp.m
 
 
 def show(name: str, pieces: list[list], worst: mp.mpf) -> None:
-    print(f"alignas(64) inline constexpr float {name}[][{PIECES}] = {{")
+    print(f"// clang-format off\nalignas(64) inline constexpr float {name}[][{PIECES}] = {{")
     for row in zip(*pieces, strict=True):
-        print("    {" + ", ".join(f"{float(c):.9g}f" if float(c) % 1 else f"{float(c):.0f}" for c in row) + "},")
-    print(f"}};  // error below {mp.nstr(worst, 2)}\n")
+        numbers = ", ".join(f"{float(c):.9g}f" if float(c) % 1 else f"{float(c):.0f}" for c in row)
+        print(textwrap.fill(f"{{{numbers}}},", 110, initial_indent="    ", subsequent_indent="     "))
+    print(f"}};  // error below {mp.nstr(worst, 2)}\n// clang-format on\n")
 
 
 def main() -> None:
