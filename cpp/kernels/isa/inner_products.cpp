@@ -14,7 +14,7 @@ namespace {
 constexpr int kChains = 2;
 
 // Rows of y in a block: four at most, so that few streams are read at once.
-constexpr index_t many_for(int few) {
+constexpr int many_for(int few) {
     const int fit = kAccumulators / (few * kChains);
     return fit < 1 ? 1 : fit > 4 ? 4 : fit;
 }
@@ -90,23 +90,30 @@ void block(const RowProducts<T>& o, index_t first) {
         }
 }
 
-template <class T, int FEW>
-void multiply_few(const RowProducts<T>& o, index_t many) {
-    constexpr index_t kMany = many_for(FEW);
-    index_t j = 0;
-    for (; j + kMany <= many; j += kMany) block<T, FEW, kMany>(o, j);
-    for (; j < many; ++j) block<T, FEW, 1>(o, j);
+// All rows of y from `first` on, MANY at a time. Those left over are taken at once, too: each block reads the
+// rows of x again.
+template <class T, int FEW, int MANY>
+void multiply_few(const RowProducts<T>& o, index_t first, index_t many) {
+    for (; first + MANY <= many; first += MANY) block<T, FEW, MANY>(o, first);
+    if constexpr (MANY > 1)
+        if (first < many) multiply_few<T, FEW, MANY - 1>(o, first, many);
+}
+
+template <class T, std::size_t... I>
+RANVIER_INLINE void multiply_by_few(const RowProducts<T>& o, index_t few, index_t many,
+                                    std::index_sequence<I...>) {
+    static constexpr void (*kByFew[sizeof...(I)])(const RowProducts<T>&, index_t,
+                                                  index_t) = {multiply_few<T, I + 1, many_for(I + 1)>...};
+    kByFew[few - 1](o, 0, many);
 }
 
 template <class T>
 void multiply(index_t few, index_t many, index_t depth, const T* x, index_t x_stride, const T* y,
               index_t y_stride, const index_t* y_offsets, T* c, index_t c_few_stride, index_t c_many_stride,
               bool accumulate) {
-    static constexpr void (*kByFew[kRowsAtOnce])(const RowProducts<T>&, index_t) = {
-        multiply_few<T, 1>, multiply_few<T, 2>, multiply_few<T, 3>,
-        multiply_few<T, 4>, multiply_few<T, 5>, multiply_few<T, 6>};
-    kByFew[few - 1]({depth, x, x_stride, y, y_stride, y_offsets, c, c_few_stride, c_many_stride, accumulate},
-                    many);
+    const RowProducts<T> o = {depth,         x,         x_stride, y, y_stride, y_offsets, c, c_few_stride,
+                              c_many_stride, accumulate};
+    multiply_by_few<T>(o, few, many, std::make_index_sequence<kRowsAtOnce>{});
 }
 
 }  // namespace
