@@ -9,15 +9,15 @@
 namespace {
 
 template <class T>
-void product(benchmark::State& state, bool b_transposed) {
+void product(benchmark::State& state, bool b_transposed, bool c_transposed = false) {
     const ranvier::index_t m = state.range(0), n = state.range(1), k = state.range(2);
     std::vector<T> a(m * k, T(1)), b(k * n, T(1)), c(m * n);
     ranvier::Matrix<const T> right = ranvier::row_major<const T>(b.data(), k, n);
     if (b_transposed) right = ranvier::transposed(ranvier::row_major<const T>(b.data(), n, k));
+    ranvier::Matrix<T> to = ranvier::row_major(c.data(), m, n);
+    if (c_transposed) to = ranvier::transposed(ranvier::row_major(c.data(), n, m));
     const peak::Meter meter(state);
-    for (auto _ : state)
-        ranvier::matmul<T>(ranvier::row_major<const T>(a.data(), m, k), right,
-                           ranvier::row_major(c.data(), m, n));
+    for (auto _ : state) ranvier::matmul<T>(ranvier::row_major<const T>(a.data(), m, k), right, to);
     meter.report_flops(2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),
                        sizeof(T) == sizeof(double));
 }
@@ -53,8 +53,17 @@ void vectors(benchmark::internal::Benchmark* b) {
         ->Args({100, 1, 20000});
 }
 
+// Few rows by few columns, along a great depth.
+void inner_products(benchmark::internal::Benchmark* b) {
+    b->Args({8, 4, 25569})->Args({3, 3, 100000})->Args({4, 1000, 8192});
+}
+
+// Few rows into a c whose columns are contiguous.
+void turned(benchmark::internal::Benchmark* b) { b->Args({2, 636, 21})->Args({2, 4000, 500}); }
+
 void matmul_float32(benchmark::State& state) { product<float>(state, false); }
 void matmul_float32_b_transposed(benchmark::State& state) { product<float>(state, true); }
+void matmul_float32_c_transposed(benchmark::State& state) { product<float>(state, false, true); }
 void matmul_float64(benchmark::State& state) { product<double>(state, false); }
 
 BENCHMARK(matmul_float32)->Apply(shapes)->UseRealTime();
@@ -66,6 +75,11 @@ BENCHMARK(matmul_float32_b_transposed)
     ->Name("matmul_vector_float32_b_transposed")
     ->Apply(vectors)
     ->UseRealTime();
+BENCHMARK(matmul_float32_b_transposed)
+    ->Name("matmul_inner_products_float32")
+    ->Apply(inner_products)
+    ->UseRealTime();
+BENCHMARK(matmul_float32_c_transposed)->Apply(turned)->UseRealTime();
 BENCHMARK(matmul_float64)->Name("matmul_vector_float64")->Apply(vectors)->UseRealTime();
 
 }  // namespace
