@@ -2,6 +2,8 @@
 //
 // Vectors run along the depth. A block of the rows of x and y has its sums in registers, as many as hide the
 // latency of multiply-adds, and each vector that is loaded meets all rows of the other operand.
+#include <utility>
+
 #include "../../platform/simd_loops.h"
 #include "../../platform/simd_registers.h"
 #include "../../platform/simd_sums.h"
