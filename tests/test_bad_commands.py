@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 import ranvier as rv
+from programs import HANGING
 from ranvier.cli import main
 from ranvier.datasets import files
 from ranvier.models import DATASETS
@@ -225,7 +226,7 @@ def test_bytes_are_pixels(folder, monkeypatch, capfd, tmp_path):
 def test_in_a_process_of_its_own(folder):
     for name in ("--threads 9223372036854775808", "an array that is archive", "classes that are no JSON"):
         command = [sys.executable, "-m", "ranvier", *COMMANDS[name]]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANGING, check=False)
         assert done.returncode == 2
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1
@@ -235,6 +236,6 @@ def test_in_a_process_of_its_own(folder):
 def test_output_that_cannot_be_written_is_one_line():
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "ranvier", "info"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=HANGING, check=False)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 import ranvier as rv
-from programs import INTERRUPTIBLE
+from programs import HANGING, INTERRUPTIBLE
 from ranvier.models import DATASETS
 
 
@@ -20,7 +20,7 @@ def command(*arguments):
 
 
 def run(*arguments, cwd=None):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, cwd=cwd, check=False)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=HANGING, cwd=cwd, check=False)
 
 
 def table_of_epochs(output):

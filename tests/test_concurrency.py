@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import ranvier as rv
 from fuzz.threads import in_threads
-from programs import succeeds
+from programs import HANGING, succeeds
 
 RNG = np.random.default_rng(0)
 
@@ -434,7 +434,7 @@ def while_training(optimizer, look):
     y = np.broadcast_to(y, (50, y.shape[1])).copy()
     start = net.engine.parameters.flat_values.copy()
     options = dict(batch_size=1, loss=rv.QuadraticLoss(), optimizer=optimizer, shuffle=False, progress=False)
-    done, end = threading.Event(), time.monotonic() + 60
+    done, end = threading.Event(), time.monotonic() + HANGING
 
     def train():
         while not done.is_set():

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ranvier as rv
+from programs import HANGING
 from ranvier import cli
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed")
@@ -35,7 +36,7 @@ def launch(ranks, *command):
         env=os.environ | ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=300,  # should it hang
+        timeout=HANGING,
     )
 
 

@@ -72,7 +72,7 @@ USES = {
 def test_a_daemon_thread_at_work_does_not_abort_the_interpreter(name):
     settings = dict(threads=2, own=False, blocks=False, on_error="raise") | USES[name]
     for delay in (0.05, 0.2):
-        status, output, errors = run(PROGRAM.format(**settings, delay=delay), timeout=60)
+        status, output, errors = run(PROGRAM.format(**settings, delay=delay))
         assert (status, output, errors) == (0, "", "")
 
 

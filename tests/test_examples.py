@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import HANGING
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
-def run(name, cwd, timeout=120):
+def run(name, cwd):
     result = subprocess.run(
-        [sys.executable, EXAMPLES / name], cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
+        [sys.executable, EXAMPLES / name], cwd=cwd, capture_output=True, text=True, timeout=HANGING, check=False
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -85,4 +86,4 @@ def test_reinforce_balances_the_pole(tmp_path):
 
 def test_deep_q_learning_balances_the_pole(tmp_path):
     pytest.importorskip("gymnasium")
-    assert float(run("dqn_cartpole.py", tmp_path, timeout=600).split()[-1]) >= 475
+    assert float(run("dqn_cartpole.py", tmp_path).split()[-1]) >= 475

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 import ranvier as rv
+from programs import HANGING
 from ranvier.diagnostics import GradientCheck, ParameterCheck
 from ranvier.tables import Table
 
@@ -95,7 +96,7 @@ def shown(tmp_path_factory):
     notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     (folder / "notebook.ipynb").write_text(json.dumps(notebook))
     command = [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "notebook.ipynb"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANGING, check=False)
     assert result.returncode == 0, result.stderr
     page = Cells((folder / "notebook.html").read_text())
     assert len(page.texts) == len(CELLS)

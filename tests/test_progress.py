@@ -13,6 +13,7 @@ import termios
 import numpy as np
 import pytest
 import ranvier as rv
+from programs import HANGING
 from ranvier import progress
 
 RNG = np.random.default_rng(0)
@@ -74,7 +75,7 @@ import sys, numpy as np, ranvier as rv
 rv.Network([rv.Linear(4, 2)], seed=0).fit(np.eye(4), [0, 1, 0, 1], epochs=2, {options})
 assert "tqdm" not in sys.modules
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANGING)
     assert result.stderr == ""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import ranvier
+from programs import HANGING
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,7 +33,7 @@ def test_every_file_has_the_same_version() -> None:
 
 @pytest.mark.parametrize("number", range(len(code_blocks("python"))))
 def test_readme_example_runs(number: int, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", code_blocks("python")[number]], cwd=tmp_path, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", code_blocks("python")[number]], cwd=tmp_path, check=True, timeout=HANGING)
 
 
 def test_readme_names_commands_that_exist() -> None:

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import ranvier as rv
+from programs import HANGING
 from ranvier.callbacks import Checkpoint
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
@@ -117,7 +118,7 @@ os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
 net.save(sys.argv[1])
 """
     for _ in range(2):
-        status = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=60).returncode
+        status = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=HANGING).returncode
         assert status == -signal.SIGKILL
     other = tmp_path / f".ranvier-{'0' * 16}-0123456789abcdef"  # of another file
     other.write_bytes(b"")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import ranvier as rv
 from fuzz.threads import in_threads
+from programs import HANGING
 
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.random((120, 1, 28, 28), dtype=np.float32), RNG.integers(0, 10, 120)
@@ -114,7 +115,7 @@ assert net.epochs_trained == 2
 net.fit(samples, test_resume.LABELS, epochs=2, **options)
 net.save({str(tmp_path / "whole.safetensors")!r})
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGING)
     assert_same(rv.load(tmp_path / "whole.safetensors").state_dict(), expected)
 
 
@@ -179,7 +180,7 @@ if child == 0:
     os._exit(0 if rv.num_threads() == 1 else 1)
 print(os.waitpid(child, 0)[1])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGING, check=True)
     assert done.stdout.strip() == "0"
 
 
@@ -191,6 +192,6 @@ def test_workers_of_joblib_share_the_processors_out():
 import joblib, ranvier
 print(joblib.Parallel(2, backend="loky")(joblib.delayed(ranvier.num_threads)() for _ in range(2)))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGING, check=True)
     each = max(1, joblib.cpu_count() // 2)
     assert done.stdout.strip() == f"[{each}, {each}]"

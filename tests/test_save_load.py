@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import ranvier as rv
+from programs import HANGING
 from safetensors.numpy import load_file, save_file
 
 CNN = [
@@ -50,7 +51,7 @@ def test_a_new_process_predicts_the_same_bits(saved, tmp_path):
         "np.save(sys.argv[3], rv.load(sys.argv[1]).predict(np.load(sys.argv[2])))"
     )
     arguments = [str(path), str(tmp_path / "x.npy"), str(tmp_path / "y.npy")]
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=HANGING)
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), net.predict(x))
 
 

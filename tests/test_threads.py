@@ -12,20 +12,8 @@ import numpy as np
 import pytest
 import ranvier
 from fuzz.threads import in_threads
+from programs import run
 from ranvier import kernels as K
-
-
-def run(code, **environment):
-    """Run a program of its own; return its output."""
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return result.returncode, result.stdout.strip(), result.stderr
 
 
 @pytest.fixture(params=["openmp", "pool"])

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import ranvier as rv
+from programs import HANGING
 from ranvier.tuning import Choice, Integer, Real, cross_validate, search
 from ranvier.tuning.splits import fold_indices
 
@@ -342,7 +343,7 @@ assert not {"ranvier.tuning", "ranvier.diagnostics"} & sys.modules.keys()
 import ranvier.tuning, ranvier.diagnostics
 assert not {"optuna", "sklearn", "matplotlib"} & sys.modules.keys()
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGING)
 
 
 # --- a study of one's own -----------------------------------------------------------------------------------
@@ -379,7 +380,7 @@ def test_processes_share_a_study(tmp_path):
         study = optuna.load_study(study_name="shared", storage=storage)
         while len(study.trials) < 4 and other.poll() is None:  # both at once
             search(linear, RATES, X, Y, trials=1, folds=2, study=study)
-        seen = int(other.communicate(timeout=120)[0])
+        seen = int(other.communicate(timeout=HANGING)[0])
     assert other.returncode == 0
     own = search(linear, RATES, X, Y, trials=1, folds=2, study=study)
     assert 4 < seen < len(own.trials) == len(study.trials)
