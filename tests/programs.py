@@ -13,21 +13,21 @@ INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_
 HANGING = 900
 
 
-def run(code, **environment):
+def run(code, timeout=HANGING, **environment):
     """Run a program; return its exit status, which is negative for a signal, its output and its errors."""
     result = subprocess.run(
         [sys.executable, "-c", INTERRUPTIBLE + textwrap.dedent(code)],
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=HANGING,
+        timeout=timeout,
         check=False,
     )
     return result.returncode, result.stdout.strip(), result.stderr
 
 
-def succeeds(code):
+def succeeds(code, timeout=HANGING):
     """Assert that a program comes to its end without an error; return its output."""
-    status, output, errors = run(code)
+    status, output, errors = run(code, timeout)
     assert status == 0, f"exit status {status}\n{output}\n{errors}"
     return output

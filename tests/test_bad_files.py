@@ -330,7 +330,8 @@ def test_a_small_file_cannot_ask_for_much_memory_or_time(tmp_path, kind):
                 raise SystemExit("no error")
             except ValueError as error:
                 assert "MemoryError" not in repr(error.__cause__), error
-        """
+        """,
+        timeout=20,
     )
 
 
