@@ -1,7 +1,15 @@
-"""Fixtures: each instruction set of the machine, and a way back to the usual threads."""
+"""Fixtures: each instruction set of the machine, and a way back to the usual threads; a quick garbage collector."""
+
+import gc
 
 import pytest
 from ranvier import _core, set_num_threads
+
+
+def pytest_collection_finish():
+    """Keep the collector from going through thousands of tests and all imported modules each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=_core.cpu_info()["supported_isas"])
