@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -293,16 +294,23 @@ def test_interruption_keeps_what_was_trained():
     x, y = rng.random((20000, 400)).astype(np.float32), rng.integers(0, 10, 20000)
     net = rv.Network([rv.Linear(400, 300), rv.ReLU(), rv.Linear(300, 10)], seed=0)
     before = net.state_dict()
+
+    def interrupt():
+        """Raise the signal once a batch has changed the weights, however long that takes."""
+        while np.array_equal(net.state_dict()["0.weight"], before["0.weight"]):
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGINT)
+
     # A shell's background jobs ignore the signal.
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
-    timer.start()
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
             net.fit(x, y, epochs=100000, progress=False)
     finally:
         signal.signal(signal.SIGINT, usual)
-    timer.join()
+    thread.join()
     assert len(net.history) < 100000
     after = net.state_dict()
     assert all(np.isfinite(value).all() for value in after.values())
