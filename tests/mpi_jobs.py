@@ -115,11 +115,8 @@ def train(net, data=None, *, shards=None, n_epochs=2, batch_size=32, optimizer=N
     )
 
 
-def bits(threads, by="memory"):
-    """Hashes and histories with four shards, of each network; by messages if the machine has no shared memory free."""
-    rv.set_num_threads(int(threads))
-    if by == "messages":
-        machine._free_bytes = lambda: 0
+def bits_of_rows():
+    """Return hashes and histories with four shards, of each network."""
     results = {}
     x, y = images()
     for make in (mlp, cnn, large):
@@ -143,12 +140,11 @@ def bits(threads, by="memory"):
         net, (x, x.reshape(107, 64)[:, :3]), shards=4, loss=rv.MSELoss(), sample_weight=weights, metrics=["rmse"]
     )
     results["numbers"] = [digest(net), history.r2, history.rmse, history.mae]
-    tell(**results)
+    return results
 
 
-def ends(threads):
+def bits_of_ends():
     """The same of a network of several inputs and outputs: from arrays and a stream, with weights and validation."""
-    rv.set_num_threads(int(threads))
     x, y = named_data()
     some = {name: rows[:41] for name, rows in x.items()}, {name: rows[:41] for name, rows in y.items()}
     net = tower()
@@ -174,7 +170,15 @@ def ends(threads):
     net = tower("float64")
     history = train(net, (Stream(), None), shards=4, loss=JOINT, validation_data=some)
     results["stream"] = [digest(net), history.loss, history.val_loss]
-    tell(**results)
+    return results
+
+
+def bits(threads, by="memory"):
+    """Both with a number of threads; by messages if the machine has no shared memory free."""
+    rv.set_num_threads(int(threads))
+    if by == "messages":
+        machine._free_bytes = lambda: 0
+    tell(**bits_of_rows(), **bits_of_ends())
 
 
 def against_one():

@@ -138,7 +138,7 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path):
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
-        watchdog = threading.Timer(60, process.kill)
+        watchdog = threading.Timer(HANGING, process.kill)
         watchdog.start()
         for line in process.stdout:
             if line.startswith("    2 "):
