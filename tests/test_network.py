@@ -303,7 +303,7 @@ def test_interruption_keeps_what_was_trained():
 
     # A shell's background jobs ignore the signal.
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
-    thread = threading.Thread(target=interrupt)
+    thread = threading.Thread(target=interrupt, daemon=True)  # an error in fit must not leave it waiting for ever
     thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
