@@ -30,13 +30,13 @@ def number_of_others(outputs, last):
 BATCH, BATCHES, FEATURES = 256, 300, 24
 
 
-def long_epoch(optimizer):
+def long_epoch():
     """A network, and what makes an epoch of seconds without a call of Python."""
     rng = np.random.default_rng(1)
     net = rv.Network([rv.Linear(FEATURES, 512), rv.Tanh(), rv.Linear(512, 512), rv.Tanh(), rv.Linear(512, 64)], seed=0)
     x = rng.standard_normal((BATCH * BATCHES, FEATURES)).astype(np.float32)
     y = rng.integers(0, 64, len(x))
-    return net, x, y, dict(batch_size=BATCH, optimizer=optimizer, shuffle=False, progress=False)
+    return net, x, y, dict(batch_size=BATCH, optimizer=rv.SGD(0.05), shuffle=False, progress=False)
 
 
 PROBES = {
@@ -47,8 +47,8 @@ PROBES = {
 
 @functools.cache
 def predictions_between_batches():
-    """What the weights before, between and after the batches of that epoch predict for each probe; the last weights."""
-    net, x, y, options = long_epoch(rv.SGD(0.05))
+    """Return what the weights before, between and after those batches predict for each probe, and the last weights."""
+    net, x, y, options = long_epoch()
     allowed = {samples: {net.predict(probe).tobytes()} for samples, probe in PROBES.items()}
     for first in range(0, len(x), BATCH):
         net.fit(x[first : first + BATCH], y[first : first + BATCH], **options)
@@ -59,7 +59,7 @@ def predictions_between_batches():
 
 @pytest.mark.parametrize("samples", PROBES)
 def test_predictions_do_not_wait_for_an_epoch_and_are_of_one_set_of_weights(samples):
-    net, x, y, options = long_epoch(rv.SGD(0.05))
+    net, x, y, options = long_epoch()
     probe = PROBES[samples]
     start = net.engine.parameters.flat_values.copy()
     outputs, done = [], threading.Event()
