@@ -35,7 +35,8 @@ void product_of_packed(benchmark::State& state) {
 }
 
 void few_rows(benchmark::internal::Benchmark* b) {
-    for (const ranvier::index_t n : {512, 1000, 3000}) b->Args({8, n, n})->Args({12, n, n})->Args({48, n, n});
+    for (const ranvier::index_t n : {512, 1000, 3000})
+        for (const ranvier::index_t m : {2, 3, 8, 12, 48}) b->Args({m, n, n});
 }
 
 void shapes(benchmark::internal::Benchmark* b) {
@@ -69,6 +70,7 @@ void matmul_float64(benchmark::State& state) { product<double>(state, false); }
 BENCHMARK(matmul_float32)->Apply(shapes)->UseRealTime();
 BENCHMARK(matmul_float32_b_transposed)->Apply(shapes)->UseRealTime();
 BENCHMARK(matmul_float64)->Args({512, 512, 512})->UseRealTime();
+BENCHMARK(matmul_float32)->Name("matmul_few_rows_float32")->Apply(few_rows)->UseRealTime();
 BENCHMARK(product_of_packed)->Name("matmul_packed_float32")->Apply(few_rows)->UseRealTime();
 BENCHMARK(matmul_float32)->Name("matmul_vector_float32")->Apply(vectors)->UseRealTime();
 BENCHMARK(matmul_float32_b_transposed)

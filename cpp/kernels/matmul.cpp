@@ -32,8 +32,9 @@ constexpr index_t kLeastDepth = 64;
 // An operand up to this many bytes is read fast enough where it lies.
 constexpr index_t kUnpackedBytes = 512 << 10;
 
-// Of such an operand, few rows at a time are read along memory; their sums take so many bytes.
-constexpr index_t kStrip = 16;
+// Of a larger one, few rows at a time are read along memory; their sums take so many bytes. A quarter of a
+// tile's rows read an operand beyond so many bytes that way.
+constexpr index_t kStrip = 24;  // steps of 6 and of 8 go into it
 constexpr index_t kStripBytes = 64 << 10;
 
 // What a task brings home of a c that was computed elsewhere.
@@ -90,14 +91,15 @@ void clear(const Product<T>& product) {
         std::fill_n(product.c.data + i * product.c.row_stride, product.n(), T{});
 }
 
-// Whether few rows of c meet a B that is too large for the cache, or, in one row, whose columns are more than
-// registers have sums for.
+// Whether few rows of c meet a B that is too large for the cache; for a quarter of a tile's rows the
+// first-level cache.
 template <class T>
 bool is_for_strips(const Product<T>& p, index_t rows, index_t cols) {
     const auto& gemm = *kernels<T>().gemm;
     if (p.b_panel_stride || p.a_row_offsets || p.a_column_offsets || rows > 2 * gemm.tile_rows) return false;
     const index_t bytes = p.k() * cols * static_cast<index_t>(sizeof(T));
-    return cols > 8 * gemm.tile_cols && bytes > (rows == 1 ? kStripBytes : kUnpackedBytes);
+    const index_t most = rows <= ceil_div(gemm.tile_rows, 4) ? kStripBytes : kUnpackedBytes;
+    return cols > 8 * gemm.tile_cols && bytes > most;
 }
 
 // These: some rows of B at a time, from one end to the other, so that memory is read as it lies. The sums

@@ -1,4 +1,4 @@
-// How many vectors a kernel may keep in registers.
+// What a kernel keeps in registers, and how many vectors that may be.
 #pragma once
 
 #include "simd.h"
@@ -14,5 +14,17 @@ inline constexpr int kAccumulators = 12;
 #else
 inline constexpr int kAccumulators = 8;
 #endif
+
+// v, which was loaded, in a register for all its USES. GCC makes a load an operand of each instruction that
+// uses it, if these are two or three, and so reads memory as often.
+template <int USES, class V>
+RANVIER_INLINE V in_register(V v) {
+#if defined(__aarch64__)
+    if constexpr (USES > 1) asm("" : "+w"(v));
+#elif defined(__SSE2__)
+    if constexpr (USES > 1) asm("" : "+v"(v));
+#endif
+    return v;
+}
 
 }  // namespace ranvier::RANVIER_ISA

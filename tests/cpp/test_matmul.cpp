@@ -165,7 +165,11 @@ TEST_P(Matmul, AgreesOnLargeProductsOfFewRows) {
                                        {2, 5, 16385},
                                        {1, 20000, 37},
                                        {1, 1003, 1050},
+                                       {2, 1003, 53},
                                        {3, 9001, 30},
+                                       {4, 601, 55},
+                                       {5, 1037, 525},
+                                       {6, 603, 87},
                                        {7, 1500, 530},
                                        {12, 2500, 70},
                                        {700, 1, 600}}) {
@@ -209,12 +213,14 @@ TEST_P(Matmul, GivesTheSameBitsInEveryLayoutBatchAndThreadCount) {
             EXPECT_EQ(alone, product(a, b_columns)) << threads << " threads, transposed";
         }
         ranvier::set_num_threads(0);
-        for (index_t i : {index_t{0}, m / 2, m - 1}) {
-            Stored<float> row = a;
-            row.view = {row.memory.data() + 1 + i * k, 1, k, k, 1};
-            const auto single = product(row, b);
-            EXPECT_TRUE(std::equal(single.begin(), single.end(), alone.begin() + i * n)) << "row " << i;
-        }
+        for (index_t few : {1, 2, 3, 4, 5, 6, 9})
+            for (index_t i : {index_t{0}, m / 2, m - few}) {
+                Stored<float> rows = a;
+                rows.view = {rows.memory.data() + 1 + i * k, few, k, k, 1};
+                const auto part = product(rows, b);
+                EXPECT_TRUE(std::equal(part.begin(), part.end(), alone.begin() + i * n))
+                    << few << " rows from " << i << " on, " << m << "x" << n << "x" << k;
+            }
     }
 }
 
@@ -389,50 +395,57 @@ TEST_P(Matmul, TakesRowsWhereTheyLie) {
 // Products by a packed B, with each part of the epilogue, against those by the same B in rows.
 template <class T>
 void expect_packed_to_be_plain(index_t m, index_t n, index_t k, Layout la, Layout lb) {
+    constexpr int kSteps = 3;
     Stored<T> a(m, k, la, 1), b(k, n, lb, 2), rows(k, n, Layout::rows, 2), plain(m, n, Layout::gaps, 3),
         c = plain;
     for (index_t i = 0; i < k; ++i)
         for (index_t j = 0; j < n; ++j) rows.at(i, j) = b.at(i, j);
-    c.view.data = c.memory.data() + 1;
     std::vector<T> of_row(m, T(0.5)), of_col(n, T(-0.25));
-    ranvier::Epilogue<T> epilogue;
-    const ranvier::PackedMatrix<T> packed(b.view);
-    EXPECT_EQ(packed.rows(), k);
-    EXPECT_EQ(packed.cols(), n);
-    EXPECT_EQ(packed.empty(), k * n == 0);
-    for (int step = 0; step < 3; ++step) {
-        ranvier::matmul<T>(a.view, rows.view, plain.view, epilogue);
-        ranvier::matmul<T>(a.view, packed, c.view, epilogue);
-        ASSERT_EQ(c.memory, plain.memory) << m << "x" << n << "x" << k << " layouts " << int(la) << int(lb)
-                                          << ", threads " << ranvier::num_threads() << ", step " << step;
-        epilogue.accumulate = true;
-        epilogue.col_bias = of_col.data();
-        if (step < 1) continue;
-        epilogue.row_bias = of_row.data();
-        epilogue.activation = ranvier::Activation::relu;
+    ranvier::Epilogue<T> epilogues[kSteps];
+    epilogues[1].accumulate = epilogues[2].accumulate = true;
+    epilogues[1].col_bias = epilogues[2].col_bias = of_col.data();
+    epilogues[2].row_bias = of_row.data();
+    epilogues[2].activation = ranvier::Activation::relu;
+    ranvier::set_num_threads(1);
+    std::vector<T> expected[kSteps];
+    for (int step = 0; step < kSteps; ++step) {
+        ranvier::matmul<T>(a.view, rows.view, plain.view, epilogues[step]);
+        expected[step] = plain.memory;
+    }
+    const std::vector<T> before = c.memory;
+    for (int threads : {1, 2, 3}) {
+        ranvier::set_num_threads(threads);
+        const ranvier::PackedMatrix<T> packed(b.view);
+        ASSERT_EQ(packed.rows(), k);
+        ASSERT_EQ(packed.cols(), n);
+        ASSERT_EQ(packed.empty(), k * n == 0);
+        c.memory = before;
+        c.view.data = c.memory.data() + 1;
+        for (int step = 0; step < kSteps; ++step) {
+            ranvier::matmul<T>(a.view, packed, c.view, epilogues[step]);
+            ASSERT_EQ(c.memory, expected[step]) << m << "x" << n << "x" << k << " layouts " << int(la)
+                                                << int(lb) << ", threads " << threads << ", step " << step;
+        }
     }
 }
 
 TEST_P(Matmul, PackedRightOperandChangesNoBit) {
-    for (int threads : {1, 2, 3}) {
-        ranvier::set_num_threads(threads);
-        for (index_t m : {0, 1, 2, 5, 13, 25})
-            for (index_t n : {0, 1, 8, 17, 33, 130})
-                for (index_t k : {0, 1, 31, 513, 1030}) {
-                    expect_packed_to_be_plain<float>(m, n, k, Layout::rows, Layout::rows);
-                    expect_packed_to_be_plain<double>(m, n, k, Layout::reversed, Layout::columns);
-                }
-        for (index_t m : {192, 193, 401})
-            for (index_t n : {10, 129, 331})
-                for (index_t k : {40, 700}) {
-                    expect_packed_to_be_plain<float>(m, n, k, Layout::columns, Layout::gaps);
-                    expect_packed_to_be_plain<double>(m, n, k, Layout::rows, Layout::columns);
-                }
-        expect_packed_to_be_plain<float>(64, 64, 4096, Layout::rows, Layout::columns);
-        expect_packed_to_be_plain<float>(1, 1031, 1537, Layout::every_second, Layout::rows);
-        expect_packed_to_be_plain<float>(4100, 5, 40, Layout::rows, Layout::rows);
-        expect_packed_to_be_plain<float>(200, 4200, 30, Layout::rows, Layout::rows);
-    }
+    for (index_t m : {0, 1, 2, 5, 13, 25})
+        for (index_t n : {0, 1, 8, 17, 33, 130})
+            for (index_t k : {0, 1, 31, 513, 1030}) {
+                expect_packed_to_be_plain<float>(m, n, k, Layout::rows, Layout::rows);
+                expect_packed_to_be_plain<double>(m, n, k, Layout::reversed, Layout::columns);
+            }
+    for (index_t m : {192, 193, 401})
+        for (index_t n : {10, 129, 331})
+            for (index_t k : {40, 700}) {
+                expect_packed_to_be_plain<float>(m, n, k, Layout::columns, Layout::gaps);
+                expect_packed_to_be_plain<double>(m, n, k, Layout::rows, Layout::columns);
+            }
+    expect_packed_to_be_plain<float>(64, 64, 4096, Layout::rows, Layout::columns);
+    expect_packed_to_be_plain<float>(1, 1031, 1537, Layout::every_second, Layout::rows);
+    expect_packed_to_be_plain<float>(4100, 5, 40, Layout::rows, Layout::rows);
+    expect_packed_to_be_plain<float>(200, 4200, 30, Layout::rows, Layout::rows);
     ranvier::set_num_threads(0);
 }
 

@@ -60,7 +60,8 @@ RANVIER_INLINE void add_outer_product(const typename V::Element* b, index_t pane
 #pragma GCC unroll 16
     for (int v = 0; v < VECS; ++v) {
         const auto* from = b + v / kTileVecs * panel_stride + v % kTileVecs * V::kLanes;
-        columns[v] = MASKED && v == VECS - 1 ? V::load_partial(from, last_cols) : V::load(from);
+        columns[v] =
+            in_register<ROWS>(MASKED && v == VECS - 1 ? V::load_partial(from, last_cols) : V::load(from));
     }
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
@@ -251,24 +252,38 @@ void multiply_panel(index_t rows, index_t cols, index_t depth, const T* a, index
         {depth, a, a_row_stride, 1, panel, cols, c, c_row_stride, nullptr, 0, 0, accumulate}, rows, cols);
 }
 
-// One row times STEPS rows of B, all columns. Each row of B is read by an instruction of its own: so the
+// So many rows are multiplied in strips of as many rows of B as registers can hold elements of A for.
+constexpr int kStripRows = ceil_div(kTileRows, 4);
+constexpr int strip_steps(int rows) { return rows * 8 <= kAccumulators ? 8 : kAccumulators / rows; }
+
+// ROWS rows times STEPS rows of B, all columns. Each row of B is read by an instruction of its own: so the
 // processor sees as many runs through memory, and fetches ahead.
-template <class T, int STEPS>
-void row_strip(const Operands<T>& o, index_t cols) {
-    Vec<T> a[STEPS];
+template <class T, int ROWS, int STEPS>
+void strip(const Operands<T>& o, index_t cols) {
+    Vec<T> a[ROWS][STEPS];
     const T* b[STEPS];
 #pragma GCC unroll 16
     for (int p = 0; p < STEPS; ++p) {
-        a[p] = broadcast(o.a[p * o.a_col_stride]);
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; ++i) a[i][p] = broadcast(o.a[i * o.a_row_stride + p * o.a_col_stride]);
         b[p] = o.b + p * o.b_row_stride;
     }
-    T* const c = o.c;
+    T* c[ROWS];
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) c[i] = o.c + i * o.c_row_stride;
     const bool resume = o.resume;
     const auto columns = [&](index_t j, auto&& get, auto&& put) __attribute__((always_inline)) {
-        Vec<T> sum = resume ? get(c + j) : Vec<T>{};
+        Vec<T> sum[ROWS];
 #pragma GCC unroll 16
-        for (int p = 0; p < STEPS; ++p) sum = fma(a[p], get(b[p] + j), sum);
-        put(c + j, sum);
+        for (int i = 0; i < ROWS; ++i) sum[i] = resume ? get(c[i] + j) : Vec<T>{};
+#pragma GCC unroll 16
+        for (int p = 0; p < STEPS; ++p) {
+            const Vec<T> row = in_register<ROWS>(get(b[p] + j));
+#pragma GCC unroll 16
+            for (int i = 0; i < ROWS; ++i) sum[i] = fma(a[i][p], row, sum[i]);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; ++i) put(c[i] + j, sum[i]);
     };
     index_t j = 0;
     for (; j + kLanes<T> <= cols; j += kLanes<T>)
@@ -280,16 +295,23 @@ void row_strip(const Operands<T>& o, index_t cols) {
             [&](T* to, Vec<T> v) { store_partial(to, v, left); });
 }
 
-template <class T, std::size_t... I>
-RANVIER_INLINE void row_strips(Operands<T> o, index_t cols, std::index_sequence<I...>) {
+template <class T, int ROWS, std::size_t... I>
+RANVIER_INLINE void strips(Operands<T> o, index_t cols, std::index_sequence<I...>) {
     constexpr int kSteps = sizeof...(I);
-    static constexpr void (*kBySteps[kSteps])(const Operands<T>&, index_t) = {row_strip<T, I + 1>...};
+    static constexpr void (*kBySteps[kSteps])(const Operands<T>&, index_t) = {strip<T, ROWS, I + 1>...};
     for (index_t left = o.depth; left > 0; left -= kSteps) {
         kBySteps[(left < kSteps ? left : kSteps) - 1](o, cols);
         o.a += kSteps * o.a_col_stride;
         o.b += kSteps * o.b_row_stride;
         o.resume = true;
     }
+}
+
+template <class T, int ROWS = 1>
+void strips_of_rows(const Operands<T>& o, index_t rows, index_t cols) {
+    if constexpr (ROWS < kStripRows)
+        if (rows > ROWS) return strips_of_rows<T, ROWS + 1>(o, rows, cols);
+    strips<T, ROWS>(o, cols, std::make_index_sequence<strip_steps(ROWS)>{});
 }
 
 template <class T>
@@ -299,7 +321,7 @@ void multiply_strip(index_t rows, index_t cols, index_t depth, const T* a, index
     const Operands<T> o = {
         depth, a,     a_row_stride, a_col_stride, b,     b_row_stride, c, c_row_stride, nullptr, 0,
         0,     false, nullptr,      kTileCols<T>, resume};
-    if (rows == 1) return row_strips<T>(o, cols, std::make_index_sequence<8>{});
+    if (rows <= kStripRows) return strips_of_rows<T>(o, rows, cols);
     multiply_rows<T, Scheme::strides>(o, rows, cols);
 }
 

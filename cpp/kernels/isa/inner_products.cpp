@@ -44,10 +44,10 @@ RANVIER_INLINE void add_products(index_t depth, const T* x, index_t x_stride, co
     const auto step = [&](Vec<T>(&part)[FEW * MANY], auto&& get) __attribute__((always_inline)) {
         Vec<T> few[FEW];
 #pragma GCC unroll 16
-        for (int i = 0; i < FEW; ++i) few[i] = get(x + i * x_stride);
+        for (int i = 0; i < FEW; ++i) few[i] = in_register<MANY>(get(x + i * x_stride));
 #pragma GCC unroll 16
         for (int j = 0; j < MANY; ++j) {
-            const Vec<T> row = get(y[j]);
+            const Vec<T> row = in_register<FEW>(get(y[j]));
 #pragma GCC unroll 16
             for (int i = 0; i < FEW; ++i) part[i * MANY + j] = fma(few[i], row, part[i * MANY + j]);
         }
