@@ -41,7 +41,11 @@ void few_rows(benchmark::internal::Benchmark* b) {
 
 void shapes(benchmark::internal::Benchmark* b) {
     for (ranvier::index_t n : {8, 32, 64, 128, 256, 512, 1024, 2048}) b->Args({n, n, n});
-    b->Args({10, 30, 784})->Args({1, 100, 784})->Args({64, 64, 4096})->Args({50, 100, 784});
+    b->Args({10, 30, 784})
+        ->Args({1, 100, 784})
+        ->Args({64, 64, 4096})
+        ->Args({50, 100, 784})
+        ->Args({2000, 100, 784});
 }
 
 // Rows, columns and depth where one operand is a vector.

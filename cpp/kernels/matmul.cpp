@@ -29,8 +29,10 @@ constexpr index_t kPackedRows = 4096;
 constexpr index_t kPackedCols = 4096;
 // From this depth on inner products of several rows with several columns are worth the sums of their lanes.
 constexpr index_t kLeastDepth = 64;
-// An operand up to this many bytes is read fast enough where it lies.
+// An operand up to this many bytes is read fast enough where it lies; and so are contiguous rows of A that
+// meet up to so many panels of B.
 constexpr index_t kUnpackedBytes = 512 << 10;
+constexpr index_t kUnpackedTiles = 8;
 
 // Of a larger one, few rows at a time are read along memory; their sums take so many bytes. A quarter of a
 // tile's rows read an operand beyond so many bytes that way.
@@ -227,8 +229,8 @@ void multiply_packing_b(const Product<T>& p) {
     });
 }
 
-// A region of c no larger than kPackedRows x kPackedCols, both operands packed, block of depth by block; or
-// only A, if B was packed before.
+// A region of c no larger than kPackedRows x kPackedCols, both operands packed, block of depth by block; but
+// not A if it is read as fast where it lies, nor B if it was packed before.
 template <class T>
 class PackedProduct {
 public:
@@ -240,20 +242,20 @@ public:
         block_cols_ = round_up(std::min(kBlockCols, cols), gemm_.tile_cols);
         row_blocks_ = ceil_div(rows, block_rows_);
         col_blocks_ = ceil_div(cols, block_cols_);
+        packs_a_ = product.a.col_stride != 1 || product.n() > kUnpackedTiles * gemm_.tile_cols;
     }
 
     void run() {
         const index_t length = depth_block<T>(p_.k());
-        const index_t packed_blocks = p_.b_panel_stride ? 0 : col_blocks_;  // of B, here
-        Scratch<T> packed_a(row_blocks_ * block_rows_ * length),
-            packed_b(packed_blocks * block_cols_ * length);
+        const index_t a_blocks = packs_a_ ? row_blocks_ : 0, b_blocks = p_.b_panel_stride ? 0 : col_blocks_;
+        Scratch<T> packed_a(a_blocks * block_rows_ * length), packed_b(b_blocks * block_cols_ * length);
         for (index_t k0 = 0; k0 < p_.k(); k0 += length) {
             const index_t depth = std::min(length, p_.k() - k0);
-            parallel_for(row_blocks_ + packed_blocks, threads_, [&](index_t task) {
-                if (task < row_blocks_)
+            parallel_for(a_blocks + b_blocks, threads_, [&](index_t task) {
+                if (task < a_blocks)
                     pack_a(task, k0, depth, packed_a.data());
                 else
-                    pack_b(task - row_blocks_, k0, depth, packed_b.data());
+                    pack_b(task - a_blocks, k0, depth, packed_b.data());
             });
             parallel_for(row_blocks_ * col_blocks_, threads_, [&](index_t task) {
                 multiply(task % row_blocks_, task / row_blocks_, k0, depth, packed_a.data(), packed_b.data());
@@ -281,11 +283,16 @@ private:
                   const T* packed_b) const {
         const index_t i = row_block * block_rows_, j = col_block * block_cols_;
         const index_t rows = std::min(block_rows_, rows_ - i), cols = std::min(block_cols_, cols_ - j);
-        gemm_.multiply_packed(rows, cols, depth, packed_a + i * depth,
-                              p_.b_panel_stride ? p_.b_at(k0, j0_ + j) : packed_b + j * depth,
-                              p_.b_panel_stride ? p_.b_panel_stride : depth * gemm_.tile_cols,
-                              p_.c.data + (i0_ + i) * p_.c.row_stride + j0_ + j, p_.c.row_stride,
-                              k0 > 0 || p_.epilogue.accumulate);
+        const T* b = p_.b_panel_stride ? p_.b_at(k0, j0_ + j) : packed_b + j * depth;
+        const index_t b_stride = p_.b_panel_stride ? p_.b_panel_stride : depth * gemm_.tile_cols;
+        T* c = p_.c.data + (i0_ + i) * p_.c.row_stride + j0_ + j;
+        const bool accumulate = k0 > 0 || p_.epilogue.accumulate;
+        if (packs_a_)
+            gemm_.multiply_packed(rows, cols, depth, packed_a + i * depth, b, b_stride, c, p_.c.row_stride,
+                                  accumulate);
+        else
+            gemm_.multiply_packed_b(rows, cols, depth, p_.a.data + (i0_ + i) * p_.a.row_stride + k0,
+                                    p_.a.row_stride, 1, b, b_stride, c, p_.c.row_stride, accumulate);
         if (k0 + depth == p_.k()) finish(p_, i0_ + i, j0_ + j, rows, cols);
     }
 
@@ -293,6 +300,7 @@ private:
     const GemmKernels<T>& gemm_ = *kernels<T>().gemm;
     index_t i0_, j0_, rows_, cols_;
     int threads_;
+    bool packs_a_;
     index_t block_rows_, block_cols_, row_blocks_, col_blocks_;
 };
 
