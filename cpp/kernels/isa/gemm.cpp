@@ -252,7 +252,7 @@ void multiply_panel(index_t rows, index_t cols, index_t depth, const T* a, index
         {depth, a, a_row_stride, 1, panel, cols, c, c_row_stride, nullptr, 0, 0, accumulate}, rows, cols);
 }
 
-// So many rows are multiplied in strips of as many rows of B as registers can hold elements of A for.
+// Up to so many rows go in strips, of as many rows of B as registers can hold a strip's elements of A for.
 constexpr int kStripRows = ceil_div(kTileRows, 4);
 constexpr int strip_steps(int rows) { return rows * 8 <= kAccumulators ? 8 : kAccumulators / rows; }
 
