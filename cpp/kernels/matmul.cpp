@@ -34,8 +34,8 @@ constexpr index_t kLeastDepth = 64;
 constexpr index_t kUnpackedBytes = 512 << 10;
 constexpr index_t kUnpackedTiles = 8;
 
-// Of a larger one, few rows at a time are read along memory; their sums take so many bytes. A quarter of a
-// tile's rows read an operand beyond so many bytes that way.
+// Of a larger one, few rows at a time are read along memory; their sums take so many bytes. For a quarter of
+// a tile's rows of c (kStripRows in isa/gemm.cpp) an operand of more than these bytes is a larger one.
 constexpr index_t kStrip = 24;  // steps of 6 and of 8 go into it
 constexpr index_t kStripBytes = 64 << 10;
 
@@ -93,8 +93,8 @@ void clear(const Product<T>& product) {
         std::fill_n(product.c.data + i * product.c.row_stride, product.n(), T{});
 }
 
-// Whether few rows of c meet a B that is too large for the cache; for a quarter of a tile's rows the
-// first-level cache.
+// Whether few rows of c meet a B that is too large for the second-level cache, or a quarter of a tile's rows
+// one that is too large for the first-level cache.
 template <class T>
 bool is_for_strips(const Product<T>& p, index_t rows, index_t cols) {
     const auto& gemm = *kernels<T>().gemm;

@@ -134,6 +134,10 @@ TEST_P(Matmul, AgreesBeyondEveryBlock) {
                 expect_product<float>(m, 521, 389, a, b, Layout::rows, false);
                 expect_product<double>(m, 205, 389, a, b, Layout::rows, true);
             }
+    for (index_t n : {29, 61, 97}) {  // A is not packed, on one instruction set or another
+        expect_product<float>(205, n, 530, Layout::gaps, Layout::rows, Layout::rows, false);
+        expect_product<double>(205, n, 530, Layout::rows, Layout::columns, Layout::gaps, true);
+    }
     expect_product<float>(64, 64, 4096, Layout::rows, Layout::rows, Layout::rows, true);
     expect_product<float>(4100, 5, 40, Layout::rows, Layout::rows, Layout::rows, false);
     expect_product<float>(5, 4100, 40, Layout::rows, Layout::rows, Layout::rows, false);
