@@ -1,6 +1,7 @@
 // Activations and their derivatives as functions of vectors, and the loops that apply them.
 #pragma once
 
+#include "../../platform/simd_aligned.h"
 #include "../../platform/simd_math.h"
 #include "../../platform/simd_strided.h"
 #include "isa.h"
@@ -275,12 +276,16 @@ struct Hardswish {
 // mixes their instructions: CMakeLists.txt tells GCC to.)
 inline constexpr index_t kSideBySide = 4;
 
-// to[i] = value(i, load) for n elements: groups of vectors, single vectors, the tail. `load` loads as many
-// elements from an address as are computed.
+// to[i] = value(i, load) for n elements: those before an aligned vector, groups of vectors, single vectors,
+// the tail. `load` loads as many elements from an address as are computed.
 template <class T, class Value>
 RANVIER_INLINE void compute(index_t n, T* to, Value&& value) {
     const auto whole = [](const T* from) __attribute__((always_inline)) { return load(from); };
-    index_t i = 0;
+    const auto put_some = [&](index_t i, index_t count) __attribute__((always_inline)) {
+        store_partial(to + i, value(i, [&](const T* from) { return load_partial(from, count); }), count);
+    };
+    index_t i = elements_before_alignment<T>(n, to);
+    if (i > 0) put_some(0, i);
     for (; i + kSideBySide * kLanes<T> <= n; i += kSideBySide * kLanes<T>) {
         Vec<T> v[kSideBySide];
 #pragma GCC unroll 4
@@ -289,9 +294,7 @@ RANVIER_INLINE void compute(index_t n, T* to, Value&& value) {
         for (index_t k = 0; k < kSideBySide; ++k) store(to + i + k * kLanes<T>, v[k]);
     }
     for (; i + kLanes<T> <= n; i += kLanes<T>) store(to + i, value(i, whole));
-    if (i == n) return;
-    const index_t rest = n - i;
-    store_partial(to + i, value(i, [&](const T* from) { return load_partial(from, rest); }), rest);
+    if (i < n) put_some(i, n - i);
 }
 
 template <class T, class F>
@@ -321,12 +324,7 @@ void from_output(index_t n, const T* grad, const T* y, T* grad_x, T parameter) {
         });
 }
 
-// Elements x[0], x[step], x[2 step] ... as lanes, of which the first `count` are there, and back again.
-template <class T>
-RANVIER_INLINE Vec<T> load_lanes(const T* x, index_t step, index_t count) {
-    if (step == -1 && count == kLanes<T>) return reversed<T>(load(x - (kLanes<T> - 1)));
-    return load_every(x, step, count);
-}
+// What load_every loads, back again.
 template <class T>
 RANVIER_INLINE void store_lanes(T* y, index_t step, Vec<T> v, index_t count) {
     if (step == 1) return store_partial(y, v, count);
@@ -350,7 +348,7 @@ void map_line(index_t n, const T* x, index_t x_step, T* y, index_t y_step, T par
     for_each_lanes<T>(
         n, [&](index_t i, index_t count) __attribute__((always_inline)) {
             store_lanes(y + i * y_step, y_step,
-                        F::template value<T>(load_lanes(x + i * x_step, x_step, count), p), count);
+                        F::template value<T>(load_every(x + i * x_step, x_step, count), p), count);
         });
 }
 
@@ -360,9 +358,9 @@ void line_from_input(index_t n, const T* grad, index_t grad_step, const T* x, in
     const Vec<T> p = broadcast(parameter);
     for_each_lanes<T>(
         n, [&](index_t i, index_t count) __attribute__((always_inline)) {
-            const Vec<T> slope = F::template slope<T>(load_lanes(x + i * x_step, x_step, count), p);
+            const Vec<T> slope = F::template slope<T>(load_every(x + i * x_step, x_step, count), p);
             store_lanes(grad_x + i * grad_x_step, grad_x_step,
-                        load_lanes(grad + i * grad_step, grad_step, count) * slope, count);
+                        load_every(grad + i * grad_step, grad_step, count) * slope, count);
         });
 }
 

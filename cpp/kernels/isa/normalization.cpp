@@ -1,5 +1,5 @@
 // Normalization kernels of one instruction set; formulas in normalization_kernels.h.
-#include "../../platform/simd_loops.h"
+#include "../../platform/simd_aligned.h"
 #include "../../platform/simd_wide.h"
 #include "isa.h"
 
@@ -76,15 +76,16 @@ void gradient_sums(index_t n, const T* g, const T* x, T mean, double* sum, doubl
 
 template <class T>
 void affine(index_t n, const T* x, T a, T b, T* y) {
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put)
-               __attribute__((always_inline)) { put(y, fma(get(x), broadcast(a), broadcast(b))); });
+    for_each_aligned_vector<T>(
+        n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            put(y, fma(get(x), broadcast(a), broadcast(b)));
+        });
 }
 
 template <class T>
 void combine(index_t n, const T* g, const T* x, T a, T b, T c, T* y) {
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+    for_each_aligned_vector<T>(
+        n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
             put(y, fma(get(g), broadcast(a), fma(get(x), broadcast(b), broadcast(c))));
         });
 }
@@ -107,23 +108,25 @@ void add_products_each(index_t n, const T* g, const T* x, const T* mean, T* sums
 
 template <class T>
 void affine_each(index_t n, const T* x, const T* a, const T* b, T* y) {
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put)
-               __attribute__((always_inline)) { put(y, fma(get(x), get(a), get(b))); });
+    for_each_aligned_vector<T>(
+        n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            put(y, fma(get(x), get(a), get(b)));
+        });
 }
 
 template <class T>
 void combine_each(index_t n, const T* g, const T* x, const T* a, const T* b, const T* c, T* y) {
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put)
-               __attribute__((always_inline)) { put(y, fma(get(g), get(a), fma(get(x), get(b), get(c)))); });
+    for_each_aligned_vector<T>(
+        n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            put(y, fma(get(g), get(a), fma(get(x), get(b), get(c))));
+        });
 }
 
 template <class T>
 void normalize_row(index_t n, const T* x, T mean, T scale, const T* gamma, const T* beta, T* y) {
     const Vec<T> one = broadcast(T(1)), zero = {};
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+    for_each_aligned_vector<T>(
+        n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
             const Vec<T> h = (get(x) - broadcast(mean)) * broadcast(scale);
             put(y, fma(h, gamma ? get(gamma) : one, beta ? get(beta) : zero));
         });
@@ -146,8 +149,8 @@ template <class T>
 void row_gradient(index_t n, const T* g, const T* x, T mean, T scale, const T* gamma, T first, T second,
                   T* grad_x) {
     const Vec<T> one = broadcast(T(1));
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+    for_each_aligned_vector<T>(
+        n, grad_x, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
             const Vec<T> h = (get(x) - broadcast(mean)) * broadcast(scale);
             const Vec<T> v = get(g) * (gamma ? get(gamma) : one) - broadcast(first);
             put(grad_x, fma(h, broadcast(-second), v) * broadcast(scale));

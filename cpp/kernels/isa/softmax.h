@@ -1,6 +1,7 @@
 // Softmax of one row along the vector, and of a vector of rows at once.
 #pragma once
 
+#include "../../platform/simd_aligned.h"
 #include "../../platform/simd_math.h"
 #include "isa.h"
 
@@ -77,9 +78,8 @@ LogSumExp<T> softmax_row(index_t n, const T* x, T* y) {
     const T sum = exponentials(n, x, most, y);
     if (y) {
         const Vec<T> inverse = broadcast(T(1) / sum);
-        index_t i = 0;
-        for (; i + kLanes<T> <= n; i += kLanes<T>) store(y + i, load(y + i) * inverse);
-        if (i < n) store_partial(y + i, load_partial(y + i, n - i) * inverse, n - i);
+        for_each_aligned_vector<T>(
+            n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(y, get(y) * inverse); });
     }
     return {most, scalar_log(sum)};
 }
@@ -87,9 +87,9 @@ LogSumExp<T> softmax_row(index_t n, const T* x, T* y) {
 template <class T>
 void subtract(index_t n, const T* x, LogSumExp<T> shift, T* y) {
     const Vec<T> most = broadcast(shift.most), log_sum = broadcast(shift.log_sum);
-    index_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>) store(y + i, load(x + i) - most - log_sum);
-    if (i < n) store_partial(y + i, load_partial(x + i, n - i) - most - log_sum, n - i);
+    for_each_aligned_vector<T>(
+        n,
+        y, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(y, get(x) - most - log_sum); });
 }
 
 template <class T>
@@ -99,9 +99,10 @@ void softmax_backward_row(index_t n, const T* grad, const T* y, T* grad_x) {
     for (; i + kLanes<T> <= n; i += kLanes<T>) sum = fma(load(grad + i), load(y + i), sum);
     if (i < n) sum = fma(load_partial(grad + i, n - i), load_partial(y + i, n - i), sum);
     const Vec<T> dot = broadcast(sum_lanes<T>(sum));
-    for (i = 0; i + kLanes<T> <= n; i += kLanes<T>) store(grad_x + i, load(y + i) * (load(grad + i) - dot));
-    if (i < n)
-        store_partial(grad_x + i, load_partial(y + i, n - i) * (load_partial(grad + i, n - i) - dot), n - i);
+    for_each_aligned_vector<T>(
+        n, grad_x, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            put(grad_x, get(y) * (get(grad) - dot));
+        });
 }
 
 template <class T>
@@ -111,11 +112,10 @@ void log_softmax_backward_row(index_t n, const T* grad, const T* y, T* grad_x) {
     for (; i + kLanes<T> <= n; i += kLanes<T>) sum += load(grad + i);
     if (i < n) sum += load_partial(grad + i, n - i);
     const Vec<T> total = broadcast(sum_lanes<T>(sum));
-    for (i = 0; i + kLanes<T> <= n; i += kLanes<T>)
-        store(grad_x + i, fma(-exp<T>(load(y + i)), total, load(grad + i)));
-    if (i < n)
-        store_partial(grad_x + i,
-                      fma(-exp<T>(load_partial(y + i, n - i)), total, load_partial(grad + i, n - i)), n - i);
+    for_each_aligned_vector<T>(
+        n, grad_x, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+            put(grad_x, fma(-exp<T>(get(y)), total, get(grad)));
+        });
 }
 
 // Columns of W vectors, of which the last lanes of the last one may be missing: loads, stores, and sums in

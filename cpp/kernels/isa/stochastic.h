@@ -4,7 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "../../platform/simd_loops.h"
+#include "../../platform/simd_aligned.h"
 #include "../../platform/simd_math.h"
 #include "../../platform/simd_transpose.h"
 #include "isa.h"
@@ -187,8 +187,8 @@ void slopes(index_t n, const std::uint16_t* halves, T lower, T width, T* slope) 
 
 template <class T>
 void scale_negative(index_t n, const T* x, const T* sign, const T* factor, T* y) {
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
+    for_each_aligned_vector<T>(
+        n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) {
             put(y, select<T>(get(sign) <= Vec<T>{}, get(factor) * get(x), get(x)));
         });
 }

@@ -1,7 +1,7 @@
 // Parameter updates over a contiguous run; formulas in ranvier/optimizer.h.
 #pragma once
 
-#include "../../platform/simd_loops.h"
+#include "../../platform/simd_aligned.h"
 #include "isa.h"
 
 namespace ranvier::RANVIER_ISA {
@@ -181,8 +181,8 @@ void add_penalty_gradient(T l1, T l2, index_t n, const T* w, T* grad) {
 // A pixel as a fraction of 255, divided as NumPy divides it.
 template <class T>
 void add(index_t n, const T* a, const T* b, T* y) {
-    for_each_vector<T>(
-        n, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(y, get(a) + get(b)); });
+    for_each_aligned_vector<T>(
+        n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(y, get(a) + get(b)); });
 }
 
 template <class T>
