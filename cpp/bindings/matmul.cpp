@@ -267,7 +267,6 @@ template <class T>
 void linear_gradients(const Array<const T>& grad, const Array<const T>& x, const Matrix<const T>& w,
                       const Array<T>& grad_x, const Matrix<T>& grad_w, T* grad_b) {
     const RowBlocks blocks(grad, x, grad_x);
-    std::vector<T> sums(static_cast<std::size_t>(w.rows));
     std::fill_n(grad_b, w.rows, T{});
     if (blocks.count() == 0) std::fill_n(grad_w.data, w.rows * w.cols, T{});
     for (index_t i = 0; i < blocks.count(); ++i) {
@@ -276,8 +275,7 @@ void linear_gradients(const Array<const T>& grad, const Array<const T>& x, const
         added.accumulate = i > 0;
         matmul<T>(g, w, blocks.at(grad_x, i));
         matmul<T>(transposed(g), blocks.at(x, i), grad_w, added);
-        column_sums<T>(g, sums.data());
-        for (std::size_t j = 0; j < sums.size(); ++j) grad_b[j] += sums[j];
+        add_column_sums<T>(g, grad_b);
     }
 }
 

@@ -10,6 +10,7 @@
 #include "conv2d_taps.h"
 #include "planes.h"
 #include "ranvier/conv2d.h"
+#include "ranvier/matmul.h"
 #include "ranvier/memory.h"
 #include "ranvier/threads.h"
 #include "winograd.h"
@@ -26,16 +27,18 @@ constexpr index_t kLaidOut = 4 << 20;
 // A product with fewer columns than this (as in depthwise convolution) is done as inner products.
 constexpr index_t kLeastColumns = 3;
 
-// Of one plane of the gradient.
+// Of the planes of some output channels of one image's gradient.
 template <class T>
-T sum_of_plane(const Conv2dShape& s, const Images<const T>& grad, index_t image, index_t o) {
+void sums_of_planes(const Conv2dShape& s, const Images<const T>& grad, index_t image, index_t first,
+                    index_t count, T* sums) {
     const index_t height = s.out_height(), width = s.out_width();
-    const T* row = grad.data + image * grad.strides[0] + o * grad.strides[1];
-    if (grad.strides[3] == 1 && grad.strides[2] == width) return kernels<T>().gemm->sum(height * width, row);
-    T sum{};
-    for (index_t y = 0; y < height; ++y, row += grad.strides[2])
-        for (index_t x = 0; x < width; ++x) sum += row[x * grad.strides[3]];
-    return sum;
+    const auto [batch, channel, row, col] = grad.strides;
+    const T* from = grad.data + image * batch + first * channel;
+    if (row == width * col)
+        return column_sums(Matrix<const T>{from, height * width, count, col, channel}, sums);
+    std::fill_n(sums, count, T{});
+    for (index_t y = 0; y < height; ++y)
+        add_column_sums(Matrix<const T>{from + y * row, width, count, col, channel}, sums);
 }
 
 template <class T>
@@ -143,10 +146,10 @@ private:
     }
 
     void add_biases(index_t image, T* biases, bool accumulate) const {
-        for (index_t o = 0; o < s_.out_channels; ++o) {
-            const T sum = sum_of_plane(s_, grad_, image, o);
-            biases[o] = accumulate ? biases[o] + sum : sum;
-        }
+        if (!accumulate) return sums_of_planes(s_, grad_, image, 0, s_.out_channels, biases);
+        Scratch<T> sums(s_.out_channels);
+        sums_of_planes(s_, grad_, image, 0, s_.out_channels, sums.data());
+        gemm_.add_row(s_.out_channels, sums.data(), biases);
     }
 
     void copy_row(index_t image, index_t o, T* row) const {
@@ -258,11 +261,20 @@ private:
 // The bias's gradient by itself.
 template <class T>
 void sum_planes(const Conv2dShape& s, const Images<const T>& grad, T* sums, bool accumulate) {
+    constexpr index_t kChannels = 64;  // of one task
     const double elements = static_cast<double>(s.batch * s.out_channels * s.out_height() * s.out_width());
-    parallel_for(s.out_channels, threads_for(elements), [&](index_t o) {
-        T sum{};
-        for (index_t image = 0; image < s.batch; ++image) sum += sum_of_plane(s, grad, image, o);
-        sums[o] = accumulate ? sums[o] + sum : sum;
+    const auto add_row = kernels<T>().gemm->add_row;
+    parallel_for(ceil_div(s.out_channels, kChannels), threads_for(elements), [&](index_t task) {
+        const index_t first = task * kChannels, count = std::min(kChannels, s.out_channels - first);
+        T of_image[kChannels], of_all[kChannels] = {};
+        for (index_t image = 0; image < s.batch; ++image) {
+            sums_of_planes(s, grad, image, first, count, of_image);
+            add_row(count, of_image, of_all);
+        }
+        if (accumulate)
+            add_row(count, of_all, sums + first);
+        else
+            std::copy_n(of_all, count, sums + first);
     });
 }
 

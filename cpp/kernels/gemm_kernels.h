@@ -7,8 +7,9 @@ namespace ranvier {
 
 template <class T>
 struct GemmKernels {
-    index_t tile_rows;  // of the register tile; packed A has panels of this many rows
-    index_t tile_cols;  // packed B has panels of this many columns
+    index_t tile_rows;   // of the register tile; packed A has panels of this many rows
+    index_t tile_cols;   // packed B has panels of this many columns
+    index_t strip_rows;  // of c, up to which multiply_strip reads several rows of B at once
 
     // Panels of tile_rows rows: packed[panel][p][row], the last panel padded with zeros.
     void (*pack_a)(index_t rows, index_t depth, const T* a, index_t row_stride, index_t col_stride,
@@ -59,6 +60,8 @@ struct GemmKernels {
                                   index_t a_col_stride, const T* b, const index_t* b_offsets, T* c,
                                   index_t c_row_stride, bool accumulate, const T* row_bias);
 
+    // sums[j] += a[0][j], a[1][j] and so on, in this order.
+    void (*add_columns)(index_t rows, index_t cols, const T* a, index_t row_stride, T* sums);
     // Over n contiguous elements: row += value, row += addend, the sum of the row, the inner product.
     void (*add_scalar)(index_t n, T value, T* row);
     void (*add_row)(index_t n, const T* addend, T* row);

@@ -34,8 +34,8 @@ constexpr index_t kLeastDepth = 64;
 constexpr index_t kUnpackedBytes = 512 << 10;
 constexpr index_t kUnpackedTiles = 8;
 
-// Of a larger one, few rows at a time are read along memory; their sums take so many bytes. For a quarter of
-// a tile's rows of c (kStripRows in isa/gemm.cpp) an operand of more than these bytes is a larger one.
+// Of a larger one, few rows at a time are read along memory; their sums take so many bytes. For strip_rows of
+// GemmKernels an operand of more than these bytes is a larger one.
 constexpr index_t kStrip = 24;  // steps of 6 and of 8 go into it
 constexpr index_t kStripBytes = 64 << 10;
 
@@ -93,14 +93,14 @@ void clear(const Product<T>& product) {
         std::fill_n(product.c.data + i * product.c.row_stride, product.n(), T{});
 }
 
-// Whether few rows of c meet a B that is too large for the second-level cache, or a quarter of a tile's rows
-// one that is too large for the first-level cache.
+// Whether few rows of c meet a B that is too large for the second-level cache, or very few one that is too
+// large for the first-level cache.
 template <class T>
 bool is_for_strips(const Product<T>& p, index_t rows, index_t cols) {
     const auto& gemm = *kernels<T>().gemm;
     if (p.b_panel_stride || p.a_row_offsets || p.a_column_offsets || rows > 2 * gemm.tile_rows) return false;
     const index_t bytes = p.k() * cols * static_cast<index_t>(sizeof(T));
-    const index_t most = rows <= ceil_div(gemm.tile_rows, 4) ? kStripBytes : kUnpackedBytes;
+    const index_t most = rows <= gemm.strip_rows ? kStripBytes : kUnpackedBytes;
     return cols > 8 * gemm.tile_cols && bytes > most;
 }
 
@@ -242,7 +242,7 @@ public:
         block_cols_ = round_up(std::min(kBlockCols, cols), gemm_.tile_cols);
         row_blocks_ = ceil_div(rows, block_rows_);
         col_blocks_ = ceil_div(cols, block_cols_);
-        packs_a_ = product.a.col_stride != 1 || product.n() > kUnpackedTiles * gemm_.tile_cols;
+        packs_a_ = std::abs(product.a.col_stride) != 1 || product.n() > kUnpackedTiles * gemm_.tile_cols;
     }
 
     void run() {
@@ -291,8 +291,9 @@ private:
             gemm_.multiply_packed(rows, cols, depth, packed_a + i * depth, b, b_stride, c, p_.c.row_stride,
                                   accumulate);
         else
-            gemm_.multiply_packed_b(rows, cols, depth, p_.a.data + (i0_ + i) * p_.a.row_stride + k0,
-                                    p_.a.row_stride, 1, b, b_stride, c, p_.c.row_stride, accumulate);
+            gemm_.multiply_packed_b(
+                rows, cols, depth, p_.a.data + (i0_ + i) * p_.a.row_stride + k0 * p_.a.col_stride,
+                p_.a.row_stride, p_.a.col_stride, b, b_stride, c, p_.c.row_stride, accumulate);
         if (k0 + depth == p_.k()) finish(p_, i0_ + i, j0_ + j, rows, cols);
     }
 
@@ -494,6 +495,11 @@ M reversed_rows(M m) {
     return m;
 }
 
+template <class M>
+M reversed_columns(const M& m) {
+    return transposed(reversed_rows(transposed(m)));
+}
+
 // A small product of rows that are contiguous, for which the choice among all ways would take as long as the
 // product itself.
 template <class T>
@@ -513,11 +519,28 @@ void multiply_tiny(const Product<T>& p) {
 }
 
 // Whether the columns of c fill a small part of a vector, which as rows they would fill, since those of A are
-// contiguous. (If those of c are, too, it is transposed anyway.)
+// contiguous, perhaps from the last to the first. (If those of c are, too, it is transposed anyway.)
 template <class T>
 bool is_better_transposed(const Product<T>& p) {
     const bool narrow = 4 * p.n() <= kernels<T>().gemm->tile_cols && p.m() >= 4 * kFewRows && p.k() >= 16;
-    return narrow && p.a.row_stride == 1 && p.a.col_stride != 1 && p.c.row_stride != 1;
+    const bool falls = p.a.row_stride == -1 && !p.epilogue.row_bias;
+    return narrow && (p.a.row_stride == 1 || falls) && p.a.col_stride != 1 && p.c.row_stride != 1;
+}
+
+// The same product with the rows of A in rising order.
+template <class T>
+Product<T> with_rising_rows(Product<T> p) {
+    if (p.a.row_stride >= 0) return p;
+    p.a = reversed_rows(p.a);
+    p.c = reversed_rows(p.c);
+    return p;
+}
+
+// Whether it is better to write c from the last column to the first than to pack a B that lies so.
+template <class T>
+bool is_better_with_columns_reversed(const Product<T>& p) {
+    const bool packed = p.b.col_stride == -1 && !(p.c.row_stride == 1 && p.m() > 1);
+    return packed && p.m() < p.k() && !p.epilogue.col_bias && !p.b_panel_stride;
 }
 
 // c of any strides. A column is computed as a row; falling strides are made rising ones, where no bias is
@@ -534,10 +557,17 @@ void multiply_any(const Product<T>& p) {
     const bool loses = p.b.col_stride == 1 && p.m() <= p.k();
     if (p.c.col_stride < 0 && !p.epilogue.col_bias && !p.b_panel_stride && !loses)
         return multiply_any(transposed(p));
+    if (is_better_with_columns_reversed(p)) {
+        Product<T> turned = p;
+        turned.b = reversed_columns(p.b);
+        turned.c = reversed_columns(p.c);
+        return multiply_any(turned);
+    }
     if (p.n() == 1 && p.m() > 1) return multiply_any(transposed(p));
     if (p.m() == 1 && (p.n() == 1 || p.c.col_stride == 1)) return multiply_row(p);
-    if (is_better_transposed(p)) return multiply_scattering(transposed(p));
-    if (is_better_transposed(transposed(p))) return multiply_scattering(p);
+    if (is_better_transposed(p)) return multiply_scattering(transposed(with_rising_rows(p)));
+    if (is_better_transposed(transposed(p)))
+        return multiply_scattering(transposed(with_rising_rows(transposed(p))));
     if (p.m() > 1 && p.c.col_stride == 1) return multiply(p);
     if (p.m() > 1 && p.c.row_stride == 1) return multiply(transposed(p));
     multiply_scattering(p);
@@ -662,18 +692,32 @@ void column_sums(const Matrix<const T>& a, T* sums) {
 
 template <class T>
 void add_column_sums(const Matrix<const T>& a, T* sums) {
-    if (a.cols == 0) return;
+    if (a.rows == 0 || a.cols == 0) return;
     const auto& gemm = *kernels<T>().gemm;
-    if (a.row_stride == 1 && a.col_stride != 1 && a.rows >= gemm.tile_cols) {  // long contiguous columns
+    if (a.row_stride == 1 && (a.cols == 1 || a.col_stride != 1) && a.rows >= gemm.tile_cols) {
         for (index_t j = 0; j < a.cols; ++j) sums[j] += gemm.sum(a.rows, a.data + j * a.col_stride);
         return;
     }
-    for (index_t i = 0; i < a.rows; ++i) {
-        const T* row = a.data + i * a.row_stride;
-        if (a.col_stride == 1)
-            gemm.add_row(a.cols, row, sums);
-        else
-            for (index_t j = 0; j < a.cols; ++j) sums[j] += row[j * a.col_stride];
+    constexpr index_t kTiny = 64;
+    const bool contiguous = a.col_stride == 1 || a.cols == 1;
+    if (!contiguous && a.rows * a.cols <= kTiny) {
+        for (index_t i = 0; i < a.rows; ++i)
+            for (index_t j = 0; j < a.cols; ++j) sums[j] += a.data[i * a.row_stride + j * a.col_stride];
+        return;
+    }
+    // So few rows at a time that memory is read from one end to the other; copies of those with gaps.
+    const index_t most = std::clamp<index_t>(kScatteredElements / a.cols, 1, a.rows);
+    Scratch<T> memory(contiguous ? 0 : most * a.cols);
+    for (index_t i = 0; i < a.rows; i += most) {
+        const index_t rows = std::min(most, a.rows - i);
+        const T* from = a.data + i * a.row_stride;
+        if (contiguous) {
+            gemm.add_columns(rows, a.cols, from, a.row_stride, sums);
+            continue;
+        }
+        kernels<T>().plane->gather_box({{1, rows, a.cols}, {0, a.row_stride, a.col_stride}}, from,
+                                       memory.data());
+        gemm.add_columns(rows, a.cols, memory.data(), a.cols, sums);
     }
 }
 

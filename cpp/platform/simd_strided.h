@@ -64,8 +64,8 @@ RANVIER_INLINE Vec<T> reversed(Vec<T> v) {
 }
 #endif
 
-// Lanes x[0], x[step], x[2 step] ..., of which 1 <= count <= kLanes<T> are there; the others are zero.
-// Nothing beyond the last of them is read.
+// Lanes x[0], x[step], x[2 step] ..., of which 1 <= count <= kLanes<T> are there (or none, for the steps 1
+// and -1); the others are zero. Nothing beyond the last of them is read.
 template <class T>
 RANVIER_INLINE Vec<T> load_every(const T* x, index_t step, index_t count) {
     if (step == 1) return count == kLanes<T> ? load(x) : load_partial(x, count);
@@ -76,6 +76,7 @@ RANVIER_INLINE Vec<T> load_every(const T* x, index_t step, index_t count) {
         return even_lanes<T>(load_partial(x, low),
                              high > 0 ? load_partial(x + kLanes<T> - 1, high) : Vec<T>{});
     }
+    if (step == -1 && count == kLanes<T>) return reversed<T>(load(x - (kLanes<T> - 1)));
     Vec<T> v = {};
     for (int i = 0; i < kLanes<T>; ++i)
         if (i < count) v[i] = x[i * step];

@@ -331,8 +331,13 @@ TEST_P(Matmul, AddsBiasesOfRowsAndColumns) {
 
 TEST_P(Matmul, SumsColumns) {
     for (Layout layout : kLayouts)
-        for (const auto& [rows, cols] :
-             {std::pair<index_t, index_t>{50, 19}, {1, 9000}, {3, 5001}, {5001, 3}}) {
+        for (const auto& [rows, cols] : {std::pair<index_t, index_t>{50, 19},
+                                         {1, 9000},
+                                         {3, 5001},
+                                         {5001, 3},
+                                         {5001, 1},
+                                         {7, 145},
+                                         {0, 5}}) {
             Stored<float> a(rows, cols, layout, 4);
             std::vector<float> sums(static_cast<std::size_t>(cols), 99), added(sums);
             ranvier::column_sums<float>(a.view, sums.data());

@@ -459,9 +459,9 @@ RANVIER_INLINE void put_in_panel(T* to, Vec<T> v, index_t wanted, bool others_fo
         store_partial(to, v, wanted);
 }
 
-// All panels if lines lie side by side (line_stride 1): for each p a walk along the memory from begin(p), a
-// piece for each panel.
-template <class T, int LINES, class Begin>
+// All panels if lines lie side by side, in order (STEP 1) or from the last to the first (-1): for each p a
+// walk along the memory from begin(p), a piece for each panel.
+template <class T, int LINES, int STEP = 1, class Begin>
 RANVIER_INLINE void pack_panels_copied(index_t lines, index_t depth, Begin&& begin, T* packed) {
     for (index_t p = 0; p < depth; ++p, packed += LINES) {
         const T* from = begin(p);
@@ -471,8 +471,8 @@ RANVIER_INLINE void pack_panels_copied(index_t lines, index_t depth, Begin&& beg
                 const index_t wanted = LINES - i < kLanes<T> ? LINES - i : kLanes<T>;
                 const index_t left = lines - first - i;
                 const index_t there = left < 0 ? 0 : left < wanted ? left : wanted;
-                const T* line = from + first + i;
-                const Vec<T> v = left >= kLanes<T> ? load(line) : load_partial(line, there);
+                const index_t loaded = left >= kLanes<T> ? kLanes<T> : there;
+                const Vec<T> v = load_every(from + STEP * (first + i), STEP, loaded);
                 put_in_panel(to + i, v, wanted, p + 1 < depth);
             }
         }
@@ -539,9 +539,9 @@ constexpr index_t magnitude(index_t n) { return n < 0 ? -n : n; }
 template <class T, int LINES>
 RANVIER_INLINE void pack_panels(index_t lines, index_t depth, const T* from, index_t line_stride,
                                 index_t depth_stride, T* packed) {
-    if (line_stride == 1)
-        return pack_panels_copied<T, LINES>(
-            lines, depth, [&](index_t p) { return from + p * depth_stride; }, packed);
+    const auto begin = [&](index_t p) { return from + p * depth_stride; };
+    if (line_stride == 1) return pack_panels_copied<T, LINES>(lines, depth, begin, packed);
+    if (line_stride == -1) return pack_panels_copied<T, LINES, -1>(lines, depth, begin, packed);
     const bool along_lines = depth == 1 || magnitude(line_stride) < magnitude(depth_stride);
     for (; lines > 0; lines -= LINES, from += LINES * line_stride, packed += LINES * depth) {
         if (depth_stride == 1)
@@ -582,6 +582,44 @@ void add_row(index_t n, const T* addend, T* row) {
         n, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(row, get(row) + get(addend)); });
 }
 
+// VECTORS vectors of columns, the last of which may be partial; their sums stay in registers.
+template <class T, int VECTORS>
+RANVIER_INLINE void add_vectors_of_columns(index_t rows, index_t cols, const T* a, index_t row_stride,
+                                           T* sums) {
+    constexpr index_t kLast = (VECTORS - 1) * kLanes<T>;
+    const auto add = [&](auto&& get_last, auto&& put_last) __attribute__((always_inline)) {
+        Vec<T> sum[VECTORS];
+#pragma GCC unroll 8
+        for (int k = 0; k + 1 < VECTORS; ++k) sum[k] = load(sums + k * kLanes<T>);
+        sum[VECTORS - 1] = get_last(sums + kLast);
+        for (index_t i = 0; i < rows; ++i, a += row_stride) {
+#pragma GCC unroll 8
+            for (int k = 0; k + 1 < VECTORS; ++k) sum[k] += load(a + k * kLanes<T>);
+            sum[VECTORS - 1] += get_last(a + kLast);
+        }
+#pragma GCC unroll 8
+        for (int k = 0; k + 1 < VECTORS; ++k) store(sums + k * kLanes<T>, sum[k]);
+        put_last(sums + kLast, sum[VECTORS - 1]);
+    };
+    const index_t last = cols - kLast;
+    if (last >= kLanes<T>)
+        add([](const T* from) { return load(from); }, [](T* to, Vec<T> v) { store(to, v); });
+    else
+        add([&](const T* from) { return load_partial(from, last); },
+            [&](T* to, Vec<T> v) { store_partial(to, v, last); });
+}
+
+template <class T, int VECTORS = 8>
+void add_columns(index_t rows, index_t cols, const T* a, index_t row_stride, T* sums) {
+    constexpr index_t kCols = VECTORS * kLanes<T>;
+    for (; cols >= kCols; cols -= kCols, a += kCols, sums += kCols)
+        add_vectors_of_columns<T, VECTORS>(rows, cols, a, row_stride, sums);
+    if (cols > kCols - kLanes<T>)
+        add_vectors_of_columns<T, VECTORS>(rows, cols, a, row_stride, sums);
+    else if constexpr (VECTORS > 1)
+        add_columns<T, VECTORS - 1>(rows, cols, a, row_stride, sums);
+}
+
 template <class T>
 T sum(index_t n, const T* row) {
     return sum_lanes<T>(in_four_parts<T>(n, row, [](Vec<T> v, Vec<T> part) { return part + v; }));
@@ -617,12 +655,13 @@ double multiply_adds(index_t steps) {
 
 }  // namespace
 
-#define RANVIER_GEMM_KERNELS(T)                                                                     \
-    {                                                                                               \
-        kTileRows, kTileCols<T>, pack_a<T>, pack_a_columns_apart<T>, pack_b<T>, multiply_packed<T>, \
-            multiply_packed_b<T>, multiply_panel<T>, multiply_unpacked<T>, multiply_strip<T>,       \
-            multiply_row<T>, multiply_a_rows_apart<T>, multiply_a_columns_apart<T>,                 \
-            multiply_b_by_offsets<T>, add_scalar<T>, add_row<T>, sum<T>, dot<T>, multiply_adds<T>   \
+#define RANVIER_GEMM_KERNELS(T)                                                                        \
+    {                                                                                                  \
+        kTileRows, kTileCols<T>, kStripRows, pack_a<T>, pack_a_columns_apart<T>, pack_b<T>,            \
+            multiply_packed<T>, multiply_packed_b<T>, multiply_panel<T>, multiply_unpacked<T>,         \
+            multiply_strip<T>, multiply_row<T>, multiply_a_rows_apart<T>, multiply_a_columns_apart<T>, \
+            multiply_b_by_offsets<T>, add_columns<T>, add_scalar<T>, add_row<T>, sum<T>, dot<T>,       \
+            multiply_adds<T>                                                                           \
     }
 
 constinit const GemmKernels<float> gemm_float32 = RANVIER_GEMM_KERNELS(float);
