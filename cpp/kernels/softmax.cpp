@@ -14,8 +14,7 @@ namespace {
 constexpr double kCost = 4;         // of an element, in units of threads_for
 constexpr index_t kShort = 32;      // elements of rows that are short
 constexpr index_t kBuffer = 4096;   // elements of some rows that go through a buffer together
-constexpr index_t kSquare = 8;      // rows by rows where two axes cross,
-constexpr index_t kLongest = 1024;  // if they are no longer than this
+constexpr index_t kLongest = 1024;  // of rows that are taken in squares where two axes cross
 
 // The rows of N arrays, the last of which is written, along an axis.
 template <class T, int N>
@@ -56,15 +55,15 @@ struct Rows {
 };
 
 // How many rows go through a buffer together: as many as fill it, or, where another axis than the last is an
-// array's innermost one, a square of them, so that no line of the cache is read for a single element.
+// array's innermost one, a square of vectors, which is transposed in registers.
 template <class T, int N>
 void choose_buffered_rows(Rows<T, N>& rows, index_t lanes, index_t (&box)[3]) {
     const index_t count = std::max(lanes, kBuffer / rows.n / lanes * lanes);
     const bool apart = std::none_of(rows.step, rows.step + N, [](index_t s) { return s == 1; });
     const bool crossing = apart && rows.n <= kLongest && rows.loop.bring_crossing_axis(N);
     box[0] = 1;
-    box[2] = std::min(rows.loop.size(2), crossing ? std::max(kSquare, count / kSquare) : count);
-    box[1] = std::min(rows.loop.size(1), std::max(crossing ? kSquare : index_t{1}, count / box[2]));
+    box[2] = std::min(rows.loop.size(2), crossing ? std::max(lanes, count / lanes) : count);
+    box[1] = std::min(rows.loop.size(1), std::max(crossing ? lanes : index_t{1}, count / box[2]));
 }
 
 // Kernel has row(data[N]) for a contiguous row, and columns(count, data[N], strides[N]) for rows that lie
