@@ -683,8 +683,10 @@ void avg_pool2d_backward(const Pool2dShape& shape, const Images<const T>& grad, 
     const Pool2dShape& s = p.s;
     const T scale = T(1) / static_cast<T>(s.kernel_height * s.kernel_width);
     const index_t lanes = kernels<T>().plane->lanes, height = s.out_height(), width = s.out_width();
+    // Of windows that do not overlap all rows but the first are copies.
+    const bool repeats = s.kernel_height <= s.stride_height && s.kernel_height >= 4;
     const bool by_rows = p.x.strides[3] == 1 && p.y.strides[3] == 1 &&
-                         (s.channels < lanes / 2 || s.in_width >= 64 ||
+                         (s.channels < lanes / 2 || s.in_width >= 64 || (repeats && s.in_width >= lanes) ||
                           (s.in_width >= 2 * lanes && (s.stride_width == 1 || s.kernel_width >= 2 * lanes)));
     if (by_rows)
         return for_each_plane(s, [&](index_t plane) {
