@@ -57,13 +57,19 @@ struct Window {
     index_t row, rows, col, cols;
 };
 
-// Pixels whose channels are neighbours, to where nothing lies between them.
+// Pixels whose channels are neighbours, to where they are `stride` apart, with zeros up to whole vectors of
+// channels.
 template <class T>
 void copy_pixels(index_t rows, index_t cols, index_t channels, const T* from, index_t row, index_t col, T* to,
-                 index_t pitch) {
-    if (col == channels) return kernels<T>().plane->copy_rows(rows, cols * channels, from, row, to, pitch);
-    for (index_t i = 0; i < rows; ++i)
-        kernels<T>().plane->copy_rows(cols, channels, from + i * row, col, to + i * pitch, channels);
+                 index_t pitch, index_t stride) {
+    const PlaneKernels<T>& plane = *kernels<T>().plane;
+    if (col == channels && stride == channels)
+        return plane.copy_rows(rows, cols * channels, from, row, to, pitch);
+    const index_t left = std::min(stride, round_up(channels, plane.lanes)) - channels;
+    for (index_t i = 0; i < rows; ++i, from += row, to += pitch) {
+        plane.copy_rows(cols, channels, from, col, to, stride);
+        for (index_t x = 0; left > 0 && x < cols; ++x) std::fill_n(to + x * stride + channels, left, T{});
+    }
 }
 
 // The window's pixels of an image of some channels, height and width, row after row, `stride` apart, with
@@ -90,8 +96,7 @@ void gather_window(const Images<const T>& images, index_t image, index_t channel
         rows = std::min<index_t>(rows, 1);
     }
     to += top * pitch + before * stride;
-    if (channel == 1 && stride == channels)
-        return copy_pixels(rows, cols, channels, from, row, col, to, pitch);
+    if (channel == 1) return copy_pixels(rows, cols, channels, from, row, col, to, pitch, stride);
     if (col == 1 && row == cols && rows > 1) {
         for (index_t c = 0; c < channels; c += lanes)
             kernels<T>().plane->gather_rows(std::min(lanes, channels - c), rows, cols, from + c * channel,

@@ -72,11 +72,13 @@ public:
           row_step_(in_place_ ? x.strides[2] : width_ * in_),
           col_step_(in_place_ ? x.strides[3] : in_),
           taps_(rows_.kernel * cols_.kernel),
+          skips_padding_(skips_padding(rows_, cols_)),
+          tap_offsets_(taps_),
           panels_(panels_of<T>(shape)),
           writer_(y, shape.out_channels, cols_.out, bias, activation, parameter) {
         for (index_t i = 0; i < rows_.kernel; ++i)
             for (index_t j = 0; j < cols_.kernel; ++j)
-                taps_.data()[i * cols_.kernel + j] =
+                tap_offsets_.data()[i * cols_.kernel + j] =
                     i * rows_.dilation * row_step_ + j * cols_.dilation * col_step_;
     }
 
@@ -116,13 +118,12 @@ private:
         const index_t pixels = count * cols_.out;
         if (writes_pixels_) {
             T* to = y_.data + first * cols_.out * out_;
-            multiply_pixels(pixels, source, offsets.data(), taps_.data(), panels_, packed_, o, end, to, out_,
-                            {bias_, activation_ == Activation::relu});
+            multiply(first, count, source, offsets.data(), o, end, to,
+                     {bias_, activation_ == Activation::relu});
             return activate(pixels, end - o, to + o);
         }
         Scratch<T> products(pixels * out_);
-        multiply_pixels(pixels, source, offsets.data(), taps_.data(), panels_, packed_, o, end,
-                        products.data(), out_);
+        multiply(first, count, source, offsets.data(), o, end, products.data(), {});
         const T* from = products.data();
         for_each_image(rows_.out, first, count, [&](index_t image, index_t row, index_t rows) {
             for (index_t k = o; k < std::min(end, s_.out_channels); k += kernels<T>().plane->lanes)
@@ -159,6 +160,25 @@ private:
         });
     }
 
+    TapRange taps_of(index_t row) const {
+        if (!skips_padding_) return {0, taps_};
+        const index_t y = row % rows_.out, i = rows_.first_inside(y);
+        return {i * cols_.kernel, (rows_.end_inside(y) - i) * cols_.kernel};
+    }
+
+    // As many rows at once as have the same taps.
+    void multiply(index_t first, index_t count, const T* source, const index_t* offsets, index_t o,
+                  index_t end, T* to, const PixelEpilogue<T>& epilogue) const {
+        for (index_t row = 0; row < count;) {
+            const TapRange taps = taps_of(first + row);
+            index_t next = skips_padding_ ? row + 1 : count;
+            while (next < count && taps_of(first + next) == taps) ++next;
+            multiply_pixels((next - row) * cols_.out, source, offsets + row * cols_.out, tap_offsets_.data(),
+                            taps, panels_, packed_, o, end, to + row * cols_.out * out_, out_, epilogue);
+            row = next;
+        }
+    }
+
     // Of so many outputs of neighbouring pixels, but for ReLU.
     void activate(index_t pixels, index_t outputs, T* to) const {
         if (activation_ == Activation::identity || activation_ == Activation::relu) return;
@@ -180,7 +200,9 @@ private:
     index_t in_, out_;             // channels from one pixel to the next, in whole vectors if rearranged
     index_t width_;                // of the part of an image's row that the outputs read
     index_t row_step_, col_step_;  // of what the taps read
-    Scratch<index_t> taps_;
+    index_t taps_;
+    bool skips_padding_;
+    Scratch<index_t> tap_offsets_;
     PackedPanels<T> panels_;
     ChannelWriter<T> writer_;
 };
@@ -211,8 +233,8 @@ void channels_last_forward(const Conv2dShape& shape, const Images<const T>& x, c
     Images<const T> read = x;
     const Conv2dShape s = without_unread_rows(of_group, read.strides[2]);
     for_each_group(shape, [&](index_t g) {
-        const Images<const T> from = from_channel(read, g * s.in_channels);
-        const Images<T> to = from_channel(y, g * s.out_channels);
+        const Images<const T> from = some_channels(read, g * s.in_channels, s.in_channels);
+        const Images<T> to = some_channels(y, g * s.out_channels, s.out_channels);
         ChannelsLastForward<T>(s, from, packed + g * size, bias ? bias + g * s.out_channels : nullptr, to,
                                activation, parameter)
             .run();

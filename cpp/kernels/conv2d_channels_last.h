@@ -34,10 +34,11 @@ inline Conv2dShape shape_of_group(const Conv2dShape& shape) {
     return s;
 }
 
-// The images from that channel on.
+// `count` channels from that one on. A single one is its own neighbour.
 template <class T>
-Images<T> from_channel(Images<T> images, index_t channel) {
-    images.data += channel * images.strides[1];
+Images<T> some_channels(Images<T> images, index_t first, index_t count) {
+    images.data += first * images.strides[1];
+    if (count == 1) images.strides[1] = 1;
     return images;
 }
 // The weights from that output channel on.
@@ -54,6 +55,14 @@ void for_each_group(const Conv2dShape& shape, Body&& body) {
     const int threads = threads_for(convolution_work(shape));
     if (shape.groups >= threads) return parallel_for(shape.groups, threads, body);
     for (index_t group = 0; group < shape.groups; ++group) body(group);
+}
+
+// Whether the forward pass leaves out the rows of taps that read the padding, where that is worth products of
+// fewer pixels: those of a row.
+inline bool skips_padding(const Axis& rows, const Axis& cols) {
+    constexpr index_t kLeastPixels = 8;
+    constexpr double kMostInside = 0.875;
+    return rows.padding > 0 && cols.out >= kLeastPixels && rows.share_inside() <= kMostInside;
 }
 
 // Without the rows that no tap reads, of a kernel of one row: those that are left lie further apart.

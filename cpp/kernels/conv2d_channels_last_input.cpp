@@ -147,8 +147,8 @@ private:
         }
         const bool all = pixels == count * cols_.size;
         Scratch<T> products(all ? 0 : pixels * in_);
-        multiply_pixels(pixels, source, offsets, offsets_.data() + skipped,
-                        PackedPanels<T>{s_.out_channels, taps_.count(phase), in_},
+        const PackedPanels<T> panels = {s_.out_channels, taps_.count(phase), in_};
+        multiply_pixels(pixels, source, offsets, offsets_.data() + skipped, {0, panels.taps}, panels,
                         packed_ + skipped * in_ * s_.out_channels, 0, in_, all ? sums : products.data(), in_);
         for (index_t k = 0; !all && k < pixels; ++k)
             std::copy_n(products.data() + k * in_, in_, sums + places[k] * in_);
@@ -245,8 +245,8 @@ void channels_last_backward_input(const Conv2dShape& shape, const Images<const T
         packed = memory.data();
     }
     for_each_group(shape, [&](index_t g) {
-        const Images<const T> from = from_channel(grad, g * s.out_channels);
-        const Images<T> to = from_channel(grad_x, g * s.in_channels);
+        const Images<const T> from = some_channels(grad, g * s.out_channels, s.out_channels);
+        const Images<T> to = some_channels(grad_x, g * s.in_channels, s.in_channels);
         ChannelsLastBackwardInput<T>(s, from, packed + g * size, to).run();
     });
 }

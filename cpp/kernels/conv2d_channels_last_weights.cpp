@@ -31,7 +31,7 @@ public:
           rows_(rows_of(shape)),
           cols_(cols_of(shape)),
           taps_(rows_.kernel * cols_.kernel),
-          in_(round_up(shape.in_channels, lanes_)),
+          in_(x.strides[1] == 1 ? shape.in_channels : round_up(shape.in_channels, lanes_)),
           out_(round_up(shape.out_channels, lanes_)),
           pixels_(rows_.out * cols_.out),
           width_(cols_.read(cols_.out)),
@@ -87,12 +87,16 @@ private:
     // An image becomes the i-th of those at once.
     void lay_out(index_t image, index_t i, T* pixels, T* gradient) const {
         const Window read = {-rows_.padding, rows_.read(rows_.out), -cols_.padding, width_};
-        for (index_t block = 0; block < blocks(); ++block)
-            gather_window(from_channel(x_, block * block_), image, channels_of(block), rows_.size, cols_.size,
-                          read, pixels + block_at(block, i), block_);
-        for (index_t o = 0; o < out_; o += panel_)
-            gather_window(from_channel(grad_, o), image, std::min(panel_, s_.out_channels - o), rows_.out,
-                          cols_.out, {0, rows_.out, 0, cols_.out}, gradient + panel_at(o, i), panel_width(o));
+        for (index_t block = 0; block < blocks(); ++block) {
+            const index_t channels = channels_of(block);
+            gather_window(some_channels(x_, block * block_, channels), image, channels, rows_.size,
+                          cols_.size, read, pixels + block_at(block, i), block_);
+        }
+        for (index_t o = 0; o < out_; o += panel_) {
+            const index_t channels = std::min(panel_, s_.out_channels - o);
+            gather_window(some_channels(grad_, o, channels), image, channels, rows_.out, cols_.out,
+                          {0, rows_.out, 0, cols_.out}, gradient + panel_at(o, i), panel_width(o));
+        }
     }
 
     // The sums over some images, [input channel][tap][output channel].
@@ -169,7 +173,7 @@ private:
     const Images<const T>& x_;
     const index_t lanes_ = kernels<T>().plane->lanes, panel_ = kernels<T>().gemm->tile_cols;
     Axis rows_, cols_;
-    index_t taps_, in_, out_;  // channels in whole vectors
+    index_t taps_, in_, out_;  // channels, in whole vectors if rearranged
     index_t pixels_;           // of one image of the output
     index_t width_;            // of a row of pixels that are read
     index_t block_, image_;  // input channels that are rearranged together, and elements of an image of them
@@ -186,8 +190,8 @@ void channels_last_backward_weights(const Conv2dShape& shape, const Images<const
     Images<const T> read = x;
     const Conv2dShape s = without_unread_rows(shape_of_group(shape), read.strides[2]);
     for_each_group(shape, [&](index_t g) {
-        const Images<const T> from = from_channel(read, g * s.in_channels),
-                              gradient = from_channel(grad, g * s.out_channels);
+        const Images<const T> from = some_channels(read, g * s.in_channels, s.in_channels),
+                              gradient = some_channels(grad, g * s.out_channels, s.out_channels);
         ChannelsLastBackwardWeights<T>(s, gradient, from)
             .run(from_output(grad_w, g * s.out_channels), accumulate);
     });

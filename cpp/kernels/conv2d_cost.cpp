@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "conv2d_channels_last.h"
 #include "conv2d_pointwise.h"
 #include "planes.h"
 
@@ -84,9 +85,10 @@ public:
     // As in conv2d_channels_last.cpp.
     double forward_pixels() {
         const double outputs = vectors(out_), pixels = real(rows_.out * cols_.out);
-        add_transposed(vectors(in_), rows_.size, real(rows_.size * cols_.read(cols_.out)));
-        add_product_of_pixels(pixels, outputs, real(in_) * taps_);
-        add_transposed(outputs, rows_.out, pixels);
+        const double taps = skips_padding(rows_, cols_) ? rows_.share_inside() * taps_ : taps_;
+        add_pixels(in_, rows_.size, real(rows_.size * cols_.read(cols_.out)));
+        add_product_of_pixels(pixels, outputs, real(in_) * taps);
+        add_pixels(out_, rows_.out, pixels);
         add_calls(1);
         add_packed(outputs * real(in_) * taps_);
         return cycles_;
@@ -146,7 +148,7 @@ public:
         const double sums = real(in_) * taps_ * outputs;
         const double images = images_in_a_sum(sums * real(lanes_), kLeastPixels / pixels);
         const double products = std::ceil(outputs / 2) * taps_ * std::max(1 / images, pixels / kDepth);
-        add_transposed(vectors(in_), rows_.size, real(rows_.read(rows_.out) * cols_.read(cols_.out)));
+        add_pixels(in_, rows_.size, real(rows_.read(rows_.out) * cols_.read(cols_.out)));
         add_transposed(outputs, 0, pixels);
         add_product(in_, outputs, pixels * taps_);
         add_calls(1 + kOfProduct * products);
@@ -185,6 +187,11 @@ private:
     // Each group's pixels, of so many vectors of channels.
     void add_transposed(double channels, index_t runs, double pixels) {
         cycles_ += groups_ * channels * (kRun * real(runs) + kTranspose * pixels);
+    }
+    // The same, where the pixels of one channel only are copied.
+    void add_pixels(index_t channels, index_t runs, double pixels) {
+        if (channels > 1) return add_transposed(vectors(channels), runs, pixels);
+        cycles_ += groups_ * (kRun * real(runs) + kCopy * pixels / real(lanes_));
     }
     // Once more for each image, where pixels of several do not share a product.
     void add_weights_read() { add_copies(0, real(s_.out_channels * in_) * taps_ / real(lanes_)); }

@@ -27,20 +27,27 @@ struct PackedPanels {
     }
 };
 
+// Some of the taps.
+struct TapRange {
+    index_t first, count;
+
+    bool operator==(const TapRange&) const = default;
+};
+
 // The outputs [first, end) at some pixels, to_stride apart; `first` is a panel's first.
 template <class T>
 void multiply_pixels(index_t pixels, const T* from, const index_t* pixel_offsets, const index_t* tap_offsets,
-                     const PackedPanels<T>& panels, const T* packed, index_t first, index_t end, T* to,
-                     index_t to_stride, const PixelEpilogue<T>& epilogue = {}) {
+                     const TapRange& taps, const PackedPanels<T>& panels, const T* packed, index_t first,
+                     index_t end, T* to, index_t to_stride, const PixelEpilogue<T>& epilogue = {}) {
     for (index_t o = first; o < end; o += panels.panel)
         for (index_t c = 0; c < panels.channels; c += panels.block) {
             PixelEpilogue<T> last;
             if (c + panels.block >= panels.channels)
                 last = {epilogue.bias ? epilogue.bias + o : nullptr, epilogue.rectify};
-            kernels<T>().plane->multiply_pixels(pixels, std::min(panels.panel, end - o),
-                                                std::min(panels.block, panels.channels - c), panels.taps,
-                                                from + c, pixel_offsets, tap_offsets,
-                                                packed + panels.at(o, c, 0), to + o, to_stride, c > 0, last);
+            kernels<T>().plane->multiply_pixels(
+                pixels, std::min(panels.panel, end - o), std::min(panels.block, panels.channels - c),
+                taps.count, from + c, pixel_offsets, tap_offsets + taps.first,
+                packed + panels.at(o, c, taps.first), to + o, to_stride, c > 0, last);
         }
 }
 

@@ -26,6 +26,25 @@ struct Axis {
     index_t most_shift() const { return shift(kernel - 1); }
     // Rows (or columns) of the padded input that so many neighbouring ones of the output read.
     index_t read(index_t outputs) const { return (outputs - 1) * stride + dilation * (kernel - 1) + 1; }
+    // The first of the taps that read the input, not its padding, for that row of the output, and the one
+    // behind the last of them.
+    index_t first_inside(index_t output) const {
+        return std::min(kernel, ceil_div(std::max<index_t>(0, padding - output * stride), dilation));
+    }
+    index_t end_inside(index_t output) const {
+        const index_t left = std::max<index_t>(0, size + padding - output * stride);
+        return std::clamp(ceil_div(left, dilation), first_inside(output), kernel);
+    }
+    // The share of those among the taps of all rows. All taps of the rows between `top` and `bottom` are.
+    double share_inside() const {
+        const index_t top = std::min(out, ceil_div(padding, stride));
+        const index_t before_end = std::max<index_t>(0, size + padding - dilation * (kernel - 1));
+        const index_t bottom = std::clamp(ceil_div(before_end, stride), top, out);
+        index_t inside = (bottom - top) * kernel;
+        for (index_t y = 0; y < top; ++y) inside += end_inside(y) - first_inside(y);
+        for (index_t y = bottom; y < out; ++y) inside += end_inside(y) - first_inside(y);
+        return static_cast<double>(inside) / static_cast<double>(out * kernel);
+    }
     // Of the phases that a tap reads.
     index_t phases() const { return std::min(stride, stride == 1 ? 1 : (kernel - 1) * dilation + 1); }
 };
@@ -128,6 +147,11 @@ void gather_pixels(index_t channels, index_t pixels, const T* from, index_t chan
                    index_t pixel_stride, T* to, index_t to_stride) {
     const PlaneKernels<T>& kernel = *kernels<T>().plane;
     if (pixel_stride == 1) return kernel.gather_lanes(channels, pixels, from, channel_stride, to, to_stride);
+    if (channel_stride == 1) {
+        for (index_t p = 0; channels < kernel.lanes && p < pixels; ++p)
+            std::fill_n(to + p * to_stride + channels, kernel.lanes - channels, T{});
+        return kernel.copy_rows(pixels, channels, from, pixel_stride, to, to_stride);
+    }
     for (index_t p = 0; p < pixels; ++p)
         for (index_t c = 0; c < kernel.lanes; ++c)
             to[p * to_stride + c] = c < channels ? from[c * channel_stride + p * pixel_stride] : T{};

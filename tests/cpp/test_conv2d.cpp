@@ -119,8 +119,11 @@ void by_each_way(Body&& body) {
 // Of a kernel some of whose taps meet nothing but the padding.
 const Conv2dShape kUnreadTaps[] = {
     shape_of(9, 20, 33, 1, 1, 3, 1, 1, 1, 1), shape_of(3, 9, 10, 2, 2, 5, 2, 2, 1, 1),
-    shape_of(2, 4, 11, 1, 3, 7, 1, 3, 1, 1),  shape_of(2, 6, 9, 2, 9, 5, 1, 4, 2, 3),
-    shape_of(4, 3, 5, 1, 2, 3, 3, 2, 2, 1),   shape_of(2, 6, 6, 1, 2, 5, 1, 2, 1, 6)};
+    shape_of(2, 4, 11, 1, 3, 7, 1, 3, 1, 1), shape_of(2, 6, 9, 2, 9, 5, 1, 4, 2, 3),
+    shape_of(4, 3, 5, 1, 2, 3, 3, 2, 2, 1), shape_of(2, 6, 6, 1, 2, 5, 1, 2, 1, 6),
+    // Rows of taps that only some rows of the output meet, or none.
+    shape_of(3, 5, 9, 12, 17, 11, 2, 10, 2, 1), shape_of(2, 20, 18, 10, 12, 3, 1, 6, 6, 1),
+    shape_of(2, 4, 6, 5, 17, 3, 1, 4, 4, 2), shape_of(2, 3, 5, 4, 9, 3, 1, 5, 1, 1)};
 
 TEST_P(Conv2d, AgreesWithTheReferenceWherePaddingIsAllThatSomeTapsMeet) {
     by_each_way([] {
@@ -154,7 +157,8 @@ TEST_P(Conv2d, AgreesWithTheReference) {
               shape_of(2, 16, 37, 13, 15, 3, 2, 1, 1, 1), shape_of(9, 20, 33, 4, 4, 3, 2, 1, 1, 1),
               shape_of(5, 70, 18, 2, 2, 3, 1, 1, 1, 1), shape_of(1, 8, 40, 31, 30, 5, 3, 0, 2, 1),
               shape_of(2, 33, 9, 16, 15, 1, 2, 0, 1, 1), shape_of(1, 9, 8, 70, 9, 2, 3, 2, 1, 1),
-              shape_of(2, 11, 12, 1, 1, 1, 2, 3, 1, 1), shape_of(1, 130, 10, 5, 3, 3, 2, 2, 1, 1),
+              shape_of(2, 11, 12, 1, 1, 1, 2, 3, 1, 1), shape_of(5, 1, 2, 21, 5, 2, 2, 0, 1, 1),
+              shape_of(2, 9, 1, 8, 7, 3, 1, 1, 1, 1), shape_of(1, 130, 10, 5, 3, 3, 2, 2, 1, 1),
               // Several blocks of channels, with few weights and with many.
               shape_of(3, 150, 21, 4, 5, 1, 1, 0, 1, 1), shape_of(2, 170, 90, 4, 3, 3, 1, 1, 1, 1)}) {
             expect_convolution<float>(shape, 2e-3);
