@@ -42,6 +42,9 @@ constexpr index_t kStripBytes = 64 << 10;
 // What a task brings home of a c that was computed elsewhere.
 constexpr index_t kScatteredElements = 8192;
 
+// What threads_for() counts for an element that is packed: weights were written by other processors just now.
+constexpr double kPackCost = 4;
+
 // What threads_for() counts as elementary operations: a vector's worth of multiplications, or of elements of
 // the operands, which are what few rows or columns wait for.
 double work_of(index_t m, index_t n, index_t k) {
@@ -610,7 +613,7 @@ void PackedMatrix<T>::pack(const Matrix<const T>& b) {
         for (index_t i = 0; i < rows_; ++i) panels_[i] = b.data[i * b.row_stride];
         return;
     }
-    parallel_for(panels, threads_for(static_cast<double>(rows_ * cols_)), [&](index_t panel) {
+    parallel_for(panels, threads_for(kPackCost * static_cast<double>(rows_ * cols_)), [&](index_t panel) {
         const index_t j = panel * panel_cols_;
         kernels<T>().gemm->pack_b(rows_, std::min(panel_cols_, cols_ - j), b.data + j * b.col_stride,
                                   b.row_stride, b.col_stride, panels_.data() + panel * panel_stride());

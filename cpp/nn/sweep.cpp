@@ -14,7 +14,7 @@
 namespace ranvier {
 namespace {
 
-constexpr index_t kShard = 8 << 10;  // elements at least
+constexpr index_t kShard = 2 << 10;  // elements at least
 constexpr index_t kMostShards = 16;  // of one node
 
 // The gradients of a fused shard that are made and used at a time: they stay in a thread's caches.
@@ -51,7 +51,10 @@ void Sweep<T>::add_shards(std::size_t node) {
         if (product.node == node) deferred = &product;
     all_deferred_ &= deferred != nullptr;
     if (deferred) work_ += program_.ops[node]->traits.flops / kFlopsPerWork;
-    for (const auto& [begin, end] : program_.blocks[node].trained) cut_shards({node, begin, end, deferred});
+    for (const auto& [begin, end] : program_.blocks[node].trained) {
+        ranges_.push_back({node, begin, end, deferred});
+        cut_shards(ranges_.back());
+    }
 }
 
 template <class T>
@@ -279,14 +282,18 @@ bool Sweep<T>::complete_and_update(const Run<T>& run, Optimizer<T>& optimizer, b
     optimizer.begin_step(parameters_, 0);
     const double work =
         work_ * static_cast<double>(run.n) + static_cast<double>(parameters_.size()) * kUpdateCost;
-    for_each_shard(all(), work, [&](const Shard& shard, std::size_t) {
+    const auto complete_and_update_one = [&](const Shard& shard, std::size_t) {
         if (!shard.deferred)
             update_shard(shard, run.gradients, optimizer);
         else if (adds)
             multiply(shard, run, {parameters_.values() + first_of(shard), shard.begin, shard.end, true});
         else
             update_from_product(shard, run, optimizer);
-    });
+    };
+    if (threads_for(work) > 1)
+        for_each_shard(all(), work, complete_and_update_one);
+    else  // fewer, longer products
+        for (const Shard& range : ranges_) complete_and_update_one(range, 0);
     finish_update(optimizer, all());
     return true;
 }

@@ -95,6 +95,7 @@ private:
 
     const Program<T>& program_;
     Parameters<T>& parameters_;
+    std::vector<Shard> ranges_;  // before they were cut
     std::vector<Shard> shards_;
     bool all_deferred_ = true;  // there are no other gradients
     bool penalized_ = false;

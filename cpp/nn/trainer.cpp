@@ -19,6 +19,7 @@
 #include "prepared.h"
 #include "ranvier/sizes.h"
 #include "sweep.h"
+#include "team_trial.h"
 
 namespace ranvier {
 namespace {
@@ -63,6 +64,8 @@ struct Trainer<T>::State {
     Buffer<T> last_x;
     std::vector<std::int64_t> straight;  // 0, 1, 2, ...
     Buffer<T> predictions;
+    TeamTrial team_trial;
+    index_t tried_batch_size = 0;
 
     State(std::shared_ptr<Parameters<T>> given, const Shape& sample_shape, index_t batch_capacity,
           std::uint64_t given_seed)
@@ -333,6 +336,18 @@ struct Trainer<T>::State {
         parallel_region(shares ? num_threads() : 1, body);
     }
 
+    // body(), which trains on a batch, with the team or without it, whichever is faster at the moment.
+    template <class Body>
+    void in_faster_way(index_t batch_size, Body&& body) {
+        if (std::exchange(tried_batch_size, batch_size) != batch_size) team_trial = {};
+        double seconds = 0;
+        {
+            const Stopwatch watch(&seconds);
+            team_trial.alone() ? parallel_region(1, body) : body();
+        }
+        team_trial.took(seconds);
+    }
+
     // The shards of the parameters are the same in each program that makes gradients.
     Prepared<T>& with_sweep() {
         ProgramOptions options;
@@ -561,6 +576,7 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
     index_t taken = 0;          // here
     bool is_cut_short = false;  // by the caller
     const auto epoch = [&] {
+        const bool has_choice = alone && num_threads() > 1;
         for (index_t number = 0; shared ? number < shared->batches : taken < n; ++number) {
             if (number > 0 && options.between_batches) options.between_batches();
             const std::int64_t* const bounds =
@@ -586,6 +602,8 @@ EpochSums Trainer<T>::train_epoch(index_t n, const Samples<T>& x, const Objectiv
             };
             if (beside > 0 && taken < n)
                 batches.gather_beside(std::min(options.batch_size, n - taken), work, train);
+            else if (has_choice && now == options.batch_size)
+                s.in_faster_way(now, train);
             else
                 train();
             if (!used) {

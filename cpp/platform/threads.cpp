@@ -134,10 +134,12 @@ void set_num_threads(int count) {
 bool detail::workers_are_prompt() { return defaults().team.was_prompt(); }
 
 void detail::run_region(int threads, RegionFunction function, void* body) {
-    if (here.scope > 0 || is_alone()) return function(body);
-    Team& team = defaults().team;
+    if (is_alone()) return function(body);
     threads = std::max(threads, 1);
-    const Temporarily scope(here.scope, threads);
+    const bool nested = here.scope > 0;
+    const Temporarily scope(here.scope, nested ? std::min(here.scope, threads) : threads);
+    if (nested) return function(body);
+    Team& team = defaults().team;
     if (threads == 1 || !team.is_worth_keeping()) return function(body);
     const std::unique_lock<std::mutex> owner(one_caller, std::try_to_lock);
     if (!owner) return function(body);

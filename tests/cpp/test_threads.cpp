@@ -161,7 +161,8 @@ TEST(Threads, ARegionSaysHowManyItHas) {
     const int usual = ranvier::num_threads();
     parallel_region(3, [] {
         EXPECT_EQ(ranvier::num_threads(), 3);
-        parallel_region(2, [] {  // does no more than run its body
+        parallel_region(1, [] { EXPECT_EQ(ranvier::num_threads(), 1); });
+        parallel_region(7, [] {
             EXPECT_EQ(ranvier::num_threads(), 3);
             EXPECT_TRUE(all_threads_come(3));
         });

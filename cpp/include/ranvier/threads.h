@@ -38,8 +38,8 @@ bool workers_are_prompt();
 
 // Calls body() on the calling thread, with a team of up to `threads` threads at hand for all parallel_for
 // calls inside: one parallel region for an epoch or a prediction instead of one for each kernel. What body
-// throws is thrown again. In the scope num_threads() is `threads` without asking the system. Nested scopes, a
-// call inside a task, and a child of fork() do no more than run body().
+// throws is thrown again. In the scope num_threads() is `threads` without asking the system; in a nested one
+// it is the least of both. A call inside a task, and in a child of fork(), does no more than run body().
 template <class Body>
 void parallel_region(int threads, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
