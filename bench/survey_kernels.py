@@ -385,13 +385,9 @@ def torch_rrelu(t: dict[str, Any], training: bool, seed: int) -> Call:
     return partial(aten("rrelu_with_noise", "out"), t["x"], noise, 1 / 8, 1 / 3, True, None, out=t["out"])
 
 
-def torch_rrelu_backward(t: dict[str, Any], training: bool, seed: int) -> Call:
-    import torch
-
-    if not training:
-        return torch_backward("leaky_relu_backward", (1 / 8 + 1 / 3) / 2, False)(t)
-    noise = torch.rand_like(t["x"])
-    return partial(aten("rrelu_with_noise_backward"), t["grad"], t["x"], noise, 1 / 8, 1 / 3, True, False)
+def torch_rrelu_backward(t: dict[str, Any]) -> Call:
+    noise = t["slopes"]  # in training the input does not matter beside them
+    return partial(aten("rrelu_with_noise_backward"), t["grad"], noise, noise, 1 / 8, 1 / 3, True, False)
 
 
 def torch_dropout(t: dict[str, Any], p: float, seed: int) -> Call:
@@ -504,7 +500,7 @@ KERNELS = {
     "prelu": Kernel(partial(draw_prelu, backward=False), torch_prelu),
     "prelu_backward": Kernel(partial(draw_prelu, backward=True), torch_prelu_backward),
     "rrelu": Kernel(drawn("x", **SLOPES), torch_rrelu),
-    "rrelu_backward": Kernel(drawn("grad", "x", **SLOPES), torch_rrelu_backward),
+    "rrelu_backward": Kernel(drawn("grad", "slopes"), torch_rrelu_backward),
     "dropout": Kernel(drawn("x", **MASKS), torch_dropout),
     "dropout_backward": Kernel(drawn("grad", **MASKS), torch_dropout_backward),
     "maxout": Kernel(partial(draw_maxout, backward=False), torch_maxout, numpy_maxout),

@@ -292,9 +292,15 @@ def test_rrelu(isa):
     assert slopes.min() >= 0.1
     assert slopes.max() < 0.5
     assert abs(slopes.mean() - 0.3) < 0.005
-    np.testing.assert_array_equal(K.rrelu_backward(x, x, lower=0.1, upper=0.5, training=True, seed=3), -slopes)
+    drawn = np.empty_like(x)
+    np.testing.assert_array_equal(K.rrelu(x, lower=0.1, upper=0.5, training=True, seed=3, slopes=drawn), -slopes)
+    np.testing.assert_array_equal(drawn, slopes)
+    np.testing.assert_array_equal(K.rrelu_backward(2 * x, drawn), -2 * slopes)
     np.testing.assert_allclose(K.rrelu(x, lower=0.1, upper=0.5), -0.3)
-    np.testing.assert_array_equal(K.rrelu(-x, lower=0.1, upper=0.5, training=True), -x)
+    np.testing.assert_allclose(K.rrelu(x, lower=0.1, upper=0.5, slopes=drawn), -0.3)
+    np.testing.assert_allclose(drawn, 0.3)
+    np.testing.assert_array_equal(K.rrelu(-x, lower=0.1, upper=0.5, training=True, slopes=drawn), -x)
+    np.testing.assert_array_equal(drawn, 1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -85,6 +85,11 @@ BAD_VALUES = {
     ],
     "seed": [lambda: K.dropout(ones(3), seed=-1), lambda: K.rrelu(ones(3), seed=2**64)],
     "lower": [lambda: K.rrelu(ones(3), lower=0.5, upper=0.1)],
+    "slopes": [
+        lambda: K.rrelu(ones(3), slopes=ones(4)),
+        lambda: K.rrelu(X, slopes=X),
+        lambda: K.rrelu_backward(ones(3), ones(2)),
+    ],
     "pieces": [lambda: K.maxout(ones(2, 5), 2), lambda: K.maxout(ones(2, 4), 0)],
 }
 

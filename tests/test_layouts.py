@@ -67,7 +67,8 @@ def test_random(isa, shape, dtype):
     x, grad = normal(shape, dtype), normal(shape, dtype, 1)
     check(lambda x, **out: K.dropout(x, p=0.3, seed=5, **out), x)
     check(lambda x, **out: K.rrelu(x, training=True, seed=5, **out), x)
-    check(lambda grad, x, **out: K.rrelu_backward(grad, x, training=True, seed=5, **out), grad, x)
+    check(lambda x, slopes, **out: K.rrelu(x, training=True, seed=5, slopes=slopes.copy("K"), **out), x, grad)
+    check(K.rrelu_backward, grad, x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -37,7 +37,7 @@ CALLS = {
     "prelu": lambda: K.prelu(IMAGES, SLOPES),
     "prelu_backward": lambda: K.prelu_backward(gradient(IMAGES), IMAGES, SLOPES),
     "rrelu": lambda: K.rrelu(IMAGES, training=True, **SEEDED),
-    "rrelu_backward": lambda: K.rrelu_backward(gradient(IMAGES), IMAGES, training=True, **SEEDED),
+    "rrelu_backward": lambda: K.rrelu_backward(gradient(IMAGES), IMAGES),
     "dropout": lambda: K.dropout(IMAGES, p=0.3, **SEEDED),
     "dropout_backward": lambda: K.dropout_backward(IMAGES, p=0.3, **SEEDED),
     "maxout": lambda: K.maxout(IMAGES, 4),

@@ -145,7 +145,7 @@ py::tuple prelu_backward_array(const py::handle& grad_object, const py::handle& 
     return py::make_tuple(grad_x, grad_weight);
 }
 
-RandomSlopes checked_slopes(const py::handle& low, const py::handle& high, const py::handle& seed) {
+RandomSlopes checked_range(const py::handle& low, const py::handle& high, const py::handle& seed) {
     const double lower = number_of(low, "lower"), upper = number_of(high, "upper");
     if (!(lower <= upper))
         throw py::value_error("lower: expected at most upper (" + std::to_string(upper) + "), got " +
@@ -154,35 +154,46 @@ RandomSlopes checked_slopes(const py::handle& low, const py::handle& high, const
 }
 
 py::array rrelu_array(const py::handle& x_object, const py::object& out, const py::handle& lower,
-                      const py::handle& upper, bool training, const py::handle& seed) {
-    const RandomSlopes slopes = checked_slopes(lower, upper, seed);
-    if (!training) return apply(Activation::leaky_relu, x_object, out, (slopes.lower + slopes.upper) / 2);
+                      const py::handle& upper, bool training, const py::handle& seed,
+                      const py::object& slopes_object) {
+    const RandomSlopes range = checked_range(lower, upper, seed);
+    const double mean = (range.lower + range.upper) / 2;
+    if (!training && slopes_object.is_none()) return apply(Activation::leaky_relu, x_object, out, mean);
     const py::array x = float_array(x_object, "x");
     const py::array y = output(out, shape_of(x), x, {x}, true);
+    if (slopes_object.is_none()) {
+        with_element_of(x, [&](auto element) {
+            using T = decltype(element);
+            const Array<const T> from = array_view<const T>(x);
+            const Array<T> to = array_view<T>(y);
+            run_kernel(work_of(x), [&] { rrelu<T>(range, from, to); });
+        });
+        return y;
+    }
+    const py::array slopes = output(slopes_object, shape_of(x), x, {x, y}, false, "slopes");
     with_element_of(x, [&](auto element) {
         using T = decltype(element);
-        const Array<const T> from = array_view<const T>(x);
-        const Array<T> to = array_view<T>(y);
-        run_kernel(work_of(x), [&] { rrelu<T>(slopes, from, to); });
+        const Array<const T> from = array_view<const T>(x), drawn = array_view<const T>(slopes);
+        const Array<T> to = array_view<T>(y), drawn_to = array_view<T>(slopes);
+        run_kernel(work_of(x), [&] {
+            rrelu_slopes<T>(training ? range : RandomSlopes{mean, mean}, from, drawn_to);
+            multiply<T>(from, drawn, to);
+        });
     });
     return y;
 }
 
-py::array rrelu_backward_array(const py::handle& grad_object, const py::handle& x_object,
-                               const py::object& out, const py::handle& lower, const py::handle& upper,
-                               bool training, const py::handle& seed) {
-    const RandomSlopes slopes = checked_slopes(lower, upper, seed);
-    if (!training)
-        return apply_backward(Activation::leaky_relu, grad_object, x_object, out,
-                              (slopes.lower + slopes.upper) / 2);
-    const py::array grad = float_array(grad_object, "grad"), x = array_like(x_object, "x", grad, "grad");
-    require_shape(x, "x", shape_of(grad));
-    const py::array grad_x = output(out, shape_of(x), x, {grad, x}, true);
-    with_element_of(x, [&](auto element) {
+py::array rrelu_backward_array(const py::handle& grad_object, const py::handle& slopes_object,
+                               const py::object& out) {
+    const py::array grad = float_array(grad_object, "grad"),
+                    slopes = array_like(slopes_object, "slopes", grad, "grad");
+    require_shape(slopes, "slopes", shape_of(grad));
+    const py::array grad_x = output(out, shape_of(grad), grad, {grad, slopes}, true);
+    with_element_of(grad, [&](auto element) {
         using T = decltype(element);
-        const Array<const T> g = array_view<const T>(grad), from = array_view<const T>(x);
+        const Array<const T> g = array_view<const T>(grad), factors = array_view<const T>(slopes);
         const Array<T> to = array_view<T>(grad_x);
-        run_kernel(work_of(x), [&] { rrelu_backward<T>(slopes, g, from, to); });
+        run_kernel(work_of(grad), [&] { multiply<T>(g, factors, to); });
     });
     return grad_x;
 }
@@ -307,20 +318,48 @@ void bind_normalisation(py::module_& m, const char* name, const std::string& for
 }
 
 void bind_random(py::module_& m) {
-    m.def(
-        "rrelu", &rrelu_array, py::arg("x"), py::arg("out") = py::none(), py::kw_only(),
-        py::arg("lower") = 0.125, py::arg("upper") = 1.0 / 3, py::arg("training") = false,
-        py::arg("seed") = 0,
-        (std::string(
-             "Randomized ReLU (Xu et al. 2015): below zero the slope is (lower + upper) / 2, or in training "
-             "uniform in\n[lower, upper), drawn from the seed and the element's position.") +
-         kForwardDoc)
-            .c_str());
-    m.def("rrelu_backward", &rrelu_backward_array, py::arg("grad"), py::arg("x"), py::arg("out") = py::none(),
-          py::kw_only(), py::arg("lower") = 0.125, py::arg("upper") = 1.0 / 3, py::arg("training") = false,
-          py::arg("seed") = 0,
-          (std::string("Gradient of `rrelu`; the seed must be that of the forward call.") + kBackwardDoc)
-              .c_str());
+    m.def("rrelu", &rrelu_array, py::arg("x"), py::arg("out") = py::none(), py::kw_only(),
+          py::arg("lower") = 0.125, py::arg("upper") = 1.0 / 3, py::arg("training") = false,
+          py::arg("seed") = 0, py::arg("slopes") = py::none(),
+          R"(Randomized ReLU (Xu et al. 2015): x above zero, slope * x below.
+
+Parameters
+----------
+x : ndarray of float32 or float64
+    Any shape and strides.
+out : ndarray, optional
+    Of x's shape and dtype, writeable; x itself, or sharing no memory with it.
+lower, upper : float
+    The bounds of the slopes.
+training : bool
+    Whether each element's slope is drawn from the uniform distribution on [lower, upper), as one of 65,536 values;
+    else it is (lower + upper) / 2.
+seed : int
+    Each element's slope depends on the seed and its position alone.
+slopes : ndarray, optional
+    Of x's shape and dtype, writeable, sharing no memory with x and out. It receives the function's slope at each
+    element, which above zero is 1, for `rrelu_backward`.
+
+Returns
+-------
+ndarray, of the shape of x
+)");
+    m.def("rrelu_backward", &rrelu_backward_array, py::arg("grad"), py::arg("slopes"),
+          py::arg("out") = py::none(), R"(Gradient of `rrelu`: grad * slopes.
+
+Parameters
+----------
+grad : ndarray of float32 or float64
+    The gradient of a loss to the function's output.
+slopes : ndarray, of the same shape
+    Those that the forward call has given.
+out : ndarray, optional
+    Of the same shape and dtype, writeable; grad or slopes itself, or sharing no memory with them.
+
+Returns
+-------
+ndarray, of the shape of grad
+)");
     m.def(
         "dropout",
         [](const py::handle& x, const py::object& out, const py::handle& p, const py::handle& seed) {

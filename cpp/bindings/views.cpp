@@ -74,15 +74,15 @@ bool overlaps_itself(const py::array& array) {
     return false;
 }
 
-void require_fit(const py::array& out, const Shape& shape, std::initializer_list<py::array> inputs,
-                 bool in_place) {
-    require_shape(out, "out", shape);
-    if (!out.writeable()) throw py::value_error("out: expected a writeable array, got a read-only one");
+void require_fit(const py::array& out, const std::string& name, const Shape& shape,
+                 std::initializer_list<py::array> inputs, bool in_place) {
+    require_shape(out, name.c_str(), shape);
+    if (!out.writeable()) throw py::value_error(name + ": expected a writeable array, got a read-only one");
     if (overlaps_itself(out))
-        throw py::value_error("out: expected an array whose elements do not overlap each other");
+        throw py::value_error(name + ": expected an array whose elements do not overlap each other");
     for (const py::array& input : inputs)
         if (!(in_place && is_same_view(out, input)) && shares_memory(out, input))
-            throw py::value_error("out: overlaps an input");
+            throw py::value_error(name + ": overlaps an input");
 }
 
 }  // namespace
@@ -187,10 +187,10 @@ py::array new_array(const Shape& shape, const py::array& like) {
 }
 
 py::array output(const py::object& out, const Shape& shape, const py::array& like,
-                 std::initializer_list<py::array> inputs, bool in_place) {
+                 std::initializer_list<py::array> inputs, bool in_place, const char* name) {
     if (out.is_none()) return new_array(shape, like);
-    py::array array = array_like(out, "out", like, "the inputs");
-    require_fit(array, shape, inputs, in_place);
+    py::array array = array_like(out, name, like, "the inputs");
+    require_fit(array, name, shape, inputs, in_place);
     return array;
 }
 

@@ -44,7 +44,7 @@ void require_shape(const py::array& array, const char* name, const Shape& shape)
 // `out` if it was given and is fit to receive that shape in the dtype of `like`, else a new array. It must
 // share no memory with the inputs, except that it may be exactly one of those in `in_place`.
 py::array output(const py::object& out, const Shape& shape, const py::array& like,
-                 std::initializer_list<py::array> inputs, bool in_place = false);
+                 std::initializer_list<py::array> inputs, bool in_place = false, const char* name = "out");
 
 // The same for an elementwise function of x: a new array has x's shape and its axes in the same order of
 // memory.

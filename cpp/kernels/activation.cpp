@@ -253,15 +253,18 @@ void prelu_backward_weights(const Array<const T>& grad, const Array<const T>& x,
 
 namespace {
 
+constexpr index_t kRandomPiece = 1024;  // elements for which numbers are drawn at a time
+
 // body(i, count, bits) for pieces of n elements, with a word or, as Bits says, half a word of Philox for each
 // element; the first of them has that number.
 template <class T, class Bits, class Random, class Body>
 void with_random_bits(const Random& random, index_t first, index_t n, Body&& body) {
-    constexpr index_t kPiece = 1024, kBlock = 16 / static_cast<index_t>(sizeof(Bits));
+    constexpr index_t kBlock = 16 / static_cast<index_t>(sizeof(Bits));
     const auto& table = *kernels<T>().elementwise;
-    std::uint32_t words[(kPiece + kBlock) * sizeof(Bits) / 4];
-    for (index_t done = 0; done < n; done += kPiece) {
-        const index_t now = std::min(kPiece, n - done), number = first + done, skipped = number % kBlock;
+    std::uint32_t words[(kRandomPiece + kBlock) * sizeof(Bits) / 4];
+    for (index_t done = 0; done < n; done += kRandomPiece) {
+        const index_t now = std::min(kRandomPiece, n - done), number = first + done,
+                      skipped = number % kBlock;
         table.random_words(random.seed, random.stream, static_cast<std::uint64_t>(number / kBlock),
                            ceil_div(skipped + now, kBlock), words);
         body(done, now, reinterpret_cast<const Bits*>(words) + skipped);
@@ -273,12 +276,12 @@ constexpr double kRandomCost = 5;  // of an element, in units of threads_for
 // scale(i, count, slopes) likewise. Half a word is digits enough for a slope that is noise.
 template <class T, class Scale>
 void with_random_slopes(const RandomSlopes& range, index_t first, index_t n, Scale&& scale) {
-    const auto& table = *kernels<T>().elementwise;
-    with_random_bits<T, std::uint16_t>(range, first, n,
+    const T lower = static_cast<T>(range.lower), width = static_cast<T>(range.upper - range.lower);
+    const auto draw = kernels<T>().elementwise->slopes;
+    with_random_bits<T, std::uint16_t>(range, range.first + first, n,
                                        [&](index_t i, index_t count, const std::uint16_t* halves) {
-                                           T slopes[1024];
-                                           table.slopes(count, halves, static_cast<T>(range.lower),
-                                                        static_cast<T>(range.upper - range.lower), slopes);
+                                           T slopes[kRandomPiece];
+                                           draw(count, halves, lower, width, slopes);
                                            scale(i, count, slopes);
                                        });
 }
@@ -290,24 +293,30 @@ void rrelu(const RandomSlopes& range, const Array<const T>& x, const Array<T>& y
     const auto scale = kernels<T>().elementwise->scale_negative;
     for_each_run_in_order<T, 2>(
         {&x}, y, kRandomCost, [&](index_t n, const T* const* in, T* out, index_t first) {
-            with_random_slopes<T>(range, range.first + first, n,
-                                  [&](index_t i, index_t count, const T* slopes) {
-                                      scale(count, in[0] + i, in[0] + i, slopes, out + i);
-                                  });
+            with_random_slopes<T>(range, first, n, [&](index_t i, index_t count, const T* slopes) {
+                scale(count, in[0] + i, in[0] + i, slopes, out + i);
+            });
         });
 }
 
 template <class T>
-void rrelu_backward(const RandomSlopes& range, const Array<const T>& grad, const Array<const T>& x,
-                    const Array<T>& grad_x) {
+void rrelu_slopes(const RandomSlopes& range, const Array<const T>& x, const Array<T>& slopes) {
     const auto scale = kernels<T>().elementwise->scale_negative;
-    for_each_run_in_order<T, 3>(
-        {&grad, &x}, grad_x, kRandomCost, [&](index_t n, const T* const* in, T* out, index_t first) {
-            with_random_slopes<T>(range, range.first + first, n,
-                                  [&](index_t i, index_t count, const T* slopes) {
-                                      scale(count, in[0] + i, in[1] + i, slopes, out + i);
-                                  });
+    for_each_run_in_order<T, 2>(
+        {&x}, slopes, kRandomCost, [&](index_t n, const T* const* in, T* out, index_t first) {
+            T ones[kRandomPiece];
+            std::fill_n(ones, std::min(n, kRandomPiece), T(1));
+            with_random_slopes<T>(range, first, n, [&](index_t i, index_t count, const T* drawn) {
+                scale(count, ones, in[0] + i, drawn, out + i);
+            });
         });
+}
+
+template <class T>
+void multiply(const Array<const T>& a, const Array<const T>& b, const Array<T>& y) {
+    const auto kernel = kernels<T>().elementwise->multiply;
+    for_each_run<T, 3>({&a, &b}, y, 1,
+                       [&](index_t n, const T* const* in, T* out) { kernel(n, in[0], in[1], out); });
 }
 
 template <class T>
@@ -324,14 +333,6 @@ void dropout(const RandomMask& mask, const Array<const T>& x, const Array<T>& y)
         });
 }
 
-template <class T>
-void rrelu(const RandomSlopes& slopes, index_t n, const T* x, T* y) {
-    rrelu(slopes, row_major(x, {n}), row_major(y, {n}));
-}
-template <class T>
-void rrelu_backward(const RandomSlopes& slopes, index_t n, const T* grad, const T* x, T* grad_x) {
-    rrelu_backward(slopes, row_major(grad, {n}), row_major(x, {n}), row_major(grad_x, {n}));
-}
 template <class T>
 void dropout(const RandomMask& mask, index_t n, const T* x, T* y) {
     dropout(mask, row_major(x, {n}), row_major(y, {n}));
@@ -467,11 +468,9 @@ void maxout_backward(index_t pieces, const Array<const T>& grad, const Array<con
                                       const Array<T>&);                                                    \
     template void prelu_backward_weights(const Array<const T>&, const Array<const T>&, const Array<T>&);   \
     template void rrelu(const RandomSlopes&, const Array<const T>&, const Array<T>&);                      \
-    template void rrelu_backward(const RandomSlopes&, const Array<const T>&, const Array<const T>&,        \
-                                 const Array<T>&);                                                         \
+    template void rrelu_slopes(const RandomSlopes&, const Array<const T>&, const Array<T>&);               \
+    template void multiply(const Array<const T>&, const Array<const T>&, const Array<T>&);                 \
     template void dropout(const RandomMask&, const Array<const T>&, const Array<T>&);                      \
-    template void rrelu(const RandomSlopes&, index_t, const T*, T*);                                       \
-    template void rrelu_backward(const RandomSlopes&, index_t, const T*, const T*, T*);                    \
     template void dropout(const RandomMask&, index_t, const T*, T*);                                       \
     template void gaussian_noise(const RandomNoise&, index_t, const T*, T*);                               \
     template void maxout(index_t, const Array<const T>&, const Array<T>&);                                 \

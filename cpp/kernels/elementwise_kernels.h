@@ -76,8 +76,9 @@ struct ElementwiseKernels {
     T (*largest_magnitude)(index_t n, const T* x);
     void (*add_penalty_gradient)(T l1, T l2, index_t n, const T* w, T* grad);
 
-    // y[i] = a[i] + b[i].
+    // y[i] = a[i] + b[i], and a[i] * b[i].
     void (*add)(index_t n, const T* a, const T* b, T* y);
+    void (*multiply)(index_t n, const T* a, const T* b, T* y);
     // to[i] = from[i] / 255.
     void (*bytes_to_fractions)(index_t n, const std::uint8_t* from, T* to);
 };

@@ -303,7 +303,11 @@ void for_each_run_or_line(const Array<const T>* const (&in)[N - 1], const Array<
     bool contiguous = true;
     for (int k = 0; k < N; ++k) contiguous = contiguous && loop.stride(k, 2) == 1;
     const bool along_last = loop.size(2) >= kLong;
-    const bool along_second = loop.size(2) <= kShort && loop.size(1) >= kLong;
+    // Short lines that fit in half a vector, with what lies between their elements, go through buffers.
+    bool fit = true;
+    for (int k = 0; k < N; ++k)
+        fit = fit && (loop.size(2) - 1) * std::abs(loop.stride(k, 2)) < kernels<T>().plane->lanes / 2;
+    const bool along_second = loop.size(2) <= kShort && !fit && loop.size(1) >= kLong;
     if (contiguous || !(along_last || along_second) || loop.bring_crossing_axis(N))
         return detail::run_pieces<T, N>(loop, in, out.data, cost, run);
     const int axis = along_last ? 2 : 1, other = 3 - axis;

@@ -104,17 +104,9 @@ def rrelu(
     upper: float = 1 / 3,
     training: bool = False,
     seed: int = 0,
+    slopes: Array | None = None,
 ) -> Array: ...
-def rrelu_backward(
-    grad: Array,
-    x: Array,
-    out: Array | None = None,
-    *,
-    lower: float = 0.125,
-    upper: float = 1 / 3,
-    training: bool = False,
-    seed: int = 0,
-) -> Array: ...
+def rrelu_backward(grad: Array, slopes: Array, out: Array | None = None) -> Array: ...
 def dropout(x: Array, out: Array | None = None, *, p: float = 0.5, seed: int = 0) -> Array: ...
 def dropout_backward(grad: Array, out: Array | None = None, *, p: float = 0.5, seed: int = 0) -> Array: ...
 def maxout(x: Array, pieces: int, out: Array | None = None) -> Array: ...

@@ -53,14 +53,14 @@ void expect_elements() {
                                     [](index_t first, index_t n, auto x, auto y) {
                                         gaussian_noise<T>({0.5, 5, 6, first}, n, x, y);
                                     });
-        expect_parts_equal_whole<T>("rrelu", origin, 1, 1, parts,
-                                    [](index_t first, index_t n, auto x, auto y) {
-                                        rrelu<T>({0.1, 0.7, 5, 6, first}, n, x, y);
-                                    });
-        expect_parts_equal_whole<T>("rrelu_backward", origin, 1, 1, parts,
-                                    [](index_t first, index_t n, auto x, auto y) {
-                                        rrelu_backward<T>({0.1, 0.7, 5, 6, first}, n, x, x, y);
-                                    });
+        expect_parts_equal_whole<T>(
+            "rrelu", origin, 1, 1, parts, [](index_t first, index_t n, auto x, auto y) {
+                rrelu<T>({0.1, 0.7, 5, 6, first}, row_major(x, {n}), row_major(y, {n}));
+            });
+        expect_parts_equal_whole<T>(
+            "rrelu_slopes", origin, 1, 1, parts, [](index_t first, index_t n, auto x, auto y) {
+                rrelu_slopes<T>({0.1, 0.7, 5, 6, first}, row_major(x, {n}), row_major(y, {n}));
+            });
     }
 }
 

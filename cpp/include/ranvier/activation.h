@@ -71,14 +71,13 @@ struct RandomSlopes {
     index_t first = 0;
 };
 template <class T>
-void rrelu(const RandomSlopes& slopes, const Array<const T>& x, const Array<T>& y);
+void rrelu(const RandomSlopes& range, const Array<const T>& x, const Array<T>& y);
+// The slope at each element, which above zero is 1; and its products with the elements of x, which are the
+// function, or of the gradient to it, which are that to x.
 template <class T>
-void rrelu_backward(const RandomSlopes& slopes, const Array<const T>& grad, const Array<const T>& x,
-                    const Array<T>& grad_x);
+void rrelu_slopes(const RandomSlopes& range, const Array<const T>& x, const Array<T>& slopes);
 template <class T>
-void rrelu(const RandomSlopes& slopes, index_t n, const T* x, T* y);
-template <class T>
-void rrelu_backward(const RandomSlopes& slopes, index_t n, const T* grad, const T* x, T* grad_x);
+void multiply(const Array<const T>& a, const Array<const T>& b, const Array<T>& y);
 
 // Inverted dropout: element i is kept if the Philox word at (seed, stream, i) is at least
 // p * 2^32, and then divided by 1 - p. Backward is the same call on the gradient. 0 <= p < 1.

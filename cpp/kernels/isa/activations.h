@@ -324,16 +324,6 @@ void from_output(index_t n, const T* grad, const T* y, T* grad_x, T parameter) {
         });
 }
 
-// What load_every loads, back again.
-template <class T>
-RANVIER_INLINE void store_lanes(T* y, index_t step, Vec<T> v, index_t count) {
-    if (step == 1) return store_partial(y, v, count);
-    if (step == -1 && count == kLanes<T>) return store(y - (kLanes<T> - 1), reversed<T>(v));
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes<T>; ++i)
-        if (i < count) y[i * step] = v[i];
-}
-
 // body(i, count) for the whole vectors of n elements and the tail.
 template <class T, class Body>
 RANVIER_INLINE void for_each_lanes(index_t n, Body&& body) {
@@ -347,7 +337,7 @@ void map_line(index_t n, const T* x, index_t x_step, T* y, index_t y_step, T par
     const Vec<T> p = broadcast(parameter);
     for_each_lanes<T>(
         n, [&](index_t i, index_t count) __attribute__((always_inline)) {
-            store_lanes(y + i * y_step, y_step,
+            store_every(y + i * y_step, y_step,
                         F::template value<T>(load_every(x + i * x_step, x_step, count), p), count);
         });
 }
@@ -359,7 +349,7 @@ void line_from_input(index_t n, const T* grad, index_t grad_step, const T* x, in
     for_each_lanes<T>(
         n, [&](index_t i, index_t count) __attribute__((always_inline)) {
             const Vec<T> slope = F::template slope<T>(load_every(x + i * x_step, x_step, count), p);
-            store_lanes(grad_x + i * grad_x_step, grad_x_step,
+            store_every(grad_x + i * grad_x_step, grad_x_step,
                         load_every(grad + i * grad_step, grad_step, count) * slope, count);
         });
 }

@@ -31,7 +31,7 @@ namespace ranvier::RANVIER_ISA {
             largest_of_backward<T>, softmax_row<T>, subtract<T>, softmax_backward_row<T>,            \
             log_softmax_backward_row<T>, softmax_columns<T>, softmax_backward_columns<T>, update<T>, \
             sum_of_squares<T>, all_finite<T>, largest_magnitude<T>, add_penalty_gradient<T>, add<T>, \
-            bytes_to_fractions<T>                                                                    \
+            multiply<T>, bytes_to_fractions<T>                                                       \
     }
 
 constinit const ElementwiseKernels<float> elementwise_float32 = RANVIER_ELEMENTWISE_KERNELS(float);

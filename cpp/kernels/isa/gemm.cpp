@@ -488,10 +488,11 @@ RANVIER_INLINE index_t lines_for_whole_loads(index_t lines, index_t depth, index
     return line_stride > 0 && room >= 0 ? room / line_stride + 1 : 0;
 }
 
-// One panel if each line is contiguous (depth_stride 1): squares of lanes transposed in registers. There are
-// `lines` from here on, more than a panel's, perhaps.
-template <class T, int LINES>
+// One panel if each line is contiguous, in order (STEP 1) or from the last element to the first (-1): squares
+// of lanes transposed in registers. There are `lines` from here on, more than a panel's, perhaps.
+template <class T, int LINES, int STEP = 1>
 void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t line_stride, T* packed) {
+    if (STEP < 0) from -= depth - 1;
     for (index_t p = 0; p < depth; p += kLanes<T>) {
         const index_t steps = depth - p < kLanes<T> ? depth - p : kLanes<T>;
         const index_t whole = lines_for_whole_loads<T>(lines, depth, line_stride, p);
@@ -512,7 +513,8 @@ void pack_panel_transposed(index_t lines, index_t depth, const T* from, index_t 
 #pragma GCC unroll 16
             for (int k = 0; k < kLanes<T>; ++k) {
                 if (k >= steps) break;
-                put_in_panel(packed + (p + k) * LINES + i, square[k], wanted, p + k + 1 < depth);
+                const index_t row = STEP > 0 ? p + k : depth - 1 - p - k;
+                put_in_panel(packed + row * LINES + i, square[k], wanted, STEP > 0 && row + 1 < depth);
             }
         }
     }
@@ -546,6 +548,8 @@ RANVIER_INLINE void pack_panels(index_t lines, index_t depth, const T* from, ind
     for (; lines > 0; lines -= LINES, from += LINES * line_stride, packed += LINES * depth) {
         if (depth_stride == 1)
             pack_panel_transposed<T, LINES>(lines, depth, from, line_stride, packed);
+        else if (depth_stride == -1)
+            pack_panel_transposed<T, LINES, -1>(lines, depth, from, line_stride, packed);
         else if (along_lines)
             pack_panel_gathered<T, LINES>(lines, depth, from, line_stride, depth_stride, packed);
         else

@@ -37,12 +37,20 @@ void copy_every(index_t n, const T* from, index_t step, T* to) {
 }
 
 template <class T>
+RANVIER_INLINE void copy_row(index_t cols, const T* from, T* to) {
+    index_t j = 0;
+    for (; j + kLanes<T> <= cols; j += kLanes<T>) store(to + j, load(from + j));
+    if (j < cols) store_partial(to + j, load_partial(from + j, cols - j), cols - j);
+}
+
+template <class T>
 void copy_rows(index_t rows, index_t cols, const T* from, index_t from_stride, T* to, index_t to_stride) {
-    for (; rows > 0; --rows, from += from_stride, to += to_stride) {
-        index_t j = 0;
-        for (; j + kLanes<T> <= cols; j += kLanes<T>) store(to + j, load(from + j));
-        if (j < cols) store_partial(to + j, load_partial(from + j, cols - j), cols - j);
+    if (from_stride == 0 && cols <= kLanes<T>) {  // a load would wait for the store of the last copy
+        const Vec<T> row = load_partial(from, cols);
+        for (; rows > 0; --rows, to += to_stride) store_partial(to, row, cols);
+        return;
     }
+    for (; rows > 0; --rows, from += from_stride, to += to_stride) copy_row(cols, from, to);
 }
 
 // `n` elements of each line, a vector's lanes at most, as vectors.

@@ -178,13 +178,18 @@ void add_penalty_gradient(T l1, T l2, index_t n, const T* w, T* grad) {
         });
 }
 
-// A pixel as a fraction of 255, divided as NumPy divides it.
 template <class T>
 void add(index_t n, const T* a, const T* b, T* y) {
     for_each_aligned_vector<T>(
         n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(y, get(a) + get(b)); });
 }
+template <class T>
+void multiply(index_t n, const T* a, const T* b, T* y) {
+    for_each_aligned_vector<T>(
+        n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(y, get(a) * get(b)); });
+}
 
+// A pixel as a fraction of 255, divided as NumPy divides it.
 template <class T>
 void bytes_to_fractions(index_t n, const std::uint8_t* from, T* to) {
     for (index_t i = 0; i < n; ++i) to[i] = static_cast<T>(from[i]) / T(255);

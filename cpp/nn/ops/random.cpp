@@ -107,12 +107,12 @@ private:
     RandomNoise noise_;
 };
 
-// In evaluation the slope is the mean of those in training.
+// The slopes of training are kept for the way back. In evaluation the slope is their mean.
 template <class T>
 class RReLUOp final : public RandomOp<T> {
 public:
     RReLUOp(const RReLUSpec& spec, const OpSite<T>& site)
-        : RandomOp<T>(site, {true, false}),
+        : RandomOp<T>(site, traits_of(site)),
           training_(site.training),
           mean_slope_(static_cast<T>((spec.lower + spec.upper) / 2)) {
         slopes_.lower = spec.lower;
@@ -121,23 +121,36 @@ public:
 
     void forward(const MicroBatch& part, const Operands<T>& at) const override {
         const index_t n = part.count * this->size_;
-        if (training_)
-            rrelu<T>(this->draws(slopes_, part), n, at.x[0].data, at.y);
-        else
-            activation<T>(Activation::leaky_relu, n, at.x[0].data, at.y, mean_slope_);
+        const T* const x = at.x[0].data;
+        if (!training_) return activation<T>(Activation::leaky_relu, n, x, at.y, mean_slope_);
+        const RandomSlopes range = this->draws(slopes_, part);
+        if (!at.saved) return rrelu<T>(range, row_major(x, {n}), row_major(at.y, {n}));
+        rrelu_slopes<T>(range, row_major(x, {n}), row_major(at.saved, {n}));
+        multiply_by_slopes(n, x, at.saved, at.y);
     }
     void backward_data(const MicroBatch& part, const Operands<T>& at, const T* grad,
                        T* const* grad_x) const override {
         if (!grad_x[0]) return;
         const index_t n = part.count * this->size_;
         if (training_)
-            rrelu_backward<T>(this->draws(slopes_, part), n, grad, at.x[0].data, grad_x[0]);
+            multiply_by_slopes(n, grad, at.saved, grad_x[0]);
         else
             activation_backward_kept<T>(Activation::leaky_relu, n, grad, at.x[0].data, grad_x[0],
                                         mean_slope_);
     }
 
 private:
+    static Traits traits_of(const OpSite<T>& site) {
+        Traits traits;
+        traits.reads_output = false;
+        traits.reads_input = !site.training;
+        if (site.training) traits.saved = element_count(site.output);
+        return traits;
+    }
+    static void multiply_by_slopes(index_t n, const T* x, const T* slopes, T* y) {
+        multiply<T>(row_major(x, {n}), row_major(slopes, {n}), row_major(y, {n}));
+    }
+
     RandomSlopes slopes_;
     bool training_;
     T mean_slope_;
