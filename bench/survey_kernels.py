@@ -387,7 +387,8 @@ def torch_rrelu(t: dict[str, Any], training: bool, seed: int) -> Call:
 
 def torch_rrelu_backward(t: dict[str, Any]) -> Call:
     noise = t["slopes"]  # in training the input does not matter beside them
-    return partial(aten("rrelu_with_noise_backward"), t["grad"], noise, noise, 1 / 8, 1 / 3, True, False)
+    backward = aten("rrelu_with_noise_backward", "out")
+    return partial(backward, t["grad"], noise, noise, 1 / 8, 1 / 3, True, False, out=t["out"])
 
 
 def torch_dropout(t: dict[str, Any], p: float, seed: int) -> Call:

@@ -315,8 +315,12 @@ void rrelu_slopes(const RandomSlopes& range, const Array<const T>& x, const Arra
 template <class T>
 void multiply(const Array<const T>& a, const Array<const T>& b, const Array<T>& y) {
     const auto kernel = kernels<T>().elementwise->multiply;
-    for_each_run<T, 3>({&a, &b}, y, 1,
-                       [&](index_t n, const T* const* in, T* out) { kernel(n, in[0], in[1], out); });
+    const auto line = kernels<T>().elementwise->line_multiply;
+    for_each_run_or_line<T, 3>(
+        {&a, &b}, y, 1, [&](index_t n, const T* const* in, T* out) { kernel(n, in[0], in[1], out, T{}); },
+        [&](index_t n, const T* const* in, T* out, const index_t* steps) {
+            line(n, in[0], steps[0], in[1], steps[1], out, steps[2], T{});
+        });
 }
 
 template <class T>

@@ -32,6 +32,9 @@ struct ElementwiseKernels {
     // The same of elements that are so many steps apart.
     LineMap line_activation[kActivationCount];
     LineBackwardMap line_backward_from_input[kActivationCount];
+    // grad * kept.
+    BackwardMap multiply;
+    LineBackwardMap line_multiply;
     BackwardMap
         backward_from_output[kActivationCount];  // only of those that activation_backward_reads_output
 
@@ -76,9 +79,8 @@ struct ElementwiseKernels {
     T (*largest_magnitude)(index_t n, const T* x);
     void (*add_penalty_gradient)(T l1, T l2, index_t n, const T* w, T* grad);
 
-    // y[i] = a[i] + b[i], and a[i] * b[i].
+    // y[i] = a[i] + b[i].
     void (*add)(index_t n, const T* a, const T* b, T* y);
-    void (*multiply)(index_t n, const T* a, const T* b, T* y);
     // to[i] = from[i] / 255.
     void (*bytes_to_fractions)(index_t n, const std::uint8_t* from, T* to);
 };

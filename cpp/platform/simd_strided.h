@@ -89,6 +89,33 @@ RANVIER_INLINE Vec<T> every_third(Vec<T> low, Vec<T> middle, Vec<T> high) {
 }
 #endif
 
+// body(STEP as a constant) for a step of magnitude 1 to 3; false for another one.
+template <class Body>
+RANVIER_INLINE bool with_small_step(index_t step, Body&& body) {
+    switch (step) {
+        case 1:
+            body(std::integral_constant<int, 1>{});
+            return true;
+        case 2:
+            body(std::integral_constant<int, 2>{});
+            return true;
+        case 3:
+            body(std::integral_constant<int, 3>{});
+            return true;
+        case -1:
+            body(std::integral_constant<int, -1>{});
+            return true;
+        case -2:
+            body(std::integral_constant<int, -2>{});
+            return true;
+        case -3:
+            body(std::integral_constant<int, -3>{});
+            return true;
+        default:
+            return false;
+    }
+}
+
 // Lanes x[0], x[STEP], x[2 STEP] ..., for a step of magnitude 1 to 3. Nothing beyond the last of them is
 // read.
 template <class T, int STEP>
@@ -210,7 +237,7 @@ RANVIER_INLINE void store_lanes_apart(T* x, Vec<T> v) {
 // What load_every loads, back again.
 template <class T>
 RANVIER_INLINE void store_every(T* x, index_t step, Vec<T> v, index_t count) {
-    if (step == 1) return store_partial(x, v, count);
+    if (step == 1) return count == kLanes<T> ? store(x, v) : store_partial(x, v, count);
     if (count == kLanes<T>) {
         if (step == -1) return store_lanes_apart<T, -1>(x, v);
         if (step == 2) return store_lanes_apart<T, 2>(x, v);
@@ -219,6 +246,25 @@ RANVIER_INLINE void store_every(T* x, index_t step, Vec<T> v, index_t count) {
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes<T>; ++i)
         if (i < count) x[i * step] = v[i];
+}
+
+// Several vectors of every step-th element, one behind the other, and back again, for a step of magnitude 1
+// to 3.
+template <class T, int COUNT>
+RANVIER_INLINE void load_vectors_apart(const T* x, index_t step, Vec<T> (&v)[COUNT]) {
+    with_small_step(
+        step, [&](auto s) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+            for (int k = 0; k < COUNT; ++k) v[k] = load_lanes_apart<T, s.value>(x + k * kLanes<T> * s.value);
+        });
+}
+template <class T, int COUNT>
+RANVIER_INLINE void store_vectors_apart(T* x, index_t step, const Vec<T> (&v)[COUNT]) {
+    with_small_step(
+        step, [&](auto s) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+            for (int k = 0; k < COUNT; ++k) store_lanes_apart<T, s.value>(x + k * kLanes<T> * s.value, v[k]);
+        });
 }
 
 }  // namespace ranvier::RANVIER_ISA

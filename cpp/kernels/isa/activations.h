@@ -272,6 +272,14 @@ struct Hardswish {
     }
 };
 
+// A slope that is given, in place of the input.
+struct GivenSlope {
+    template <class T>
+    RANVIER_INLINE static Vec<T> slope(Vec<T> given, Vec<T>) {
+        return given;
+    }
+};
+
 // Vectors that are computed side by side, since the steps of each one wait for one another. (The compiler
 // mixes their instructions: CMakeLists.txt tells GCC to.)
 inline constexpr index_t kSideBySide = 4;
@@ -324,22 +332,35 @@ void from_output(index_t n, const T* grad, const T* y, T* grad_x, T parameter) {
         });
 }
 
-// body(i, count) for the whole vectors of n elements and the tail.
-template <class T, class Body>
-RANVIER_INLINE void for_each_lanes(index_t n, Body&& body) {
+// group(i) for kSideBySide vectors at a time, if all steps are small, and one(i, count) for the other vectors
+// of n elements and the tail.
+template <class T, class Group, class One, class... Steps>
+RANVIER_INLINE void for_each_lanes(index_t n, Group&& group, One&& one, Steps... steps) {
+    const auto is_small = [](index_t step) { return step >= -3 && step <= 3 && step != 0; };
     index_t i = 0;
-    for (; i + kLanes<T> <= n; i += kLanes<T>) body(i, kLanes<T>);
-    if (i < n) body(i, n - i);
+    if ((is_small(steps) && ...))
+        for (; i + kSideBySide * kLanes<T> <= n; i += kSideBySide * kLanes<T>) group(i);
+    for (; i + kLanes<T> <= n; i += kLanes<T>) one(i, kLanes<T>);
+    if (i < n) one(i, n - i);
 }
 
 template <class T, class F>
 void map_line(index_t n, const T* x, index_t x_step, T* y, index_t y_step, T parameter) {
     const Vec<T> p = broadcast(parameter);
     for_each_lanes<T>(
-        n, [&](index_t i, index_t count) __attribute__((always_inline)) {
+        n,
+        [&](index_t i) __attribute__((always_inline)) {
+            Vec<T> v[kSideBySide] = {};
+            load_vectors_apart(x + i * x_step, x_step, v);
+#pragma GCC unroll 4
+            for (int k = 0; k < kSideBySide; ++k) v[k] = F::template value<T>(v[k], p);
+            store_vectors_apart(y + i * y_step, y_step, v);
+        },
+        [&](index_t i, index_t count) __attribute__((always_inline)) {
             store_every(y + i * y_step, y_step,
                         F::template value<T>(load_every(x + i * x_step, x_step, count), p), count);
-        });
+        },
+        x_step, y_step);
 }
 
 template <class T, class F>
@@ -347,11 +368,21 @@ void line_from_input(index_t n, const T* grad, index_t grad_step, const T* x, in
                      index_t grad_x_step, T parameter) {
     const Vec<T> p = broadcast(parameter);
     for_each_lanes<T>(
-        n, [&](index_t i, index_t count) __attribute__((always_inline)) {
+        n,
+        [&](index_t i) __attribute__((always_inline)) {
+            Vec<T> v[kSideBySide] = {}, g[kSideBySide] = {};
+            load_vectors_apart(x + i * x_step, x_step, v);
+            load_vectors_apart(grad + i * grad_step, grad_step, g);
+#pragma GCC unroll 4
+            for (int k = 0; k < kSideBySide; ++k) g[k] = g[k] * F::template slope<T>(v[k], p);
+            store_vectors_apart(grad_x + i * grad_x_step, grad_x_step, g);
+        },
+        [&](index_t i, index_t count) __attribute__((always_inline)) {
             const Vec<T> slope = F::template slope<T>(load_every(x + i * x_step, x_step, count), p);
             store_every(grad_x + i * grad_x_step, grad_x_step,
                         load_every(grad + i * grad_step, grad_step, count) * slope, count);
-        });
+        },
+        grad_step, x_step, grad_x_step);
 }
 
 }  // namespace ranvier::RANVIER_ISA

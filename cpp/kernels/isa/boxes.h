@@ -36,33 +36,6 @@ RANVIER_INLINE PlainBox plain(const BoxShape& box) {
 // From so many elements on, the rest of a line goes as a vector.
 constexpr index_t kFewElements = 4;
 
-// body(STEP as a constant) for a step of magnitude 1 to 3; false for another one.
-template <class Body>
-RANVIER_INLINE bool with_small_step(index_t step, Body&& body) {
-    switch (step) {
-        case 1:
-            body(std::integral_constant<int, 1>{});
-            return true;
-        case 2:
-            body(std::integral_constant<int, 2>{});
-            return true;
-        case 3:
-            body(std::integral_constant<int, 3>{});
-            return true;
-        case -1:
-            body(std::integral_constant<int, -1>{});
-            return true;
-        case -2:
-            body(std::integral_constant<int, -2>{});
-            return true;
-        case -3:
-            body(std::integral_constant<int, -3>{});
-            return true;
-        default:
-            return false;
-    }
-}
-
 template <class T>
 RANVIER_INLINE void copy_elements(index_t n, const T* from, index_t from_step, T* to, index_t to_step) {
     for (; n >= 4; n -= 4, from += 4 * from_step, to += 4 * to_step) {
@@ -76,43 +49,34 @@ RANVIER_INLINE void copy_elements(index_t n, const T* from, index_t from_step, T
     for (; n > 0; --n, from += from_step, to += to_step) *to = *from;
 }
 
-template <class T>
-RANVIER_INLINE void gather_line(index_t n, const T* from, index_t stride, T* to) {
+template <class T, int STEP>
+RANVIER_INLINE void gather_line_apart(index_t n, const T* from, T* to) {
     index_t i = 0;
-    const bool is_small = with_small_step(
-        stride, [&](auto step) __attribute__((always_inline)) {
-            for (; i + kLanes<T> <= n; i += kLanes<T>)
-                store(to + i, load_lanes_apart<T, step.value>(from + i * step.value));
-            if constexpr (step.value > 0)
-                if (n - i >= kFewElements) {
-                    store_partial(to + i, load_some_apart<T, step.value>(from + i * step.value, n - i),
-                                  n - i);
-                    i = n;
-                }
-        });
-    if (!is_small && stride == 0) {
-        const Vec<T> same = broadcast(*from);
-        for (; i + kLanes<T> <= n; i += kLanes<T>) store(to + i, same);
-    }
-    copy_elements(n - i, from + i * stride, stride, to + i, 1);
+    for (; i + kLanes<T> <= n; i += kLanes<T>) store(to + i, load_lanes_apart<T, STEP>(from + i * STEP));
+    if constexpr (STEP > 0)
+        if (n - i >= kFewElements)
+            return store_partial(to + i, load_some_apart<T, STEP>(from + i * STEP, n - i), n - i);
+    copy_elements(n - i, from + i * STEP, STEP, to + i, 1);
 }
 
 template <class T>
-RANVIER_INLINE void scatter_line(index_t n, const T* from, T* to, index_t stride) {
+RANVIER_INLINE void gather_line(index_t n, const T* from, index_t stride, T* to) {
+    const bool is_small = with_small_step(
+        stride, [&](auto step)
+                    __attribute__((always_inline)) { gather_line_apart<T, step.value>(n, from, to); });
+    if (!is_small) copy_elements(n, from, stride, to, 1);
+}
+
+template <class T, int STEP>
+RANVIER_INLINE void scatter_line_apart(index_t n, const T* from, T* to) {
     index_t i = 0;
-    with_small_step(
-        stride, [&](auto step) __attribute__((always_inline)) {
-            for (; i + kLanes<T> <= n; i += kLanes<T>)
-                store_lanes_apart<T, step.value>(to + i * step.value, load(from + i));
+    for (; i + kLanes<T> <= n; i += kLanes<T>) store_lanes_apart<T, STEP>(to + i * STEP, load(from + i));
 #if defined(__AVX512F__)
-            if constexpr (step.value > 0)
-                if (n - i >= kFewElements) {
-                    spread_lanes<T, step.value>(to + i * step.value, load_partial(from + i, n - i), n - i);
-                    i = n;
-                }
+    if constexpr (STEP > 0)
+        if (n - i >= kFewElements)
+            return spread_lanes<T, STEP>(to + i * STEP, load_partial(from + i, n - i), n - i);
 #endif
-        });
-    copy_elements(n - i, from + i, 1, to + i * stride, stride);
+    copy_elements(n - i, from + i, 1, to + i * STEP, STEP);
 }
 
 // Whether the rows of a plane are a matrix that lies transposed, in order or from its last row to its first,
@@ -123,21 +87,69 @@ RANVIER_INLINE bool lies_transposed(const PlainBox& box) {
            box.size[2] >= kLanes<T>;
 }
 
-// body(n, position in contiguous memory, its step, position in the box's memory, its step) for all lines
-// along the last axis, or along the longest one where that is short.
-template <class T, class Body>
-RANVIER_INLINE void for_each_line(const PlainBox& box, Body&& body) {
-    const index_t steps[3] = {box.size[1] * box.size[2], box.size[2], 1};
+// All lines of a box along its last axis, or along the longest one where that is short.
+struct Lines {
+    const PlainBox& box;
+    index_t steps[3];  // in contiguous memory
     int along = 2;
-    const bool is_near = box.stride[2] >= 1 && box.stride[2] <= 3 && box.size[2] >= kFewElements;
-    if (box.size[2] < kLanes<T> && !is_near)
-        for (int d = 1; d >= 0; --d)
-            if (box.size[d] > 2 * box.size[along]) along = d;
-    const int outer = along == 0 ? 1 : 0, inner = along == 2 ? 1 : 2;
-    for (index_t i = 0; i < box.size[outer]; ++i)
-        for (index_t j = 0; j < box.size[inner]; ++j)
-            body(box.size[along], i * steps[outer] + j * steps[inner], steps[along],
-                 i * box.stride[outer] + j * box.stride[inner], box.stride[along]);
+
+    template <class T>
+    RANVIER_INLINE static Lines of(const PlainBox& box) {
+        Lines lines = {box, {box.size[1] * box.size[2], box.size[2], 1}};
+        const bool is_near = box.stride[2] >= 1 && box.stride[2] <= 3 && box.size[2] >= kFewElements;
+        if (box.size[2] < kLanes<T> && !is_near)
+            for (int d = 1; d >= 0; --d)
+                if (box.size[d] > 2 * box.size[lines.along]) lines.along = d;
+        return lines;
+    }
+    index_t n() const { return box.size[along]; }
+    index_t step() const { return steps[along]; }
+    index_t stride() const { return box.stride[along]; }
+
+    // body(position in contiguous memory, position in the box's memory).
+    template <class Body>
+    RANVIER_INLINE void each(Body&& body) const {
+        const int outer = along == 0 ? 1 : 0, inner = along == 2 ? 1 : 2;
+        for (index_t i = 0; i < box.size[outer]; ++i)
+            for (index_t j = 0; j < box.size[inner]; ++j)
+                body(i * steps[outer] + j * steps[inner], i * box.stride[outer] + j * box.stride[inner]);
+    }
+};
+
+template <class T>
+RANVIER_INLINE void gather_lines(const PlainBox& box, const T* from, T* to) {
+    const Lines lines = Lines::of<T>(box);
+    const index_t n = lines.n(), step = lines.step(), stride = lines.stride();
+    const auto gather = [&](auto s) __attribute__((always_inline)) {
+        lines.each([&](index_t at, index_t there) __attribute__((always_inline)) {
+            gather_line_apart<T, s.value>(n, from + there, to + at);
+        });
+    };
+    if (step == 1 && with_small_step(stride, gather)) return;
+    if (step == 1 && stride == 0) {
+        lines.each([&](index_t at, index_t there) __attribute__((always_inline)) {
+            const Vec<T> same = broadcast(from[there]);
+            for (index_t i = 0; i < n; i += kLanes<T>)
+                store_partial(to + at + i, same, n - i < kLanes<T> ? n - i : kLanes<T>);
+        });
+        return;
+    }
+    lines.each([&](index_t at, index_t there)
+                   __attribute__((always_inline)) { copy_elements(n, from + there, stride, to + at, step); });
+}
+
+template <class T>
+RANVIER_INLINE void scatter_lines(const PlainBox& box, const T* from, T* to) {
+    const Lines lines = Lines::of<T>(box);
+    const index_t n = lines.n(), step = lines.step(), stride = lines.stride();
+    const auto scatter = [&](auto s) __attribute__((always_inline)) {
+        lines.each([&](index_t at, index_t there) __attribute__((always_inline)) {
+            scatter_line_apart<T, s.value>(n, from + at, to + there);
+        });
+    };
+    if (step == 1 && with_small_step(stride, scatter)) return;
+    lines.each([&](index_t at, index_t there)
+                   __attribute__((always_inline)) { copy_elements(n, from + at, step, to + there, stride); });
 }
 
 // Lines shorter than a vector, from their first element in memory to the last: how many elements these are,
@@ -208,15 +220,7 @@ template <class T>
 void gather_box(const BoxShape& shape, const T* from, T* to) {
     const PlainBox box = plain(shape);
     if (ShortLines<T>::are_in(box)) return gather_short_lines(box, from, to);
-    if (!lies_transposed<T>(box)) {
-        for_each_line<T>(
-            box, [&](index_t n, index_t at, index_t step, index_t there, index_t stride)
-                     __attribute__((always_inline)) {
-                         if (step == 1) return gather_line(n, from + there, stride, to + at);
-                         copy_elements(n, from + there, stride, to + at, step);
-                     });
-        return;
-    }
+    if (!lies_transposed<T>(box)) return gather_lines(box, from, to);
     const index_t rows = box.size[1], cols = box.size[2], step = box.stride[1];
     // Rows in the order of the box's memory.
     const index_t there = step == 1 ? 0 : 1 - rows, first = step == 1 ? 0 : (rows - 1) * cols;
@@ -236,15 +240,7 @@ void scatter_box(const BoxShape& shape, const T* from, T* to) {
 #if defined(__AVX512F__)
     if (ShortLines<T>::are_in(box)) return scatter_short_lines(box, from, to);
 #endif
-    if (!lies_transposed<T>(box)) {
-        for_each_line<T>(
-            box, [&](index_t n, index_t at, index_t step, index_t there, index_t stride)
-                     __attribute__((always_inline)) {
-                         if (step == 1) return scatter_line(n, from + at, to + there, stride);
-                         copy_elements(n, from + at, step, to + there, stride);
-                     });
-        return;
-    }
+    if (!lies_transposed<T>(box)) return scatter_lines(box, from, to);
     const index_t rows = box.size[1], cols = box.size[2], step = box.stride[1];
     const index_t there = step == 1 ? 0 : 1 - rows, first = step == 1 ? 0 : (rows - 1) * cols;
     for (index_t plane = 0; plane < box.size[0]; ++plane, from += rows * cols, to += box.stride[0])

@@ -12,7 +12,8 @@ namespace ranvier::RANVIER_ISA {
 #define RANVIER_ELEMENTWISE_KERNELS(T)                                                               \
     {                                                                                                \
         {RANVIER_OF_EACH(map, T)}, {RANVIER_OF_EACH(from_input, T)}, {RANVIER_OF_EACH(map_line, T)}, \
-            {RANVIER_OF_EACH(line_from_input, T)},                                                   \
+            {RANVIER_OF_EACH(line_from_input, T)}, from_input<T, GivenSlope>,                        \
+            line_from_input<T, GivenSlope>,                                                          \
             {from_output<T, Identity>,                                                               \
              from_output<T, Step>,                                                                   \
              from_output<T, Sigmoid>,                                                                \
@@ -31,7 +32,7 @@ namespace ranvier::RANVIER_ISA {
             largest_of_backward<T>, softmax_row<T>, subtract<T>, softmax_backward_row<T>,            \
             log_softmax_backward_row<T>, softmax_columns<T>, softmax_backward_columns<T>, update<T>, \
             sum_of_squares<T>, all_finite<T>, largest_magnitude<T>, add_penalty_gradient<T>, add<T>, \
-            multiply<T>, bytes_to_fractions<T>                                                       \
+            bytes_to_fractions<T>                                                                    \
     }
 
 constinit const ElementwiseKernels<float> elementwise_float32 = RANVIER_ELEMENTWISE_KERNELS(float);

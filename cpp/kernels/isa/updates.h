@@ -183,11 +183,6 @@ void add(index_t n, const T* a, const T* b, T* y) {
     for_each_aligned_vector<T>(
         n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(y, get(a) + get(b)); });
 }
-template <class T>
-void multiply(index_t n, const T* a, const T* b, T* y) {
-    for_each_aligned_vector<T>(
-        n, y, [&](auto&& get, auto&& put) __attribute__((always_inline)) { put(y, get(a) * get(b)); });
-}
 
 // A pixel as a fraction of 255, divided as NumPy divides it.
 template <class T>
