@@ -14,6 +14,7 @@ from ranvier import set_num_threads
 
 # Around the boxes of 32 by 32 and of 1024 elements in which strided memory is read, and far from them.
 SHAPES = [(1,), (17,), (1031,), (5, 3), (33, 65), (3, 1100), (1100, 3), (2, 6, 37, 5), (4, 34, 3, 7), (40, 2, 2, 2)]
+SHAPES += [(150, 4), (70, 13)]  # lines that fit in a vector, if their elements do not lie too far apart
 
 
 def places(shape, dtype):
@@ -21,7 +22,8 @@ def places(shape, dtype):
     ndim = len(shape)
     for order in itertools.islice(itertools.permutations(range(ndim)), 0, None, 1 if ndim < 4 else 5):
         yield np.zeros([shape[axis] for axis in order], dtype).transpose(np.argsort(order))
-    for steps in ([-1] * ndim, [1] * (ndim - 1) + [-1], [2] * ndim, [1] * (ndim - 1) + [3], [-2] + [1] * (ndim - 1)):
+    along_last = [[1] * (ndim - 1) + [step] for step in (-1, 3, -2, -3, 4)]
+    for steps in (*along_last, [-1] * ndim, [2] * ndim, [-2] + [1] * (ndim - 1)):
         room = [(size - 1) * abs(step) + 1 for size, step in zip(shape, steps, strict=True)]
         yield np.zeros(room, dtype)[tuple(slice(None, None, step) for step in steps)]
     yield np.zeros([*shape[:-1], shape[-1] + 3], dtype)[..., 1:-2]
@@ -37,7 +39,10 @@ def normal(shape, dtype, seed=0):
 
 
 def check(function, *arrays):
-    """Assert that function(*arrays, out=...) has the same bits wherever the arrays and its result lie."""
+    """Assert that function(*arrays, out=...) has the same bits wherever the arrays and its result lie.
+
+    It must not touch what lies between the result's elements.
+    """
     dtype = arrays[0].dtype
     expected = np.ascontiguousarray(function(*arrays))
     ways = [list(places(array.shape, dtype)) for array in arrays]
@@ -49,7 +54,10 @@ def check(function, *arrays):
             ]
             out[...] = np.nan
             assert function(*there, out=out) is out
-            np.testing.assert_array_equal(out, expected, err_msg=f"strides {[a.strides for a in [*there, out]]}")
+            strides = f"strides {[a.strides for a in [*there, out]]}"
+            np.testing.assert_array_equal(out, expected, err_msg=strides)
+            out[...] = 0
+            assert out.base is None or not out.base.any(), f"written between the elements, {strides}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -372,10 +372,12 @@ void line_from_input(index_t n, const T* grad, index_t grad_step, const T* x, in
         [&](index_t i) __attribute__((always_inline)) {
             Vec<T> v[kSideBySide] = {}, g[kSideBySide] = {};
             load_vectors_apart(x + i * x_step, x_step, v);
+#pragma GCC unroll 4
+            for (int k = 0; k < kSideBySide; ++k) v[k] = F::template slope<T>(v[k], p);
             load_vectors_apart(grad + i * grad_step, grad_step, g);
 #pragma GCC unroll 4
-            for (int k = 0; k < kSideBySide; ++k) g[k] = g[k] * F::template slope<T>(v[k], p);
-            store_vectors_apart(grad_x + i * grad_x_step, grad_x_step, g);
+            for (int k = 0; k < kSideBySide; ++k) v[k] = g[k] * v[k];
+            store_vectors_apart(grad_x + i * grad_x_step, grad_x_step, v);
         },
         [&](index_t i, index_t count) __attribute__((always_inline)) {
             const Vec<T> slope = F::template slope<T>(load_every(x + i * x_step, x_step, count), p);

@@ -169,7 +169,8 @@ struct ShortLines {
     RANVIER_INLINE static bool are_in(const PlainBox& box) {
         const index_t step = box.stride[2] < 0 ? -box.stride[2] : box.stride[2];
         const index_t reach = (box.size[2] - 1) * step;
-        return step > 0 && reach >= kLanes<T> / 4 && reach < kLanes<T> && box.size[2] < kLanes<T>;
+        return step > 0 && reach >= kLanes<T> / 4 && reach < kLanes<T> &&
+               (box.size[2] < kLanes<T> || box.stride[2] < 0);
     }
 };
 
