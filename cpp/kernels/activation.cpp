@@ -2,6 +2,8 @@
 #include "ranvier/activation.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <cstdlib>
 
 #include "kernel_table.h"
@@ -137,7 +139,10 @@ Array<const T> repeated(const Array<const T>& slopes, const Array<const T>& x) {
 template <class T>
 double slope_gradient(index_t n, const T* grad, const T* x) {
     const auto term = [&](index_t i) {
-        return x[i] <= T{} ? static_cast<double>(grad[i]) * static_cast<double>(x[i]) : 0.0;
+        // By a mask, since a branch would be mispredicted at every second change of the sign.
+        const auto product =
+            std::bit_cast<std::uint64_t>(static_cast<double>(grad[i]) * static_cast<double>(x[i]));
+        return std::bit_cast<double>(product & -static_cast<std::uint64_t>(x[i] <= T{}));
     };
     double part[4] = {};
     index_t i = 0;

@@ -521,6 +521,27 @@ void multiply_tiny(const Product<T>& p) {
     finish(p, index_t{0}, index_t{0}, p.m(), p.n());
 }
 
+// A column by a row with few products, wherever they and c lie.
+template <class T>
+bool is_tiny_outer(const Product<T>& p) {
+    constexpr index_t kMost = 64;
+    const Epilogue<T>& e = p.epilogue;
+    return p.k() == 1 && p.m() <= kMost && p.n() <= kMost && p.m() * p.n() <= kMost && !e.row_bias &&
+           !e.col_bias && e.activation == Activation::identity;
+}
+
+template <class T>
+void multiply_tiny_outer(const Product<T>& p) {
+    for (index_t i = 0; i < p.m(); ++i) {
+        const T factor = p.a.data[i * p.a.row_stride];
+        T* c = p.c.data + i * p.c.row_stride;
+        for (index_t j = 0; j < p.n(); ++j, c += p.c.col_stride) {
+            const T sum = T{} + factor * p.b.data[j * p.b.col_stride];  // never minus zero, as elsewhere
+            *c = p.epilogue.accumulate ? *c + sum : sum;
+        }
+    }
+}
+
 // Whether the columns of c fill a small part of a vector, which as rows they would fill, since those of A are
 // contiguous, perhaps from the last to the first. (If those of c are, too, it is transposed anyway.)
 template <class T>
@@ -643,6 +664,7 @@ void matmul(const Matrix<const T>& a, const Matrix<const T>& b, const Matrix<T>&
     FlushDenormals flush;
     Product<T> p = {a, b, c, epilogue};
     if (is_tiny(p)) return multiply_tiny(p);
+    if (is_tiny_outer(p)) return multiply_tiny_outer(p);
     // Larger ones are packed in parts.
     if (!has_gaps(b) || b.rows * b.cols * static_cast<index_t>(sizeof(T)) > kUnpackedBytes)
         return multiply_any(p);
