@@ -101,12 +101,37 @@ void multiply_few(const RowProducts<T>& o, index_t first, index_t many) {
         if (first < many) multiply_few<T, FEW, MANY - 1>(o, first, many);
 }
 
+// One row of x that fits in a vector, which is read once; the sums are those of block(). Returns how many
+// rows of y are done, in whole groups.
+template <class T>
+index_t multiply_short_row(const RowProducts<T>& o, index_t many) {
+    constexpr int kGroup = kSumsAtOnce<T>;
+    const Vec<T> x = load_partial(o.x, o.depth);
+    index_t first = 0;
+    for (; first + kGroup <= many; first += kGroup) {
+        Vec<T> sum[kGroup];
+#pragma GCC unroll 4
+        for (int j = 0; j < kGroup; ++j) {
+            const T* y = o.y + (o.y_offsets ? o.y_offsets[first + j] : (first + j) * o.y_stride);
+            sum[j] = fma(x, load_partial(y, o.depth), Vec<T>{});
+        }
+        T total[kGroup];
+        sum_lanes_of_several<T>(sum, total);
+#pragma GCC unroll 4
+        for (int j = 0; j < kGroup; ++j) {
+            T& element = o.c[(first + j) * o.c_many_stride];
+            element = o.accumulate ? element + total[j] : total[j];
+        }
+    }
+    return first;
+}
+
 template <class T, std::size_t... I>
-RANVIER_INLINE void multiply_by_few(const RowProducts<T>& o, index_t few, index_t many,
+RANVIER_INLINE void multiply_by_few(const RowProducts<T>& o, index_t few, index_t first, index_t many,
                                     std::index_sequence<I...>) {
     static constexpr void (*kByFew[sizeof...(I)])(const RowProducts<T>&, index_t,
                                                   index_t) = {multiply_few<T, I + 1, many_for(I + 1)>...};
-    kByFew[few - 1](o, 0, many);
+    kByFew[few - 1](o, first, many);
 }
 
 template <class T>
@@ -115,7 +140,8 @@ void multiply(index_t few, index_t many, index_t depth, const T* x, index_t x_st
               bool accumulate) {
     const RowProducts<T> o = {depth,         x,         x_stride, y, y_stride, y_offsets, c, c_few_stride,
                               c_many_stride, accumulate};
-    multiply_by_few<T>(o, few, many, std::make_index_sequence<kRowsAtOnce>{});
+    const index_t done = few == 1 && depth <= kLanes<T> ? multiply_short_row(o, many) : 0;
+    multiply_by_few<T>(o, few, done, many, std::make_index_sequence<kRowsAtOnce>{});
 }
 
 }  // namespace
