@@ -11,6 +11,17 @@ namespace {
 
 double work_of(const py::array& array) { return 3 * static_cast<double>(array.size()); }
 
+// kernel(the inputs' views ..., that of the result), in the element type of all. The views are made under the
+// GIL, without which other threads may change the arrays.
+template <class Kernel, class... Others>
+void run_on_views(const py::array& result, Kernel&& kernel, const py::array& input, const Others&... others) {
+    const auto run = [&](const auto&... views) { run_kernel(work_of(input), [&] { kernel(views...); }); };
+    with_element_of(input, [&](auto element) {
+        using T = decltype(element);
+        run(array_view<const T>(input), array_view<const T>(others)..., array_view<T>(result));
+    });
+}
+
 py::array apply(Activation f, const py::handle& x_object, const py::object& out, double parameter) {
     const py::array x = float_array(x_object, "x");
     const py::array y = output_like(out, x, {x});
@@ -116,12 +127,8 @@ py::array prelu_array(const py::handle& x_object, const py::handle& weight_objec
     const py::array x = float_array(x_object, "x"), weight = array_like(weight_object, "weight", x, "x");
     require_weight(weight, x);
     const py::array y = output(out, shape_of(x), x, {x, weight}, true);
-    with_element_of(x, [&](auto element) {
-        using T = decltype(element);
-        const Array<const T> from = array_view<const T>(x), slopes = array_view<const T>(weight);
-        const Array<T> to = array_view<T>(y);
-        run_kernel(work_of(x), [&] { prelu<T>(from, slopes, to); });
-    });
+    run_on_views(
+        y, [](const auto& from, const auto& slopes, const auto& to) { prelu(from, slopes, to); }, x, weight);
     return y;
 }
 
@@ -162,12 +169,8 @@ py::array rrelu_array(const py::handle& x_object, const py::object& out, const p
     const py::array x = float_array(x_object, "x");
     const py::array y = output(out, shape_of(x), x, {x}, true);
     if (slopes_object.is_none()) {
-        with_element_of(x, [&](auto element) {
-            using T = decltype(element);
-            const Array<const T> from = array_view<const T>(x);
-            const Array<T> to = array_view<T>(y);
-            run_kernel(work_of(x), [&] { rrelu<T>(range, from, to); });
-        });
+        run_on_views(
+            y, [&](const auto& from, const auto& to) { rrelu(range, from, to); }, x);
         return y;
     }
     const py::array slopes = output(slopes_object, shape_of(x), x, {x, y}, false, "slopes");
@@ -189,12 +192,9 @@ py::array rrelu_backward_array(const py::handle& grad_object, const py::handle& 
                     slopes = array_like(slopes_object, "slopes", grad, "grad");
     require_shape(slopes, "slopes", shape_of(grad));
     const py::array grad_x = output(out, shape_of(grad), grad, {grad, slopes}, true);
-    with_element_of(grad, [&](auto element) {
-        using T = decltype(element);
-        const Array<const T> g = array_view<const T>(grad), factors = array_view<const T>(slopes);
-        const Array<T> to = array_view<T>(grad_x);
-        run_kernel(work_of(grad), [&] { multiply<T>(g, factors, to); });
-    });
+    run_on_views(
+        grad_x, [](const auto& g, const auto& factors, const auto& to) { multiply(g, factors, to); }, grad,
+        slopes);
     return grad_x;
 }
 
@@ -206,12 +206,12 @@ py::array dropout_array(const py::handle& object, const char* name, const py::ob
         throw py::value_error("p: expected a probability from 0 to below 1, got " + std::to_string(p));
     const py::array x = float_array(object, name);
     const py::array y = output(out, shape_of(x), x, {x}, true);
-    with_element_of(x, [&](auto element) {
-        using T = decltype(element);
-        const Array<const T> from = array_view<const T>(x);
-        const Array<T> to = array_view<T>(y);
-        run_kernel(work_of(x), [&] { dropout<T>({p, seed, 0}, from, to); });
-    });
+    run_on_views(
+        y,
+        [&](const auto& from, const auto& to) {
+            dropout(RandomMask{p, seed}, from, to);
+        },
+        x);
     return y;
 }
 
@@ -229,12 +229,8 @@ py::array maxout_array(const py::handle& x_object, const py::handle& piece_count
     const index_t pieces = integer_of(piece_count, "pieces");
     const py::array x = float_array(x_object, "x");
     const py::array y = output(out, maxout_shape(x, pieces), x, {x});
-    with_element_of(x, [&](auto element) {
-        using T = decltype(element);
-        const Array<const T> from = array_view<const T>(x);
-        const Array<T> to = array_view<T>(y);
-        run_kernel(work_of(x), [&] { maxout<T>(pieces, from, to); });
-    });
+    run_on_views(
+        y, [&](const auto& from, const auto& to) { maxout(pieces, from, to); }, x);
     return y;
 }
 
